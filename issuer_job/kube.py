@@ -1,0 +1,268 @@
+"""The cluster: typed verbs of the Kubernetes API over a transport. Objects are plain dicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import quote, urlencode
+
+Json = dict[str, Any]
+
+MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes of one answer: a page of 500 large objects fits."""
+PAGE = 500
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One kind of object: `api` is its group's path, for example "/apis/batch/v1"."""
+
+    api: str
+    plural: str
+
+    def path(self, namespace: str | None = None, name: str | None = None) -> str:
+        """URL path of one object, of a namespace's collection, or of the whole collection."""
+        parts = [self.api]
+        if namespace is not None:
+            parts += ["namespaces", quote(namespace, safe="")]
+        parts.append(self.plural)
+        if name is not None:
+            parts.append(quote(name, safe=""))
+        return "/".join(parts)
+
+
+CONFIGMAPS = Resource("/api/v1", "configmaps")
+SECRETS = Resource("/api/v1", "secrets")
+NAMESPACES = Resource("/api/v1", "namespaces")
+POD_TEMPLATES = Resource("/api/v1", "podtemplates")
+JOBS = Resource("/apis/batch/v1", "jobs")
+INGRESSES = Resource("/apis/networking.k8s.io/v1", "ingresses")
+EVENTS = Resource("/apis/events.k8s.io/v1", "events")
+ENDPOINT_SLICES = Resource("/apis/discovery.k8s.io/v1", "endpointslices")
+MUTATING_WEBHOOKS = Resource("/apis/admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations")
+
+
+class KubeError(Exception):
+    """The API server could not be asked, or said no."""
+
+
+class Unreachable(KubeError):
+    """No answer: connection refused, cut or timed out. Whether a write happened is unknown."""
+
+
+class ApiError(KubeError):
+    """The API server's answer was an error.
+
+    `status` is the HTTP code, `reason` Kubernetes' word for it (AlreadyExists, Conflict, ...),
+    `retry_after` the seconds it asks to wait, or None.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+
+
+class NotFound(ApiError):
+    """404."""
+
+
+class AlreadyExists(ApiError):
+    """409 of a create."""
+
+
+class Conflict(ApiError):
+    """409 of an update or a delete: the object is not the one that was read."""
+
+
+class Gone(ApiError):
+    """410: the list or watch must start again."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a transport brings back: status, headers in lower case, and the body's bytes."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport(Protocol):
+    """Sends one request. Raises Unreachable when there is no answer."""
+
+    def send(self, method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
+        """`path` has the query string; `timeout` in seconds bounds connecting and each read."""
+
+    def stream(self, path: str, *, timeout: float) -> Iterator[bytes]:
+        """Lines of a watch; `timeout` in seconds bounds the wait for each."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Typed verbs over a transport. Thread-safe when the transport is."""
+
+    transport: Transport
+    timeout: float = 10.0
+    field_manager: str = field(default="certjob")
+
+    def get(self, resource: Resource, namespace: str | None, name: str) -> Json:
+        """One object. Raises NotFound."""
+        return self._send("GET", resource.path(namespace, name))
+
+    def find(self, resource: Resource, namespace: str | None, name: str) -> Json | None:
+        """One object, or None."""
+        try:
+            return self.get(resource, namespace, name)
+        except NotFound:
+            return None
+
+    def pages(
+        self, resource: Resource, namespace: str | None = None, *, labels: str = "", page: int = PAGE
+    ) -> Iterator[list[Json]]:
+        """The collection in pages. Raises Gone when a page's token expired: start again."""
+        token = ""
+        while True:
+            answer = self.list_page(resource, namespace, labels=labels, limit=page, token=token)
+            yield answer.get("items") or []
+            token = answer.get("metadata", {}).get("continue") or ""
+            if not token:
+                return
+
+    def list_page(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        labels: str = "",
+        limit: int = PAGE,
+        token: str = "",
+    ) -> Json:
+        """One page of a collection as the API server's List object."""
+        query = {"limit": str(limit)}
+        if labels:
+            query["labelSelector"] = labels
+        if token:
+            query["continue"] = token
+        return self._send("GET", resource.path(namespace), query)
+
+    def items(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> Iterator[Json]:
+        """Every object of a collection, page by page."""
+        for page in self.pages(resource, namespace, labels=labels):
+            yield from page
+
+    def create(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        body: Json,
+        *,
+        dry_run: bool = False,
+        timeout: float | None = None,
+    ) -> Json:
+        """POST. Raises AlreadyExists."""
+        return self._send("POST", resource.path(namespace), self._write_query(dry_run), body, timeout)
+
+    def update(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        body: Json,
+        *,
+        dry_run: bool = False,
+        timeout: float | None = None,
+    ) -> Json:
+        """PUT of a whole object, conditional on its metadata.resourceVersion and uid if set. Raises Conflict, NotFound."""
+        path = resource.path(namespace, body["metadata"]["name"])
+        return self._send("PUT", path, self._write_query(dry_run), body, timeout)
+
+    def delete(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str,
+        resource_version: str | None = None,
+    ) -> None:
+        """DELETE of exactly the object that was seen; one that is gone already is fine. Raises Conflict."""
+        preconditions = {"uid": uid}
+        if resource_version is not None:
+            preconditions["resourceVersion"] = resource_version
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": preconditions,
+            "propagationPolicy": "Background",
+        }
+        try:
+            self._send("DELETE", resource.path(namespace, name), None, body)
+        except NotFound:
+            return
+
+    def watch(
+        self, resource: Resource, namespace: str, *, labels: str, resource_version: str, seconds: int
+    ) -> Iterator[Json]:
+        """Watch events (`type`, `object`) from a resourceVersion on, for about `seconds`. Raises Gone."""
+        query = {
+            "watch": "1",
+            "labelSelector": labels,
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(seconds),
+            "allowWatchBookmarks": "true",
+        }
+        for line in self.transport.stream(f"{resource.path(namespace)}?{urlencode(query)}", timeout=seconds + 5):
+            event: Json = json.loads(line)
+            if event["type"] == "ERROR":
+                status = event["object"]
+                raise api_error("GET", int(status.get("code", 500)), status, {})
+            yield event
+
+    def ready(self, *, timeout: float = 2.0) -> bool:
+        """Whether the API server answers `/readyz`."""
+        try:
+            return self.transport.send("GET", "/readyz", body=None, timeout=timeout).status == 200
+        except Unreachable:
+            return False
+
+    def _write_query(self, dry_run: bool) -> dict[str, str]:
+        query = {"fieldManager": self.field_manager}
+        if dry_run:
+            query["dryRun"] = "All"
+        return query
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Json | None = None,
+        timeout: float | None = None,
+    ) -> Json:
+        target = f"{path}?{urlencode(query)}" if query else path
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        response = self.transport.send(method, target, body=data, timeout=timeout or self.timeout)
+        try:
+            answer = json.loads(response.body) if response.body else {}
+        except ValueError:
+            answer = {"message": response.body[:200].decode(errors="replace")}
+        if not isinstance(answer, dict):
+            answer = {}
+        if response.status >= 400:
+            raise api_error(method, response.status, answer, response.headers)
+        return answer
+
+
+def api_error(method: str, status: int, answer: Json, headers: Mapping[str, str]) -> ApiError:
+    """The exception for an error answer; `answer` is a Kubernetes Status object, or nearly."""
+    reason = str(answer.get("reason") or "Unknown")
+    message = str(answer.get("message") or "")[:1000]
+    retry_after = headers.get("retry-after", "")
+    wait = float(retry_after) if retry_after.isdigit() else None
+    kinds: dict[int, type[ApiError]] = {404: NotFound, 409: Conflict, 410: Gone}
+    kind = AlreadyExists if status == 409 and method == "POST" else kinds.get(status, ApiError)
+    return kind(status, reason, message, wait)

@@ -1,0 +1,100 @@
+"""Names of certjob's objects: deterministic, within Kubernetes' limits, collision-free by a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+_LABEL_MAX = 63
+_NAME_MAX = 253
+_JOB_MAX = 57  # the Job controller appends six characters to make the pods' names
+
+
+def digest(*parts: str, length: int = 10) -> str:
+    """The first `length` hex digits of SHA-256 over the parts, each ended by a NUL so that none run together."""
+    return hashlib.sha256(b"".join(part.encode() + b"\0" for part in parts)).hexdigest()[:length]
+
+
+def fit(name: str, limit: int, *, unique: str) -> str:
+    """`name` if it fits, else its beginning and a hash of `unique`."""
+    if len(name) <= limit:
+        return name
+    return name[: limit - 11].rstrip("-.") + "-" + digest(unique)
+
+
+def record(namespace: str, secret_name: str) -> str:
+    """ConfigMap of a certificate record: `NAMESPACE.SECRETNAME`. A namespace has no dot, so it is unambiguous."""
+    full = f"{namespace}.{secret_name}"
+    return fit(full, _NAME_MAX, unique=full)
+
+
+def record_hash(namespace: str, secret_name: str) -> str:
+    """Ten hex digits that stand for a record in the names of what belongs to it."""
+    return digest(namespace, secret_name)
+
+
+def job(namespace: str, secret_name: str, epoch: int) -> str:
+    """`<secretName, cut>-<record hash>-<epoch>`, at most 57 characters, without dots."""
+    tail = f"-{record_hash(namespace, secret_name)}-{epoch}"
+    head = secret_name.replace(".", "-")[: _JOB_MAX - len(tail)].rstrip("-")
+    return head + tail
+
+
+def challenge(namespace: str, secret_name: str, epoch: int) -> str:
+    """ConfigMap with one attempt's key authorizations."""
+    return f"challenge-{record_hash(namespace, secret_name)}-{epoch}"
+
+
+def pending_key(namespace: str, secret_name: str, epoch: int) -> str:
+    """Secret with the key that one attempt's order is finalized with."""
+    return f"pending-{record_hash(namespace, secret_name)}-{epoch}"
+
+
+def route(class_id: str, host: str) -> str:
+    """Challenge route of one host in one Ingress class; `class_id` says which, and whether by field or annotation."""
+    return f"route-{digest(class_id, host, length=20)}"
+
+
+def claim(host: str) -> str:
+    """ConfigMap that says which namespace holds a host."""
+    return f"claim-{digest(host, length=32)}"
+
+
+def directory_hash(server: str) -> str:
+    """Ten hex digits that stand for an ACME directory URL."""
+    return digest(server)
+
+
+def account(issuer: str, server: str, number: int) -> str:
+    """Secret with an issuer's account key at one directory."""
+    return fit(f"account-{issuer}", 200, unique=issuer) + f"-{directory_hash(server)}-{number}"
+
+
+def issuer_state(issuer: str, server: str) -> str:
+    """ConfigMap with what is known of an issuer's account at one directory."""
+    return fit(f"issuer-state-{issuer}", 200, unique=issuer) + f"-{directory_hash(server)}"
+
+
+def credentials(issuer: str) -> str:
+    """Secret with an issuer's DNS and EAB credentials, made by the operator."""
+    return f"credentials-{issuer}"
+
+
+def added_secret(ingress: str, generate_name: str, hosts: tuple[str, ...]) -> str:
+    """secretName of the spec.tls entry that certjob adds: `<ingress>-tls`.
+
+    With generateName the Ingress has no name yet, so the hash of its hosts stands in for the generated tail.
+    """
+    stem = ingress or generate_name + digest(*hosts)
+    return fit(stem, _NAME_MAX - 4, unique=stem) + "-tls"
+
+
+def event(object_name: str, *unique: str) -> str:
+    """Deterministic name of an Event, so that writing it twice is a 409."""
+    return fit(object_name, 230, unique=object_name) + "." + digest(*unique, length=16)
+
+
+def label_value(text: str) -> str:
+    """`text` as a label's value: at most 63 characters of the allowed set, beginning and ending alphanumeric."""
+    cleaned = re.sub(r"[^A-Za-z0-9._-]", "-", fit(text, _LABEL_MAX, unique=text))
+    return cleaned.strip("-._")

@@ -1,0 +1,103 @@
+"""Every label, annotation, well-known name and exit code of certjob. Nothing else spells them."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+NAMESPACE = "certjob"
+"""certjob's own namespace. Fixed: the admission policies name it in CEL strings."""
+EXCLUDED_NAMESPACES = frozenset({NAMESPACE, "kube-system"})
+FIELD_MANAGER = "certjob"
+CONTROLLER = "certjob.io/issuer-job"
+
+# What a user may write on an Ingress.
+TLS_ACME = "kubernetes.io/tls-acme"
+ISSUER = "certjob.io/issuer"
+KEY_ALGORITHM = "certjob.io/key-algorithm"
+PROFILE = "certjob.io/profile"
+PREFERRED_CHAIN = "certjob.io/preferred-chain"
+RENEW_BEFORE = "certjob.io/renew-before"
+INGRESS_CLASS = "kubernetes.io/ingress.class"
+NAMESPACE_ENABLED = "certjob.io/enabled"
+"""Label on a namespace: every Ingress in it is opted in."""
+
+# What certjob writes on a user's Ingress.
+TLS_ENTRY = "certjob.io/tls-entry"
+"""`SECRETNAME HASH`: the spec.tls entry that certjob added, and the hash of the hosts it put there."""
+
+# Labels and annotations of certjob's own objects. `ISSUER` is a label there: "true" on an issuer's
+# ConfigMap, the issuer's name on a Job.
+MANAGED = "certjob.io/managed"
+STATE = "certjob.io/state"
+RECORD = "certjob.io/record"
+"""Label "true" on a record; on a Job's pod the annotation with the record's name."""
+RECORD_UID = "certjob.io/record-uid"
+RECORD_HASH = "certjob.io/record-hash"
+EPOCH = "certjob.io/epoch"
+EPOCH_PREFIX = "epoch.certjob.io/"
+"""On a challenge route: one annotation for each record that holds it, with that record's epoch."""
+RECORD_NAMESPACE = "certjob.io/namespace"
+CHALLENGE = "certjob.io/challenge"
+ROUTE = "certjob.io/route"
+CLAIM = "certjob.io/claim"
+PENDING = "certjob.io/pending"
+ACCOUNT = "certjob.io/account"
+ISSUER_STATE = "certjob.io/issuer-state"
+DEFAULT_ISSUER = "certjob.io/default"
+"""Annotation "true" on the ConfigMap of the default issuer."""
+HOSTS = "certjob.io/hosts"
+NOT_AFTER = "certjob.io/not-after"
+LOOK = "certjob.io/look"
+APP_NAME = "app.kubernetes.io/name"
+APP_COMPONENT = "app.kubernetes.io/component"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+
+# Well-known objects in the namespace.
+POD_TEMPLATE = "certjob-issue"
+RESPONDER_SERVICE = "certjob-responder"
+WEBHOOK_SERVICE = "certjob-webhook"
+WEBHOOK_CONFIGURATION = "certjob"
+WEBHOOK_CA_SECRET = "certjob-webhook-ca"  # noqa: S105 - a name, not a secret
+WEBHOOK_TLS_SECRET = "certjob-webhook-tls"  # noqa: S105 - a name, not a secret
+RESPONDER_PORT_NAME = "http"
+RESPONDER_PORT = 8080
+CHALLENGE_PATH = "/.well-known/acme-challenge/"
+CANARY_NAMESPACE = "default"
+CANARY_DENIAL = "denied request: certjob-shape"
+
+TLS_SECRET_TYPE = "kubernetes.io/tls"  # noqa: S105 - a type, not a secret
+ACCOUNT_KEY = "key.pem"
+PENDING_KEY = "key.pem"
+ISSUER_KEY = "issuer.yaml"
+RECORD_KEY = "record.json"
+
+ROUTE_ANNOTATIONS = {
+    "nginx.ingress.kubernetes.io/ssl-redirect": "false",
+    "nginx.ingress.kubernetes.io/force-ssl-redirect": "false",
+    "nginx.ingress.kubernetes.io/whitelist-source-range": "0.0.0.0/0,::/0",
+    "haproxy.org/ssl-redirect": "false",
+    "haproxy-ingress.github.io/ssl-redirect": "false",
+    "ingress.cilium.io/force-https": "disabled",
+    "traefik.ingress.kubernetes.io/router.priority": "1000000000",
+}
+"""Fixed and harmless: they keep redirects and allow-lists of the user's Ingress away from the challenge."""
+
+
+class SecretState(StrEnum):
+    """Value of the label `certjob.io/state` on a managed Secret."""
+
+    PLACEHOLDER = "placeholder"
+    ISSUED = "issued"
+
+
+class ExitCode(IntEnum):
+    """How an issue Job's process ends; the Job's podFailurePolicy acts on it."""
+
+    DONE = 0
+    RETRY = 1
+    """A bug or a lost connection: the Job starts another pod, up to its backoffLimit."""
+    PERMANENT = 10
+    LATER = 11
+    SUPERSEDED = 12
+    OTHER_POD = 13
+    """Another pod holds the attempt, or the next pod will find a Secret mounted: it does not count."""
