@@ -1,0 +1,158 @@
+"""Is the certificate in a Secret good, and if not, why? Rules evaluated in order; the first that applies answers."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from cryptography import x509
+
+from certs.chain import CLOCK_SKEW, dns_names, has_key, parse_chain
+from certs.errors import CertError
+from certs.hostnames import covers
+from certs.keys import key_from_pem
+from certs.placeholder import is_placeholder
+from certs.renewal import renewal_time
+
+
+class Reason(StrEnum):
+    """What a verdict rests on, in the order of the rules."""
+
+    MISSING = "Missing"
+    NO_CERTIFICATE = "NoCertificate"
+    UNREADABLE = "Unreadable"
+    KEY_DOES_NOT_MATCH = "KeyDoesNotMatch"
+    PLACEHOLDER = "Placeholder"
+    NOT_YET_VALID = "NotYetValid"
+    EXPIRED = "Expired"
+    HOSTS_NOT_COVERED = "HostsNotCovered"
+    RENEWAL_DUE = "RenewalDue"
+    GOOD = "Good"
+
+
+@dataclass(frozen=True)
+class StoredCertificate:
+    """The data of a kubernetes.io/tls Secret, decoded from base64. The key never shows in a repr."""
+
+    tls_crt: bytes | None
+    tls_key: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the certificate may stay as it is, a reason for machines, and one sentence."""
+
+    ok: bool
+    reason: Reason
+    message: str
+
+
+def judge(
+    stored: StoredCertificate | None,
+    *,
+    hosts: Collection[str],
+    now: datetime,
+    renew_before: timedelta | None = None,
+    renew_at: datetime | None = None,
+    spread_key: str = "",
+) -> Verdict:
+    """The verdict on what a Secret holds; None stands for no Secret. Nothing in the data makes it raise.
+
+    `renew_at` is the moment chosen from the CA's renewal information (RFC 9773); without it,
+    `certs.renewal.renewal_time` decides from `renew_before` and `spread_key`.
+    """
+    if stored is None:
+        return Verdict(False, Reason.MISSING, "The Secret does not exist.")
+    if not stored.tls_crt or not stored.tls_key:
+        return Verdict(False, Reason.NO_CERTIFICATE, "The Secret lacks a certificate or its key.")
+    try:
+        case = _read(stored.tls_crt, stored.tls_key, hosts, now, renew_before, renew_at, spread_key)
+    except CertError as error:
+        return Verdict(False, Reason.UNREADABLE, str(error))
+    for reason, applies in RULES:
+        if message := applies(case):
+            return Verdict(False, reason, message)
+    return Verdict(True, Reason.GOOD, f"The certificate is good until {_time(case.not_after)}.")
+
+
+@dataclass(frozen=True)
+class _Case:
+    """Everything the rules look at, read beforehand."""
+
+    key_matches: bool
+    placeholder: bool
+    names: tuple[str, ...]
+    not_before: datetime
+    not_after: datetime
+    due: datetime
+    hosts: tuple[str, ...]
+    now: datetime
+
+
+def _read(
+    tls_crt: bytes,
+    tls_key: bytes,
+    hosts: Collection[str],
+    now: datetime,
+    renew_before: timedelta | None,
+    renew_at: datetime | None,
+    spread_key: str,
+) -> _Case:
+    leaf: x509.Certificate = parse_chain(tls_crt)[0]
+    not_before, not_after = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    return _Case(
+        key_matches=has_key(leaf, key_from_pem(tls_key)),
+        placeholder=is_placeholder(leaf),
+        names=dns_names(leaf),
+        not_before=not_before,
+        not_after=not_after,
+        due=renew_at
+        or renewal_time(not_before=not_before, not_after=not_after, renew_before=renew_before, spread_key=spread_key),
+        hosts=tuple(hosts),
+        now=now,
+    )
+
+
+def key_does_not_match(case: _Case) -> str | None:
+    return None if case.key_matches else "The certificate and the key do not belong together."
+
+
+def certificate_is_a_placeholder(case: _Case) -> str | None:
+    return "The certificate is a placeholder." if case.placeholder else None
+
+
+def certificate_is_not_yet_valid(case: _Case) -> str | None:
+    # The same tolerance as for a new certificate: what was just installed must not be found wanting.
+    early = case.now + CLOCK_SKEW < case.not_before
+    return f"The certificate is not valid before {_time(case.not_before)}." if early else None
+
+
+def certificate_has_expired(case: _Case) -> str | None:
+    over = case.now >= case.not_after
+    return f"The certificate expired at {_time(case.not_after)}." if over else None
+
+
+def certificate_does_not_cover_all_hosts(case: _Case) -> str | None:
+    missing = sorted({host for host in case.hosts if not covers(case.names, host)})
+    if not missing:
+        return None
+    others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return f"The certificate does not cover {missing[0]}{others}."
+
+
+def renewal_is_due(case: _Case) -> str | None:
+    return f"The renewal has been due since {_time(case.due)}." if case.now >= case.due else None
+
+
+RULES: tuple[tuple[Reason, Callable[[_Case], str | None]], ...] = (
+    (Reason.KEY_DOES_NOT_MATCH, key_does_not_match),
+    (Reason.PLACEHOLDER, certificate_is_a_placeholder),
+    (Reason.NOT_YET_VALID, certificate_is_not_yet_valid),
+    (Reason.EXPIRED, certificate_has_expired),
+    (Reason.HOSTS_NOT_COVERED, certificate_does_not_cover_all_hosts),
+    (Reason.RENEWAL_DUE, renewal_is_due),
+)
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")
