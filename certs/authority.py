@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -84,6 +85,15 @@ def leaf_due(cert_pem: bytes, *, now: datetime) -> bool:
 def authority_due(cert_pem: bytes, *, now: datetime) -> bool:
     """Whether the CA should be made anew: two thirds of its life are over, or it cannot be read."""
     return _is_over(cert_pem, part=2 / 3, now=now)
+
+
+def is_signed_by(cert_pem: bytes, ca_pem: bytes) -> bool:
+    """Whether this CA made the certificate; False if one of them cannot be read."""
+    try:
+        parse_chain(cert_pem)[0].verify_directly_issued_by(parse_chain(ca_pem)[0])
+    except (CertError, InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def bundle(*ca_pems: bytes, now: datetime) -> bytes:

@@ -33,7 +33,7 @@ _MALFORMED = (
 
 @dataclass(frozen=True)
 class IssuedCertificate:
-    """A certificate that passed `check_issued`. Times are aware UTC, `serial` is lower-case hex."""
+    """What is worth knowing of a certificate. Times are aware UTC, `serial` is lower-case hex."""
 
     leaf: x509.Certificate
     not_before: datetime
@@ -92,16 +92,29 @@ def check_issued(
         _check_link(certificate, issuer)
     for certificate in chain:
         _check_time(certificate, now, clock_skew)
+    return describe(chain_pem)
+
+
+def describe(chain_pem: bytes) -> IssuedCertificate:
+    """What a chain (PEM, leaf first) says of itself, unchecked. Raises CertError if it is unreadable."""
+    leaf = parse_chain(chain_pem)[0]
     return IssuedCertificate(
         leaf=leaf,
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
         serial=f"{leaf.serial_number:x}",
         names=dns_names(leaf),
-        key_id=key_id(key),
+        key_id=_key_id(leaf),
         ari_cert_id=ari_cert_id(leaf),
         issuer_name=_issuer_name(leaf),
     )
+
+
+def _key_id(certificate: x509.Certificate) -> str:
+    try:
+        return key_id(certificate.public_key())
+    except _MALFORMED:
+        raise CertError("The certificate's public key is not readable.") from None
 
 
 def ari_cert_id(certificate: x509.Certificate) -> str | None:

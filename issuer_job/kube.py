@@ -110,14 +110,16 @@ class Cluster:
     timeout: float = 10.0
     field_manager: str = field(default="certjob")
 
-    def get(self, resource: Resource, namespace: str | None, name: str) -> Json:
+    def get(self, resource: Resource, namespace: str | None, name: str, *, timeout: float | None = None) -> Json:
         """One object. Raises NotFound."""
-        return self._send("GET", resource.path(namespace, name))
+        return self._send("GET", resource.path(namespace, name), timeout=timeout)
 
-    def find(self, resource: Resource, namespace: str | None, name: str) -> Json | None:
+    def find(
+        self, resource: Resource, namespace: str | None, name: str, *, timeout: float | None = None
+    ) -> Json | None:
         """One object, or None."""
         try:
-            return self.get(resource, namespace, name)
+            return self.get(resource, namespace, name, timeout=timeout)
         except NotFound:
             return None
 
@@ -176,7 +178,7 @@ class Cluster:
         dry_run: bool = False,
         timeout: float | None = None,
     ) -> Json:
-        """PUT of a whole object, conditional on its metadata.resourceVersion and uid if set. Raises Conflict, NotFound."""
+        """PUT of a whole object, conditional on its resourceVersion and uid if set. Raises Conflict, NotFound."""
         path = resource.path(namespace, body["metadata"]["name"])
         return self._send("PUT", path, self._write_query(dry_run), body, timeout)
 
@@ -186,19 +188,17 @@ class Cluster:
         namespace: str | None,
         name: str,
         *,
-        uid: str,
-        resource_version: str | None = None,
+        uid: str = "",
+        resource_version: str = "",
     ) -> None:
-        """DELETE of exactly the object that was seen; one that is gone already is fine. Raises Conflict."""
-        preconditions = {"uid": uid}
-        if resource_version is not None:
-            preconditions["resourceVersion"] = resource_version
-        body = {
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "preconditions": preconditions,
-            "propagationPolicy": "Background",
-        }
+        """DELETE, with uid and resourceVersion of exactly that object; one that is gone already is fine.
+
+        Raises Conflict.
+        """
+        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        seen = {"uid": uid, "resourceVersion": resource_version}
+        if any(seen.values()):
+            body["preconditions"] = {key: value for key, value in seen.items() if value}
         try:
             self._send("DELETE", resource.path(namespace, name), None, body)
         except NotFound:

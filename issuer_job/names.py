@@ -98,3 +98,11 @@ def label_value(text: str) -> str:
     """`text` as a label's value: at most 63 characters of the allowed set, beginning and ending alphanumeric."""
     cleaned = re.sub(r"[^A-Za-z0-9._-]", "-", fit(text, _LABEL_MAX, unique=text))
     return cleaned.strip("-._")
+
+
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+def is_dns_subdomain(name: str) -> bool:
+    """Whether Kubernetes takes `name` for a Secret (RFC 1123 subdomain, at most 253 characters)."""
+    return len(name) <= _NAME_MAX and _SUBDOMAIN.fullmatch(name) is not None

@@ -1,0 +1,182 @@
+"""One attempt as its pod sees it: who we are, the record as we last wrote it, and how an attempt can end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from issuer_job import transitions
+from issuer_job import vocabulary as v
+from issuer_job.issuers import Issuer
+from issuer_job.kube import CONFIGMAPS, Cluster, Conflict, Json
+from issuer_job.record import ACTIVE, Problem, Record, from_config_map, to_config_map
+
+logger = logging.getLogger(__name__)
+
+CAS_ROUNDS = 20
+
+
+class Stop(Exception):
+    """The attempt ends here, before its certificate is installed."""
+
+    exit_code = v.ExitCode.RETRY
+
+
+class Superseded(Stop):
+    """The record is another's now, or gone: touch nothing."""
+
+    exit_code = v.ExitCode.SUPERSEDED
+
+
+class OtherPod(Stop):
+    """Another pod of this attempt is at work, or the next one will find a Secret mounted that we lack."""
+
+    exit_code = v.ExitCode.OTHER_POD
+
+
+class Ended(Stop):
+    """An earlier pod of this attempt has ended it already."""
+
+    def __init__(self, exit_code: v.ExitCode) -> None:
+        super().__init__(f"this attempt has ended already, with code {int(exit_code)}")
+        self.exit_code = exit_code
+
+
+class Unwanted(Stop):
+    """No live Ingress wants the Secret."""
+
+    exit_code = v.ExitCode.LATER
+
+
+class Later(Stop):
+    """Something that passes. `wait` is what the other side asked for; None leaves it to the back-off."""
+
+    exit_code = v.ExitCode.LATER
+
+    def __init__(self, problem: Problem, *, wait: timedelta | None = None) -> None:
+        super().__init__(f"{problem.type}: {problem.detail}")
+        self.problem = problem
+        self.wait = wait
+
+
+class Permanent(Stop):
+    """Only a change helps."""
+
+    exit_code = v.ExitCode.PERMANENT
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.type}: {problem.detail}")
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What the downward API tells the process: its attempt and itself."""
+
+    record: str
+    record_uid: str
+    epoch: int
+    uid: str
+
+
+def utc_now() -> datetime:
+    """The wall clock, aware."""
+    return datetime.now(UTC)
+
+
+@dataclass
+class Attempt:
+    """The record of the attempt, advanced step by step. `ingresses` are the live Ingresses that want the Secret."""
+
+    cluster: Cluster
+    pod: Pod
+    deadline: datetime
+    mounts: Path = Path("/secrets")
+    clock: Callable[[], datetime] = utc_now
+    sleep: Callable[[float], None] = time.sleep
+    record: Record = field(init=False)
+    ingresses: list[Json] = field(default_factory=list)
+
+    def load(self) -> None:
+        """Read the record. Raises Superseded, Ended."""
+        self.record = self._read()
+        code = _ENDED.get(self.record.phase)
+        if code is not None:
+            raise Ended(code)
+        if self.record.phase not in ACTIVE:
+            raise Superseded(f"the record is {self.record.phase}")
+
+    def advance(self, arrow: Callable[..., Record], **details: object) -> None:
+        """Write `arrow(record, now=..., **details)`, a function of `transitions`, by compare-and-swap.
+
+        A source that the webhook joined meanwhile is kept.
+
+        Raises Superseded when epoch or holder are not ours any more.
+        """
+        for _ in range(CAS_ROUNDS):
+            wanted = arrow(self.record, now=self.clock(), **details)
+            try:
+                stored = self.cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(wanted))
+            except Conflict:
+                fresh = self._read()
+                if fresh.attempt is not None and fresh.attempt.holder not in {"", self.pod.uid}:
+                    raise Superseded("another pod holds the attempt") from None
+                if replace(fresh, resource_version="") == replace(wanted, resource_version=""):
+                    self.record = fresh  # our own write, whose answer was lost
+                    return
+                self.record = fresh
+                continue
+            self.record = from_config_map(stored)
+            return
+        raise Superseded("the record keeps changing")
+
+    def claim(self) -> None:
+        """Take the attempt for this pod, also from another pod of the same epoch: its node may be lost."""
+        self.record = replace(self.record, attempt=replace(transitions.attempt_of(self.record), holder=self.pod.uid))
+        self.advance(transitions.claimed, holder=self.pod.uid)
+
+    def mounted(self, volume: str, key: str) -> bytes | None:
+        """A key of an optional Secret volume, None if it is not there."""
+        try:
+            return (self.mounts / volume / key).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def step(self, name: str, **fields: object) -> None:
+        """One log line."""
+        about = {"record": self.pod.record, "epoch": self.pod.epoch}
+        logger.info(name, extra={"fields": about | fields})
+
+    def _read(self) -> Record:
+        found = self.cluster.find(CONFIGMAPS, v.NAMESPACE, self.pod.record)
+        if found is None or found["metadata"]["uid"] != self.pod.record_uid:
+            raise Superseded("the record is gone")
+        record = from_config_map(found)
+        if record.epoch != self.pod.epoch:
+            raise Superseded(f"the record is at epoch {record.epoch}")
+        return record
+
+
+_ENDED = {
+    "Issued": v.ExitCode.DONE,
+    "Waiting": v.ExitCode.LATER,
+    "Unconfirmed": v.ExitCode.LATER,
+    "Failed": v.ExitCode.PERMANENT,
+}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The issuer of the attempt and the values that hold: the user's annotation or else the issuer's own."""
+
+    name: str
+    issuer: Issuer
+    key_algorithm: str
+    profile: str | None
+    preferred_chain: str | None

@@ -1,0 +1,120 @@
+"""What the live Ingresses want: the record's intent is only a hint until they confirm it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from issuer_job import issuers, names, objects, transitions
+from issuer_job import vocabulary as v
+from issuer_job.attempt import Attempt, Later, Permanent, Resolved, Unwanted
+from issuer_job.issuers import IssuerError, Issuers
+from issuer_job.kube import CONFIGMAPS, INGRESSES, NAMESPACES, AlreadyExists, Json
+from issuer_job.polling import Poll
+from issuer_job.record import Problem, Source
+from issuer_job.wants import Reason, opts_in, wants
+
+PATIENCE = timedelta(seconds=30)
+"""How long an Ingress may take from admission to storage."""
+
+
+def resolve_issuer(attempt: Attempt) -> Resolved:
+    """Read the issuer that the record names. Raises Later if it is missing or broken: an operator edits it."""
+    settings = attempt.record.intent.settings
+    found = attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, settings.issuer)
+    if found is None or (found["metadata"].get("labels") or {}).get(v.ISSUER) != "true":
+        raise Later(Problem(type="unknownIssuer", detail=f"there is no issuer {settings.issuer}", step="issuer"))
+    try:
+        issuer = issuers.parse(found)
+    except IssuerError as problem:
+        raise Later(Problem(type="brokenIssuer", detail=str(problem), step="issuer")) from None
+    return Resolved(
+        name=settings.issuer,
+        issuer=issuer,
+        key_algorithm=settings.key_algorithm or issuer.key_algorithm,
+        profile=settings.profile or issuer.profile or None,
+        preferred_chain=settings.preferred_chain or issuer.preferred_chain or None,
+    )
+
+
+def confirm(attempt: Attempt, resolved: Resolved) -> None:
+    """Make the record's intent what the live Ingresses want.
+
+    The Job may start before the Ingress is stored, and a change may be on its way: waits a while for the
+    live state to become what admission saw, then the live state wins. Raises Unwanted, Later.
+    """
+    started = attempt.clock()
+    poll = Poll(started=started, deadline=min(started + PATIENCE, attempt.deadline))
+    while True:
+        found = _live(attempt, resolved)
+        intent = transitions.union(found.sources) if found.sources else None
+        if intent is not None and intent.hash == attempt.record.intent.hash:
+            break
+        delay = poll.delay(now=attempt.clock())
+        if delay is None:
+            break
+        attempt.sleep(delay.total_seconds())
+    if found.other_issuer:
+        detail = "the Ingress names another issuer now"
+        raise Later(Problem(type="issuerChanged", detail=detail, step="confirm"), wait=timedelta(0))
+    if not found.sources:
+        raise Unwanted("no live Ingress wants this Secret")
+    attempt.ingresses = found.ingresses
+    if found.sources != attempt.record.sources:
+        attempt.advance(transitions.confirmed, sources=found.sources)
+
+
+def hold_hosts(attempt: Attempt) -> None:
+    """Every host must be claimed by this namespace. Raises Permanent."""
+    namespace = attempt.record.namespace
+    for host in attempt.record.intent.hosts:
+        held = attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, names.claim(host))
+        if held is None:
+            try:
+                held = attempt.cluster.create(CONFIGMAPS, v.NAMESPACE, objects.claim(host, namespace))
+            except AlreadyExists:
+                held = attempt.cluster.get(CONFIGMAPS, v.NAMESPACE, names.claim(host))
+        if (held.get("data") or {}).get("namespace") != namespace:
+            detail = "another namespace had this host first"
+            raise Permanent(Problem(type="hostClaimed", detail=detail, host=host, step="claims"))
+
+
+@dataclass(frozen=True)
+class _Live:
+    """The live Ingresses that want the Secret, and the sources that they are for the record."""
+
+    ingresses: list[Json]
+    sources: tuple[Source, ...]
+    other_issuer: bool = False
+
+
+def _live(attempt: Attempt, resolved: Resolved) -> _Live:
+    record = attempt.record
+    known = Issuers({resolved.name: resolved.issuer}, {}, default=resolved.name)
+    ingresses, sources, other_issuer = [], [], False
+    for ingress in _candidates(attempt):
+        wanted = wants(ingress, issuers=known, namespace_enabled=_namespace_enabled(attempt, ingress))
+        other_issuer |= any(notice.reason is Reason.UNKNOWN_ISSUER for notice in wanted.notices)
+        for entry in wanted.entries:
+            if entry.secret_name == record.secret_name:
+                ingresses.append(ingress)
+                sources.append(entry.source)
+    return _Live(ingresses, tuple(sources), other_issuer and not sources)
+
+
+def _candidates(attempt: Attempt) -> list[Json]:
+    """The Ingresses the record knows by name; with generateName the name is only known now: all of the namespace."""
+    record = attempt.record
+    if all(source.name for source in record.sources):
+        found = (attempt.cluster.find(INGRESSES, record.namespace, source.name) for source in record.sources)
+        return [ingress for ingress in found if ingress is not None]
+    return list(attempt.cluster.items(INGRESSES, record.namespace))
+
+
+def _namespace_enabled(attempt: Attempt, ingress: Json) -> bool:
+    """Asked only when the Ingress does not opt in by itself."""
+    if opts_in(ingress, namespace_enabled=False) or not opts_in(ingress, namespace_enabled=True):
+        return False
+    namespace = attempt.cluster.find(NAMESPACES, None, ingress["metadata"]["namespace"]) or {}
+    labels = namespace.get("metadata", {}).get("labels") or {}
+    return bool(labels.get(v.NAMESPACE_ENABLED) == "true")

@@ -1,0 +1,139 @@
+"""The Secret's side of an attempt: is it right already, may it be written, and the conditional write."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from certs.chain import IssuedCertificate, describe
+from certs.placeholder import PLACEHOLDER_LIFETIME, make_placeholder
+from certs.validity import judge
+from issuer_job import objects, secrets, transitions
+from issuer_job import vocabulary as v
+from issuer_job.attempt import Attempt, Later, Permanent
+from issuer_job.kube import AlreadyExists, Conflict, Json
+from issuer_job.order import Obtained
+from issuer_job.record import Issued, Problem
+from issuer_job.secrets import Look, Refusal, SecretRefused
+
+ROUNDS = 10
+
+
+def look(attempt: Attempt) -> Look:
+    """What the Secret holds. Raises Later, Permanent."""
+    try:
+        return secrets.look(attempt.cluster, attempt.record.namespace, attempt.record.secret_name)
+    except SecretRefused as refused:
+        raise _stop(refused, "look") from None
+
+
+def right_already(attempt: Attempt, seen: Look) -> Issued | None:
+    """Whether the Secret holds what is wanted, so that no order is needed; what it holds then.
+
+    Either certjob's own last certificate for just this intent, or, if none was issued yet, a good one that
+    its owner put there.
+    """
+    record = attempt.record
+    if not seen.found:
+        return None
+    verdict = judge(seen.stored, hosts=record.intent.hosts, now=attempt.clock(), spread_key=record.name)
+    attempt.step("look", verdict=verdict.reason, message=verdict.message)
+    if not verdict.ok or seen.stored.tls_crt is None:
+        return None
+    certificate = describe(seen.stored.tls_crt)
+    if record.issued is None:
+        return _issued(attempt, certificate)
+    if record.issued.serial == certificate.serial and record.issued.intent_hash == record.intent.hash:
+        return record.issued
+    return None
+
+
+def preflight(attempt: Attempt, seen: Look) -> None:
+    """Make sure that the Secret can be written before an order is spent: a missing placeholder is made for real.
+
+    Raises Later, Permanent.
+    """
+    record = attempt.record
+    now = attempt.clock()
+    placeholder = make_placeholder(record.intent.hosts, now=now)
+    body = objects.tls_secret(
+        namespace=record.namespace,
+        name=record.secret_name,
+        state=v.SecretState.PLACEHOLDER,
+        cert_chain_pem=placeholder.cert_chain_pems,
+        key_pem=placeholder.key_pem,
+        hosts=record.intent.hosts,
+        issuer=record.intent.settings.issuer,
+        not_after=now + PLACEHOLDER_LIFETIME,
+        uid=seen.uid,
+        resource_version=seen.resource_version,
+    )
+    try:
+        secrets.write(attempt.cluster, body, dry_run=seen.found)
+    except (Conflict, AlreadyExists):
+        return  # somebody writes it right now, so it can be written; the real write looks again
+    except SecretRefused as refused:
+        raise _stop(refused, "preflight") from None
+
+
+def install(attempt: Attempt, obtained: Obtained) -> Issued:
+    """Put the certificate into the Secret that was looked at, or into a new one.
+
+    Raises Later, Permanent, Superseded.
+    """
+    for _ in range(ROUNDS):
+        seen = look(attempt)
+        attempt.advance(transitions.installing, secret_uid=seen.uid, secret_version=seen.resource_version)
+        try:
+            secrets.write(attempt.cluster, _secret(attempt, obtained, seen))
+        except (Conflict, AlreadyExists):
+            continue
+        except SecretRefused as refused:
+            raise _stop(refused, "install") from None
+        if _holds(look(attempt), obtained):
+            return _issued(attempt, obtained.certificate)
+    detail = "the Secret keeps changing while its certificate is written"
+    raise Later(Problem(type="secretChanging", detail=detail, step="install"))
+
+
+def _secret(attempt: Attempt, obtained: Obtained, seen: Look) -> Json:
+    record = attempt.record
+    return objects.tls_secret(
+        namespace=record.namespace,
+        name=record.secret_name,
+        state=v.SecretState.ISSUED,
+        cert_chain_pem=obtained.chain_pem,
+        key_pem=obtained.key_pem,
+        hosts=record.intent.hosts,
+        issuer=record.intent.settings.issuer,
+        not_after=obtained.certificate.not_after,
+        uid=seen.uid,
+        resource_version=seen.resource_version,
+    )
+
+
+def _holds(seen: Look, obtained: Obtained) -> bool:
+    return seen.stored.tls_crt == obtained.chain_pem and seen.stored.tls_key == obtained.key_pem
+
+
+def _issued(attempt: Attempt, certificate: IssuedCertificate) -> Issued:
+    state = transitions.attempt_of(attempt.record)
+    return Issued(
+        hosts=attempt.record.intent.hosts,
+        intent_hash=attempt.record.intent.hash,
+        directory=state.directory,
+        account=state.account,
+        epoch=state.epoch,
+        key_id=certificate.key_id,
+        serial=certificate.serial,
+        not_before=certificate.not_before,
+        not_after=certificate.not_after,
+        at=attempt.clock(),
+        cert_id=certificate.ari_cert_id or "",
+    )
+
+
+def _stop(refused: SecretRefused, step: str) -> Later | Permanent:
+    problem = Problem(type=str(refused.reason), detail=str(refused), step=step)
+    if refused.reason.is_permanent:
+        return Permanent(problem)
+    return Later(problem, wait=timedelta(seconds=30) if refused.reason is Refusal.NOT_IN_FORCE else None)

@@ -1,0 +1,227 @@
+"""Builders of the Kubernetes objects that certjob writes. Pure: they return plain dicts."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from copy import deepcopy
+from datetime import datetime
+from typing import Any
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.kube import Json
+from issuer_job.record import IngressClass, Problem, Record
+
+TTL_ANNOTATION = "certjob.io/ttl-seconds-after-finished"
+DEFAULT_TTL = 600
+BACKOFF_LIMIT = 3
+
+
+def tls_secret(
+    *,
+    namespace: str,
+    name: str,
+    state: v.SecretState,
+    cert_chain_pem: bytes,
+    key_pem: bytes,
+    hosts: tuple[str, ...],
+    issuer: str,
+    not_after: datetime,
+    uid: str = "",
+    resource_version: str = "",
+) -> Json:
+    """A managed Secret. With uid and resourceVersion it replaces just the object that was looked at."""
+    metadata: Json = {
+        "name": name,
+        "namespace": namespace,
+        "labels": {v.MANAGED: "true", v.STATE: str(state), v.MANAGED_BY: "certjob"},
+        "annotations": {v.HOSTS: ",".join(hosts), v.ISSUER: issuer, v.NOT_AFTER: f"{not_after:%Y-%m-%dT%H:%M:%SZ}"},
+    }
+    if resource_version:
+        metadata |= {"uid": uid, "resourceVersion": resource_version}
+    return _secret(metadata, v.TLS_SECRET_TYPE, {"tls.crt": cert_chain_pem, "tls.key": key_pem})
+
+
+def look_secret(namespace: str, name: str) -> Json:
+    """The body of a look: sent with dryRun, answered with the stored data if the Secret is managed."""
+    metadata = {
+        "name": name,
+        "namespace": namespace,
+        "labels": {v.MANAGED: "true"},
+        "annotations": {v.LOOK: "true"},
+    }
+    return _secret(metadata, v.TLS_SECRET_TYPE, {"tls.crt": b"", "tls.key": b""})
+
+
+def canary_secret() -> Json:
+    """What certjob must never be able to write: the policies have to refuse it (sent with dryRun)."""
+    return _secret({"name": "certjob-canary", "namespace": v.CANARY_NAMESPACE}, "Opaque", {})
+
+
+def account_secret(issuer: str, server: str, number: int, key_pem: bytes) -> Json:
+    """An issuer's account key: made once, never changed."""
+    metadata = {
+        "name": names.account(issuer, server, number),
+        "namespace": v.NAMESPACE,
+        "labels": {v.ACCOUNT: "true", v.MANAGED_BY: "certjob"},
+    }
+    return _secret(metadata, "Opaque", {v.ACCOUNT_KEY: key_pem}) | {"immutable": True}
+
+
+def pending_secret(record: Record, key_pem: bytes, *, name: str) -> Json:
+    """The key of an attempt's order, kept until the certificate is installed."""
+    metadata = {
+        "name": name,
+        "namespace": v.NAMESPACE,
+        "labels": {v.PENDING: "true", v.RECORD_HASH: record.hash, v.MANAGED_BY: "certjob"},
+        "ownerReferences": [record.owner_reference],
+    }
+    return _secret(metadata, "Opaque", {v.PENDING_KEY: key_pem}) | {"immutable": True}
+
+
+def own_tls_secret(name: str, *, cert_chain_pem: bytes, key_pem: bytes) -> Json:
+    """A certificate of certjob's own, in its own namespace."""
+    metadata = {"name": name, "namespace": v.NAMESPACE, "labels": {v.MANAGED_BY: "certjob"}}
+    return _secret(metadata, v.TLS_SECRET_TYPE, {"tls.crt": cert_chain_pem, "tls.key": key_pem})
+
+
+def claim(host: str, namespace: str) -> Json:
+    """Says that a host belongs to a namespace. Created atomically: the first one holds it."""
+    return _config_map(names.claim(host), {v.CLAIM: "true"}, {"host": host, "namespace": namespace})
+
+
+def challenge(record: Record, key_authorizations: dict[str, str]) -> Json:
+    """What the responder answers for one attempt: token -> key authorization (RFC 8555, section 8.3)."""
+    name = names.challenge(record.namespace, record.secret_name, record.epoch)
+    labels = {v.CHALLENGE: "true", v.RECORD_HASH: record.hash}
+    return _config_map(name, labels, key_authorizations, owner=record)
+
+
+def route(record: Record, host: str, ingress_class: IngressClass) -> Json:
+    """Ingress that leads the challenge path of one host, in the user's class, to the responder."""
+    annotations = dict(v.ROUTE_ANNOTATIONS)
+    annotations[v.EPOCH_PREFIX + record.hash] = str(record.epoch)
+    if ingress_class.annotation is not None:
+        annotations[v.INGRESS_CLASS] = ingress_class.annotation
+    backend = {"service": {"name": v.RESPONDER_SERVICE, "port": {"name": v.RESPONDER_PORT_NAME}}}
+    path = {"path": v.CHALLENGE_PATH, "pathType": "Prefix", "backend": backend}
+    spec: Json = {"rules": [{"host": host, "http": {"paths": [path]}}]}
+    if ingress_class.field is not None:
+        spec["ingressClassName"] = ingress_class.field
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {
+            "name": names.route(ingress_class.identity, host),
+            "namespace": v.NAMESPACE,
+            "labels": {v.ROUTE: "true", v.MANAGED_BY: "certjob"},
+            "annotations": annotations,
+            "ownerReferences": [record.owner_reference],
+        },
+        "spec": spec,
+    }
+
+
+def job(record: Record, template: Json, *, account_number: int, server: str) -> Json:
+    """The Job of the record's current attempt, stamped from the PodTemplate; only its Secret volumes differ."""
+    epoch = record.epoch
+    issuer = record.intent.settings.issuer
+    labels = {
+        v.APP_NAME: "certjob",
+        v.APP_COMPONENT: "issue",
+        v.ISSUER: issuer,
+        v.RECORD_UID: record.uid,
+        v.RECORD_HASH: record.hash,
+        v.EPOCH: str(epoch),
+        v.RECORD_NAMESPACE: record.namespace,
+    }
+    inherited = record.attempt.pending_key if record.attempt else ""
+    secrets = {
+        "account": names.account(issuer, server, account_number),
+        "pending": inherited or names.pending_key(record.namespace, record.secret_name, epoch),
+        "credentials": names.credentials(issuer),
+    }
+    pod_spec: dict[str, Any] = deepcopy(template["template"]["spec"])
+    for volume in pod_spec.get("volumes", []):
+        if volume["name"] in secrets:
+            volume["secret"]["secretName"] = secrets[volume["name"]]
+    ttl = (template["metadata"].get("annotations") or {}).get(TTL_ANNOTATION, "")
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": names.job(record.namespace, record.secret_name, epoch),
+            "namespace": v.NAMESPACE,
+            "labels": labels,
+            "annotations": {v.RECORD: record.name},
+        },
+        "spec": {
+            "backoffLimit": BACKOFF_LIMIT,
+            "ttlSecondsAfterFinished": int(ttl) if ttl.isdigit() else DEFAULT_TTL,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": _pod_failure_rules()},
+            "template": {"metadata": {"labels": labels, "annotations": {v.RECORD: record.name}}, "spec": pod_spec},
+        },
+    }
+
+
+def ingress_event(
+    ingress: Json, *, reason: str, note: str, warning: bool, now: datetime, unique: tuple[str, ...]
+) -> Json:
+    """An Event on a user's Ingress. `unique` names the occasion: writing the same one twice is a 409."""
+    metadata = ingress["metadata"]
+    time = f"{now:%Y-%m-%dT%H:%M:%S.%fZ}"
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": names.event(metadata["name"], reason, *unique), "namespace": metadata["namespace"]},
+        "eventTime": time,
+        "reportingController": v.CONTROLLER,
+        "reportingInstance": "certjob",
+        "action": "Issue",
+        "reason": reason,
+        "type": "Warning" if warning else "Normal",
+        "note": note[:1000],
+        "regarding": {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata.get("uid", ""),
+        },
+    }
+
+
+def issuer_state(issuer: str, server: str, data: dict[str, str]) -> Json:
+    """What is known of an issuer's account at one directory."""
+    return _config_map(names.issuer_state(issuer, server), {v.ISSUER_STATE: "true"}, data)
+
+
+def problem_note(problem: Problem) -> str:
+    """One line for people: what went wrong, with the host it is about."""
+    about = f"{problem.host}: " if problem.host else ""
+    return f"{about}{problem.detail} ({problem.type})"
+
+
+def _pod_failure_rules() -> list[Json]:
+    fail = [int(v.ExitCode.PERMANENT), int(v.ExitCode.LATER), int(v.ExitCode.SUPERSEDED)]
+    return [
+        {"action": "FailJob", "onExitCodes": {"containerName": "issue", "operator": "In", "values": fail}},
+        {
+            "action": "Ignore",
+            "onExitCodes": {"containerName": "issue", "operator": "In", "values": [int(v.ExitCode.OTHER_POD)]},
+        },
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    ]
+
+
+def _secret(metadata: Json, kind: str, data: dict[str, bytes]) -> Json:
+    encoded = {key: b64encode(value).decode() for key, value in data.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind, "data": encoded}
+
+
+def _config_map(name: str, labels: dict[str, str], data: dict[str, str], owner: Record | None = None) -> Json:
+    metadata: Json = {"name": name, "namespace": v.NAMESPACE, "labels": labels | {v.MANAGED_BY: "certjob"}}
+    if owner is not None:
+        metadata["ownerReferences"] = [owner.owner_reference]
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}

@@ -1,0 +1,249 @@
+"""The certificate record: what is wanted for one Secret (intent) and what happened (state), in one ConfigMap.
+
+Every write is a compare-and-swap on the ConfigMap's resourceVersion. `transitions` has the arrows.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.kube import Json
+
+SCHEMA_VERSION = 1
+HISTORY_LENGTH = 20
+
+
+class RecordError(ValueError):
+    """A ConfigMap that claims to be a record cannot be read."""
+
+
+class Phase(StrEnum):
+    """Where the current attempt stands."""
+
+    WANTED = "Wanted"
+    LAUNCHED = "Launched"
+    CLAIMED = "Claimed"
+    UNCONFIRMED = "Unconfirmed"
+    ORDERING = "Ordering"
+    AUTHORIZING = "Authorizing"
+    FINALIZING = "Finalizing"
+    INSTALLING = "Installing"
+    ISSUED = "Issued"
+    WAITING = "Waiting"
+    FAILED = "Failed"
+    ORPHANED = "Orphaned"
+    RETIRED = "Retired"
+
+
+ACTIVE = frozenset(
+    {Phase.LAUNCHED, Phase.CLAIMED, Phase.ORDERING, Phase.AUTHORIZING, Phase.FINALIZING, Phase.INSTALLING}
+)
+"""Phases in which a Job is, or should be, at work."""
+
+
+class _Data(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """Stored data: unknown fields of a later version are ignored, defaults are left out."""
+
+
+class Settings(_Data, frozen=True):
+    """What the user's annotations ask for; empty means the issuer's default. `issuer` is always resolved."""
+
+    issuer: str
+    key_algorithm: str = ""
+    profile: str = ""
+    preferred_chain: str = ""
+
+
+class IngressClass(_Data, frozen=True):
+    """The Ingress class exactly as the user wrote it: `spec.ingressClassName` or the old annotation."""
+
+    field: str | None = None
+    annotation: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """Distinguishes classes in the names of routes."""
+        return f"field:{self.field}" if self.field is not None else f"annotation:{self.annotation}"
+
+
+class Source(_Data, frozen=True):
+    """One Ingress that wants the Secret. A CREATE has no uid yet and, with generateName, no name."""
+
+    hosts: tuple[str, ...]
+    settings: Settings
+    ingress_class: IngressClass = IngressClass()
+    name: str = ""
+    generate_name: str = ""
+    uid: str = ""
+    created: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """Tells the sources of one record apart."""
+        return self.name or f"~{self.generate_name}"
+
+
+class Intent(_Data, frozen=True):
+    """What the record's certificate shall be: the union of the sources' hosts, the oldest source's settings."""
+
+    hosts: tuple[str, ...]
+    settings: Settings
+
+    @property
+    def hash(self) -> str:
+        """Changes when another certificate is wanted."""
+        s = self.settings
+        return names.digest(*self.hosts, "", s.issuer, s.key_algorithm, s.profile, s.preferred_chain, length=16)
+
+
+class Problem(_Data, frozen=True):
+    """Why an attempt did not succeed. `type` is an ACME error type (RFC 8555, section 6.7) or certjob's own word."""
+
+    type: str
+    detail: str
+    host: str = ""
+    step: str = ""
+
+
+class Attempt(_Data, frozen=True):
+    """The current attempt. `epoch` identifies it; the holder is the uid of the pod that works on it.
+
+    `ordered` says that newOrder may have happened although no URL is known.
+    """
+
+    epoch: int
+    launched_at: datetime
+    tries: int = 0
+    holder: str = ""
+    generation: int = 0
+    directory: str = ""
+    account: str = ""
+    ordered: bool = False
+    order_url: str = ""
+    order_expires: datetime | None = None
+    orders_dropped: int = 0
+    pending_key: str = ""
+    secret_uid: str = ""
+    secret_version: str = ""
+
+
+class Issued(_Data, frozen=True):
+    """The certificate that was last installed and proven."""
+
+    hosts: tuple[str, ...]
+    intent_hash: str
+    directory: str
+    account: str
+    epoch: int
+    key_id: str
+    serial: str
+    not_before: datetime
+    not_after: datetime
+    at: datetime
+    cert_id: str = ""
+
+
+class Retry(_Data, frozen=True):
+    """When and why to try again. `not_before` None: only after a change."""
+
+    problem: Problem
+    failures: int
+    intent_hash: str
+    not_before: datetime | None = None
+
+
+class HistoryEntry(_Data, frozen=True):
+    """One line of the record's story, newest last."""
+
+    at: datetime
+    epoch: int
+    event: str
+    detail: str = ""
+
+
+class Record(_Data, frozen=True, kw_only=True):
+    """One target Secret's certificate. `resource_version` and `uid` are the ConfigMap's."""
+
+    namespace: str
+    secret_name: str
+    phase: Phase
+    intent: Intent
+    sources: tuple[Source, ...]
+    generation: int = 1
+    since: datetime
+    attempt: Attempt | None = None
+    issued: Issued | None = None
+    retry: Retry | None = None
+    history: tuple[HistoryEntry, ...] = ()
+    version: int = SCHEMA_VERSION
+    uid: str = ""
+    resource_version: str = ""
+
+    @property
+    def name(self) -> str:
+        """The ConfigMap's name."""
+        return names.record(self.namespace, self.secret_name)
+
+    @property
+    def hash(self) -> str:
+        """Stands for the record in the names of what belongs to it."""
+        return names.record_hash(self.namespace, self.secret_name)
+
+    @property
+    def epoch(self) -> int:
+        """Of the current attempt, 0 before the first."""
+        return self.attempt.epoch if self.attempt else 0
+
+    @property
+    def state(self) -> str:
+        """What the label says: a certificate that is being renewed stays Issued."""
+        if self.issued is not None and self.phase in ACTIVE | {Phase.WAITING, Phase.UNCONFIRMED}:
+            return Phase.ISSUED
+        return self.phase
+
+    @property
+    def owner_reference(self) -> Json:
+        """Makes Kubernetes delete what belongs to the record with it."""
+        return {"apiVersion": "v1", "kind": "ConfigMap", "name": self.name, "uid": self.uid}
+
+
+def to_config_map(record: Record) -> Json:
+    """The record as a ConfigMap; its uid and resourceVersion make the write a compare-and-swap."""
+    metadata: Json = {
+        "name": record.name,
+        "namespace": v.NAMESPACE,
+        "labels": {
+            v.RECORD: "true",
+            v.RECORD_NAMESPACE: record.namespace,
+            v.RECORD_HASH: record.hash,
+            v.STATE: record.state,
+            v.MANAGED_BY: "certjob",
+        },
+        "annotations": {v.HOSTS: ",".join(record.intent.hosts)[:4096]},
+    }
+    if record.resource_version:
+        metadata |= {"resourceVersion": record.resource_version, "uid": record.uid}
+    stored = msgspec.structs.replace(record, uid="", resource_version="")
+    data = msgspec.json.format(msgspec.json.encode(stored), indent=1).decode()
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {v.RECORD_KEY: data}}
+
+
+def from_config_map(config_map: Json) -> Record:
+    """Read a record. Raises RecordError."""
+    metadata: dict[str, Any] = config_map["metadata"]
+    text = (config_map.get("data") or {}).get(v.RECORD_KEY, "")
+    try:
+        record = msgspec.json.decode(text, type=Record)
+    except msgspec.DecodeError as problem:
+        raise RecordError(f"record {metadata['name']}: {problem}") from None
+    if record.version > SCHEMA_VERSION:
+        raise RecordError(f"record {metadata['name']}: written by a later certjob (version {record.version})")
+    return msgspec.structs.replace(
+        record, uid=metadata.get("uid", ""), resource_version=metadata.get("resourceVersion", "")
+    )

@@ -1,0 +1,75 @@
+"""What every launch needs and rarely changes: issuers, their account numbers, the PodTemplate. Cached for seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Lock
+from typing import Generic, TypeVar
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.issuers import Issuers
+from issuer_job.kube import CONFIGMAPS, POD_TEMPLATES, Cluster, Json
+
+T = TypeVar("T")
+
+LIFETIME = 10.0
+"""Seconds that a cached answer is good for."""
+
+
+class _Cached(Generic[T]):
+    """One value, loaded by one thread at a time; while it is loaded anew, the others keep the old one."""
+
+    def __init__(self, load: Callable[[], T], clock: Callable[[], float]) -> None:
+        self._load = load
+        self._clock = clock
+        self._lock = Lock()
+        self._value: tuple[float, T] | None = None
+
+    def get(self, *, fresh: bool = False) -> T:
+        held = self._value
+        if held is not None and not fresh and self._clock() - held[0] < LIFETIME:
+            return held[1]
+        if held is not None and not fresh and self._lock.locked():
+            return held[1]
+        with self._lock:
+            held = self._value
+            if held is None or fresh or self._clock() - held[0] >= LIFETIME:
+                held = (self._clock(), self._load())
+                self._value = held
+            return held[1]
+
+
+class SettingsCache:
+    """Reads what the operator configured. Every method may raise KubeError."""
+
+    def __init__(self, cluster: Cluster, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._issuers = _Cached(self._load_issuers, clock)
+        self._template = _Cached(self._load_template, clock)
+        self._accounts = _Cached(self._load_account_numbers, clock)
+
+    def issuers(self, *, fresh: bool = False) -> Issuers:
+        """All issuers."""
+        return self._issuers.get(fresh=fresh)
+
+    def pod_template(self, *, fresh: bool = False) -> Json:
+        """The PodTemplate that issue Jobs are stamped from."""
+        return self._template.get(fresh=fresh)
+
+    def account_number(self, issuer: str, server: str) -> int:
+        """Which of the issuer's account keys at that directory is in use."""
+        return self._accounts.get().get(names.issuer_state(issuer, server), 1)
+
+    def _load_issuers(self) -> Issuers:
+        return Issuers.from_config_maps(self._cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"))
+
+    def _load_template(self) -> Json:
+        return self._cluster.get(POD_TEMPLATES, v.NAMESPACE, v.POD_TEMPLATE)
+
+    def _load_account_numbers(self) -> dict[str, int]:
+        states = self._cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER_STATE}=true")
+        numbers = {s["metadata"]["name"]: (s.get("data") or {}).get("accountNumber", "") for s in states}
+        return {name: int(text) for name, text in numbers.items() if text.isdigit()}
