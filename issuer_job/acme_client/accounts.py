@@ -1,0 +1,191 @@
+"""The connection to a CA, and its accounts (RFC 8555 7.1.1, 7.3)."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from issuer_job.acme_client.answers import Answer
+from issuer_job.acme_client.directory import Directory, read_directory
+from issuer_job.acme_client.keys import AccountKey, EabKey
+from issuer_job.acme_client.orders import Account, read_account
+from issuer_job.acme_client.problems import (
+    AcmeError,
+    AcmeUnavailable,
+    ExternalAccountRefused,
+    Problem,
+    unavailable,
+)
+from issuer_job.acme_client.transport import POST_AS_GET, Transport, json_payload
+
+DEFAULT_TIMEOUT = timedelta(seconds=15)
+NEW_ACCOUNT_TRIES = 3
+NEW_ACCOUNT_PAUSE = timedelta(milliseconds=150)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class AccountClient:
+    """The connection to a CA, and the account's own requests."""
+
+    def __init__(self, *, key: AccountKey, transport: Transport, directory: Directory) -> None:
+        """Use `connect`."""
+        self.directory = directory
+        self._key = key
+        self._transport = transport
+
+    @classmethod
+    def connect(
+        cls,
+        server_url: str,
+        *,
+        ca_bundle_pem: bytes | None,
+        account_key_pem: bytes,
+        account_url: str | None,
+        user_agent: str,
+        timeout: timedelta = DEFAULT_TIMEOUT,
+        deadline: datetime | None = None,
+        now: Callable[[], datetime] = _utc_now,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> Self:
+        """Fetch the directory at `server_url` (https).
+
+        `ca_bundle_pem` replaces the public roots, and nothing in the environment replaces it; proxies
+        do come from the environment. `timeout` bounds the connection and each wait for data, and no
+        request starts after `deadline`. `account_url` saves `ensure_account` its request.
+        Raises ValueError for a bad key or bundle.
+        """
+        key = AccountKey(account_key_pem)
+        transport = Transport(
+            key=key,
+            ca_bundle_pem=ca_bundle_pem,
+            user_agent=user_agent,
+            timeout=timeout,
+            deadline=deadline,
+            now=now,
+            sleep=sleep,
+        )
+        try:
+            answer = transport.get(server_url, step="directory")
+            directory = answer.read(read_directory, step="directory")
+        except BaseException:
+            transport.close()
+            raise
+        transport.new_nonce_url = directory.new_nonce
+        transport.kid = account_url
+        return cls(key=key, transport=transport, directory=directory)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def account_url(self) -> str | None:
+        return self._transport.kid
+
+    @property
+    def server_date(self) -> datetime | None:
+        """The CA's clock in its last answer, None if it never told."""
+        return self._transport.server_date
+
+    def key_authorization(self, token: str) -> str:
+        """RFC 8555 8.1. Secret until published. Raises AcmeUnavailable for a malformed token."""
+        try:
+            return self._key.key_authorization(token)
+        except ValueError as error:
+            raise unavailable(str(error), step="authorization") from None
+
+    # Accounts (7.3)
+
+    def ensure_account(
+        self, *, contact: Sequence[str] = (), terms_agreed: bool, eab: EabKey | None = None
+    ) -> Account:
+        """Make this key's account, or find it: newAccount answers the same for a key it knows.
+
+        `contact`: e-mail addresses. With an `account_url` given to `connect` nothing is asked, and a
+        dead account shows at the next request (`unauthorized` or `accountDoesNotExist`). Raises
+        ExternalAccountRefused if the CA does not take the `eab`, or needs one.
+        """
+        if self.account_url is not None:
+            return Account(url=self.account_url, status="valid")
+        if self.directory.external_account_required and eab is None:
+            detail = "the CA needs an external account binding (EAB), and the issuer has none"
+            raise ExternalAccountRefused(Problem("externalAccountRequired", detail), step="newAccount")
+        payload: dict[str, Any] = {"termsOfServiceAgreed": terms_agreed}
+        if contact:
+            payload["contact"] = [f"mailto:{address}" for address in contact]
+        if eab is not None:
+            payload["externalAccountBinding"] = self._key.external_binding(eab, url=self.directory.new_account)
+        try:
+            return self._new_account(payload)
+        except AcmeUnavailable:
+            raise
+        except AcmeError as error:
+            if self._refuses_binding(error, eab=eab):
+                raise ExternalAccountRefused(error.problem, step=error.step, retry_after=error.retry_after) from None
+            raise
+
+    def find_account(self) -> Account | None:
+        """This key's account (`onlyReturnExisting`, 7.3.1), None if it has none."""
+        try:
+            return self._new_account({"onlyReturnExisting": True})
+        except AcmeError as error:
+            if error.problem.type == "accountDoesNotExist":
+                return None
+            raise
+
+    def account(self) -> Account:
+        """The account as the CA has it now."""
+        url = self._known_account_url(step="account")
+        answer = self._transport.post(url, POST_AS_GET, step="account")
+        return answer.read(lambda body: read_account(body, url=url), step="account")
+
+    def deactivate_account(self) -> Account:
+        """Give the account up for good (7.3.6)."""
+        url = self._known_account_url(step="deactivate")
+        answer = self._transport.post(url, json_payload({"status": "deactivated"}), step="deactivate")
+        return answer.read(lambda body: read_account(body, url=url), step="deactivate")
+
+    def _new_account(self, payload: dict[str, Any]) -> Account:
+        answer = self._post_new_account(json_payload(payload))
+        url = answer.location(step="newAccount")
+        account = answer.read(lambda body: read_account(body, url=url), step="newAccount")
+        self._transport.kid = url
+        return account
+
+    def _post_new_account(self, payload: bytes) -> Answer:
+        """The request is idempotent, and some CAs fail when two come at once: a few tries."""
+        for _ in range(NEW_ACCOUNT_TRIES - 1):
+            try:
+                return self._transport.post(self.directory.new_account, payload, step="newAccount", embed_key=True)
+            except AcmeUnavailable as error:
+                if error.retry_after or error.problem.status != 500:
+                    raise
+                self._transport.pause(NEW_ACCOUNT_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311
+        return self._transport.post(self.directory.new_account, payload, step="newAccount", embed_key=True)
+
+    def _refuses_binding(self, error: AcmeError, *, eab: EabKey | None) -> bool:
+        """Whether the binding, and not the account (7.3.6 says `unauthorized`, too), was refused."""
+        if error.problem.type == "externalAccountRequired":
+            return True
+        if eab is None or error.problem.type not in ("unauthorized", "malformed", "badPublicKey"):
+            return False
+        try:
+            return self.find_account() is None
+        except AcmeError:
+            return False
+
+    def _known_account_url(self, *, step: str) -> str:
+        if self.account_url is None:
+            raise ValueError(f"{step}: no account yet")
+        return self.account_url

@@ -1,0 +1,130 @@
+"""HTTP answers of a CA, bounded, and what they mean (RFC 8555 6.7). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from json import JSONDecodeError, loads
+from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import msgspec
+from requests.structures import CaseInsensitiveDict
+from requests.utils import parse_header_links
+
+from issuer_job.acme_client.problems import (
+    MAX_DETAIL,
+    AcmeError,
+    AcmeUnavailable,
+    Problem,
+    clean_text,
+    parse_problem,
+    unavailable,
+)
+from issuer_job.polling import parse_http_date, parse_retry_after
+
+T = TypeVar("T")
+MAX_URL = 2048
+MAX_LINKS = 16384  # characters of Link headers
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer with its bounded body; `headers` ignore case."""
+
+    url: str
+    status: int
+    headers: CaseInsensitiveDict[str]
+    body: bytes
+
+    @property
+    def date(self) -> datetime | None:
+        return parse_http_date(self.headers.get("Date"))
+
+    def retry_after(self, *, now: datetime) -> timedelta | None:
+        return parse_retry_after(self.headers.get("Retry-After"), answer_date=self.date, now=now)
+
+    def links(self, relation: str) -> tuple[str, ...]:
+        """Absolute targets of the Link headers (RFC 8288) with this relation."""
+        found = parse_header_links(self.headers.get("Link", "")[:MAX_LINKS])
+        return tuple(urljoin(self.url, link["url"]) for link in found if link.get("rel") == relation)
+
+    def location(self, *, step: str) -> str:
+        target = self.headers.get("Location")
+        if not target:
+            raise self.unusable("lacks a Location", step=step)
+        return urljoin(self.url, target)
+
+    def json(self, *, step: str) -> Any:
+        """The body as JSON. Raises AcmeUnavailable."""
+        try:
+            return loads(self.body)
+        except (JSONDecodeError, UnicodeDecodeError, RecursionError):
+            raise self.unusable("is not JSON", step=step) from None
+
+    def read(self, reader: Callable[[object], T], *, step: str) -> T:
+        """The JSON body as `reader` makes of it. Raises AcmeUnavailable."""
+        document = self.json(step=step)
+        try:
+            return reader(document)
+        except msgspec.ValidationError as error:
+            raise self.unusable(f"is malformed: {error}", step=step) from None
+
+    def unusable(self, what: str, *, step: str, retry_after: timedelta | None = None) -> AcmeUnavailable:
+        sentence = f"the answer of {url_host(self.url)} (HTTP {self.status}) {what}"
+        return unavailable(sentence, step=step, status=self.status, retry_after=retry_after)
+
+
+def url_host(url: str) -> str:
+    """Host and port for messages: paths may hold tokens and ids."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+        return clean_text(f"{parts.hostname or ''}{port}", limit=255) or "an address without a host"
+    except ValueError:
+        return "a malformed address"
+
+
+def is_https(url: str) -> bool:
+    """RFC 8555 6.1: ACME speaks https only."""
+    try:
+        parts = urlsplit(url)
+        return len(url) <= MAX_URL and parts.scheme == "https" and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
+def _problem_of(answer: Answer) -> Problem | None:
+    try:
+        document = loads(answer.body)
+    except (JSONDecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    # A gateway's own JSON is no problem document; every member of one is optional, none of them is not one.
+    known = isinstance(document, dict) and not document.keys().isdisjoint(("type", "title", "detail"))
+    return parse_problem(document, status=answer.status) if known else None
+
+
+def checked(answer: Answer, *, step: str, now: datetime) -> Answer:
+    """Return a 2xx answer; raise the AcmeError that any other one means."""
+    if 200 <= answer.status < 300:
+        return answer
+    retry_after = answer.retry_after(now=now)
+    if answer.status < 400:
+        raise answer.unusable("is unexpected", step=step, retry_after=retry_after)
+    problem = _problem_of(answer)
+    if problem is None and answer.status != 429:
+        raise answer.unusable("is no problem document", step=step, retry_after=retry_after)
+    problem = problem or Problem("rateLimited", "the CA gave no reason", status=429)
+    link = _action_link(answer) if problem.type == "userActionRequired" else None
+    if link is not None and link not in problem.detail:
+        problem = replace(problem, detail=clean_text(f"see {link} : {problem.detail}", limit=MAX_DETAIL))
+    kind = AcmeUnavailable if answer.status >= 500 else AcmeError
+    raise kind(problem, step=step, retry_after=retry_after, link=link)
+
+
+def _action_link(answer: Answer) -> str | None:
+    """The page where a person must act: the problem's `instance`, else the new terms (RFC 8555 7.3.3)."""
+    instance = loads(answer.body).get("instance")
+    found = [instance] if isinstance(instance, str) else [*answer.links("terms-of-service")]
+    return clean_text(found[0], limit=MAX_DETAIL // 2) if found else None

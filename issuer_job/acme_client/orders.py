@@ -1,0 +1,211 @@
+"""The resources of RFC 8555 7.1 as frozen results, read from answers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from issuer_job.acme_client.problems import NO_TYPE, Problem, parse_problem
+
+MAX_NAMES = 1000
+
+
+class _Identifier(msgspec.Struct):
+    value: str
+    type: str = "dns"
+
+
+class _Order(msgspec.Struct):
+    status: str
+    identifiers: list[_Identifier]
+    authorizations: list[str]
+    finalize: str
+    certificate: str | None = None
+    expires: datetime | None = None
+    error: Any = None
+
+
+class _Challenge(msgspec.Struct):
+    type: str
+    url: str
+    status: str = "pending"
+    token: str = ""
+    error: Any = None
+
+
+class _Authorization(msgspec.Struct):
+    identifier: _Identifier
+    status: str
+    challenges: list[_Challenge]
+    expires: datetime | None = None
+    wildcard: bool = False
+
+
+class _Window(msgspec.Struct):
+    start: datetime
+    end: datetime
+
+
+class _RenewalInfo(msgspec.Struct):
+    suggestedWindow: _Window
+    explanationURL: str | None = None
+
+
+class _Account(msgspec.Struct):
+    status: str
+    orders: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account (7.1.2). `status`: valid, deactivated or revoked. `orders_url` only if the CA has the list."""
+
+    url: str
+    status: str
+    orders_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order (7.1.3). `status`: pending, ready, processing, valid or invalid. `expires` is aware.
+
+    `retry_after` is the CA's wish for the next poll, from the answer's header.
+    """
+
+    url: str
+    status: str
+    expires: datetime | None
+    identifiers: tuple[str, ...]
+    authorization_urls: tuple[str, ...]
+    finalize_url: str
+    certificate_url: str | None
+    error: Problem | None
+    retry_after: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A challenge (7.1.5, 8). The token is secret until answered, so it is not in the repr."""
+
+    type: str
+    url: str
+    token: str = field(repr=False)
+    status: str
+    error: Problem | None
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """An authorization (7.1.4) for `host`, without the "*." that `wildcard` stands for."""
+
+    url: str
+    host: str
+    wildcard: bool
+    status: str
+    expires: datetime | None
+    challenges: tuple[Challenge, ...]
+    retry_after: timedelta | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.status != "pending"
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why it can no longer become valid: the failed challenge's problem, or a sentence. None: it can."""
+        if self.status in ("pending", "valid"):
+            return None
+        for challenge in self.challenges:
+            if challenge.error is not None:
+                return challenge.error
+        return Problem(
+            type=NO_TYPE,
+            detail=f"the authorization is {self.status} and the CA gave no reason",
+            identifier=self.host,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalInfo:
+    """ARI's suggested window (RFC 9773 4.2) and when to ask again (1 minute to 1 day)."""
+
+    start: datetime
+    end: datetime
+    explanation_url: str | None
+    retry_after: timedelta
+
+
+def read_account(document: object, *, url: str) -> Account:
+    """This and the other readers raise msgspec.ValidationError if the document is not what its name says."""
+    body = msgspec.convert(document, _Account)
+    return Account(url=url, status=body.status, orders_url=body.orders)
+
+
+def read_order(document: object, *, url: str, retry_after: timedelta | None) -> Order:
+    body = msgspec.convert(document, _Order)
+    _bounded(body.identifiers, body.authorizations)
+    return Order(
+        url=url,
+        status=body.status,
+        expires=_aware(body.expires),
+        identifiers=tuple(identifier.value for identifier in body.identifiers),
+        authorization_urls=tuple(body.authorizations),
+        finalize_url=body.finalize,
+        certificate_url=body.certificate,
+        error=parse_problem(body.error),
+        retry_after=retry_after,
+    )
+
+
+def read_authorization(document: object, *, url: str, retry_after: timedelta | None) -> Authorization:
+    body = msgspec.convert(document, _Authorization)
+    _bounded(body.challenges)
+    return Authorization(
+        url=url,
+        host=body.identifier.value,
+        wildcard=body.wildcard,
+        status=body.status,
+        expires=_aware(body.expires),
+        challenges=tuple(_challenge(item, host=body.identifier.value) for item in body.challenges),
+        retry_after=retry_after,
+    )
+
+
+def read_challenge(document: object, *, host: str | None = None) -> Challenge:
+    return _challenge(msgspec.convert(document, _Challenge), host=host)
+
+
+def read_renewal_info(document: object, *, retry_after: timedelta) -> RenewalInfo:
+    body = msgspec.convert(document, _RenewalInfo)
+    start, end = _aware(body.suggestedWindow.start), _aware(body.suggestedWindow.end)
+    if start is None or end is None or end < start:
+        raise msgspec.ValidationError("the suggested window ends before it starts")
+    return RenewalInfo(start=start, end=end, explanation_url=body.explanationURL, retry_after=retry_after)
+
+
+def read_order_urls(document: object) -> tuple[str, ...]:
+    """One page of an account's orders list (7.1.2.1)."""
+    urls = msgspec.convert(document.get("orders") if isinstance(document, Mapping) else None, list[str])
+    _bounded(urls)
+    return tuple(urls)
+
+
+def _challenge(body: _Challenge, *, host: str | None) -> Challenge:
+    error = parse_problem(body.error, identifier=host, secrets=(body.token,))
+    return Challenge(type=body.type, url=body.url, token=body.token, status=body.status, error=error)
+
+
+def _bounded(*lists: list[Any]) -> None:
+    if any(len(items) > MAX_NAMES for items in lists):
+        raise msgspec.ValidationError(f"more than {MAX_NAMES} entries")
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    """RFC 3339 always has a zone (RFC 8555 uses it everywhere); one without is no RFC 3339 timestamp."""
+    if moment is not None and moment.tzinfo is None:
+        raise msgspec.ValidationError("a timestamp without a zone")
+    return moment

@@ -1,0 +1,174 @@
+"""Problem documents (RFC 7807, RFC 8555 6.7) and the exceptions that carry them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+ERROR_NAMESPACE = "urn:ietf:params:acme:error:"
+NO_TYPE = "about:blank"
+MAX_DETAIL = 1000
+MAX_TYPE = 200
+MAX_IDENTIFIER = 255
+MAX_SUBPROBLEMS = 20
+
+# What no later attempt with the same order changes.
+PERMANENT_TYPES = frozenset(
+    {
+        "rejectedIdentifier",
+        "unsupportedIdentifier",
+        "caa",
+        "badCSR",
+        "invalidProfile",
+        "externalAccountRequired",
+    }
+)
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# CAs quote what they expected and the URL they asked: details are shown to others, tokens are not.
+_KEY_AUTHORIZATION = re.compile(r"[A-Za-z0-9_-]{16,128}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
+_CHALLENGE_PATH = re.compile(r"(/\.well-known/acme-challenge/)[^\s\"'<>\]\[),;:]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem, bounded and safe to log: no control characters, tokens or key authorizations.
+
+    `type` is short ("rateLimited") in ACME's namespace, else the whole URI. `status` is the HTTP
+    status, 0 if none. `identifier` is the host it is about, if the CA says so.
+    """
+
+    type: str
+    detail: str
+    status: int = 0
+    identifier: str | None = None
+    subproblems: tuple[Problem, ...] = ()
+
+    def __str__(self) -> str:
+        kind = "" if self.type == NO_TYPE else f"{self.type}: "
+        about = f" ({self.identifier})" if self.identifier else ""
+        return f"{kind}{self.detail}{about}"
+
+
+class AcmeError(Exception):
+    """The CA refused a step. `step` names it; `retry_after` is the CA's wish, at most 7 days."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        step: str,
+        retry_after: timedelta | None = None,
+        link: str | None = None,
+    ) -> None:
+        super().__init__(f"{step}: {problem}")
+        self.problem = problem
+        self.step = step
+        self.retry_after = retry_after
+        self.link = link  # where a person must act (userActionRequired, RFC 8555 7.3.3)
+
+    @property
+    def is_permanent(self) -> bool:
+        """Trying again without a change of order or issuer is useless."""
+        problems = (self.problem, *self.problem.subproblems)
+        return any(problem.type in PERMANENT_TYPES for problem in problems)
+
+    @property
+    def is_rate_limited(self) -> bool:
+        return self.problem.type == "rateLimited" or self.problem.status == 429
+
+    @property
+    def is_already_replaced(self) -> bool:
+        """RFC 9773 5: order again without `replaces`."""
+        return self.problem.type == "alreadyReplaced"
+
+
+class ExternalAccountRefused(AcmeError):
+    """The CA did not accept the external account binding: its key must be renewed by a person."""
+
+    @property
+    def is_permanent(self) -> bool:
+        return True
+
+
+class AcmeUnavailable(AcmeError):
+    """No usable answer: connection failed, timed out, 5xx, not JSON, too big or against the protocol."""
+
+    @property
+    def is_permanent(self) -> bool:
+        return False
+
+
+def unavailable(
+    sentence: str, *, step: str, status: int = 0, retry_after: timedelta | None = None
+) -> AcmeUnavailable:
+    problem = Problem(type=NO_TYPE, detail=clean_text(sentence, limit=MAX_DETAIL), status=status)
+    return AcmeUnavailable(problem, step=step, retry_after=retry_after)
+
+
+def parse_problem(
+    document: object, *, status: int = 0, identifier: str | None = None, secrets: Iterable[str] = ()
+) -> Problem | None:
+    """Read a problem document leniently: wrongly typed members count as absent. None if it is no object.
+
+    `status` is the answer's and beats the document's; `identifier` is used if the document names
+    none; `secrets` (tokens) are blotted out.
+    """
+    if not isinstance(document, dict):
+        return None
+    subproblems = document.get("subproblems")
+    parsed = [
+        _parse_one(item, status=0, identifier=None, secrets=secrets)
+        for item in (subproblems if isinstance(subproblems, list) else [])[:MAX_SUBPROBLEMS]
+        if isinstance(item, dict)
+    ]
+    return _parse_one(document, status=status, identifier=identifier, secrets=secrets, subproblems=tuple(parsed))
+
+
+def clean_text(text: str, *, limit: int, secrets: Iterable[str] = ()) -> str:
+    """One line of at most `limit` characters, without key authorizations, challenge paths' tokens and `secrets`."""
+    # Cut first (generously): the expressions must not run over a megabyte.
+    text = _CONTROL.sub(" ", text[: 4 * limit]).strip()
+    text = _KEY_AUTHORIZATION.sub("[key authorization]", text)
+    text = _CHALLENGE_PATH.sub(r"\1[token]", text)
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "[token]")
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _parse_one(
+    document: dict[str, Any],
+    *,
+    status: int,
+    identifier: str | None,
+    secrets: Iterable[str],
+    subproblems: tuple[Problem, ...] = (),
+) -> Problem:
+    detail = _text(document, "detail") or _text(document, "title")
+    named = document.get("identifier")
+    host = _text(named, "value") if isinstance(named, dict) else ""
+    return Problem(
+        type=_short_type(_text(document, "type")),
+        detail=clean_text(detail, limit=MAX_DETAIL, secrets=secrets) or "the CA gave no detail",
+        status=status or _http_status(document.get("status")),
+        identifier=clean_text(host, limit=MAX_IDENTIFIER) or identifier,
+        subproblems=subproblems,
+    )
+
+
+def _text(document: dict[str, Any], member: str) -> str:
+    value = document.get(member)
+    return value if isinstance(value, str) else ""
+
+
+def _short_type(uri: str) -> str:
+    cleaned = clean_text(uri.removeprefix(ERROR_NAMESPACE), limit=MAX_TYPE)
+    return cleaned or NO_TYPE
+
+
+def _http_status(value: object) -> int:
+    return value if type(value) is int and 100 <= value <= 599 else 0
