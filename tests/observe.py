@@ -1,0 +1,185 @@
+"""What really happens after an Ingress is applied: watches Secrets, pods and the served certificate. For demo and bench."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from cryptography import x509
+
+from certs.placeholder import is_placeholder
+from issuer_job import vocabulary as v
+from issuer_job.kube import SECRETS, Cluster, Json, KubeError, Resource
+from issuer_job.transport import LibraryTransport
+
+PODS = Resource("/api/v1", "pods")
+POLL = 0.01
+
+
+@cache
+def cluster() -> Cluster:
+    """The local cluster as its administrator."""
+    return Cluster(LibraryTransport(connections=32), timeout=30)
+
+
+@cache
+def root_pem() -> str:
+    """Pebble's root, from its management port: made anew at each start."""
+    url = urlsplit(os.environ["CERTJOB_PEBBLE_MANAGEMENT"])
+    context = ssl.create_default_context(cafile=os.environ["CERTJOB_PEBBLE_CA"])
+    connection = http.client.HTTPSConnection(url.hostname or "", url.port, context=context, timeout=5)
+    connection.request("GET", "/roots/0")
+    pem = connection.getresponse().read().decode()
+    connection.close()
+    return pem
+
+
+@dataclass(frozen=True)
+class Served:
+    """The leaf that the ingress controller served, and whether chain and host name verify against Pebble's root."""
+
+    leaf: x509.Certificate
+    trusted: bool
+
+
+def served(host: str, *, timeout: float = 2.0) -> Served | None:
+    """One TLS handshake with the ingress controller for `host`; None if it does not answer."""
+    trusting = ssl.create_default_context(cadata=root_pem())
+    try:
+        return Served(_handshake(host, trusting, timeout), trusted=True)
+    except ssl.SSLCertVerificationError:
+        any_context = ssl.create_default_context()
+        any_context.check_hostname = False
+        any_context.verify_mode = ssl.CERT_NONE
+        try:
+            return Served(_handshake(host, any_context, timeout), trusted=False)
+        except OSError:
+            return None
+    except OSError:
+        return None
+
+
+def _handshake(host: str, context: ssl.SSLContext, timeout: float) -> x509.Certificate:
+    address = (os.environ["CERTJOB_TRAEFIK_ADDRESS"], 443)
+    with socket.create_connection(address, timeout) as raw, context.wrap_socket(raw, server_hostname=host) as tls:
+        return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
+
+
+@dataclass
+class Moments:
+    """When things happened, in seconds of time.monotonic(), by name; each only once."""
+
+    at: dict[str, float] = field(default_factory=dict)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def mark(self, name: str) -> None:
+        """Now, unless it happened before."""
+        with self._changed:
+            self.at.setdefault(name, time.monotonic())
+            self._changed.notify_all()
+
+    def wait(self, name: str, timeout: float) -> bool:
+        """Whether it has happened within `timeout` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: name in self.at, timeout)
+
+
+class Observer:
+    """Notes for every Secret of one namespace when its placeholder and its trusted certificate were there."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        self.moments = Moments()
+        self._stop = threading.Event()
+
+    def __enter__(self) -> Observer:
+        self._spawn(lambda: self._watch(SECRETS, self.namespace, f"{v.MANAGED}=true", self._secret))
+        self._spawn(lambda: self._watch(PODS, v.NAMESPACE, f"{v.APP_COMPONENT}=issue", self._pod))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+
+    def follow(self, host: str) -> None:
+        """Handshake with the ingress controller until it serves a trusted certificate for the host."""
+
+        def ask() -> None:
+            while not self._stop.is_set():
+                answer = served(host)
+                if answer is not None and is_placeholder(answer.leaf):
+                    self.moments.mark(f"placeholder served {host}")
+                if answer is not None and answer.trusted:
+                    self.moments.mark(f"served {host}")
+                    return
+                self._stop.wait(POLL)
+
+        self._spawn(ask)
+
+    def _secret(self, secret: Json) -> None:
+        name, data = secret["metadata"]["name"], secret.get("data") or {}
+        leaf = x509.load_pem_x509_certificate(b64decode(data.get("tls.crt", "")))
+        self.moments.mark(f"{'placeholder' if is_placeholder(leaf) else 'issued'} {name}")
+
+    def _pod(self, pod: Json) -> None:
+        record = (pod["metadata"].get("annotations") or {}).get(v.RECORD, "")
+        namespace, _, name = record.partition(".")
+        if namespace != self.namespace:
+            return
+        self.moments.mark(f"job created {name}")
+        for status in pod.get("status", {}).get("containerStatuses") or []:
+            if status.get("state", {}).keys() & {"running", "terminated"}:
+                self.moments.mark(f"job running {name}")
+
+    def _watch(self, resource: Resource, namespace: str, labels: str, each: Callable[[Json], None]) -> None:
+        while not self._stop.is_set():
+            try:
+                page = cluster().list_page(resource, namespace, labels=labels)
+                for item in page.get("items") or []:
+                    each(item)
+                version = page["metadata"]["resourceVersion"]
+                for event in cluster().watch(
+                    resource, namespace, labels=labels, resource_version=version, seconds=300
+                ):
+                    if event["type"] in {"ADDED", "MODIFIED"}:
+                        each(event["object"])
+                    if self._stop.is_set():
+                        return
+            except KubeError:
+                self._stop.wait(0.2)
+
+    def _spawn(self, target: Callable[[], None]) -> None:
+        threading.Thread(target=target, daemon=True).start()
+
+
+def ingress(name: str, hosts: list[str], **more: Any) -> Json:
+    """An opted-in Ingress without `tls`, as most people write it."""
+    backend = {"service": {"name": "app", "port": {"number": 80}}}
+    rule = {"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": name, "annotations": {v.TLS_ACME: "true"}},
+        "spec": {"rules": [{"host": host} | rule for host in hosts]} | more,
+    }
+
+
+@contextmanager
+def namespace(name: str) -> Iterator[str]:
+    """A namespace of its own, deleted afterwards."""
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    cluster().create(Resource("/api/v1", "namespaces"), None, body)
+    try:
+        yield name
+    finally:
+        cluster().delete(Resource("/api/v1", "namespaces"), None, name)
