@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import resource
 import sys
 import time
 from datetime import timedelta
@@ -57,7 +58,15 @@ def _issue() -> v.ExitCode:
         logger.error("environment", extra={"fields": {"problem": f"{missing} is not set: run this as certjob's Job"}})
         return v.ExitCode.PERMANENT
     deadline = utc_now() + timedelta(seconds=ISSUE_DEADLINE)
-    return issue(Attempt(_cluster(ISSUE_DEADLINE), pod, deadline))
+    exit_code = issue(Attempt(_cluster(ISSUE_DEADLINE), pod, deadline))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    fields = {
+        "exit_code": int(exit_code),
+        "peak_mib": used.ru_maxrss // 1024,
+        "cpu_seconds": round(time.process_time(), 2),
+    }
+    logger.info("ended", extra={"fields": fields})
+    return exit_code
 
 
 def _responder() -> v.ExitCode:

@@ -10,6 +10,7 @@ from issuer_job import names, objects
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient, AcmeError, EabKey, new_account_key
 from issuer_job.attempt import Attempt, Later, OtherPod, Resolved
+from issuer_job.backoff import LONGEST_ASKED
 from issuer_job.issuers import IssuerError
 from issuer_job.kube import CONFIGMAPS, SECRETS, AlreadyExists, Conflict, Json
 from issuer_job.record import Problem
@@ -35,12 +36,16 @@ def connected(attempt: Attempt, resolved: Resolved) -> Iterator[AcmeClient]:
             user_agent=USER_AGENT,
             deadline=attempt.deadline,
             now=attempt.clock,
+            sleep=attempt.sleep,
         )
     except ValueError as problem:
         raise Later(Problem(type="brokenIssuer", detail=str(problem), step="account")) from None
     with client:
         known = client.account_url
-        account = client.ensure_account(contact=issuer.contacts, terms_agreed=True, eab=_eab(attempt, resolved))
+        try:
+            account = client.ensure_account(contact=issuer.contacts, terms_agreed=True, eab=_eab(attempt, resolved))
+        except ValueError as problem:
+            raise Later(Problem(type="brokenIssuer", detail=str(problem), step="account")) from None
         if account.url != known:
             remember(attempt, resolved, state, {"accountUrl": account.url})
             attempt.step("account", account=account.url, issuer=resolved.name)
@@ -101,8 +106,8 @@ def _not_blocked(state: Json | None, now: datetime) -> None:
     until = data.get("blockedUntil")
     if not until:
         return
-    wait = min(datetime.fromisoformat(until) - now, timedelta(days=7))
-    if wait > timedelta(0):
+    wait = datetime.fromisoformat(until) - now
+    if timedelta(0) < wait <= LONGEST_ASKED:  # longer ones come from a clock that was wrong
         detail = f"the issuer is held back until {until}: {data.get('blockedReason', '')}"
         raise Later(Problem(type="issuerBlocked", detail=detail, step="account"), wait=wait)
 

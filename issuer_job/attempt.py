@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from issuer_job import transitions
 from issuer_job import vocabulary as v
 from issuer_job.issuers import Issuer
-from issuer_job.kube import CONFIGMAPS, Cluster, Conflict, Json
+from issuer_job.kube import CONFIGMAPS, Cluster, Conflict, Json, KubeError
+from issuer_job.probe import ProbeResult, probe_hosts
 from issuer_job.record import ACTIVE, Problem, Record, from_config_map, to_config_map
 
 logger = logging.getLogger(__name__)
@@ -100,24 +101,29 @@ class Attempt:
     mounts: Path = Path("/secrets")
     clock: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
+    probe_hosts: Callable[..., list[ProbeResult]] = probe_hosts
     record: Record = field(init=False)
     ingresses: list[Json] = field(default_factory=list)
 
     def load(self) -> None:
         """Read the record. Raises Superseded, Ended."""
         self.record = self._read()
+        self._still_active()
+
+    def _still_active(self) -> None:
         code = _ENDED.get(self.record.phase)
         if code is not None:
             raise Ended(code)
         if self.record.phase not in ACTIVE:
             raise Superseded(f"the record is {self.record.phase}")
 
-    def advance(self, arrow: Callable[..., Record], **details: object) -> None:
+    def advance(self, arrow: Callable[..., Record], *, takeover: bool = False, **details: object) -> None:
         """Write `arrow(record, now=..., **details)`, a function of `transitions`, by compare-and-swap.
 
         A source that the webhook joined meanwhile is kept.
 
-        Raises Superseded when epoch or holder are not ours any more.
+        Raises Superseded when the epoch is not ours any more, and OtherPod when the holder is not, unless `takeover`:
+        ending the Job would end the pod that holds the attempt now.
         """
         for _ in range(CAS_ROUNDS):
             wanted = arrow(self.record, now=self.clock(), **details)
@@ -125,21 +131,21 @@ class Attempt:
                 stored = self.cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(wanted))
             except Conflict:
                 fresh = self._read()
-                if fresh.attempt is not None and fresh.attempt.holder not in {"", self.pod.uid}:
-                    raise Superseded("another pod holds the attempt") from None
+                if not takeover and transitions.attempt_of(fresh).holder != self.pod.uid:
+                    raise OtherPod("another pod holds the attempt") from None
                 if replace(fresh, resource_version="") == replace(wanted, resource_version=""):
                     self.record = fresh  # our own write, whose answer was lost
                     return
                 self.record = fresh
+                self._still_active()
                 continue
             self.record = from_config_map(stored)
             return
-        raise Superseded("the record keeps changing")
+        raise KubeError("the record keeps changing")
 
     def claim(self) -> None:
         """Take the attempt for this pod, also from another pod of the same epoch: its node may be lost."""
-        self.record = replace(self.record, attempt=replace(transitions.attempt_of(self.record), holder=self.pod.uid))
-        self.advance(transitions.claimed, holder=self.pod.uid)
+        self.advance(transitions.claimed, takeover=True, holder=self.pod.uid)
 
     def mounted(self, volume: str, key: str) -> bytes | None:
         """A key of an optional Secret volume, None if it is not there."""

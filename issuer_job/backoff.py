@@ -22,4 +22,4 @@ def wait_after(*, failures: int, asked: timedelta | None, rate_limited: bool, ji
         own = max(own, RATE_LIMITED)
     if asked is not None:
         own = max(own, min(asked, LONGEST_ASKED))
-    return own * (1 + 0.25 * jitter)
+    return min(own * (1 + 0.25 * jitter), LONGEST_ASKED)

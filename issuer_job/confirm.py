@@ -8,11 +8,11 @@ from datetime import timedelta
 from issuer_job import issuers, names, objects, transitions
 from issuer_job import vocabulary as v
 from issuer_job.attempt import Attempt, Later, Permanent, Resolved, Unwanted
-from issuer_job.issuers import IssuerError, Issuers
+from issuer_job.issuers import Issuer, IssuerError, Issuers
 from issuer_job.kube import CONFIGMAPS, INGRESSES, NAMESPACES, AlreadyExists, Json
 from issuer_job.polling import Poll
-from issuer_job.record import Problem, Source
-from issuer_job.wants import Reason, opts_in, wants
+from issuer_job.record import Problem, Settings, Source
+from issuer_job.wants import annotations_of, opts_in, wants
 
 PATIENCE = timedelta(seconds=30)
 """How long an Ingress may take from admission to storage."""
@@ -28,6 +28,10 @@ def resolve_issuer(attempt: Attempt) -> Resolved:
         issuer = issuers.parse(found)
     except IssuerError as problem:
         raise Later(Problem(type="brokenIssuer", detail=str(problem), step="issuer")) from None
+    return _resolved(settings, issuer)
+
+
+def _resolved(settings: Settings, issuer: Issuer) -> Resolved:
     return Resolved(
         name=settings.issuer,
         issuer=issuer,
@@ -37,11 +41,12 @@ def resolve_issuer(attempt: Attempt) -> Resolved:
     )
 
 
-def confirm(attempt: Attempt, resolved: Resolved) -> None:
+def confirm(attempt: Attempt, resolved: Resolved) -> Resolved:
     """Make the record's intent what the live Ingresses want.
 
     The Job may start before the Ingress is stored, and a change may be on its way: waits a while for the
-    live state to become what admission saw, then the live state wins. Raises Unwanted, Later.
+    live state to become what admission saw, then the live state wins. Returns the values that hold then.
+    Raises Unwanted, Later.
     """
     started = attempt.clock()
     poll = Poll(started=started, deadline=min(started + PATIENCE, attempt.deadline))
@@ -54,14 +59,15 @@ def confirm(attempt: Attempt, resolved: Resolved) -> None:
         if delay is None:
             break
         attempt.sleep(delay.total_seconds())
-    if found.other_issuer:
+    if intent is not None and intent.settings.issuer != resolved.name:
         detail = "the Ingress names another issuer now"
         raise Later(Problem(type="issuerChanged", detail=detail, step="confirm"), wait=timedelta(0))
-    if not found.sources:
+    if intent is None:
         raise Unwanted("no live Ingress wants this Secret")
     attempt.ingresses = found.ingresses
     if found.sources != attempt.record.sources:
         attempt.advance(transitions.confirmed, sources=found.sources)
+    return _resolved(attempt.record.intent.settings, resolved.issuer)
 
 
 def hold_hosts(attempt: Attempt) -> None:
@@ -85,21 +91,21 @@ class _Live:
 
     ingresses: list[Json]
     sources: tuple[Source, ...]
-    other_issuer: bool = False
 
 
 def _live(attempt: Attempt, resolved: Resolved) -> _Live:
     record = attempt.record
-    known = Issuers({resolved.name: resolved.issuer}, {}, default=resolved.name)
-    ingresses, sources, other_issuer = [], [], False
+    ingresses, sources = [], []
     for ingress in _candidates(attempt):
+        # Whatever issuer it names: of several Ingresses on one Secret the oldest decides.
+        names_it = annotations_of(ingress).get(v.ISSUER) or resolved.name
+        known = Issuers({names_it: resolved.issuer}, {}, default=resolved.name)
         wanted = wants(ingress, issuers=known, namespace_enabled=_namespace_enabled(attempt, ingress))
-        other_issuer |= any(notice.reason is Reason.UNKNOWN_ISSUER for notice in wanted.notices)
         for entry in wanted.entries:
             if entry.secret_name == record.secret_name:
                 ingresses.append(ingress)
                 sources.append(entry.source)
-    return _Live(ingresses, tuple(sources), other_issuer and not sources)
+    return _Live(ingresses, tuple(sources))
 
 
 def _candidates(attempt: Attempt) -> list[Json]:

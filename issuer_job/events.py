@@ -12,6 +12,13 @@ def tell(attempt: Attempt, reason: str, note: str, *, warning: bool = False) -> 
 
     An Event is a courtesy: that it cannot be written is logged, and stops nothing.
     """
+    try:
+        _tell(attempt, reason, note, warning)
+    except KubeError as problem:
+        attempt.step("event-failed", problem=str(problem))
+
+
+def _tell(attempt: Attempt, reason: str, note: str, warning: bool) -> None:
     record = attempt.record
     for ingress in attempt.ingresses or _named(attempt):
         event = objects.ingress_event(
@@ -26,8 +33,6 @@ def tell(attempt: Attempt, reason: str, note: str, *, warning: bool = False) -> 
             attempt.cluster.create(EVENTS, record.namespace, event)
         except AlreadyExists:
             continue
-        except KubeError as problem:
-            attempt.step("event-failed", problem=str(problem))
 
 
 def _named(attempt: Attempt) -> list[Json]:

@@ -45,7 +45,7 @@ def present(attempt: Attempt, challenges: list[HostChallenge]) -> None:
     attempt.step("probe-responders", ok=found.ok, responders=len(addresses), seconds=round(found.seconds, 3))
     # Half of what is left: the other half is the CA's.
     budget = (attempt.deadline - attempt.clock()).total_seconds() / 2
-    results = probe.probe_hosts(challenges, deadline=time.monotonic() + budget)
+    results = attempt.probe_hosts(challenges, deadline=time.monotonic() + budget)
     for challenge, result in zip(challenges, results, strict=True):
         attempt.step(
             "probe-host", host=challenge.host, ok=result.ok, reason=result.reason, seconds=round(result.seconds, 3)

@@ -29,8 +29,8 @@ def look(attempt: Attempt) -> Look:
 def right_already(attempt: Attempt, seen: Look) -> Issued | None:
     """Whether the Secret holds what is wanted, so that no order is needed; what it holds then.
 
-    Either certjob's own last certificate for just this intent, or, if none was issued yet, a good one that
-    its owner put there.
+    Either certjob's own last certificate for just this intent, or, if the record knows of none, a good one from
+    this issuer or that its owner put there.
     """
     record = attempt.record
     if not seen.found:
@@ -41,7 +41,8 @@ def right_already(attempt: Attempt, seen: Look) -> Issued | None:
         return None
     certificate = describe(seen.stored.tls_crt)
     if record.issued is None:
-        return _issued(attempt, certificate)
+        ours = seen.issuer in {"", record.intent.settings.issuer}
+        return _issued(attempt, certificate) if ours else None
     if record.issued.serial == certificate.serial and record.issued.intent_hash == record.intent.hash:
         return record.issued
     return None

@@ -48,7 +48,7 @@ def _attempt(attempt: Attempt) -> v.ExitCode:
         detail = "certjob's admission policies are not in force: apply the manifests again"
         raise Later(Problem(type="policiesNotInForce", detail=detail, step="canary"), wait=timedelta(minutes=1))
     resolved = confirm.resolve_issuer(attempt)
-    confirm.confirm(attempt, resolved)
+    resolved = confirm.confirm(attempt, resolved)
     attempt.step("confirmed", ingresses=[ingress["metadata"]["name"] for ingress in attempt.ingresses])
     confirm.hold_hosts(attempt)
     seen = install.look(attempt)
@@ -129,7 +129,7 @@ def _failed(attempt: Attempt, failure: Later | Permanent) -> v.ExitCode:
     if isinstance(failure, Permanent):
         attempt.advance(transitions.failed, problem=problem)
     else:
-        failures = attempt.record.retry.failures if attempt.record.retry else 0
+        failures = transitions.failures_of(attempt.record)
         limited = problem.type == "rateLimited"
         jitter = random.random()  # noqa: S311 - jitter
         wait = wait_after(failures=failures + 1, asked=failure.wait, rate_limited=limited, jitter=jitter)

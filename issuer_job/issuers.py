@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,7 @@ from issuer_job import vocabulary as v
 from issuer_job.kube import Json
 
 MAX_DOCUMENT = 256 * 1024
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class IssuerError(ValueError):
@@ -72,6 +74,8 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def parse(config_map: Json) -> Issuer:
     """Read an issuer's ConfigMap. Raises IssuerError with the path of the field that is wrong."""
     name = config_map["metadata"]["name"]
+    if not _NAME.fullmatch(name):
+        raise IssuerError(f"issuer {name[:70]}: its name must be a DNS label: it becomes part of other names")
     text = (config_map.get("data") or {}).get(v.ISSUER_KEY)
     if text is None:
         raise IssuerError(f"issuer {name}: data has no key {v.ISSUER_KEY}")

@@ -192,8 +192,8 @@ class Launcher:
             self._post_job(stored, deadline, fresh=False)
         except AlreadyExists:
             name = names.job(stored.namespace, stored.secret_name, stored.epoch)
-            labels = self._cluster.get(JOBS, v.NAMESPACE, name, timeout=_left(deadline))["metadata"]["labels"]
-            if labels.get(v.RECORD_UID) != stored.uid:
+            labels = self._cluster.get(JOBS, v.NAMESPACE, name, timeout=_left(deadline))["metadata"].get("labels")
+            if (labels or {}).get(v.RECORD_UID) != stored.uid:
                 # A Job of a record that was deleted and made anew within one second.
                 stored = self._store(transitions.launched(stored, now=self._clock(), reason="name taken"), deadline)
                 self._post_job(stored, deadline, fresh=False)

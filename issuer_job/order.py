@@ -38,7 +38,7 @@ def obtain(attempt: Attempt, resolved: Resolved, client: AcmeClient, background:
     account = client.account_url or ""
     maybe_ordered = transitions.attempt_of(attempt.record).ordered
     attempt.advance(transitions.ordering, directory=resolved.issuer.server, account=account)
-    for _ in range(MOST_DROPS + 1):
+    while transitions.attempt_of(attempt.record).orders_dropped <= MOST_DROPS:
         try:
             order = _former(attempt, client, maybe_ordered=maybe_ordered) or _new(attempt, resolved, client)
             return _complete(attempt, resolved, client, order, background)
@@ -63,6 +63,7 @@ def _former(attempt: Attempt, client: AcmeClient, *, maybe_ordered: bool) -> Ord
         if set(order.identifiers) != set(hosts):
             raise OrderUseless("it is for other hosts")
         attempt.step("order-resumed", order=order.url, status=order.status)
+        _remember(attempt, order)
         return order
     if not maybe_ordered:
         return None
@@ -96,6 +97,7 @@ def _complete(
         if order.status == "invalid":
             raise OrderUseless(f"it is invalid: {order.error or 'the CA gave no reason'}")
         key = _pending_key(attempt, resolved)
+        attempt.advance(transitions.finalizing, pending_key=_pending_name(attempt))
         if order.status == "ready":
             order = _finalize(attempt, client, order, key)
         order = _polled(attempt, client, order, awaiting="processing")
@@ -108,7 +110,6 @@ def _complete(
 
 
 def _finalize(attempt: Attempt, client: AcmeClient, order: Order, key: PrivateKey) -> Order:
-    attempt.advance(transitions.finalizing, pending_key=_pending_name(attempt))
     try:
         order = client.finalize(order, build_csr_pem(key, attempt.record.intent.hosts))
     except AcmeError as problem:

@@ -19,6 +19,8 @@ class PlanReason(StrEnum):
     UNCHANGED = "Unchanged"
     CHANGED = "Changed"
     CHANGED_BEFORE_CLAIM = "ChangedBeforeClaim"
+    HELD_BACK = "HeldBack"
+    """Changed to an intent that failed lately: its back-off goes on."""
     JOINED = "Joined"
     SEEN_AGAIN = "SeenAgain"
 
@@ -46,10 +48,14 @@ def plan(existing: Record | None, source: Source, *, namespace: str, secret_name
     minor = record.intent.settings != source.settings
 
     if record.intent.hash != existing.intent.hash:
-        if existing.phase is Phase.LAUNCHED:
-            # Its Job has not claimed the attempt yet and reads the intent when it does.
+        same_issuer = record.intent.settings.issuer == existing.intent.settings.issuer
+        if existing.phase is Phase.LAUNCHED and same_issuer:
+            # Its Job has not claimed the attempt yet and reads the intent when it does. Another issuer
+            # needs a Job of its own: account key and credentials are mounted by the issuer's name.
             record = replace(record, attempt=replace(transitions.attempt_of(record), generation=record.generation))
             return Plan(PlanReason.CHANGED_BEFORE_CLAIM, record, minor=minor)
+        if _held_back(record, now):
+            return Plan(PlanReason.HELD_BACK, record, minor=minor)
         return Plan(
             PlanReason.CHANGED, transitions.launched(record, now=now, reason="changed"), launch=True, minor=minor
         )
@@ -58,6 +64,13 @@ def plan(existing: Record | None, source: Source, *, namespace: str, secret_name
     if _new_source(existing, source):
         return Plan(PlanReason.JOINED, record, minor=minor)
     return Plan(PlanReason.UNCHANGED, minor=minor)
+
+
+def _held_back(record: Record, now: datetime) -> bool:
+    retry = record.retry
+    if retry is None or record.phase not in {Phase.WAITING, Phase.FAILED} or record.intent.hash not in retry.hashes:
+        return False
+    return retry.not_before is None or now < retry.not_before
 
 
 def _new_source(record: Record, source: Source) -> bool:

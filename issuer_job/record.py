@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.kube import Json
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""Aware: one without a zone cannot be compared with the clock."""
 
 SCHEMA_VERSION = 1
 HISTORY_LENGTH = 20
@@ -81,7 +84,7 @@ class Source(_Data, frozen=True):
     name: str = ""
     generate_name: str = ""
     uid: str = ""
-    created: datetime | None = None
+    created: Moment | None = None
 
     @property
     def key(self) -> str:
@@ -118,7 +121,7 @@ class Attempt(_Data, frozen=True):
     """
 
     epoch: int
-    launched_at: datetime
+    launched_at: Moment
     tries: int = 0
     holder: str = ""
     generation: int = 0
@@ -126,7 +129,7 @@ class Attempt(_Data, frozen=True):
     account: str = ""
     ordered: bool = False
     order_url: str = ""
-    order_expires: datetime | None = None
+    order_expires: Moment | None = None
     orders_dropped: int = 0
     pending_key: str = ""
     secret_uid: str = ""
@@ -143,25 +146,31 @@ class Issued(_Data, frozen=True):
     epoch: int
     key_id: str
     serial: str
-    not_before: datetime
-    not_after: datetime
-    at: datetime
+    not_before: Moment
+    not_after: Moment
+    at: Moment
     cert_id: str = ""
 
 
 class Retry(_Data, frozen=True):
-    """When and why to try again. `not_before` None: only after a change."""
+    """When and why to try again. `not_before` None: only after a change. `earlier`: what failed before `intent_hash`."""
 
     problem: Problem
     failures: int
     intent_hash: str
-    not_before: datetime | None = None
+    earlier: tuple[str, ...] = ()
+    not_before: Moment | None = None
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """The intents that failed lately, the last one first."""
+        return (self.intent_hash, *self.earlier)
 
 
 class HistoryEntry(_Data, frozen=True):
     """One line of the record's story, newest last."""
 
-    at: datetime
+    at: Moment
     epoch: int
     event: str
     detail: str = ""
@@ -176,7 +185,7 @@ class Record(_Data, frozen=True, kw_only=True):
     intent: Intent
     sources: tuple[Source, ...]
     generation: int = 1
-    since: datetime
+    since: Moment
     attempt: Attempt | None = None
     issued: Issued | None = None
     retry: Retry | None = None

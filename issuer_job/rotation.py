@@ -8,8 +8,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from certs import authority
+from certs.chain import has_key, parse_chain
 from certs.errors import CertError
-from certs.keys import CertifiedKey
+from certs.keys import CertifiedKey, key_from_pem
 from issuer_job import objects
 from issuer_job import vocabulary as v
 from issuer_job.kube import MUTATING_WEBHOOKS, SECRETS, AlreadyExists, Cluster, Conflict, Json, KubeError
@@ -94,6 +95,8 @@ def _ensure(
 def _pair(secret: Json) -> CertifiedKey | None:
     data = secret.get("data") or {}
     try:
-        return CertifiedKey(key_pem=b64decode(data["tls.key"]), cert_chain_pems=b64decode(data["tls.crt"]))
+        pair = CertifiedKey(key_pem=b64decode(data["tls.key"]), cert_chain_pems=b64decode(data["tls.crt"]))
+        holds = has_key(parse_chain(pair.cert_chain_pems)[0], key_from_pem(pair.key_pem))
     except (KeyError, ValueError):
         return None
+    return pair if holds else None

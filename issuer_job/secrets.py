@@ -48,6 +48,7 @@ class Look:
     uid: str = ""
     resource_version: str = ""
     state: str = ""
+    issuer: str = ""
     stored: StoredCertificate = StoredCertificate(tls_crt=None, tls_key=None)  # noqa: RUF009 - frozen
 
     @property
@@ -89,6 +90,7 @@ def look(cluster: Cluster, namespace: str, name: str) -> Look:
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         state=(metadata.get("labels") or {}).get(v.STATE, ""),
+        issuer=metadata["annotations"].get(v.ISSUER, ""),
         stored=StoredCertificate(tls_crt=_decoded(data, "tls.crt"), tls_key=_decoded(data, "tls.key")),
     )
 
@@ -113,7 +115,7 @@ def _refused(problem: ApiError, namespace: str, name: str) -> Exception:
     text = problem.message
     if problem.status == 403 and "certjob-foreign:" in text:
         return SecretRefused(Refusal.FOREIGN, f"{about} is not certjob's: {_HAND_OVER}")
-    if problem.status == 422 and "immutable" in text and "type" not in text.partition("immutable")[0][-40:]:
+    if problem.status == 422 and "when `immutable` is set" in text and "type: Invalid value" not in text:
         return SecretRefused(Refusal.IMMUTABLE, f"{about} is immutable: delete it, or name another in spec.tls")
     if problem.status == 422:
         return SecretRefused(Refusal.FOREIGN, f"{about} exists with another type: {_HAND_OVER}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from issuer_job import bootstrap, objects, rotation, secrets, transitions
@@ -21,8 +21,10 @@ from issuer_job.kube import (
     AlreadyExists,
     Cluster,
     Conflict,
+    Gone,
     Json,
     KubeError,
+    Resource,
 )
 from issuer_job.launch import Launcher, OutcomeReason
 from issuer_job.plan import plan
@@ -33,13 +35,14 @@ from issuer_job.wants import Entry, own_entry, wants
 
 logger = logging.getLogger(__name__)
 
+LIST_ROUNDS = 3
 MOST_LAUNCHES = 50
 """Launches in one pass; the rest waits for the next."""
 
 
-def sweep(cluster: Cluster, *, deadline: float) -> v.ExitCode:
+def sweep(cluster: Cluster, *, deadline: float, clock: Callable[[], datetime] = utc_now) -> v.ExitCode:
     """One pass, until `deadline` (time.monotonic()). One bad Ingress or record does not stop it. Raises KubeError."""
-    now = utc_now()
+    now = clock()
     if not secrets.policies_in_force(cluster):
         logger.error("policies-not-in-force", extra={"fields": {"do": "kubectl apply the manifests again"}})
         return v.ExitCode.LATER
@@ -48,10 +51,10 @@ def sweep(cluster: Cluster, *, deadline: float) -> v.ExitCode:
     issuers = settings.issuers()
     bootstrap.make_account_keys(cluster, issuers)
     records = dict(_records(cluster))
-    work = _Pass(cluster, Launcher(cluster, settings), now, deadline)
+    work = _Pass(cluster, Launcher(cluster, settings, clock=clock), now, deadline)
     for ingress, entry in _missed(cluster, issuers, records, now=now):
         work.launch(ingress["metadata"]["namespace"], entry)
-    jobs = {job["metadata"]["name"] for job in cluster.items(JOBS, v.NAMESPACE)}
+    jobs = {job["metadata"]["name"] for job in _all(cluster, JOBS, v.NAMESPACE)}
     for record in records.values():
         work.judge(record, jobs)
     logger.info("swept", extra={"fields": {"records": len(records)} | work.counts})
@@ -67,6 +70,7 @@ class _Pass:
         self._now = now
         self._deadline = deadline
         self._done: set[str] = set()
+        self._launched = 0
         self.counts: Counter[str] = Counter()
 
     def launch(self, namespace: str, entry: Entry) -> None:
@@ -75,6 +79,7 @@ class _Pass:
             return
         outcome = self._launcher.launch(entry, namespace=namespace, deadline=self._deadline)
         self.counts[str(outcome.reason)] += 1
+        self._launched += outcome.reason is OutcomeReason.LAUNCHED  # what cannot be launched keeps nobody out
         self._done.add(f"{namespace}/{entry.secret_name}")
         if outcome.reason is not OutcomeReason.UNCHANGED:
             fields = {"namespace": namespace, "secret": entry.secret_name, "reason": outcome.reason}
@@ -99,19 +104,30 @@ class _Pass:
         except KubeError as problem:
             logger.warning("relaunch-failed", extra={"fields": {"record": record.name, "problem": str(problem)}})
             return
+        self._launched += 1
         self.counts[str(verdict.reason)] += 1
         logger.info("launch", extra={"fields": {"record": record.name, "reason": verdict.reason}})
 
     def _full(self) -> bool:
         """Whether this pass has launched its share, or has no time left."""
-        if self.counts.total() < MOST_LAUNCHES and time.monotonic() < self._deadline:
+        if self._launched < MOST_LAUNCHES and time.monotonic() < self._deadline:
             return False
         self.counts["put off"] += 1
         return True
 
 
+def _all(cluster: Cluster, resource: Resource, namespace: str | None = None, *, labels: str = "") -> list[Json]:
+    """A whole collection; when a page's token expires the list starts again. Raises KubeError."""
+    for _ in range(LIST_ROUNDS):
+        try:
+            return list(cluster.items(resource, namespace, labels=labels))
+        except Gone:
+            continue
+    raise KubeError(f"the list of {resource.plural} keeps expiring")
+
+
 def _records(cluster: Cluster) -> Iterator[tuple[str, Record]]:
-    for config_map in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.RECORD}=true"):
+    for config_map in _all(cluster, CONFIGMAPS, v.NAMESPACE, labels=f"{v.RECORD}=true"):
         try:
             record = from_config_map(config_map)
         except RecordError as problem:
@@ -124,8 +140,8 @@ def _missed(
     cluster: Cluster, issuers: Issuers, records: dict[str, Record], *, now: datetime
 ) -> Iterator[tuple[Json, Entry]]:
     """Entries of live Ingresses for which a launch would change something."""
-    enabled = {n["metadata"]["name"] for n in cluster.items(NAMESPACES, labels=f"{v.NAMESPACE_ENABLED}=true")}
-    for ingress in cluster.items(INGRESSES):
+    enabled = {n["metadata"]["name"] for n in _all(cluster, NAMESPACES, labels=f"{v.NAMESPACE_ENABLED}=true")}
+    for ingress in _all(cluster, INGRESSES):
         namespace = ingress["metadata"]["namespace"]
         if namespace in v.EXCLUDED_NAMESPACES:
             continue

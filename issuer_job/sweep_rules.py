@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from issuer_job import names
+from issuer_job.backoff import LONGEST_ASKED
 from issuer_job.record import ACTIVE, Phase, Record
 
 JOB_GRACE = timedelta(seconds=60)
@@ -74,7 +75,8 @@ def retry_is_due(record: Record, jobs: Set[str], now: datetime) -> bool:
     """Waiting, and the time has come."""
     if record.phase is not Phase.WAITING or record.retry is None or record.retry.not_before is None:
         return False
-    return now >= record.retry.not_before
+    # A wait that nobody would have stored comes from a clock that was wrong.
+    return now >= record.retry.not_before or record.retry.not_before - now > LONGEST_ASKED
 
 
 def daily_retry_is_due(record: Record, jobs: Set[str], now: datetime) -> bool:

@@ -21,6 +21,9 @@ from issuer_job.record import (
 
 P = Phase
 
+FAILED_HASHES = 4
+"""Intents that failed before the last one and are remembered: some tools flap between two."""
+
 ARROWS: dict[Phase, frozenset[Phase]] = {
     P.WANTED: frozenset({P.LAUNCHED, P.WAITING, P.ORPHANED}),
     P.LAUNCHED: frozenset({P.LAUNCHED, P.CLAIMED, P.WAITING, P.ORPHANED}),
@@ -94,7 +97,6 @@ def inherited(old: Attempt, new: Attempt) -> Attempt:
         order_url=old.order_url,
         order_expires=old.order_expires,
         pending_key=old.pending_key,
-        orders_dropped=old.orders_dropped,
     )
 
 
@@ -177,15 +179,13 @@ def issued(record: Record, *, issued: Issued, now: datetime) -> Record:
 
 def waiting(record: Record, *, problem: Problem, now: datetime, wait: timedelta) -> Record:
     """Something that passes stands in the way; try again after `wait`."""
-    retry = Retry(
-        problem=problem, failures=_failures(record) + 1, intent_hash=record.intent.hash, not_before=now + wait
-    )
+    retry = _retry(record, problem, not_before=now + wait)
     return _move(record, P.WAITING, now=now, retry=retry, event="waiting", detail=f"{problem.type}: {problem.detail}")
 
 
 def failed(record: Record, *, problem: Problem, now: datetime) -> Record:
     """Only a change helps."""
-    retry = Retry(problem=problem, failures=_failures(record) + 1, intent_hash=record.intent.hash)
+    retry = _retry(record, problem)
     return _move(record, P.FAILED, now=now, retry=retry, event="failed", detail=f"{problem.type}: {problem.detail}")
 
 
@@ -196,8 +196,22 @@ def attempt_of(record: Record) -> Attempt:
     return record.attempt
 
 
-def _failures(record: Record) -> int:
-    return record.retry.failures if record.retry else 0
+def failures_of(record: Record) -> int:
+    """Failures in a row. Another intent starts anew, unless it is one of the last that failed."""
+    retry = record.retry
+    return retry.failures if retry is not None and record.intent.hash in retry.hashes else 0
+
+
+def _retry(record: Record, problem: Problem, not_before: datetime | None = None) -> Retry:
+    intent_hash = record.intent.hash
+    former = record.retry.hashes if record.retry else ()
+    return Retry(
+        problem=problem,
+        failures=failures_of(record) + 1,
+        intent_hash=intent_hash,
+        earlier=tuple(h for h in former if h != intent_hash)[:FAILED_HASHES],
+        not_before=not_before,
+    )
 
 
 def _move(

@@ -1,4 +1,4 @@
-"""What really happens after an Ingress is applied: watches Secrets, pods and the served certificate. For demo and bench."""
+"""What really happens after an Ingress is applied: watches Secrets, pods and the served certificate."""
 
 from __future__ import annotations
 

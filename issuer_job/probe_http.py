@@ -1,0 +1,248 @@
+"""One bounded HTTP GET of the self-check, and the redirects after it.
+
+Bounded in time by a limit for all reads together, in size by 16 KiB of head and 1 KiB of body: who answers is a
+tenant's choice.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from http.client import HTTPException, HTTPResponse, RemoteDisconnected
+from io import BufferedReader, RawIOBase
+from typing import Any, cast
+from urllib.parse import quote, urljoin, urlsplit
+
+REDIRECT_PORTS = frozenset({80, 443})
+MAX_REDIRECTS = 5
+_CONNECT = 1.0
+_ATTEMPT = 2.0
+"""Seconds for one request: connecting, TLS, and all reads."""
+_CHAIN = 5.0
+"""Seconds for a request with its redirects."""
+_MAX_BODY = 1024
+_MAX_ANSWER = 16 * 1024 + _MAX_BODY
+_MAX_URL = 2000
+_HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class Outcome(Enum):
+    """What came back."""
+
+    RIGHT = auto()
+    FOREIGN = auto()
+    UNREACHABLE = auto()
+    REDIRECT_FAILED = auto()
+    """A redirect to https whose target gave no HTTP answer."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One answer; `detail` says it without its body. `location` is where a redirect leads."""
+
+    outcome: Outcome
+    detail: str
+    location: str | None = None
+
+
+class _Socketlike:
+    """What HTTPResponse wants of a socket."""
+
+    def __init__(self, reader: RawIOBase) -> None:
+        self._reader = reader
+
+    def makefile(self, mode: str) -> BufferedReader:
+        return BufferedReader(self._reader)
+
+
+class _Bounded(RawIOBase):
+    """A socket's bytes until `limit`, and not too many: http.client alone waits for each read anew."""
+
+    def __init__(self, connection: socket.socket, limit: float, clock: Callable[[], float]) -> None:
+        self._connection = connection
+        self._limit = limit
+        self._clock = clock
+        self._left = _MAX_ANSWER
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._left <= 0:
+            raise OSError("the answer is too long")
+        self._connection.settimeout(_remaining(self._limit, self._clock))
+        count = self._connection.recv_into(buffer, min(len(buffer), self._left))
+        self._left -= count
+        return count
+
+
+def fetch_following(
+    host: str,
+    port: int,
+    path: str,
+    expected: str,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    redirect_ports: frozenset[int] = REDIRECT_PORTS,
+) -> Seen:
+    """GET http://HOST/PATH and up to five redirects, as a CA follows them."""
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
+    limit = clock() + _CHAIN
+    seen = fetch(host, port, path, expected, clock=clock)
+    for _ in range(MAX_REDIRECTS):
+        if seen.location is None:
+            return seen
+        target = _target(url, seen.location, redirect_ports)
+        if target is None:
+            return Seen(Outcome.FOREIGN, "it redirects to where a CA does not follow")
+        url, scheme, name, number, rest = target
+        tls, elsewhere = scheme == "https", name != host.lower()
+        seen = fetch(name, number, rest, expected, tls=tls, elsewhere=elsewhere, limit=limit, clock=clock)
+        if seen.outcome is Outcome.UNREACHABLE and tls:
+            return Seen(Outcome.REDIRECT_FAILED, f"it redirects to https, and there: {seen.detail}")
+    return seen if seen.location is None else Seen(Outcome.FOREIGN, "it redirects too often")
+
+
+def _target(base: str, location: str, ports: frozenset[int]) -> tuple[str, str, str, int, str] | None:
+    """URL, scheme, host, port and path of a redirect, or None if it may not be followed."""
+    try:
+        url = urljoin(base, location)
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return None
+    if len(url) > _MAX_URL or parts.scheme not in ("http", "https") or port not in ports or not parts.hostname:
+        return None
+    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
+    query = "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?") if parts.query else ""
+    return url, parts.scheme, parts.hostname, port, path + query
+
+
+def fetch(
+    host: str,
+    port: int,
+    path: str,
+    expected: str,
+    *,
+    tls: bool = False,
+    elsewhere: bool = False,
+    limit: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Seen:
+    """One GET. `elsewhere`: a redirect chose the host, so loopback and link-local addresses are left alone."""
+    if not _HOST.fullmatch(host):
+        return Seen(Outcome.UNREACHABLE, "not a host name")
+    limit = min(clock() + _ATTEMPT, limit if limit is not None else float("inf"))
+    try:
+        with _connect(host, port, elsewhere, limit, clock) as plain, _secured(plain, host, tls, limit, clock) as link:
+            link.settimeout(_remaining(limit, clock))
+            link.sendall(_request(host, port, path, 443 if tls else 80))
+            response = HTTPResponse(cast(socket.socket, _Socketlike(_Bounded(link, limit, clock))), method="GET")
+            with response:
+                response.begin()
+                return _judge(response, expected)
+    except TimeoutError:
+        return Seen(Outcome.UNREACHABLE, "no answer in time")
+    except (OSError, HTTPException, ValueError) as problem:
+        return Seen(Outcome.UNREACHABLE, _describe(problem))
+
+
+def _judge(response: HTTPResponse, expected: str) -> Seen:
+    if response.status in _REDIRECTS:
+        location = response.headers.get("Location")
+        return Seen(Outcome.FOREIGN, f"HTTP {response.status}", location)
+    if response.status != 200:
+        return Seen(Outcome.FOREIGN, f"HTTP {response.status} instead of the key authorization")
+    # RFC 8555, 8.3: whitespace at the end is ignored.
+    if response.read(_MAX_BODY).rstrip() == expected.encode():
+        return Seen(Outcome.RIGHT, "the key authorization")
+    return Seen(Outcome.FOREIGN, "HTTP 200, but not the key authorization")
+
+
+def _request(host: str, port: int, path: str, usual_port: int) -> bytes:
+    name = f"[{host}]" if ":" in host else host
+    authority = name if port == usual_port else f"{name}:{port}"
+    head = (
+        f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: certjob\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode("ascii")
+
+
+def _connect(host: str, port: int, elsewhere: bool, limit: float, clock: Callable[[], float]) -> socket.socket:
+    """A connection to one of the first addresses. Raises OSError."""
+    problem: OSError = OSError("its name has no usable address")
+    for address in _resolve(host, port, limit, clock)[:3]:
+        if elsewhere and _own(address):
+            continue
+        try:
+            return socket.create_connection((address, port), timeout=min(_CONNECT, _remaining(limit, clock)))
+        except OSError as failed:
+            problem = failed
+    raise problem
+
+
+def _own(address: str) -> bool:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip.is_multicast
+
+
+def _resolve(host: str, port: int, limit: float, clock: Callable[[], float]) -> list[str]:
+    """IP addresses of a host. In a thread, because getaddrinfo knows no timeout. Raises OSError."""
+    found: list[str] = []
+    problems: list[OSError] = []
+
+    def ask() -> None:
+        try:
+            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found.extend(str(info[4][0]) for info in infos)
+        except (OSError, UnicodeError) as problem:
+            problems.append(problem if isinstance(problem, OSError) else OSError("not a host name"))
+
+    thread = threading.Thread(target=ask, name="probe-resolve", daemon=True)
+    thread.start()
+    thread.join(_remaining(limit, clock))
+    if problems:
+        raise problems[0]
+    if thread.is_alive():
+        raise TimeoutError
+    return found
+
+
+def _secured(plain: socket.socket, host: str, tls: bool, limit: float, clock: Callable[[], float]) -> socket.socket:
+    if not tls:
+        return plain
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # as CAs do: the host has no trusted certificate yet
+    plain.settimeout(_remaining(limit, clock))
+    return context.wrap_socket(plain, server_hostname=host)
+
+
+def _remaining(limit: float, clock: Callable[[], float]) -> float:
+    """Seconds left. Raises TimeoutError if none are."""
+    left = limit - clock()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _describe(problem: Exception) -> str:
+    """What went wrong, without anything the other side said."""
+    if isinstance(problem, socket.gaierror):
+        return "its name does not resolve"
+    if isinstance(problem, ssl.SSLError):
+        return "the TLS handshake failed"
+    if isinstance(problem, RemoteDisconnected):
+        return "the connection was closed without an answer"
+    if isinstance(problem, HTTPException | ValueError):
+        return "the answer is not HTTP"
+    return problem.strerror or str(problem) if isinstance(problem, OSError) else type(problem).__name__

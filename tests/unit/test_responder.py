@@ -1,0 +1,342 @@
+"""The responder over real sockets, with a fake API server behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+
+import pytest
+
+from issuer_job.challenge_index import ChallengeIndex
+from issuer_job.challenge_watch import ChallengeWatch, Timing
+from issuer_job.http_listener import Limits
+from issuer_job.kube import CONFIGMAPS, Cluster, Json, Unreachable
+from issuer_job.responder import Responder
+from tests.fake_api import FakeApi, status
+
+QUICK = Timing(watch=(20, 20), backoff=0.01, backoff_max=0.05, doubt_grace=0.02, doubt_interval=0.05)
+LIMITS = Limits(request=5, linger=20, drain=0, connections=50)
+WATCHES = "configmaps"
+
+
+class Running:
+    """A responder in an event loop of its own."""
+
+    def __init__(self, api: FakeApi, limits: Limits = LIMITS) -> None:
+        self.index = ChallengeIndex()
+        self.watch = ChallengeWatch(Cluster(api), self.index, timing=QUICK)
+        self.port = self.health_port = 0
+        self._limits = limits
+        self._started = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
+        self._thread.start()
+        assert self._started.wait(5)
+
+    async def _run(self) -> None:
+        self._stop = asyncio.Event()
+        responder = Responder(self.watch, limits=self._limits)
+        await responder.start(port=0, health_port=0)
+        self.port, self.health_port = responder.ports
+        self._started.set()
+        await self._stop.wait()
+        await responder.stop()
+
+    def begin_stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self.begin_stop()
+        self._thread.join(10)
+        self._loop.close()
+
+
+def get(port: int, path: str, method: str = "GET", **headers: str) -> tuple[HTTPResponse, bytes]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request(method, path, headers=headers)
+        response = connection.getresponse()
+        return response, response.read()
+    finally:
+        connection.close()
+
+
+def raw(port: int, data: bytes) -> bytes:
+    """What comes back for these bytes until the responder closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(data)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        threading.Event().wait(0.005)
+
+
+def authorization(token: str) -> str:
+    return f"{token}.{'h' * 43}"
+
+
+def challenge(name: str, *tokens: str) -> Json:
+    metadata = {"name": name, "labels": {"certjob.io/challenge": "true"}}
+    return {"metadata": metadata, "data": {token: authorization(token) for token in tokens}}
+
+
+def path(token: str) -> str:
+    return f"/.well-known/acme-challenge/{token}"
+
+
+A, B, C = ("a" * 22, "b" * 22, "c" * 43)
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    fake = FakeApi()
+    fake.add(CONFIGMAPS, "certjob", challenge("one", A))
+    return fake
+
+
+@pytest.fixture
+def running(api: FakeApi) -> Iterator[Running]:
+    responder = Running(api)
+    try:
+        until(lambda: get(responder.health_port, "/readyz")[0].status == 200)
+        until(lambda: any(request.method == "WATCH" for request in api.requests))
+        yield responder
+    finally:
+        responder.stop()
+        api.close_watches()
+
+
+def answers(running: Running, token: str) -> bool:
+    response, body = get(running.port, path(token))
+    return response.status == 200 and body == authorization(token).encode()
+
+
+def test_a_token_is_answered(running: Running) -> None:
+    response, body = get(running.port, path(A), Host="whatever.example")
+    assert (response.status, body) == (200, authorization(A).encode())
+    assert response.getheader("Content-Type") == "application/octet-stream"
+    assert response.getheader("Content-Length") == str(len(body))
+    assert response.getheader("Cache-Control") == "no-store"
+    assert response.getheader("Connection") == "close"
+
+
+def test_head_has_the_length_and_no_body(running: Running) -> None:
+    response, body = get(running.port, path(A), "HEAD")
+    assert (response.status, body, response.getheader("Content-Length")) == (200, b"", str(len(authorization(A))))
+    assert raw(running.port, f"HEAD {path(A)} HTTP/1.1\r\n\r\n".encode()).endswith(b"close\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("GET", path(B)),
+        ("GET", "/"),
+        ("GET", path("")),
+        ("GET", path(A + "/")),
+        ("GET", path("../" + A)),
+        ("GET", A),
+        ("GET", path("a" * 129)),
+        ("GET", "/readyz"),
+        ("POST", path(A)),
+        ("OPTIONS", "*"),
+        ("get", path(A)),
+    ],
+)
+def test_everything_else_is_404(running: Running, method: str, target: str) -> None:
+    assert get(running.port, target, method)[0].status == 404
+
+
+def test_absolute_form_query_and_http_1_0(running: Running) -> None:
+    for line in (f"GET http://h:80{path(A)} HTTP/1.1", f"GET {path(A)}?x=1 HTTP/1.1", f"GET {path(A)} HTTP/1.0"):
+        answer = raw(running.port, f"{line}\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answer.endswith(b"\r\n\r\n" + authorization(A).encode())
+
+
+def test_both_families(running: Running) -> None:
+    with socket.create_connection(("::1", running.port), timeout=5) as connection:
+        connection.sendall(f"GET {path(A)} HTTP/1.1\r\n\r\n".encode())
+        assert connection.recv(20).startswith(b"HTTP/1.1 200")
+
+
+def test_junk_is_refused(running: Running) -> None:
+    assert raw(running.port, b"\x16\x03\x01\x02\x00\x01\xfc\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert raw(running.port, b"GET / HTTP/1.1\r\nX: " + b"y" * 16384).startswith(b"HTTP/1.1 431 ")
+    assert raw(running.port, b"GET /" + b"y" * 4096).startswith(b"HTTP/1.1 414 ")
+    assert raw(running.port, b"GET /" + b"y" * 4096 + b" HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 414 ")
+    assert get(running.port, path(A))[0].status == 200
+
+
+def test_what_is_pipelined_is_thrown_away(running: Running) -> None:
+    answer = raw(running.port, f"GET {path(A)} HTTP/1.1\r\n\r\n".encode() * 20)
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b" 200 OK" in answer
+
+
+def test_a_request_may_come_byte_by_byte(running: Running) -> None:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=5) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in f"GET {path(A)} HTTP/1.1\r\nHost: x\r\n\r\n".encode():
+            connection.send(bytes([byte]))
+            assert answers(running, A)  # so the byte before was read by itself
+        assert connection.recv(20).startswith(b"HTTP/1.1 200")
+
+
+def test_slow_clients_are_cut(api: FakeApi) -> None:
+    running = Running(api, Limits(request=0.1, linger=0.1, drain=0))
+    try:
+        assert raw(running.port, b"GET / HT") == b""
+    finally:
+        running.stop()
+        api.close_watches()
+
+
+def test_idle_connections_do_not_keep_others_out(running: Running) -> None:
+    idle = [socket.create_connection(("127.0.0.1", running.port), timeout=5) for _ in range(200)]
+    try:
+        assert answers(running, A)
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_the_watch_is_followed(api: FakeApi, running: Running) -> None:
+    one = api.add(CONFIGMAPS, "certjob", challenge("two", B))
+    until(lambda: answers(running, B))
+    api.add(CONFIGMAPS, "certjob", {**one, "data": {C: authorization(C), "junk": "junk"}})
+    until(lambda: answers(running, C))
+    assert not answers(running, B)
+    api.remove(CONFIGMAPS, "certjob", "two")
+    until(lambda: not answers(running, C))
+    assert answers(running, A)
+
+
+def test_no_request_asks_the_api_server(api: FakeApi, running: Running) -> None:
+    before = len(api.requests)
+    for _ in range(50):
+        assert answers(running, A)
+    assert len(api.requests) == before
+
+
+def test_misses_cause_few_lists(api: FakeApi, running: Running) -> None:
+    before, begun = len(api.requests), time.monotonic()
+    for _ in range(100):
+        assert not answers(running, B)
+    seconds = time.monotonic() - begun
+    assert len(api.requests) - before <= 2 + seconds / QUICK.doubt_interval
+    assert all(request.query.get("limit") for request in api.requests[before:])
+
+
+def test_a_watch_that_ended_is_taken_up_where_it_was(api: FakeApi, running: Running) -> None:
+    api.bookmark()
+    api.close_watches()
+    until(lambda: sum(request.method == "WATCH" for request in api.requests) >= 2)
+    api.add(CONFIGMAPS, "certjob", challenge("two", B))
+    until(lambda: running.index.lookup(B) is not None)
+    lists = [request for request in api.requests if request.method == "GET"]
+    watches = [request for request in api.requests if request.method == "WATCH"]
+    assert len(lists) == 1
+    assert int(watches[1].query["resourceVersion"]) > int(watches[0].query["resourceVersion"])
+
+
+def test_gone_lists_again(api: FakeApi, running: Running) -> None:
+    api.fail("WATCH", WATCHES, Unreachable("cut"))
+    api.close_watches()
+    api.remove(CONFIGMAPS, "certjob", "one")
+    api.add(CONFIGMAPS, "certjob", challenge("two", B))
+    api.expire()
+    until(lambda: running.index.lookup(B) is not None and running.index.lookup(A) is None)
+    assert running.watch.alive()
+
+
+def test_the_index_answers_while_the_api_server_is_away(api: FakeApi, running: Running) -> None:
+    api.fail("WATCH", WATCHES, Unreachable("connection refused"), times=10**6)
+    api.fail("GET", WATCHES, status(503, "ServiceUnavailable"), times=10**6)
+    api.close_watches()
+    until(lambda: sum(request.method == "WATCH" for request in api.requests) >= 4)
+    assert answers(running, A)
+    assert not answers(running, B)
+    assert get(running.health_port, "/readyz")[0].status == 200
+
+
+def test_a_frozen_watch_is_noticed_by_a_miss(api: FakeApi, running: Running) -> None:
+    api.freeze_watches()
+    api.add(CONFIGMAPS, "certjob", challenge("two", B))
+    until(lambda: answers(running, B), seconds=2)
+    api.remove(CONFIGMAPS, "certjob", "two")
+    until(lambda: not answers(running, B), seconds=2)
+    assert answers(running, A)
+
+
+def test_ready_only_after_a_complete_list(api: FakeApi) -> None:
+    for number in range(150):
+        api.add(CONFIGMAPS, "certjob", challenge(f"n{number:03}", f"{number:022}"))
+    api.fail("GET", "continue=", status(500, "InternalError"), times=10**6)
+    running = Running(api)
+    try:
+        until(lambda: sum("continue" in request.query for request in api.requests) >= 2)
+        assert get(running.health_port, "/readyz")[0].status == 503
+        assert get(running.health_port, "/livez")[0].status == 200
+        assert get(running.health_port, path(A))[0].status == 404
+        assert len(running.index) == 0
+        api.expire()
+        api.clear_faults()
+        until(lambda: get(running.health_port, "/readyz")[0].status == 200)
+        assert len(running.index) == 151
+    finally:
+        running.stop()
+        api.close_watches()
+
+
+def test_stopping_finishes_the_request_that_runs(api: FakeApi) -> None:
+    running = Running(api)
+    until(running.watch.listed.is_set)
+    idle = socket.create_connection(("127.0.0.1", running.port), timeout=5)
+    with socket.create_connection(("127.0.0.1", running.port), timeout=5) as connection, idle:
+        connection.sendall(f"GET {path(A)} HT".encode())
+        assert get(running.port, path(A))[0].status == 200
+        running.begin_stop()
+        assert idle.recv(1) == b""
+        connection.sendall(b"TP/1.1\r\n\r\n")
+        assert connection.recv(20).startswith(b"HTTP/1.1 200")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", running.port), timeout=5)
+    running.stop()
+    api.close_watches()
+
+
+PROGRAM = """
+import logging, sys
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+from issuer_job.http_listener import Limits
+from issuer_job.kube import Cluster
+from issuer_job.responder import serve
+from tests.fake_api import FakeApi
+serve(Cluster(FakeApi()), port=0, health_port=0, limits=Limits(drain=0.05))
+"""
+
+
+def test_sigterm_ends_the_process() -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-W", "error", "-c", PROGRAM]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True, env={**os.environ}) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        assert any("challenges-listed" in line for line in lines)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert "responder-stopped" in process.stdout.read()
