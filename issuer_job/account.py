@@ -63,6 +63,7 @@ def account_key(attempt: Attempt, resolved: Resolved, *, number: int) -> bytes:
         attempt.cluster.create(SECRETS, v.NAMESPACE, secret)
     except AlreadyExists:
         raise OtherPod("the account key was made meanwhile: the next pod has it") from None
+    attempt.made["account"] = key
     attempt.step("account-key", secret=secret["metadata"]["name"])
     return key
 

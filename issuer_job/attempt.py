@@ -104,6 +104,8 @@ class Attempt:
     probe_hosts: Callable[..., list[ProbeResult]] = probe_hosts
     record: Record = field(init=False)
     ingresses: list[Json] = field(default_factory=list)
+    made: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """Keys that this pod made, by the volume in which the next one finds them."""
 
     def load(self) -> None:
         """Read the record. Raises Superseded, Ended."""
@@ -148,7 +150,9 @@ class Attempt:
         self.advance(transitions.claimed, takeover=True, holder=self.pod.uid)
 
     def mounted(self, volume: str, key: str) -> bytes | None:
-        """A key of an optional Secret volume, None if it is not there."""
+        """A key of an optional Secret volume, None if it is not there and this pod did not make it."""
+        if volume in self.made:
+            return self.made[volume]
         try:
             return (self.mounts / volume / key).read_bytes()
         except FileNotFoundError:

@@ -142,11 +142,13 @@ def _pending_key(attempt: Attempt, resolved: Resolved) -> PrivateKey:
     if mounted is not None:
         return key_from_pem(mounted)
     key = generate_key(KeyAlgorithm(resolved.key_algorithm))
-    secret = objects.pending_secret(attempt.record, key_to_pem(key), name=_pending_name(attempt))
+    pem = key_to_pem(key)
+    secret = objects.pending_secret(attempt.record, pem, name=_pending_name(attempt))
     try:
         attempt.cluster.create(SECRETS, v.NAMESPACE, secret)
     except AlreadyExists:
         raise OtherPod("the pending key was stored meanwhile: the next pod has it") from None
+    attempt.made["pending"] = pem
     return key
 
 

@@ -153,7 +153,7 @@ class Issued(_Data, frozen=True):
 
 
 class Retry(_Data, frozen=True):
-    """When and why to try again. `not_before` None: only after a change. `earlier`: what failed before `intent_hash`."""
+    """When and why to try again. `not_before` None: only after a change. `earlier` failed before `intent_hash`."""
 
     problem: Problem
     failures: int

@@ -31,7 +31,7 @@ def main() -> int:
         observer.follow(host)
         cluster().ready()
         manifest = json.dumps(ingress("shop", [host]), indent=1)
-        print(f"kubectl apply -n {ns} -f -   # Ingress shop, host {host}, kubernetes.io/tls-acme: \"true\"")
+        print(f'kubectl apply -n {ns} -f -   # Ingress shop, host {host}, kubernetes.io/tls-acme: "true"')
         wall, start = time.time(), time.monotonic()
         print(kubectl("apply", "-n", ns, "-f", "-", stdin=manifest), end="")
         observer.moments.mark("admitted")

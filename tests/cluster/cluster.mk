@@ -1,0 +1,14 @@
+# The local cluster; docs/cluster.md explains it.
+.PHONY: cluster cluster-down cluster-images cluster-status
+
+cluster:  ## start the local cluster (Kubernetes, Traefik, Pebble) or see that it runs; build and load the images
+	@python3 -m tests.cluster up
+
+cluster-down:  ## stop the local cluster and remove everything but caches and logs
+	@python3 -m tests.cluster down
+
+cluster-images:  ## build certjob's images and load them into the running cluster
+	@python3 -m tests.cluster images
+
+cluster-status:  ## what of the local cluster runs, as JSON
+	@python3 -m tests.cluster status

@@ -1,0 +1,3 @@
+module certjob/tests/cluster/pause
+
+go 1.26.0

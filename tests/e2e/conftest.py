@@ -1,0 +1,81 @@
+"""Fixtures of the end-to-end tests, run inside the local cluster: `tests/cluster/run .venv/bin/pytest tests/e2e`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import pytest
+
+from issuer_job import vocabulary
+from tests.e2e.api import SECRETS, Answer, Api, Endpoint, kubectl, path, wait_for
+from tests.e2e.api import admin as administrator
+
+NewNamespace = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[tuple[Endpoint, Api]]:
+    """The API server's address and its administrator."""
+    endpoint, api = administrator()
+    yield endpoint, api
+    api.close()
+
+
+@pytest.fixture(scope="session")
+def admin(cluster: tuple[Endpoint, Api]) -> Api:
+    """The administrator."""
+    return cluster[1]
+
+
+@pytest.fixture(scope="session")
+def identity(cluster: tuple[Endpoint, Api]) -> Iterator[Callable[[str], Api]]:
+    """Gives the API client of one of certjob's service accounts, once the policies are in force."""
+    made: list[Api] = []
+
+    @cache
+    def give(service_account: str) -> Api:
+        token = kubectl("create", "token", service_account, "-n", vocabulary.NAMESPACE, "--duration=1h").strip()
+        made.append(Api(cluster[0], token))
+        return made[-1]
+
+    try:
+        wait_for(
+            lambda: vocabulary.CANARY_DENIAL in canary(give("job")).text,
+            what="the admission policies refuse the canary (installed? tests/cluster/install)",
+        )
+        yield give
+    finally:
+        for api in made:
+            api.close()
+
+
+def canary(api: Api) -> Answer:
+    """What certjob asks before it acts: a dry-run create that only the policies refuse."""
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "certjob-canary"}, "type": "Opaque"}
+    return api.call("POST", path(SECRETS, vocabulary.CANARY_NAMESPACE), body, dryRun="All")
+
+
+@pytest.fixture(scope="session")
+def new_namespace(admin: Api) -> Iterator[NewNamespace]:
+    """Makes namespaces of a tenant; all are deleted at the end of the session."""
+    made: list[str] = []
+
+    def make(prefix: str = "e2e", **labels: str) -> str:
+        name = f"{prefix}-{secrets.token_hex(4)}"
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+        answer = admin.call("POST", path("namespaces"), body)
+        assert answer.status == 201, answer
+        made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        admin.call("DELETE", path("namespaces", None, name), propagationPolicy="Background")
+
+
+@pytest.fixture
+def namespace(new_namespace: NewNamespace) -> str:
+    """A fresh namespace of a tenant."""
+    return new_namespace()

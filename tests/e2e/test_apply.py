@@ -1,0 +1,109 @@
+"""What `kubectl apply` sees: no drift, no conflict, nothing created by a dry run, warnings that say what to do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from issuer_job import vocabulary as v
+from issuer_job.kube import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Json
+from tests.e2e import world
+from tests.observe import cluster
+
+
+def _warnings(namespace: str, ingress: Json, *arguments: str) -> str:
+    done = subprocess.run(
+        ["kubectl", "apply", "-n", namespace, "-f", "-", *arguments],
+        input=json.dumps(ingress), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stderr
+
+
+def _without_managed_fields(ingress: Json) -> Json:
+    ingress["metadata"].pop("managedFields", None)
+    return ingress
+
+
+@pytest.mark.parametrize("arguments", [(), ("--server-side",)], ids=["client-side", "server-side"])
+def test_apply_twice_changes_nothing(namespace: str, arguments: tuple[str, ...]) -> None:
+    host = f"again.{namespace}.test"
+    ingress = world.manifest("again", [host], tls_acme="true")
+    world.apply(namespace, ingress, *arguments)
+    record = world.wait_issued(namespace, "again-tls", [host])
+    before = world.live(namespace, "again")
+    world.apply(namespace, ingress, *arguments)
+    world.apply(namespace, ingress, *arguments)
+    after = world.live(namespace, "again")
+    assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+    assert world.record(namespace, "again-tls") == record
+    diff = subprocess.run(
+        ["kubectl", "diff", "-n", namespace, "-f", "-", *arguments],
+        input=json.dumps(ingress), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert diff.returncode == 0, diff.stdout + diff.stderr
+
+
+def test_replace_without_the_entry_carries_it_over(namespace: str) -> None:
+    host = f"replaced.{namespace}.test"
+    ingress = world.manifest("replaced", [host], tls_acme="true")
+    stored = world.create(namespace, ingress)
+    record = world.wait_issued(namespace, "replaced-tls", [host])
+    ingress["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"]
+    again = cluster().update(INGRESSES, namespace, ingress)
+    assert again["spec"]["tls"] == stored["spec"]["tls"]
+    assert world.record(namespace, "replaced-tls") == record
+
+
+def test_server_side_dry_run_patches_but_creates_nothing(namespace: str) -> None:
+    host = f"dry.{namespace}.test"
+    counts = _count(namespace)
+    answer = json.loads(
+        world.apply(namespace, world.manifest("dry", [host], tls_acme="true"), "--dry-run=server", "-o", "json")
+    )
+    assert answer["spec"]["tls"] == [{"hosts": [host], "secretName": "dry-tls"}]
+    assert _count(namespace) == counts
+    assert world.record(namespace, "dry-tls") is None
+    assert cluster().find(SECRETS, namespace, "dry-tls") is None
+
+
+def _count(namespace: str) -> list[int]:
+    """How many objects there are that concern this namespace."""
+    jobs = [
+        j for j in cluster().items(JOBS, v.NAMESPACE) if j["metadata"]["labels"].get(v.RECORD_NAMESPACE) == namespace
+    ]
+    maps = [c for c in cluster().items(CONFIGMAPS, v.NAMESPACE) if namespace in json.dumps(c.get("data") or {})]
+    return [len(jobs), len(maps), len(list(cluster().items(SECRETS, namespace)))]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "tls", "annotations", "words"),
+    [
+        (["*.wild.certjob.test"], None, {"tls_acme": "true"}, "DNS-01"),
+        (["intranet"], None, {"tls_acme": "true"}, "intranet"),
+        (["ok.certjob.test"], [{"hosts": ["ok.certjob.test"]}], {"tls_acme": "true"}, "secretName"),
+        (["ok.certjob.test"], None, {"issuer": "nobody"}, "unknown issuer nobody"),
+        (["ok.certjob.test"], None, {"tls_acme": "true", "key_algorithm": "dsa"}, "key-algorithm"),
+        (["printer.local"], None, {"issuer": "letsencrypt"}, "printer.local"),
+    ],
+    ids=["wildcard", "single-label", "no-secret-name", "unknown-issuer", "key-algorithm", "private-name"],
+)
+def test_kubectl_apply_warns_and_admits(
+    namespace: str, hosts: list[str], tls: list[Json] | None, annotations: dict[str, str], words: str
+) -> None:
+    orders = world.new_orders()
+    warnings = _warnings(namespace, world.manifest("odd", hosts, tls=tls, **annotations))
+    assert words in warnings
+    assert world.live(namespace, "odd")["spec"]["rules"][0]["host"] == hosts[0]
+    assert _count(namespace) == [0, 0, 0]
+    assert world.new_orders() == orders
+
+
+def test_bad_entry_is_skipped_and_the_good_one_issued(namespace: str) -> None:
+    host = f"good.{namespace}.test"
+    tls = [{"hosts": ["*.bad.test"], "secretName": "bad-tls"}, {"hosts": [host], "secretName": "good-tls"}]
+    warnings = _warnings(namespace, world.manifest("mixed", [host], tls=tls, tls_acme="true"))
+    assert "*.bad.test" in warnings
+    world.wait_issued(namespace, "good-tls", [host])
+    assert world.record(namespace, "bad-tls") is None

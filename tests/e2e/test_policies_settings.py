@@ -1,0 +1,158 @@
+"""ConfigMaps by kind and identity; issuers, settings and the webhook's configuration stay the operator's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from issuer_job import names, vocabulary
+from tests.e2e.api import CONFIGMAPS, MUTATING_WEBHOOKS, Api, Json, path
+from tests.e2e.attacks import assert_verdict, encoded
+
+CERTJOB = vocabulary.NAMESPACE
+Identity = Callable[[str], Api]
+Change = Callable[[Json], Any]
+
+UID = "11111111-1111-1111-1111-111111111111"
+OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "tenant.web", "uid": UID}
+OTHER_OWNER = {"apiVersion": "v1", "kind": "Node", "name": "node", "uid": UID}
+EPOCH = 1700000000
+
+
+RECORD = names.record("e2e-policies", "web")
+KINDS = {
+    "record": RECORD,
+    "claim": names.claim("e2e-policies.test"),
+    "challenge": names.challenge("e2e-policies", "web", EPOCH),
+    "issuer-state": names.issuer_state("e2e-policies", "https://ca.test/dir"),
+}
+WRITES = {
+    "webhook": {"POST record", "PUT record", "POST claim"},
+    "job": {"PUT record", "POST claim", "PUT claim", "DELETE claim", "POST challenge", "PUT challenge",
+            "DELETE challenge", "POST issuer-state", "PUT issuer-state"},
+    "sweep": {f"{verb} {kind}" for verb in ("POST", "PUT", "DELETE") for kind in KINDS},
+    "responder": set(),
+    "bootstrap": set(),
+}  # fmt: skip
+
+
+def config_map(name: str, kind: str = "", **metadata: Any) -> Json:
+    labels = {f"certjob.io/{kind}": "true"} if kind else {}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels} | metadata}
+
+
+@pytest.fixture(scope="module")
+def stored_kinds(admin: Api) -> Iterator[None]:
+    """One ConfigMap of each kind. Claims of nobody and a challenge of nothing disturb nobody."""
+    for kind, name in KINDS.items():
+        answer = admin.call("POST", path(CONFIGMAPS, CERTJOB), config_map(name, kind))
+        assert answer.status in {201, 409}, answer
+    yield
+    for name in KINDS.values():
+        admin.call("DELETE", path(CONFIGMAPS, CERTJOB, name))
+
+
+@pytest.mark.parametrize("service_account", WRITES)
+@pytest.mark.parametrize("verb", ["POST", "PUT", "DELETE"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_writes_which_config_map(
+    identity: Identity, stored_kinds: None, kind: str, verb: str, service_account: str
+) -> None:
+    name = None if verb == "POST" else KINDS[kind]
+    body = None if verb == "DELETE" else config_map(KINDS[kind], kind)
+    answer = identity(service_account).call(verb, path(CONFIGMAPS, CERTJOB, name), body, dryRun="All")
+    if f"{verb} {kind}" in WRITES[service_account]:
+        assert answer.status in {200, 409}, answer  # POST: it is there, and the policy let it get as far
+    else:
+        assert answer.status == 403, answer
+
+
+BAD_CONFIG_MAPS: list[tuple[str, Json]] = [
+    ("issuer", config_map("evil", "issuer")),
+    ("issuer and record", config_map("a.b", labels={"certjob.io/issuer": "true", "certjob.io/record": "true"})),
+    ("issuer=false and record", config_map("a.b", labels={"certjob.io/issuer": "", "certjob.io/record": "true"})),
+    ("two kinds", config_map("a.b", labels={"certjob.io/claim": "true", "certjob.io/record": "true"})),
+    ("no kind", config_map("anything")),
+    ("record with a plain name", config_map("evil", "record")),
+    ("claim with a plain name", config_map("evil", "claim")),
+    ("challenge with a plain name", config_map("evil", "challenge")),
+    ("issuer state with a plain name", config_map("evil", "issuer-state")),
+    ("finalizer", config_map("a.b", "record", finalizers=["example.test/hold"])),
+    ("owner", config_map("a.b", "record", ownerReferences=[OTHER_OWNER])),
+    ("immutable", config_map("a.b", "record") | {"immutable": True}),
+]
+
+
+@pytest.mark.parametrize("service_account", ["webhook", "job", "sweep"])
+@pytest.mark.parametrize("body", [b[1] for b in BAD_CONFIG_MAPS], ids=[b[0] for b in BAD_CONFIG_MAPS])
+def test_no_other_config_map_is_made(identity: Identity, body: Json, service_account: str) -> None:
+    answer = identity(service_account).call("POST", path(CONFIGMAPS, CERTJOB), body, dryRun="All")
+    assert_verdict(answer, "certjob-cm")
+
+
+@pytest.mark.parametrize("service_account", ["webhook", "job", "sweep", "bootstrap", "responder"])
+@pytest.mark.parametrize("name", ["letsencrypt", "letsencrypt-staging", "certjob-route-policy", "kube-root-ca.crt"])
+def test_issuers_and_settings_are_the_operators(
+    admin: Api, identity: Identity, name: str, service_account: str
+) -> None:
+    where = path(CONFIGMAPS, CERTJOB, name)
+    stored = admin.call("GET", where).json
+    disguised = stored | {"metadata": stored["metadata"] | {"labels": {"certjob.io/record": "true"}}}
+    for body in (stored | {"data": {"issuer.yaml": "server: https://evil.test/dir"}}, disguised):
+        assert identity(service_account).call("PUT", where, body, dryRun="All").status == 403
+    assert identity(service_account).call("DELETE", where, dryRun="All").status == 403
+
+
+def webhooks(body: Json) -> list[Json]:
+    found: list[Json] = body["webhooks"]
+    return found
+
+
+SECRETS_RULE = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["secrets"], "scope": "*"}
+TAKEN_OVER: list[tuple[str, Change]] = [
+    ("Secrets", lambda b: webhooks(b)[0]["rules"].append(SECRETS_RULE)),
+    ("all namespaces", lambda b: webhooks(b)[0].update(namespaceSelector={})),
+    ("no conditions", lambda b: webhooks(b)[0].pop("matchConditions")),
+    ("another place", lambda b: webhooks(b)[0].update(clientConfig={"url": "https://evil.test/"})),
+    ("another Service", lambda b: webhooks(b)[0]["clientConfig"]["service"].update(namespace="default")),
+    ("failure policy", lambda b: webhooks(b)[0].update(failurePolicy="Fail")),
+    ("third webhook", lambda b: webhooks(b).append(webhooks(b)[0] | {"name": "more.certjob.io"})),
+    ("one webhook less", lambda b: webhooks(b).pop()),
+    ("labels", lambda b: b["metadata"].update(labels={"a": "b"})),
+    ("annotations", lambda b: b["metadata"].update(annotations={"a": "b"})),
+    ("finalizer", lambda b: b["metadata"].update(finalizers=["example.test/hold"])),
+    ("owner", lambda b: b["metadata"].update(ownerReferences=[OTHER_OWNER])),
+]
+CONFIGURATION = path(MUTATING_WEBHOOKS, None, vocabulary.WEBHOOK_CONFIGURATION)
+
+
+@pytest.mark.parametrize("service_account", ["sweep", "bootstrap"])
+def test_rotation_may_fill_in_the_ca_bundle(admin: Api, identity: Identity, service_account: str) -> None:
+    body = admin.call("GET", CONFIGURATION).json
+    authority = admin.call("GET", path(CONFIGMAPS, CERTJOB, "kube-root-ca.crt")).json["data"]["ca.crt"]
+    for webhook in webhooks(body):
+        webhook["clientConfig"]["caBundle"] = encoded(authority)
+    assert_verdict(identity(service_account).call("PUT", CONFIGURATION, body, dryRun="All"), "ok")
+
+
+@pytest.mark.parametrize("service_account", ["sweep", "bootstrap"])
+@pytest.mark.parametrize("change", [t[1] for t in TAKEN_OVER], ids=[t[0] for t in TAKEN_OVER])
+def test_rotation_may_change_nothing_else(
+    admin: Api, identity: Identity, change: Change, service_account: str
+) -> None:
+    body = admin.call("GET", CONFIGURATION).json
+    change(body)
+    answer = identity(service_account).call("PUT", CONFIGURATION, body, dryRun="All")
+    assert_verdict(answer, "certjob-webhook-config")
+
+
+@pytest.mark.parametrize("service_account", ["webhook", "job", "responder"])
+def test_others_may_not_touch_the_webhook_configuration(admin: Api, identity: Identity, service_account: str) -> None:
+    body = admin.call("GET", CONFIGURATION).json
+    assert identity(service_account).call("PUT", CONFIGURATION, body, dryRun="All").status == 403
+    collection = path(MUTATING_WEBHOOKS)
+    body["metadata"] = {"name": "another"}
+    for anybody in (service_account, "sweep", "bootstrap"):
+        assert identity(anybody).call("POST", collection, body, dryRun="All").status == 403

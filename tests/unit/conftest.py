@@ -1,0 +1,24 @@
+"""What several files of unit tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fake_ca import FakeOrders, acme_server
+from tests.job_world import JobWorld
+
+NewCa = Callable[[], tuple[FakeOrders, bytes]]
+
+
+@pytest.fixture(scope="session")
+def new_ca() -> Iterator[NewCa]:
+    with acme_server() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def world(new_ca: NewCa, tmp_path: Path) -> JobWorld:
+    return JobWorld(tmp_path, *new_ca())

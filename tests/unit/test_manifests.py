@@ -1,0 +1,218 @@
+"""The manifests agree with the code's vocabulary and with what certjob promises about Secrets. No cluster needed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from issuer_job import vocabulary as v
+from issuer_job.issuers import parse
+
+MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
+OVERLAY = MANIFESTS.parent / "tests/cluster/overlay"
+Json = dict[str, Any]
+
+
+@cache
+def documents() -> tuple[Json, ...]:
+    """Every object that the base lists."""
+    listed = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())["resources"]
+    return tuple(d for name in listed for d in yaml.safe_load_all((MANIFESTS / name).read_text()))
+
+
+def all_of(kind: str) -> dict[str, Json]:
+    """By name."""
+    return {d["metadata"]["name"]: d for d in documents() if d["kind"] == kind}
+
+
+def pod_specs() -> Iterator[tuple[str, Json]]:
+    """Every pod spec in the manifests, with its object's name."""
+    for document in documents():
+        name, kind = document["metadata"]["name"], document["kind"]
+        if kind == "PodTemplate":
+            yield name, document["template"]["spec"]
+        elif kind in {"Deployment", "Job"}:
+            yield name, document["spec"]["template"]["spec"]
+        elif kind == "CronJob":
+            yield name, document["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+
+
+def keys(value: Any) -> Iterator[str]:
+    """Every key of every object in it."""
+    if isinstance(value, dict):
+        yield from value
+        for inner in value.values():
+            yield from keys(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from keys(inner)
+
+
+def test_every_file_is_listed() -> None:
+    listed = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())["resources"]
+    there = {str(p.relative_to(MANIFESTS)) for p in MANIFESTS.rglob("*.yaml")} - {"kustomization.yaml"}
+    assert set(listed) == there
+
+
+def test_no_two_objects_have_the_same_name() -> None:
+    identities = [
+        (d["apiVersion"], d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]) for d in documents()
+    ]
+    assert len(identities) == len(set(identities))
+
+
+def test_everything_namespaced_is_in_the_namespace() -> None:
+    assert {d["metadata"]["namespace"] for d in documents() if "namespace" in d["metadata"]} == {v.NAMESPACE}
+    assert set(all_of("Namespace")) == {v.NAMESPACE}
+
+
+def secret_rules() -> Iterator[tuple[str, str, Json]]:
+    for kind in ("Role", "ClusterRole"):
+        for name, role in all_of(kind).items():
+            for rule in role["rules"]:
+                if {"secrets", "*", "secrets/*"} & set(rule["resources"]):
+                    yield kind, name, rule
+
+
+def test_nobody_may_read_secrets_but_the_webhooks_own() -> None:
+    own = {v.WEBHOOK_TLS_SECRET, v.WEBHOOK_CA_SECRET}
+    for kind, name, rule in secret_rules():
+        assert not {"list", "watch", "patch", "deletecollection", "*"} & set(rule["verbs"]), name
+        if "get" in rule["verbs"]:
+            assert (kind, set(rule["resourceNames"])) == ("Role", own), name
+
+
+def test_rights_on_secrets_everywhere_are_what_the_policies_bound() -> None:
+    verbs = {name: set(rule["verbs"]) for kind, name, rule in secret_rules() if kind == "ClusterRole"}
+    assert verbs == {
+        "certjob-webhook": {"create"},
+        "certjob-job": {"create", "update"},
+        "certjob-sweep": {"create", "update", "delete"},
+    }
+
+
+def test_no_role_has_wildcards_or_rights_that_lead_to_other_rights() -> None:
+    for kind in ("Role", "ClusterRole"):
+        for name, role in all_of(kind).items():
+            for rule in role["rules"]:
+                assert not {"*", "bind", "escalate", "impersonate"} & set(rule["verbs"]), name
+                assert not {"*", "pods", "pods/exec", "serviceaccounts/token"} & set(rule["resources"]), name
+
+
+def test_no_manifest_has_a_ca_bundle_key_or_a_secret() -> None:
+    assert "caBundle" not in set(keys(list(documents())))
+    assert not all_of("Secret")
+
+
+def test_every_validating_policy_is_bound_and_closed() -> None:
+    bindings = {b["spec"]["policyName"]: b["spec"] for b in all_of("ValidatingAdmissionPolicyBinding").values()}
+    policies = all_of("ValidatingAdmissionPolicy")
+    assert set(bindings) == set(policies)
+    for name, policy in policies.items():
+        assert policy["spec"]["failurePolicy"] == "Fail", name
+        assert bindings[name]["validationActions"] == ["Deny", "Audit"], name
+        assert "matchResources" not in bindings[name], name
+        if "paramKind" in policy["spec"]:
+            assert bindings[name]["paramRef"]["parameterNotFoundAction"] == "Deny", name
+    assert set(all_of("MutatingAdmissionPolicyBinding")) == set(all_of("MutatingAdmissionPolicy")) == {"certjob-look"}
+
+
+@pytest.mark.parametrize("kind", ["ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"])
+def test_policies_spell_keys_as_the_vocabulary_does(kind: str) -> None:
+    known = {value for name, value in vars(v).items() if name.isupper() and isinstance(value, str)}
+    for name, policy in all_of(kind).items():
+        for found in set(re.findall(r"'([a-z.]*certjob\.io/[a-z-]*)'", json.dumps(policy))) - {"certjob.io/"}:
+            assert found in known, name
+
+
+def test_the_canarys_refusal_begins_with_a_message_of_the_policy() -> None:
+    messages = [
+        x["message"] for x in all_of("ValidatingAdmissionPolicy")["certjob-tenant-secrets"]["spec"]["validations"]
+    ]
+    begin = v.CANARY_DENIAL.removeprefix("denied request: ")
+    assert [m for m in messages if m.startswith(begin)] == [messages[1]]
+
+
+def test_the_routes_policy_has_the_vocabularys_annotations() -> None:
+    spec = all_of("ValidatingAdmissionPolicy")["certjob-routes"]["spec"]
+    fixed = next(x["expression"] for x in spec["variables"] if x["name"] == "fixed")
+    assert json.loads(fixed) == v.ROUTE_ANNOTATIONS
+    rules = json.dumps(spec["validations"])
+    for part in (v.CHALLENGE_PATH, v.RESPONDER_SERVICE, v.RESPONDER_PORT_NAME, v.INGRESS_CLASS, v.EPOCH_PREFIX):
+        assert f"'{part}'" in rules
+
+
+def test_well_known_objects_have_the_vocabularys_names() -> None:
+    assert set(all_of("PodTemplate")) == {v.POD_TEMPLATE}
+    assert set(all_of("Service")) == {v.RESPONDER_SERVICE, v.WEBHOOK_SERVICE}
+    assert set(all_of("MutatingWebhookConfiguration")) == {v.WEBHOOK_CONFIGURATION}
+    (port,) = all_of("Service")[v.RESPONDER_SERVICE]["spec"]["ports"]
+    assert port["name"] == v.RESPONDER_PORT_NAME
+    (container,) = all_of("Deployment")["certjob-responder"]["spec"]["template"]["spec"]["containers"]
+    ports = {p["name"]: p["containerPort"] for p in container["ports"]}
+    assert ports[port["targetPort"]] == v.RESPONDER_PORT
+    (tls,) = [x for x in dict(pod_specs())["certjob-webhook"]["volumes"] if x["name"] == "tls"]
+    assert tls["secret"]["secretName"] == v.WEBHOOK_TLS_SECRET
+
+
+def test_webhook_entries_leave_certjobs_namespaces_out() -> None:
+    webhooks = all_of("MutatingWebhookConfiguration")[v.WEBHOOK_CONFIGURATION]["webhooks"]
+    for webhook in webhooks:
+        (names,) = webhook["namespaceSelector"]["matchExpressions"]
+        assert set(names["values"]) == v.EXCLUDED_NAMESPACES
+        assert webhook["clientConfig"]["service"]["name"] == v.WEBHOOK_SERVICE
+        assert (webhook["failurePolicy"], webhook["sideEffects"]) == ("Ignore", "NoneOnDryRun")
+    assert webhooks[1]["namespaceSelector"]["matchLabels"] == {v.NAMESPACE_ENABLED: "true"}
+
+
+@pytest.mark.parametrize(("name", "spec"), list(pod_specs()), ids=[name for name, _ in pod_specs()])
+def test_pods_are_restricted_and_bounded(name: str, spec: Json) -> None:
+    security = spec["securityContext"]
+    assert (security["runAsNonRoot"], security["runAsUser"]) == (True, 65532)
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["enableServiceLinks"] is False
+    assert spec["serviceAccountName"] in all_of("ServiceAccount")
+    for container in spec["containers"]:
+        context = container["securityContext"]
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert "memory" in container["resources"]["limits"]
+        assert container["image"] in {"certjob-job", "certjob-webhook"}
+    for volume in spec["volumes"]:
+        assert volume.get("emptyDir", {"sizeLimit": ""}).keys() >= {"sizeLimit"}
+
+
+def test_service_accounts_give_no_token_to_pods_that_do_not_ask() -> None:
+    for name, account in all_of("ServiceAccount").items():
+        assert account["automountServiceAccountToken"] is False, name
+
+
+def test_one_issuer_is_the_default_and_all_are_valid() -> None:
+    issuers = {n: c for n, c in all_of("ConfigMap").items() if v.ISSUER in c["metadata"]["labels"]}
+    assert set(issuers) == {"letsencrypt", "letsencrypt-staging"}
+    defaults = [n for n, c in issuers.items() if c["metadata"].get("annotations", {}).get(v.DEFAULT_ISSUER) == "true"]
+    assert defaults == ["letsencrypt-staging"]
+    for config_map in issuers.values():
+        assert parse(config_map).server.startswith("https://")
+        assert config_map["data"][v.ISSUER_KEY].count('email: ""\n') == 1
+
+
+def test_the_local_clusters_issuer_is_valid() -> None:
+    text = (OVERLAY / "issuer.yaml").read_text()
+    issuer = parse({"metadata": {"name": "pebble"}, "data": {v.ISSUER_KEY: text}})
+    assert issuer.private_names
+
+
+def test_finished_jobs_are_kept_as_long_as_the_policy_allows() -> None:
+    annotation = all_of("PodTemplate")[v.POD_TEMPLATE]["metadata"]["annotations"][
+        "certjob.io/ttl-seconds-after-finished"
+    ]
+    assert 0 < int(annotation) <= 86400

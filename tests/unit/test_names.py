@@ -1,0 +1,115 @@
+"""Names of objects: within Kubernetes' limits, the same every time, and never the same for two things."""
+
+from __future__ import annotations
+
+import re
+import string
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from issuer_job import names
+
+LABEL = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
+SUBDOMAIN = st.lists(LABEL, min_size=1, max_size=5).map(".".join).filter(lambda name: len(name) <= 253)
+EPOCH = st.integers(1_700_000_000, 9_999_999_999)
+SERVER = "https://ca.certjob.dev/directory"
+
+
+@given(LABEL, SUBDOMAIN, EPOCH)
+def test_every_name_is_one_that_kubernetes_takes(namespace: str, secret: str, epoch: int) -> None:
+    for name in (
+        names.record(namespace, secret),
+        names.challenge(namespace, secret, epoch),
+        names.pending_key(namespace, secret, epoch),
+        names.event(secret, "CertificateIssued", "uid", str(epoch)),
+        names.issuer_state(namespace, SERVER),
+        names.account(namespace, SERVER, 7),
+        names.credentials(namespace),
+        names.added_secret(secret, "", ()),
+        names.claim(secret),
+        names.route("field:nginx", secret),
+    ):
+        assert names.is_dns_subdomain(name), name
+
+
+@given(LABEL, SUBDOMAIN, EPOCH)
+def test_a_job_leaves_room_for_its_pods(namespace: str, secret: str, epoch: int) -> None:
+    name = names.job(namespace, secret, epoch)
+    assert len(name) <= 57
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
+    assert name.endswith(f"-{names.record_hash(namespace, secret)}-{epoch}")
+
+
+@given(st.text(string.printable, max_size=300))
+def test_a_label_value_is_valid_or_empty(text: str) -> None:
+    value = names.label_value(text)
+    assert len(value) <= 63
+    assert re.fullmatch(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?", value)
+
+
+@given(LABEL, LABEL, SUBDOMAIN, SUBDOMAIN)
+def test_two_secrets_have_two_records(namespace: str, other: str, secret: str, another: str) -> None:
+    if (namespace, secret) != (other, another):
+        assert names.record(namespace, secret) != names.record(other, another)
+        assert names.record_hash(namespace, secret) != names.record_hash(other, another)
+
+
+@given(st.text(max_size=300), st.integers(20, 253))
+def test_fit(text: str, limit: int) -> None:
+    fitted = names.fit(text, limit, unique=text)
+    assert len(fitted) <= limit
+    if len(text) <= limit:
+        assert fitted == text
+
+
+def test_long_names_with_one_beginning_stay_apart() -> None:
+    long = "x" * 250
+    assert names.record("shop", long + "aaa") != names.record("shop", long + "bbb")
+    assert names.added_secret(long, "", ()) != names.added_secret(long + "b", "", ())
+    assert len(names.record("n" * 63, "s" * 253)) == 253
+    assert names.job("shop", "s" * 253, 1) != names.job("shop", "s" * 252, 1)
+
+
+def test_dots_do_not_run_names_together() -> None:
+    assert names.job("shop", "a.b", 1) != names.job("shop", "a-b", 1)
+    assert names.job("shop", "a.b", 1).startswith("a-b-")
+    assert names.record("a", "b.c") == "a.b.c"
+
+
+def test_the_parts_of_a_digest_do_not_run_together() -> None:
+    assert names.digest("ab", "c") != names.digest("a", "bc")
+    assert names.digest("a") != names.digest("a", "")
+    assert len(names.digest("a", length=16)) == 16
+
+
+def test_a_cut_name_does_not_end_in_a_dot_or_hyphen_before_the_hash() -> None:
+    name = "a" * 240 + "...---" + "b" * 20
+    assert "a-" + names.digest(name) in names.fit(name, 253, unique=name)
+    assert names.is_dns_subdomain(names.record("shop", "a" * 236 + "." + "b" * 10 + "." + "c" * 5))
+
+
+def test_the_added_secret_has_the_same_name_at_every_apply() -> None:
+    assert names.added_secret("web", "", ("a",)) == names.added_secret("web", "", ("b",)) == "web-tls"
+    generated = names.added_secret("", "web-", ("a.b",))
+    assert generated == names.added_secret("", "web-", ("a.b",))
+    assert generated != names.added_secret("", "web-", ("a.c",))
+    assert generated.startswith("web-")
+    assert generated.endswith("-tls")
+
+
+def test_routes_tell_classes_apart() -> None:
+    assert names.route("field:nginx", "a.b") != names.route("annotation:nginx", "a.b")
+    assert names.route("field:nginx", "a.b") != names.route("field:nginx", "a.c")
+
+
+def test_accounts_tell_directories_apart() -> None:
+    assert names.account("le", SERVER, 1) != names.account("le", SERVER + "/staging", 1)
+    assert names.account("le", SERVER, 1) != names.account("le", SERVER, 2)
+    assert names.issuer_state("le", SERVER) == f"issuer-state-le-{names.directory_hash(SERVER)}"
+
+
+def test_dns_subdomains() -> None:
+    assert names.is_dns_subdomain("a.b-c.d0")
+    for bad in ("", "A", "a..b", "-a", "a-", "a_b", "a/b", "a" * 254, ".a", "a.", "ü", "a\n"):
+        assert not names.is_dns_subdomain(bad), bad

@@ -1,0 +1,105 @@
+"""The Flask application: two admission paths and two probes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Flask, Response, request
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import HTTPException
+
+from issuer_job.kube import Cluster
+from issuer_job.launch import Launcher
+from issuer_job.settings import SettingsCache
+from issuer_job.transport import LibraryTransport
+from webhook.admission import LAUNCH_THREADS, Admission, KnowsIssuers, Launches
+from webhook.readiness import Readiness
+from webhook.review import MAX_BODY, BadRequest, too_large
+
+logger = logging.getLogger(__name__)
+
+CONNECTIONS = 2 * LAUNCH_THREADS
+"""Kept to the API server."""
+SETTINGS_TIMEOUT = 2.0
+"""Seconds for one request that reads issuers or the PodTemplate; launches have their own deadline."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the application acts through. `reachable` tells whether the API server answers."""
+
+    launcher: Launches
+    settings: KnowsIssuers
+    reachable: Callable[[], bool]
+
+    @classmethod
+    def of(cls, cluster: Cluster) -> Parts:
+        """The real ones, on a cluster. Raises nothing: the API server is asked later."""
+        settings = SettingsCache(cluster)
+        return cls(Launcher(cluster, settings), settings, cluster.ready)
+
+
+def create_app(parts: Parts | None = None) -> Flask:
+    """The application; without parts, for the cluster it runs in. Raises KubeError outside of any cluster."""
+    if parts is None:
+        parts = Parts.of(Cluster(LibraryTransport(connections=CONNECTIONS), timeout=SETTINGS_TIMEOUT))
+    admission = Admission(parts.launcher, parts.settings)
+    readiness = Readiness(parts.reachable)
+    app = Flask(__name__, static_folder=None)
+
+    @app.post("/mutate/annotated")
+    def annotated() -> Response:
+        return _admit(admission, namespace_enabled=False)
+
+    @app.post("/mutate/namespace")
+    def namespace() -> Response:
+        return _admit(admission, namespace_enabled=True)
+
+    @app.get("/livez")
+    def livez() -> Response:
+        return _text(200, "ok")
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        return _text(200, "ok") if readiness.ready() else _text(503, "not ready")
+
+    @app.errorhandler(HTTPException)
+    def refused(problem: HTTPException) -> Response:
+        answer = _text(problem.code or 500, problem.description or problem.name)
+        for name, value in problem.get_headers():
+            if name.lower() == "allow":
+                answer.headers["Allow"] = value
+        return answer
+
+    return app
+
+
+def _admit(admission: Admission, *, namespace_enabled: bool) -> Response:
+    started = time.monotonic()
+    try:
+        body = _read_body()
+        timeout = request.args.get("timeout", "")
+        reply = admission.admit(body, namespace_enabled=namespace_enabled, timeout=timeout, started=started)
+    except BadRequest as problem:
+        logger.warning("bad-request", extra={"fields": {"status": problem.status, "problem": str(problem)}})
+        return _text(problem.status, str(problem))
+    return Response(reply.body, mimetype="application/json")
+
+
+def _read_body() -> bytes:
+    """The body, or enough of it for `parse` to see that it is too large."""
+    if request.mimetype != "application/json":
+        raise BadRequest(415, "The content type must be application/json.")
+    if (request.content_length or 0) > MAX_BODY:
+        raise too_large()
+    try:
+        return request.stream.read(MAX_BODY + 1)
+    except (OSError, ParseException) as problem:  # cut off, or chunks that are none
+        raise BadRequest(400, f"The body did not come: {type(problem).__name__}.") from None
+
+
+def _text(status: int, line: str) -> Response:
+    return Response(line + "\n", status, mimetype="text/plain")

@@ -1,0 +1,147 @@
+"""AdmissionReview v1 (admission.k8s.io): bytes to a Review, and a decision's answer to bytes. Pure.
+
+What the API server sends is well-formed, but anybody who reaches the port can send anything.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from issuer_job.kube import Json
+
+MAX_BODY = 3 * 1024 * 1024
+"""Bytes of a review: the API server takes requests up to 3 MiB."""
+MAX_WARNINGS = 10
+MAX_WARNING = 120
+"""Characters of one warning: kubectl shows it on a line, and the API server cuts at 256."""
+API_VERSION = "admission.k8s.io/v1"
+_PREFIX = "certjob: "
+_MAX_UID = 128
+
+
+class BadRequest(ValueError):
+    """The request cannot be answered as a review: `status` is 4xx, the message one sentence."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """GroupVersionKind of the object under review."""
+
+    group: str = ""
+    version: str = ""
+    kind: str = ""
+
+
+class Review(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The `request` of an AdmissionReview. With a `problem` (one line) only `uid` counts: the rest cannot be trusted.
+
+    Objects have been checked in every place that certjob reads, so code behind this needs no type checks.
+    """
+
+    uid: str
+    kind: Kind = Kind()
+    operation: str = ""
+    sub_resource: str | None = None
+    name: str | None = None
+    namespace: str | None = None
+    dry_run: bool | None = None
+    object: Json | None = None
+    old_object: Json | None = None
+    problem: str = ""
+
+
+class _Metadata(msgspec.Struct, rename="camel"):
+    name: str | None = None
+    generate_name: str | None = None
+    namespace: str | None = None
+    uid: str | None = None
+    annotations: dict[str, str] | None = None
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: str | None = None
+
+
+class _Tls(msgspec.Struct, rename="camel"):
+    hosts: list[str] | None = None
+    secret_name: str | None = None
+
+
+class _Rule(msgspec.Struct):
+    host: str | None = None
+
+
+class _Spec(msgspec.Struct, rename="camel"):
+    ingress_class_name: str | None = None
+    tls: list[_Tls] | None = None
+    rules: list[_Rule] | None = None
+
+
+class _Ingress(msgspec.Struct):
+    metadata: _Metadata
+    spec: _Spec | None = None
+
+
+def parse(body: bytes) -> Review:
+    """Read an AdmissionReview. Raises BadRequest if there is nothing that an answer could refer to."""
+    if len(body) > MAX_BODY:
+        raise too_large()
+    try:
+        document = msgspec.json.decode(body)
+    except (ValueError, RecursionError) as problem:  # ValueError: msgspec's, and bytes that are not UTF-8
+        raise BadRequest(400, f"The body is not JSON: {_plain(str(problem), 200)}.") from None
+    if not isinstance(document, dict) or document.get("kind") != "AdmissionReview":
+        raise BadRequest(400, "The body is not an AdmissionReview.")
+    if document.get("apiVersion") != API_VERSION:
+        raise BadRequest(400, f"The AdmissionReview is not of version {API_VERSION}.")
+    request = document.get("request")
+    uid = request.get("uid") if isinstance(request, dict) else None
+    if not isinstance(uid, str) or not uid or len(uid) > _MAX_UID:
+        raise BadRequest(400, f"The AdmissionReview has no request.uid of 1 to {_MAX_UID} characters.")
+    try:
+        review = msgspec.convert(request, Review)
+        if review.kind == Kind("networking.k8s.io", "v1", "Ingress"):
+            for ingress in (review.object, review.old_object):
+                if ingress is not None:
+                    msgspec.convert(ingress, _Ingress)
+    except (msgspec.ValidationError, RecursionError) as problem:
+        return Review(uid=uid, problem=f"the review cannot be read: {_plain(str(problem), 100)}")
+    # `problem` is certjob's own field; a request must not set it.
+    return msgspec.structs.replace(review, problem="") if review.problem else review
+
+
+def too_large() -> BadRequest:
+    """For a body that is longer than a review can be, before or after it was read."""
+    return BadRequest(413, f"The body is larger than {MAX_BODY} bytes.")
+
+
+def answer(uid: str, *, patch: Sequence[Json] = (), warnings: Iterable[str] = ()) -> bytes:
+    """The AdmissionReview that lets the request pass, with a JSON patch (RFC 6902) and warnings for the user."""
+    response: Json = {"uid": uid, "allowed": True}
+    if patch:
+        response |= {"patchType": "JSONPatch", "patch": b64encode(msgspec.json.encode(list(patch))).decode()}
+    lines = warning_lines(warnings)
+    if lines:
+        response["warnings"] = lines
+    return msgspec.json.encode({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response})
+
+
+def warning_lines(messages: Iterable[str]) -> list[str]:
+    """Each message once, as a printable line with certjob's name before it; the last one counts what is left out."""
+    lines = [_PREFIX + _plain(message.removeprefix(_PREFIX), MAX_WARNING - len(_PREFIX)) for message in messages]
+    lines = list(dict.fromkeys(lines))
+    if len(lines) > MAX_WARNINGS:
+        left_out = len(lines) - (MAX_WARNINGS - 1)
+        lines = [*lines[: MAX_WARNINGS - 1], f"{_PREFIX}and {left_out} more like these"]
+    return lines
+
+
+def _plain(text: str, limit: int) -> str:
+    """At most `limit` printable characters: control characters could forge lines in terminals and logs."""
+    text = "".join(c if c.isprintable() else " " for c in text[: limit + 1])
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,55 @@
+"""The webhook's TLS context, made anew when the certificate on disk is replaced. No restart, no signal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from pathlib import Path
+from threading import Lock
+
+logger = logging.getLogger(__name__)
+
+_Version = tuple[tuple[int, int, int], ...]
+
+
+class ServingCertificate:
+    """A TLS server context from two PEM files; asked at each handshake.
+
+    Files that do not fit together or cannot be read (they are just being replaced) leave the last good
+    context in use; without one ssl.SSLError or OSError is raised, which ends that handshake only.
+    """
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self._files = (certificate, key)
+        self._lock = Lock()
+        self._version: _Version | None = None
+        self._context: ssl.SSLContext | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """The context of the certificate that is on disk now."""
+        try:
+            version = self._look()
+            with self._lock:
+                if self._context is None or version != self._version:
+                    self._context = self._load()
+                    self._version = version
+                return self._context
+        except OSError as problem:  # ssl.SSLError is one
+            if self._context is None:
+                raise
+            logger.warning("certificate-not-loaded", extra={"fields": {"problem": type(problem).__name__}})
+            return self._context
+
+    def _look(self) -> _Version:
+        stats = [os.stat(path) for path in self._files]
+        return tuple((s.st_mtime_ns, s.st_ino, s.st_size) for s in stats)
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        context.num_tickets = 0  # the API server keeps its connections; a ticket would only cost memory
+        certificate, key = self._files
+        context.load_cert_chain(certificate, key)
+        return context
