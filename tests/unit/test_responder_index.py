@@ -85,8 +85,8 @@ def test_the_total_is_bounded_and_room_comes_back() -> None:
     index = ChallengeIndex(limit=3)
     assert index.put(challenges("u1", "a", "b")) == 0
     assert index.put(challenges("u2", "c", "d", "e")) == 2
-    assert index.full()
     assert [index.lookup(token) for token in "cde"] == ["c.u2", None, None]
     index.drop("u1")
-    assert not index.full()
-    assert index.put(challenges("u3", "f")) == 0
+    assert len(index) == 1
+    assert index.put(challenges("u3", "f", "g")) == 0
+    assert [index.lookup(token) for token in "afg"] == [None, "f.u3", "g.u3"]
