@@ -3,7 +3,10 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock lint unit
+.PHONY: help venv lock lint unit install e2e test demo bench
+.DEFAULT_GOAL := help
+
+include tests/cluster/cluster.mk
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -30,3 +33,17 @@ lint: venv  ## ruff, mypy --strict and the import contracts
 
 unit: venv  ## the fast tests, no cluster
 	$(VENV)/bin/pytest -q -n 2 tests/unit
+
+install: cluster  ## install certjob on the local cluster
+	tests/cluster/run tests/cluster/install --restart
+
+e2e: venv install  ## the end-to-end tests on the local cluster
+	tests/cluster/run $(VENV)/bin/pytest -v --durations=10 tests/e2e
+
+test: lint unit e2e  ## everything that CI checks
+
+demo: venv install  ## one Ingress on the local cluster, with the timeline of what happens
+	tests/cluster/run $(VENV)/bin/python -m tests.demo
+
+bench: venv  ## measure on the running local cluster: single applies, burst, admission, memory
+	tests/cluster/run $(VENV)/bin/python -m tests.bench $(BENCH)

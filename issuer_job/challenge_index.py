@@ -61,10 +61,6 @@ class ChallengeIndex:
         """Tokens held; one with two holders counts twice."""
         return self._total
 
-    def full(self) -> bool:
-        """Whether there is no room: tokens may have been left out."""
-        return self._total >= self._limit
-
     def lookup(self, token: str) -> str | None:
         """The key authorization for a token, by its latest holder."""
         with self._lock:

@@ -37,7 +37,7 @@ def present(attempt: Attempt, challenges: list[HostChallenge]) -> None:
     not block.
     """
     publish(attempt, {challenge.token: challenge.expected for challenge in challenges})
-    for host, ingress_class in routed_hosts(attempt.record):
+    for host, ingress_class in attempt.record.routes:
         join_route(attempt.cluster, attempt.record, host, ingress_class)
     addresses = responder_addresses(attempt.cluster)
     last = challenges[-1]
@@ -79,16 +79,10 @@ def release(attempt: Attempt, record: Record) -> None:
     try:
         name = names.challenge(record.namespace, record.secret_name, record.epoch)
         attempt.cluster.delete(CONFIGMAPS, v.NAMESPACE, name)
-        for host, ingress_class in routed_hosts(record):
+        for host, ingress_class in record.routes:
             release_route(attempt.cluster, record, host, ingress_class)
     except KubeError as problem:
         attempt.step("release-failed", problem=str(problem))
-
-
-def routed_hosts(record: Record) -> list[tuple[str, IngressClass]]:
-    """Each host with each class that an Ingress of the record has it in."""
-    pairs = {(host, source.ingress_class) for source in record.sources for host in source.hosts}
-    return sorted(pairs, key=lambda pair: (pair[0], pair[1].identity))
 
 
 def responder_addresses(cluster: Cluster) -> list[tuple[str, int]]:

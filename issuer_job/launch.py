@@ -1,7 +1,7 @@
 """Launching an attempt: claims, record, challenge routes, Job, placeholder. Used by webhook and sweep.
 
-The order matters. The record is the lock; the routes come before everything else that an ingress
-controller watches, so that its first reload carries them.
+The order matters. The record is the lock; the routes come before the placeholder and the Ingress itself, which an
+ingress controller watches too, so that its first reload carries them.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from issuer_job.wants import Entry
 
 logger = logging.getLogger(__name__)
 
+LONGEST_CALL = 10.0
 ATTEMPTS = 5
 """Rounds of read, merge and compare-and-swap before the sweep has to do it."""
 
@@ -129,18 +130,15 @@ class Launcher:
         raise KubeError("the record keeps changing")
 
     def start(self, stored: Record, deadline: float) -> Record:
-        """The effects of an attempt whose epoch is persisted: routes, then Job and placeholder.
+        """The effects of an attempt whose epoch is persisted: Job and routes, and the placeholder after the routes.
 
         A route or placeholder that cannot be written is left to the Job; without the Job KubeError is raised.
         Returns the record as it is then: with a later epoch if the Job's name was taken.
         """
-        list(
-            self._pool.map(lambda pair: self._create_route(stored, pair[0], pair[1], deadline), _routed_hosts(stored))
-        )
-        placeholder = self._pool.submit(self._create_placeholder, stored, deadline)
-        started = self._create_job(stored, deadline)
-        placeholder.result()
-        return started
+        job = self._pool.submit(self._create_job, stored, deadline)
+        list(self._pool.map(lambda pair: self._create_route(stored, pair[0], pair[1], deadline), stored.routes))
+        self._create_placeholder(stored, deadline)
+        return job.result()
 
     def _preconditions(self, wanted: Record, deadline: float) -> None:
         """The policies are in force, and this namespace holds every host."""
@@ -240,17 +238,12 @@ class Launcher:
             logger.warning("placeholder-failed", extra={"fields": fields})
 
 
-def _routed_hosts(stored: Record) -> list[tuple[str, record.IngressClass]]:
-    pairs = {(host, source.ingress_class) for source in stored.sources for host in source.hosts}
-    return sorted(pairs, key=lambda pair: (pair[0], pair[1].identity))
-
-
 def _left(deadline: float) -> float:
-    """Seconds until the deadline, as a timeout. Raises KubeError when there are none."""
+    """Seconds until the deadline, as a timeout of one call. Raises KubeError when there are none."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise KubeError("no time left")
-    return left
+    return min(left, LONGEST_CALL)
 
 
 def _minor_warning(entry: Entry, decided: Plan) -> str | None:

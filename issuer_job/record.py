@@ -217,6 +217,12 @@ class Record(_Data, frozen=True, kw_only=True):
         return self.phase
 
     @property
+    def routes(self) -> list[tuple[str, IngressClass]]:
+        """Each host with each class that an Ingress of the record has it in."""
+        pairs = {(host, source.ingress_class) for source in self.sources for host in source.hosts}
+        return sorted(pairs, key=lambda pair: (pair[0], pair[1].identity))
+
+    @property
     def owner_reference(self) -> Json:
         """Makes Kubernetes delete what belongs to the record with it."""
         return {"apiVersion": "v1", "kind": "ConfigMap", "name": self.name, "uid": self.uid}

@@ -89,7 +89,6 @@ class Responder:
             return 404, b""
         found = self._watch.index.lookup(token)
         if found is None:
-            self._watch.doubt()
             self._log_miss(token)
             return 404, b""
         log.info("challenge-answered", extra={"fields": {"token": token[:6]}})

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
-from threading import Lock
+from threading import Lock, Thread
 from typing import Generic, TypeVar
 
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.issuers import Issuers
-from issuer_job.kube import CONFIGMAPS, POD_TEMPLATES, Cluster, Json
+from issuer_job.kube import CONFIGMAPS, POD_TEMPLATES, Cluster, Json, KubeError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -50,6 +53,20 @@ class SettingsCache:
         self._issuers = _Cached(self._load_issuers, clock)
         self._template = _Cached(self._load_template, clock)
         self._accounts = _Cached(self._load_account_numbers, clock)
+
+    def keep_fresh(self, *, interval: float = LIFETIME / 2) -> None:
+        """Load everything anew every `interval` seconds from now on, in a thread, so that nobody waits for it."""
+
+        def refresh() -> None:
+            while True:
+                time.sleep(interval)
+                for cached in (self._issuers, self._template, self._accounts):
+                    try:
+                        cached.get(fresh=True)
+                    except KubeError as problem:
+                        logger.warning("settings", extra={"fields": {"problem": str(problem)}})
+
+        Thread(target=refresh, name="settings", daemon=True).start()
 
     def issuers(self, *, fresh: bool = False) -> Issuers:
         """All issuers."""

@@ -1,6 +1,7 @@
-"""One admission from bytes to bytes: parse, decide, launch within the time there is, answer, log one line.
+"""One admission from bytes to bytes: parse, decide, launch, answer within the time there is, log one line.
 
-Whatever goes wrong, the Ingress is admitted: at worst with a warning, and the sweep does the work later.
+Whatever goes wrong, the Ingress is admitted: at worst with a warning. A launch that is slow goes on after the
+answer; what it leaves undone is the sweep's work.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 BUDGET = 4.0
 """Seconds for everything; the API server waits for 5."""
+LAUNCH_SECONDS = 30.0
+"""How long a launch may take in all: it goes on after the answer, and the sweep does what it leaves."""
 STALE_AFTER = 1.0
 """Seconds to wait for issuers when older ones are known."""
 LAUNCH_THREADS = 32
@@ -116,21 +119,21 @@ class Admission:
         return Reply(reply, reason)
 
     def _launch(self, decision: Decision, namespace: str, deadline: float) -> tuple[list[str], list[str]]:
-        """Launch all entries at once. Gives warnings, and one word for each entry."""
+        """Launch all entries at once. Gives warnings, and one word for each entry that was done in time."""
+        end = deadline + LAUNCH_SECONDS
         running: dict[Future[Outcome], Entry] = {}
         warnings: list[str] = []
         words: list[str] = []
         for entry in decision.launch:
             try:
-                running[self._submit(_launch_one(self._launcher, entry, namespace, deadline))] = entry
+                running[self._submit(_launch_one(self._launcher, entry, namespace, end))] = entry
             except _Busy:
                 warnings.append(f"Secret {entry.secret_name[:50]}: very busy, {_LATER}")
                 words.append("Busy")
         done, _ = wait(running, timeout=max(0.0, deadline - time.monotonic()))
         for future, entry in running.items():
             if future not in done:
-                future.cancel()
-                warnings.append(f"Secret {entry.secret_name[:50]}: no answer in time, {_LATER}")
+                warnings.append(f"Secret {entry.secret_name[:50]}: the API server is slow, {_LATER}")
                 words.append("Timeout")
                 continue
             outcome = future.result()

@@ -39,6 +39,7 @@ class Parts:
     def of(cls, cluster: Cluster) -> Parts:
         """The real ones, on a cluster. Raises nothing: the API server is asked later."""
         settings = SettingsCache(cluster)
+        settings.keep_fresh()
         return cls(Launcher(cluster, settings), settings, cluster.ready)
 
 

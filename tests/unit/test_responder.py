@@ -314,6 +314,7 @@ def test_watches_are_short_and_of_random_length(api: FakeApi) -> None:
             api.close_watches()
         assert all(25 <= seconds <= 35 for seconds in lengths(api))
         assert len(set(lengths(api))) > 1
+        assert lists(api) == 1
     finally:
         running.stop()
         api.close_watches()

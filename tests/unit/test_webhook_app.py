@@ -160,7 +160,7 @@ def test_when_too_many_wait_the_next_does_not_queue() -> None:
         return found
 
     try:
-        assert warnings("a") == ["certjob: Secret a: no answer in time, the certificate will come later"]
+        assert warnings("a") == ["certjob: Secret a: the API server is slow, the certificate will come later"]
         assert "certjob: Secret c: very busy, the certificate will come later" in warnings("b", "c")
         assert ("shop", "c") not in launcher.launched
     finally:
