@@ -1,4 +1,4 @@
-"""A CA with many accounts, orders and authorizations, for tests of the whole issue flow, over the fake ACME server."""
+"""A CA with many accounts, orders and authorizations, on the fake ACME server: for tests of the whole issue flow."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ class FakeOrders(FakeAcme):
             case ["account"]:
                 return self._new_account(request)
             case ["acct", _]:
-                return Reply(200, {"status": "valid", **({"orders": f"{account}/orders"} if self.lists_orders else {})})
+                return Reply(
+                    200, {"status": "valid", **({"orders": f"{account}/orders"} if self.lists_orders else {})}
+                )
             case ["acct", _, "orders"]:
                 mine = [order for order in self.ordered if order.account == account and order.status != "invalid"]
                 return Reply(200, {"orders": [self._url("order", order) for order in mine]})
@@ -163,7 +165,12 @@ class FakeOrders(FakeAcme):
             challenge["error"] = self.failing[host]
         challenge["status"] = state
         identifier = {"type": "dns", "value": host}
-        return {"identifier": identifier, "status": state, "challenges": [challenge], "expires": "2096-05-06T10:00:00Z"}
+        return {
+            "identifier": identifier,
+            "status": state,
+            "challenges": [challenge],
+            "expires": "2096-05-06T10:00:00Z",
+        }
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What the admission policies answer about tenants' Secrets, as a hook of the fake API server.
 
-`FakeApi(hooks={"secrets": FakePolicies().secrets})`. The texts are those of a real 1.36 API server, as far as the code
-reads them.
+`FakeApi(hooks={"secrets": FakePolicies().secrets})`. The texts are those of a real 1.36 API server,
+as far as the code reads them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.fake_api import Attempt, denied, status
 
 @dataclass
 class FakePolicies:
-    """`in_force` False: somebody deleted the bindings; `look` False: only certjob-look is missing."""
+    """`in_force` False: the validating policies are missing; `look` False: certjob-look is."""
 
     in_force: bool = True
     look: bool = True
@@ -29,8 +29,10 @@ class FakePolicies:
         if new is None or attempt.namespace == v.NAMESPACE:
             return None
         if attempt.method == "POST" and attempt.namespace in self.terminating:
-            return denied(f"unable to create new content in namespace {attempt.namespace} because it is being terminated")
-        if attempt.old is not None and self.in_force and self.look and _managed(attempt.old):
+            return denied(
+                f"unable to create new content in namespace {attempt.namespace} because it is being terminated"
+            )
+        if attempt.old is not None and self.look and _managed(attempt.old):
             new = _mutated(new, attempt.old, attempt.dry_run)
         refused = _invalid(attempt.name, new, attempt.old) if attempt.old is not None else None
         if refused is None and self.in_force:
@@ -70,10 +72,13 @@ def _invalid(name: str, new: Json, old: Json) -> Response | None:
 
 
 def _policy(new: Json, old: Json | None) -> Response | None:
-    policy = "ValidatingAdmissionPolicy 'certjob-tenant-secrets' with binding 'certjob-tenant-secrets' denied request: "
+    policy = (
+        "ValidatingAdmissionPolicy 'certjob-tenant-secrets' with binding 'certjob-tenant-secrets' denied request: "
+    )
     name = new["metadata"]["name"]
+    text = f'secrets "{name}" is forbidden: {policy}'
     if old is not None and not _managed(old):
-        return denied(f'secrets "{name}" is forbidden: {policy}certjob-foreign: this Secret is not managed by certjob')
+        return denied(f"{text}certjob-foreign: this Secret is not managed by certjob")
     if not _managed(new):
-        return denied(f'secrets "{name}" is forbidden: {policy}certjob-shape: only kubernetes.io/tls Secrets')
+        return denied(f"{text}certjob-shape: only kubernetes.io/tls Secrets labelled certjob.io/managed=true")
     return None

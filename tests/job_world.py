@@ -1,4 +1,4 @@
-"""A cluster with an issuer, and issue Jobs run in this process, for tests of the flow: nothing sleeps, nothing probes."""
+"""A cluster with an issuer, and issue Jobs run in this process: for tests of the flow. Nothing sleeps or probes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 
 import msgspec
 
-from issuer_job import names
+from issuer_job import names, transitions
 from issuer_job import vocabulary as v
 from issuer_job.attempt import Attempt, Pod
 from issuer_job.issue import issue
-from issuer_job.kube import CONFIGMAPS, INGRESSES, JOBS, POD_TEMPLATES, SECRETS, Cluster, Json, Transport
+from issuer_job.kube import CONFIGMAPS, EVENTS, INGRESSES, JOBS, POD_TEMPLATES, SECRETS, Cluster, Json, Transport
 from issuer_job.launch import Launcher, Outcome
 from issuer_job.probe import HostChallenge, ProbeReason, ProbeResult
-from issuer_job.record import Record, from_config_map
+from issuer_job.record import Record, from_config_map, to_config_map
 from issuer_job.settings import SettingsCache
 from issuer_job.wants import wants
 from tests.fake_api import FakeApi
@@ -148,9 +148,6 @@ class JobWorld:
 
     def relaunch(self, *, secret: str = "web-tls") -> None:
         """A new epoch, as the sweep gives one when a retry is due."""
-        from issuer_job import transitions
-        from issuer_job.record import to_config_map
-
         self.clock.ahead += timedelta(seconds=2)
         wanted = transitions.launched(self.record(secret), now=self.clock.read(), reason="test")
         stored = self.cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(wanted))
@@ -171,8 +168,6 @@ class JobWorld:
 
     def events(self) -> list[tuple[str, str]]:
         """Reason and note of every Event."""
-        from issuer_job.kube import EVENTS
-
         return [(event["reason"], event["note"]) for event in self.api.all(EVENTS)]
 
     def left_over(self) -> list[str]:

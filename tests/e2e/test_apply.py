@@ -50,7 +50,6 @@ def test_replace_without_the_entry_carries_it_over(namespace: str) -> None:
     ingress = world.manifest("replaced", [host], tls_acme="true")
     stored = world.create(namespace, ingress)
     record = world.wait_issued(namespace, "replaced-tls", [host])
-    ingress["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"]
     again = cluster().update(INGRESSES, namespace, ingress)
     assert again["spec"]["tls"] == stored["spec"]["tls"]
     assert world.record(namespace, "replaced-tls") == record
@@ -92,12 +91,10 @@ def _count(namespace: str) -> list[int]:
 def test_kubectl_apply_warns_and_admits(
     namespace: str, hosts: list[str], tls: list[Json] | None, annotations: dict[str, str], words: str
 ) -> None:
-    orders = world.new_orders()
     warnings = _warnings(namespace, world.manifest("odd", hosts, tls=tls, **annotations))
     assert words in warnings
     assert world.live(namespace, "odd")["spec"]["rules"][0]["host"] == hosts[0]
     assert _count(namespace) == [0, 0, 0]
-    assert world.new_orders() == orders
 
 
 def test_bad_entry_is_skipped_and_the_good_one_issued(namespace: str) -> None:

@@ -138,7 +138,6 @@ def test_two_ingresses_on_one_secret_get_the_union(namespace: str) -> None:
 
 def test_thirty_ingresses_at_once(namespace: str) -> None:
     hosts = [f"many{number}.{namespace}.test" for number in range(30)]
-    orders = world.new_orders()
     with ThreadPoolExecutor(6) as pool:
         list(
             pool.map(
@@ -152,7 +151,6 @@ def test_thirty_ingresses_at_once(namespace: str) -> None:
     assert len(jobs) == 30
     created = [line for line in world.job_logs(namespace) if line["event"] == "order-created"]
     assert len(created) == 30
-    assert world.new_orders() - orders >= 30
 
 
 def test_placeholder_is_served_before_issuance(namespace: str) -> None:

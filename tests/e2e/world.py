@@ -135,12 +135,6 @@ def wait_event(namespace: str, name: str, reason: str, *, seconds: float = ISSUE
     return events(namespace, name, reason)[0]
 
 
-def new_orders() -> int:
-    """How many newOrder requests Pebble has had, nonces refused or not."""
-    log = Path(os.environ["CERTJOB_CLUSTER_STATE"]) / "logs/pebble.log"
-    return log.read_text(errors="replace").count("POST /order-plz -> calling handler()")
-
-
 def accounts() -> int:
     """How many accounts Pebble has."""
     log = Path(os.environ["CERTJOB_CLUSTER_STATE"]) / "logs/pebble.log"

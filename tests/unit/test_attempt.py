@@ -13,6 +13,7 @@ from issuer_job.attempt import Attempt, Ended, OtherPod, Superseded
 from issuer_job.issue import issue
 from issuer_job.kube import CONFIGMAPS, Unreachable
 from issuer_job.record import Phase, Record, Source, to_config_map
+from tests.fake_acme import Request
 from tests.job_world import JobWorld, ingress
 
 
@@ -56,8 +57,8 @@ def test_a_superseded_job_touches_nothing(launched: JobWorld) -> None:
 def test_a_superseded_job_writes_no_secret_and_releases_no_route(launched: JobWorld) -> None:
     old = launched.pod()
 
-    def relaunch(request: object) -> None:
-        if getattr(request, "path", "") == "/cert/1":
+    def relaunch(request: Request) -> None:
+        if request.path == "/cert/1":
             launched.relaunch()
 
     launched.ca.before = relaunch

@@ -12,6 +12,7 @@ from issuer_job import vocabulary as v
 from issuer_job.issue import issue
 from issuer_job.kube import CONFIGMAPS, ENDPOINT_SLICES, INGRESSES, Cluster, KubeError
 from issuer_job.record import IngressClass, Phase, Record
+from tests.fake_acme import Request
 from tests.fake_api import FakeApi, status
 from tests.job_world import HOST, JobWorld, ingress
 from tests.samples import attempt, record, source
@@ -137,12 +138,6 @@ def test_the_responders_that_are_ready(api: FakeApi) -> None:
     assert found == [("10.0.0.1", 8080), ("10.0.0.3", 8080), ("fd00::1", 8080)]
 
 
-def test_every_class_of_every_source_gets_its_route() -> None:
-    old = IngressClass(annotation="nginx")
-    made = record(sources=(source(hosts=("b.dev", "a.dev"), ingress_class=NGINX), source("x", ("a.dev",), ingress_class=old)))
-    assert http01.routed_hosts(made) == [("a.dev", old), ("a.dev", NGINX), ("b.dev", NGINX)]
-
-
 def test_a_release_that_fails_is_left_to_the_sweep(world: JobWorld) -> None:
     world.apply(ingress())
     world.api.fail("DELETE", "/certjob/(configmaps|ingresses)", status(500, "InternalError"), times=99)
@@ -160,8 +155,8 @@ def test_route_and_token_of_the_newer_attempt_survive_the_end_of_the_older(world
     old = world.pod()
     seen: list[list[str]] = []
 
-    def newer(request: object) -> None:
-        if getattr(request, "path", "") != "/finalize/1":
+    def newer(request: Request) -> None:
+        if request.path != "/finalize/1":
             return
         world.ca.before = lambda request: None
         world.relaunch()
@@ -184,8 +179,8 @@ def test_two_records_on_one_host(world: JobWorld) -> None:
     held: list[int] = []
     first = world.pod()
 
-    def second(request: object) -> None:
-        if getattr(request, "path", "") == "/chall/1/0":
+    def second(request: Request) -> None:
+        if request.path == "/chall/1/0":
             held.append(len(world.api.all(INGRESSES, v.NAMESPACE)[0]["metadata"]["ownerReferences"]))
             pod = world.pod(secret="web2-tls")
             pod.load()

@@ -11,9 +11,10 @@ from certs.chain import has_key
 from certs.keys import key_from_pem
 from issuer_job import names
 from issuer_job import vocabulary as v
+from issuer_job.issue import issue
 from issuer_job.kube import CONFIGMAPS, INGRESSES, JOBS, SECRETS
 from issuer_job.record import Phase
-from tests.fake_acme import problem
+from tests.fake_acme import Request, problem
 from tests.fake_ca import NO_ANSWER
 from tests.job_world import HOST, ISSUER, JobWorld, ingress
 
@@ -59,7 +60,11 @@ def test_one_order_one_certificate_and_nothing_left_over(world: JobWorld) -> Non
 def test_each_write_is_persisted_before_the_next_effect(world: JobWorld) -> None:
     seen: dict[str, Phase] = {}
     world.apply(ingress())
-    world.ca.before = lambda request: seen.setdefault(request.path, world.record().phase) and None
+
+    def before(request: Request) -> None:
+        seen.setdefault(request.path, world.record().phase)
+
+    world.ca.before = before
     world.run()
     assert seen["/account"] is Phase.CLAIMED
     assert seen["/order"] is Phase.ORDERING
@@ -79,8 +84,8 @@ def test_each_write_is_persisted_before_the_next_effect(world: JobWorld) -> None
 def test_challenge_and_route_are_there_when_the_ca_looks_and_gone_when_it_is_sure(world: JobWorld) -> None:
     left: dict[str, list[str]] = {}
 
-    def before(request: object) -> None:
-        left.setdefault(getattr(request, "path", ""), world.left_over())
+    def before(request: Request) -> None:
+        left.setdefault(request.path, world.left_over())
 
     world.apply(ingress())
     world.ca.before = before
@@ -289,15 +294,13 @@ def test_two_records_handed_one_order_both_end_with_their_own_certificate(world:
     first = world.pod()
     second_done: list[v.ExitCode] = []
 
-    def before(request: object) -> None:
-        if getattr(request, "path", "") == "/order/1" and not second_done:
+    def before(request: Request) -> None:
+        if request.path == "/order/1" and not second_done:
             second_done.append(v.ExitCode.DONE)
             world.ca.before = lambda request: None
             world.ca._lock.release()
             second_done[0] = world.run(secret="web2-tls")
             world.ca._lock.acquire()
-
-    from issuer_job.issue import issue
 
     world.ca.before = before
     assert issue(first) in {v.ExitCode.DONE, v.ExitCode.OTHER_POD}

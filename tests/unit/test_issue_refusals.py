@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from issuer_job import names, objects
 from issuer_job import vocabulary as v
 from issuer_job.kube import CONFIGMAPS, INGRESSES, SECRETS, Json, Unreachable
 from issuer_job.record import Phase, Problem
-from tests.fake_acme import problem
+from tests.fake_acme import Request, problem
 from tests.fake_api import status
 from tests.job_world import HOST, ISSUER, JobWorld, ingress
 
@@ -122,8 +123,8 @@ def test_a_secret_that_never_rests_is_given_up_and_the_order_kept(world: JobWorl
 def test_a_secret_deleted_before_the_write_is_made_anew(world: JobWorld) -> None:
     world.apply(ingress())
 
-    def delete(request: object) -> None:
-        if getattr(request, "path", "") == "/cert/1":
+    def delete(request: Request) -> None:
+        if request.path == "/cert/1":
             world.api.remove(SECRETS, "shop", "web-tls")
 
     world.ca.before = delete
@@ -156,7 +157,7 @@ def test_an_issuer_that_is_gone(world: JobWorld) -> None:
 
 
 @pytest.mark.parametrize("fields", [{"server": "http://plain"}, {"caBundle": "-----BEGIN CERTIFICATE-----\nno\n"}])
-def test_an_issuer_that_is_broken(world: JobWorld, fields: dict[str, str]) -> None:
+def test_an_issuer_that_is_broken(world: JobWorld, fields: dict[str, Any]) -> None:
     world.apply(ingress())
     world.set_issuer(**fields)
     assert world.run() is v.ExitCode.LATER

@@ -31,7 +31,12 @@ def entry(world: JobWorld, body: Json) -> Entry:
 
 
 def launch(
-    world: JobWorld, body: Json | None = None, *, namespace: str = "shop", by: Launcher | None = None, seconds: float = 30
+    world: JobWorld,
+    body: Json | None = None,
+    *,
+    namespace: str = "shop",
+    by: Launcher | None = None,
+    seconds: float = 30,
 ) -> Outcome:
     wanted = entry(world, body or ingress(hosts=HOSTS))
     return (by or launcher(world)).launch(wanted, namespace=namespace, deadline=time.monotonic() + seconds)
@@ -54,8 +59,9 @@ def test_the_order_of_the_writes(world: JobWorld) -> None:
     outcome = launch(world)
     made = writes(world)
     assert sorted(made[:3]) == ["canary", "claim", "claim"]
-    assert made[3:6] == ["record", "route", "route"]
-    assert sorted(made[6:]) == ["job", "secret"]
+    assert made[3] == "record"
+    assert sorted(made[4:]) == ["job", "route", "route", "secret"]
+    assert [kind for kind in made[4:] if kind != "job"] == ["route", "route", "secret"]
     assert (outcome.reason, outcome.warning) == (OutcomeReason.LAUNCHED, None)
     record = world.record()
     assert (record.phase, record.epoch) == (Phase.LAUNCHED, outcome.epoch)
@@ -182,22 +188,32 @@ def test_two_launchers_at_once_make_one_record_and_one_job(world: JobWorld) -> N
     assert len(world.api.all(JOBS)) == 1
 
 
-def test_of_two_namespaces_exactly_one_gets_the_host(world: JobWorld) -> None:
+def test_of_two_namespaces_that_want_the_same_hosts_exactly_one_gets_them(world: JobWorld) -> None:
+    hosts = tuple(f"h{number}.certjob.dev" for number in range(12))
     barrier = threading.Barrier(2)
 
     def go(namespace: str) -> Outcome:
         own = launcher(world)
-        wanted = entry(world, ingress(hosts=HOSTS, namespace=namespace))
+        wanted = entry(world, ingress(hosts=hosts, namespace=namespace))
         barrier.wait(10)
         return own.launch(wanted, namespace=namespace, deadline=time.monotonic() + 30)
 
     with ThreadPoolExecutor(2) as pool:
         outcomes = list(pool.map(go, ["shop", "rival"]))
-    claims = {world.api.stored(CONFIGMAPS, v.NAMESPACE, names.claim(h))["data"]["namespace"] for h in HOSTS}  # type: ignore[index]
-    launched = [outcome for outcome in outcomes if outcome.reason is OutcomeReason.LAUNCHED]
-    assert len(launched) == len(world.api.all(JOBS)) <= 1
-    if len(claims) == 1:  # each may have got one of the two hosts: then nobody has both
-        assert len(launched) == 1
+    assert sorted(outcome.reason for outcome in outcomes) == ["HostClaimed", "Launched"]
+    claims = [c["data"]["namespace"] for c in world.api.all(CONFIGMAPS) if v.CLAIM in c["metadata"].get("labels", {})]
+    assert len(claims) == 12
+    assert len(set(claims)) == 1
+    assert len(world.api.all(JOBS)) == 1
+
+
+def test_hosts_are_claimed_in_one_order_by_everybody(world: JobWorld) -> None:
+    hosts = ("c.certjob.dev", "a.certjob.dev", "b.certjob.dev")
+    world.api.add(CONFIGMAPS, v.NAMESPACE, objects.claim("b.certjob.dev", "elsewhere"))
+    assert launch(world, ingress(hosts=hosts)).reason is OutcomeReason.HOST_CLAIMED
+    bodies = [r.body for r in world.api.requests if r.method == "POST" and r.body]
+    asked = [body["data"]["host"] for body in bodies if v.CLAIM in body["metadata"].get("labels", {})]
+    assert asked == ["a.certjob.dev", "b.certjob.dev"]
 
 
 def test_a_conflict_is_merged(world: JobWorld) -> None:

@@ -20,7 +20,7 @@ from issuer_job.record import (
     from_config_map,
     to_config_map,
 )
-from tests.samples import HOSTS, full_record, issued, record
+from tests.samples import HOSTS, full_record, issued, record, source
 
 
 def stored(**changes: object) -> Json:
@@ -138,3 +138,10 @@ def test_owner_reference() -> None:
         "name": "shop.web-tls",
         "uid": "record-uid",
     }
+
+
+def test_every_class_of_every_source_gets_its_route() -> None:
+    old, new = IngressClass(annotation="nginx"), IngressClass(field="nginx")
+    one, two = source(hosts=("b.dev", "a.dev"), ingress_class=new), source("x", ("a.dev",), ingress_class=old)
+    assert record(sources=(one, two)).routes == [("a.dev", old), ("a.dev", new), ("b.dev", new)]
+    assert record(sources=(one, one)).routes == [("a.dev", new), ("b.dev", new)]

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from certs import authority
-from certs.chain import parse_chain
+from certs.chain import has_key, parse_chain
+from certs.keys import key_from_pem
 from issuer_job import names, rotation
 from issuer_job import vocabulary as v
 from issuer_job.bootstrap import bootstrap, make_account_keys
@@ -107,7 +108,9 @@ def test_a_key_of_another_certificate_is_noticed(api: FakeApi) -> None:
     other = authority.make_authority(now=NOW)
     api.add(SECRETS, v.NAMESPACE, stored | {"data": stored["data"] | {"tls.key": b64encode(other.key_pem).decode()}})
     rotation.rotate(Cluster(api), now=NOW)
-    assert authority.is_signed_by(data(api, v.WEBHOOK_TLS_SECRET), data(api, v.WEBHOOK_CA_SECRET))
+    ca = data(api, v.WEBHOOK_CA_SECRET)
+    assert has_key(parse_chain(ca)[0], key_from_pem(data(api, v.WEBHOOK_CA_SECRET, "tls.key")))
+    assert authority.is_signed_by(data(api, v.WEBHOOK_TLS_SECRET), ca)
 
 
 def test_an_unreadable_bundle_is_replaced(api: FakeApi) -> None:

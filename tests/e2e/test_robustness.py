@@ -1,0 +1,211 @@
+"""Parts that go away, come back, or answer badly."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.kube import CONFIGMAPS, JOBS, MUTATING_WEBHOOKS, SECRETS, Json, KubeError, Resource
+from tests.e2e import world
+from tests.e2e.api import kubectl, wait_for
+from tests.observe import PODS, cluster
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+DEPLOYMENTS = Resource("/apis/apps/v1", "deployments")
+
+
+def control(*arguments: str, **environment: str) -> None:
+    """Run the cluster's own program, which lives outside of the namespace that the tests run in."""
+    outside = ["nsenter", "--target", "1", "--mount", "--net", "env", "-C", str(CHECKOUT)]
+    subprocess.run(
+        [*outside, "python3", "-m", "tests.cluster", *arguments],
+        env=os.environ | environment, check=True, capture_output=True,
+    )  # fmt: skip
+
+
+@contextmanager
+def scaled(deployment: str, replicas: int) -> Iterator[None]:
+    """A Deployment with that many replicas, two again afterwards."""
+    _scale(deployment, replicas)
+    try:
+        yield
+    finally:
+        _scale(deployment, 2)
+
+
+def _scale(deployment: str, replicas: int) -> None:
+    kubectl("scale", "-n", v.NAMESPACE, f"deployment/{deployment}", f"--replicas={replicas}")
+    component = deployment.removeprefix("certjob-")
+
+    def settled() -> bool:
+        pods = list(cluster().items(PODS, v.NAMESPACE, labels=f"{v.APP_COMPONENT}={component}"))
+        ready = cluster().get(DEPLOYMENTS, v.NAMESPACE, deployment).get("status", {}).get("readyReplicas", 0)
+        return len(pods) == replicas and ready == replicas
+
+    wait_for(settled, what=f"{replicas} replicas of {deployment}", seconds=90)
+
+
+def run_sweep() -> str:
+    """Start the CronJob's Job now and wait for its end; its log."""
+    name = f"sweep-now-{secrets.token_hex(3)}"
+    kubectl("create", "job", "-n", v.NAMESPACE, name, "--from=cronjob/certjob-sweep")
+    kubectl("wait", "-n", v.NAMESPACE, f"job/{name}", "--for=condition=complete", "--timeout=120s")
+    return kubectl("logs", "-n", v.NAMESPACE, f"job/{name}")
+
+
+def test_webhook_down_the_ingress_is_admitted_and_the_sweep_does_the_rest(namespace: str) -> None:
+    host, other = f"away.{namespace}.test", f"bare.{namespace}.test"
+    with scaled("certjob-webhook", 0):
+        tls = [{"hosts": [host], "secretName": "away-tls"}]
+        world.create(namespace, world.manifest("away", [host], tls=tls, tls_acme="true"))
+        world.create(namespace, world.manifest("bare", [other], tls_acme="true"))
+    assert world.record(namespace, "away-tls") is None
+    summary = json.loads(run_sweep().splitlines()[-1])
+    assert summary["event"] == "swept"
+    world.wait_issued(namespace, "away-tls", [host])
+    assert "apply the Ingress again" in world.wait_event(namespace, "bare", "CertificateMissed")
+    world.apply(namespace, world.manifest("bare", [other], tls_acme="true"))
+    world.wait_issued(namespace, "bare-tls", [other])
+
+
+def test_sweep_with_nothing_to_do_writes_nothing(namespace: str) -> None:
+    host = f"calm.{namespace}.test"
+    world.create(namespace, world.manifest("calm", [host], tls_acme="true"))
+    before = world.wait_issued(namespace, "calm-tls", [host])
+    run_sweep()
+    assert world.record(namespace, "calm-tls") == before
+
+
+def test_no_admission_is_lost_while_webhook_pods_are_replaced(namespace: str) -> None:
+    """Every Ingress applied meanwhile is patched: with failurePolicy Ignore a lost request would show as no tls."""
+    lost: list[str] = []
+    done = threading.Event()
+    made = 0
+
+    def apply_all_the_time() -> None:
+        nonlocal made
+        while not done.is_set():
+            name = f"roll{made}"
+            ingress = world.manifest(name, [f"{name}.{namespace}.test"], tls_acme="true")
+            stored = json.loads(world.apply(namespace, ingress, "--dry-run=server", "-o", "json"))
+            made += 1
+            if "tls" not in stored["spec"]:
+                lost.append(name)
+
+    worker = threading.Thread(target=apply_all_the_time)
+    worker.start()
+    kubectl("rollout", "restart", "-n", v.NAMESPACE, "deployment/certjob-webhook")
+    kubectl("rollout", "status", "-n", v.NAMESPACE, "deployment/certjob-webhook", "--timeout=110s")
+    _scale("certjob-webhook", 2)  # until the old pods are gone
+    done.set()
+    worker.join()
+    assert made > 10
+    assert lost == []
+
+
+def test_responder_and_jobs_live_through_an_api_server_restart(namespace: str) -> None:
+    host = f"restart.{namespace}.test"
+    world.create(namespace, world.manifest("restart", [host], tls_acme="true"))
+    control("restart", "kube-apiserver")
+
+    def back() -> bool:
+        try:
+            return cluster().ready()
+        except KubeError:
+            return False
+
+    wait_for(back, what="the API server is back", seconds=60)
+    world.wait_issued(namespace, "restart-tls", [host], seconds=120)
+    after = f"after.{namespace}.test"
+    world.create(namespace, world.manifest("after", [after], tls_acme="true"))
+    world.wait_issued(namespace, "after-tls", [after], seconds=90)
+
+
+@pytest.fixture
+def half_of_the_nonces_rejected() -> Iterator[None]:
+    """Pebble started anew, which also forgets every account and order."""
+    control("restart", "pebble", CERTJOB_PEBBLE_NONCEREJECT="50")
+    yield
+    control("restart", "pebble", CERTJOB_PEBBLE_NONCEREJECT="5")
+
+
+@pytest.mark.usefixtures("half_of_the_nonces_rejected")
+def test_every_order_completes_with_half_of_the_nonces_rejected_and_with_one_new_account(namespace: str) -> None:
+    """The CA has lost the account, and several Jobs find that out at once: one new account, used by all."""
+    hosts = [f"nonce{number}.{namespace}.test" for number in range(12)]
+    for number, host in enumerate(hosts):
+        world.create(namespace, world.manifest(f"nonce{number}", [host], tls_acme="true"))
+    records = [
+        world.wait_issued(namespace, f"nonce{number}-tls", [host], seconds=120) for number, host in enumerate(hosts)
+    ]
+    accounts = {record.issued.account for record in records if record.issued}
+    assert len(accounts) == 1
+    assert world.accounts() == 1
+
+
+def test_account_key_made_by_the_first_job_is_one_for_all(namespace: str) -> None:
+    """An issuer that was added after bootstrap, with two Jobs at once."""
+    pebble = cluster().get(CONFIGMAPS, v.NAMESPACE, "pebble")
+    name = f"second-{secrets.token_hex(3)}"
+    metadata = {"name": name, "namespace": v.NAMESPACE, "labels": {v.ISSUER: "true"}}
+    cluster().create(CONFIGMAPS, v.NAMESPACE, pebble | {"metadata": metadata})
+    time.sleep(6)  # the webhook reads its issuers every five seconds
+    hosts = [f"acct{number}.{namespace}.test" for number in range(2)]
+    for number, host in enumerate(hosts):
+        world.create(namespace, world.manifest(f"acct{number}", [host], issuer=name))
+    records = [
+        world.wait_issued(namespace, f"acct{number}-tls", [host], seconds=120) for number, host in enumerate(hosts)
+    ]
+    assert len({record.issued.account for record in records if record.issued}) == 1
+    server = pebble["data"][v.ISSUER_KEY].split("server: ")[1].split()[0]
+    assert cluster().find(SECRETS, v.NAMESPACE, names.account(name, server, 1)) is not None
+    assert cluster().find(SECRETS, v.NAMESPACE, names.account(name, server, 2)) is None
+    cluster().delete(CONFIGMAPS, v.NAMESPACE, name)
+
+
+def test_pod_killed_in_the_middle_goes_on_with_the_same_order(namespace: str) -> None:
+    host = f"killed.{namespace}.test"
+    world.break_dns(host)  # holds the order at its authorization for a few seconds
+    world.create(namespace, world.manifest("killed", [host], tls_acme="true"))
+    wait_for(lambda: world.phase(namespace, "killed-tls") == "Authorizing", what="the order is made", seconds=30)
+    pods = list(cluster().items(PODS, v.NAMESPACE, labels=f"{v.RECORD_NAMESPACE}={namespace}"))
+    before = world.record(namespace, "killed-tls")
+    for pod in pods:
+        kubectl("delete", "pod", "-n", v.NAMESPACE, pod["metadata"]["name"], "--grace-period=0", "--force")
+    world.mend_dns(host)
+    after = world.wait_issued(namespace, "killed-tls", [host], seconds=90)
+    assert before is not None
+    assert [entry.detail for entry in after.history if entry.event == "ordered"] == [
+        entry.detail for entry in before.history if entry.event == "ordered"
+    ]
+
+
+def test_ca_bundle_survives_another_apply() -> None:
+    def bundles() -> list[str]:
+        configuration = cluster().get(MUTATING_WEBHOOKS, None, v.WEBHOOK_CONFIGURATION)
+        return [webhook["clientConfig"].get("caBundle", "") for webhook in configuration["webhooks"]]
+
+    before = bundles()
+    assert all(before)
+    subprocess.run([str(CHECKOUT / "tests/cluster/install")], check=True, capture_output=True)
+    assert bundles() == before
+
+
+def test_job_is_cleaned_up_after_ten_minutes(namespace: str) -> None:
+    host = f"ttl.{namespace}.test"
+    world.create(namespace, world.manifest("ttl", [host], tls_acme="true"))
+    record = world.wait_issued(namespace, "ttl-tls", [host])
+    job: Json = cluster().get(JOBS, v.NAMESPACE, names.job(namespace, "ttl-tls", record.epoch))
+    assert job["spec"]["ttlSecondsAfterFinished"] == 600
+    assert job["spec"]["template"]["spec"]["activeDeadlineSeconds"] == 300

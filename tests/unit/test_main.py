@@ -1,0 +1,127 @@
+"""The command line, and the lines it logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from issuer_job import __main__ as program
+from issuer_job import log
+from issuer_job import vocabulary as v
+
+ENVIRONMENT = {
+    "CERTJOB_RECORD": "shop.web-tls",
+    "CERTJOB_RECORD_UID": "u",
+    "CERTJOB_EPOCH": "1700000000",
+    "CERTJOB_POD_UID": "p",
+}
+
+
+@pytest.fixture(autouse=True)
+def keep_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    before = (list(root.handlers), root.level)
+    yield
+    root.handlers, level = before
+    root.setLevel(level)
+
+
+@pytest.fixture
+def outside(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No cluster far and wide."""
+    for name in ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KUBECONFIG", "/nonexistent")
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("command", ["issue", "sweep", "bootstrap", "responder"])
+def test_outside_of_a_cluster(command: str, outside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main([command]) == v.ExitCode.RETRY
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (line["level"], line["event"]) == ("error", "api-server")
+    assert "neither a service account nor a kubeconfig" in line["problem"]
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT)
+def test_a_pod_that_lacks_its_environment(
+    name: str, outside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside.delenv(name)
+    assert program.main(["issue"]) == v.ExitCode.PERMANENT
+    assert name in json.loads(capsys.readouterr().out)["problem"]
+
+
+def test_an_epoch_that_is_no_number(outside: pytest.MonkeyPatch) -> None:
+    outside.setenv("CERTJOB_EPOCH", "x")
+    assert program.main(["issue"]) == v.ExitCode.PERMANENT
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["issue", "--flag"]])
+def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        program.main(arguments)
+    assert ended.value.code == 2
+    assert "issue" in capsys.readouterr().err
+
+
+def test_a_job_starts_without_what_it_does_not_need() -> None:
+    script = (
+        "import sys, issuer_job.__main__; print(*(m for m in ('kubernetes', 'acme', 'requests') if m in sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
+
+
+def line(formatter: logging.Formatter, **fields: object) -> str:
+    record = logging.LogRecord("x", logging.WARNING, "f", 1, "step", None, None)
+    if fields:
+        record.fields = fields
+    return formatter.format(record)
+
+
+def test_json_is_one_object_a_line() -> None:
+    text = line(log.JsonFormatter(), hosts=["a.dev"], note="two\nlines", when=ValueError("odd"))
+    assert "\n" not in text
+    found = json.loads(text)
+    assert found["time"].endswith("+00:00")
+    assert {key: found[key] for key in found if key != "time"} == {
+        "level": "warning",
+        "event": "step",
+        "hosts": ["a.dev"],
+        "note": "two\nlines",
+        "when": "odd",
+    }
+
+
+def test_text_is_for_people() -> None:
+    assert line(log.TextFormatter(), epoch=5).endswith(" warning step epoch=5")
+    assert line(log.TextFormatter()).endswith(" warning step")
+
+
+@pytest.mark.parametrize("formatter", [log.JsonFormatter(), log.TextFormatter()])
+def test_a_bug_is_logged_with_its_traceback(formatter: logging.Formatter) -> None:
+    try:
+        raise RuntimeError("a bug")
+    except RuntimeError:
+        record = logging.LogRecord("x", logging.ERROR, "f", 1, "crash", None, sys.exc_info())
+    assert "RuntimeError: a bug" in formatter.format(record)
+
+
+@pytest.mark.parametrize(
+    ("style", "kind"), [("json", log.JsonFormatter), ("text", log.TextFormatter), ("", log.JsonFormatter)]
+)
+def test_configure(style: str, kind: type, capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure(style)
+    [handler] = logging.getLogger().handlers
+    assert type(handler.formatter) is kind
+    logging.getLogger("issuer_job").info("hello")
+    assert "hello" in capsys.readouterr().out
+    assert logging.getLogger("urllib3").level == logging.ERROR
