@@ -10,6 +10,7 @@ that this endpoint is gone, new connections keep coming.
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import socket
@@ -57,12 +58,13 @@ class TlsThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             self.max_keepalived = 0
 
     def enqueue_req(self, conn: Any) -> None:
-        """Give the connection a thread, for a bounded time."""
-        self._busy[conn] = time.monotonic() + REQUEST_SECONDS
+        """Give the connection a thread as soon as one is free."""
+        self._busy[conn] = math.inf
         super().enqueue_req(conn)
 
     def handle(self, conn: Any) -> Any:
-        """In a thread: go on with the handshake as far as there is data, or serve one request."""
+        """In a thread, for a bounded time: go on with the handshake as far as there is data, or serve one request."""
+        self._busy[conn] = time.monotonic() + REQUEST_SECONDS
         return super().handle(conn) if conn.initialized else self._shake_hands(conn)
 
     def finish_request(self, conn: Any, fs: Future[Any]) -> None:

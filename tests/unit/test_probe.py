@@ -295,29 +295,56 @@ def test_what_is_not_http(stack: ExitStack) -> None:
     assert "secret" not in seen.detail
 
 
+def endpoints(*ports: int, foreign: float = 5, connect: float = 5, deadline: float = 5) -> ProbeResult:
+    return probe_endpoints(
+        [(HOST, port) for port in ports],
+        TOKEN,
+        EXPECTED,
+        deadline=time.monotonic() + deadline,
+        foreign_budget=foreign,
+        connect_budget=connect,
+    )
+
+
 def test_all_endpoints_must_answer(stack: ExitStack) -> None:
     good, late = site(stack, RIGHT), site(stack, FOREIGN, FOREIGN, RIGHT)
-    result = probe_endpoints([(HOST, good.port), (HOST, late.port)], TOKEN, EXPECTED)
+    result = endpoints(good.port, late.port)
     assert (result.ok, result.reason) == (True, ProbeReason.OK)
     assert len(good.asked) == 1
 
 
 def test_one_endpoint_that_does_not_answer(stack: ExitStack) -> None:
-    good, bad = site(stack, RIGHT), closed_port()
-    result = probe_endpoints([(HOST, good.port), (HOST, bad)], TOKEN, EXPECTED, budget_seconds=0.3)
+    result = endpoints(site(stack, RIGHT).port, closed_port(), foreign=60, connect=0.3, deadline=60)
     assert (result.ok, result.reason) == (False, ProbeReason.UNREACHABLE)
     assert "1 of 2" in result.message
     assert TOKEN not in result.message
     assert result.seconds < 4
 
 
+def test_a_late_endpoint_is_waited_for_beside_one_that_cannot_be_reached(stack: ExitStack) -> None:
+    late, dead = site(stack, *[FOREIGN] * 6, RIGHT), closed_port()
+    result = endpoints(late.port, dead, foreign=60, connect=0.1, deadline=60)
+    assert (result.ok, result.reason) == (False, ProbeReason.UNREACHABLE)
+    assert "1 of 2" in result.message
+    assert f"port {dead}" in result.message
+    assert len(late.asked) == 7
+    assert 0.5 < result.seconds < 10
+
+
 def test_an_endpoint_without_the_token(stack: ExitStack) -> None:
-    result = probe_endpoints([(HOST, site(stack, FOREIGN).port)], TOKEN, EXPECTED, budget_seconds=0.2)
+    result = endpoints(site(stack, FOREIGN).port, foreign=0.2, connect=60, deadline=60)
     assert result.reason is ProbeReason.FOREIGN
+    assert result.seconds < 4
+
+
+def test_the_deadline_beats_the_endpoints_budgets(stack: ExitStack) -> None:
+    result = endpoints(site(stack, FOREIGN).port, closed_port(), foreign=60, connect=60, deadline=0.2)
+    assert not result.ok
+    assert result.seconds < 4
 
 
 def test_no_endpoints() -> None:
-    assert probe_endpoints([], TOKEN, EXPECTED).reason is ProbeReason.NO_ENDPOINTS
+    assert endpoints().reason is ProbeReason.NO_ENDPOINTS
 
 
 def test_many_hosts_share_one_budget(stack: ExitStack) -> None:

@@ -18,13 +18,12 @@ import pytest
 
 from issuer_job.challenge_index import ChallengeIndex
 from issuer_job.challenge_watch import ChallengeWatch, Timing
-from issuer_job.http_listener import Limits
 from issuer_job.kube import CONFIGMAPS, Cluster, Json, Unreachable
-from issuer_job.responder import Responder
+from issuer_job.responder import Limits, Responder
 from tests.fake_api import FakeApi, status
 
 QUICK = Timing(watch=(20, 20), backoff=0.01, backoff_max=0.05)
-LIMITS = Limits(request=5, linger=20, drain=0, connections=50)
+LIMITS = Limits(connections=50)
 WATCHES = "configmaps"
 
 
@@ -50,21 +49,24 @@ class Running:
         assert self._started.wait(5)
 
     async def _run(self) -> None:
-        self._stop = asyncio.Event()
+        self._draining, self._stop = asyncio.Event(), asyncio.Event()
         responder = Responder(self.watch, limits=self._limits)
         await responder.start(port=0, health_port=0)
         self.port, self.health_port = responder.ports
         self._started.set()
+        await self._draining.wait()
+        responder.drain()
         await self._stop.wait()
         await responder.stop()
 
-    def begin_stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+    def drain(self) -> None:
+        self._loop.call_soon_threadsafe(self._draining.set)
 
     def stop(self) -> None:
-        if self._thread.is_alive():
-            self.begin_stop()
+        self.drain()
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
+        assert not self._thread.is_alive()
         self._loop.close()
 
 
@@ -146,13 +148,15 @@ def test_a_token_is_answered(running: Running) -> None:
     assert response.getheader("Content-Type") == "application/octet-stream"
     assert response.getheader("Content-Length") == str(len(body))
     assert response.getheader("Cache-Control") == "no-store"
-    assert response.getheader("Connection") == "close"
+    assert response.getheader("Server") == "certjob"
 
 
 def test_head_has_the_length_and_no_body(running: Running) -> None:
     response, body = get(running.port, path(A), "HEAD")
     assert (response.status, body, response.getheader("Content-Length")) == (200, b"", str(len(authorization(A))))
-    assert raw(running.port, f"HEAD {path(A)} HTTP/1.1\r\n\r\n".encode()).endswith(b"close\r\n\r\n")
+    answer = raw(running.port, f"HEAD {path(A)} HTTP/1.1\r\nConnection: close\r\n\r\n".encode())
+    assert answer.endswith(b"\r\n\r\n")
+    assert authorization(A).encode() not in answer
 
 
 @pytest.mark.parametrize(
@@ -163,12 +167,14 @@ def test_head_has_the_length_and_no_body(running: Running) -> None:
         ("GET", path("")),
         ("GET", path(A + "/")),
         ("GET", path("../" + A)),
-        ("GET", A),
+        ("GET", "/x/.." + path(A)),
+        ("GET", path("%61" + A[1:])),
         ("GET", path("a" * 129)),
         ("GET", "/readyz"),
         ("POST", path(A)),
+        ("DELETE", path(A)),
+        ("OPTIONS", path(A)),
         ("OPTIONS", "*"),
-        ("get", path(A)),
     ],
 )
 def test_everything_else_is_404(running: Running, method: str, target: str) -> None:
@@ -177,8 +183,8 @@ def test_everything_else_is_404(running: Running, method: str, target: str) -> N
 
 def test_absolute_form_query_and_http_1_0(running: Running) -> None:
     for line in (f"GET http://h:80{path(A)} HTTP/1.1", f"GET {path(A)}?x=1 HTTP/1.1", f"GET {path(A)} HTTP/1.0"):
-        answer = raw(running.port, f"{line}\r\n\r\n".encode())
-        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        answer = raw(running.port, f"{line}\r\nConnection: close\r\n\r\n".encode())
+        assert answer.startswith((b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 200 OK\r\n"))
         assert answer.endswith(b"\r\n\r\n" + authorization(A).encode())
 
 
@@ -188,18 +194,57 @@ def test_both_families(running: Running) -> None:
         assert connection.recv(20).startswith(b"HTTP/1.1 200")
 
 
-def test_junk_is_refused(running: Running) -> None:
-    assert raw(running.port, b"\x16\x03\x01\x02\x00\x01\xfc\r\n\r\n").startswith(b"HTTP/1.1 400 ")
-    assert raw(running.port, b"GET / HTTP/1.1\r\nX: " + b"y" * 16384).startswith(b"HTTP/1.1 431 ")
-    assert raw(running.port, b"GET /" + b"y" * 4096).startswith(b"HTTP/1.1 414 ")
-    assert raw(running.port, b"GET /" + b"y" * 4096 + b" HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 414 ")
-    assert get(running.port, path(A))[0].status == 200
+def test_without_ipv6_it_listens_on_ipv4(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    running = Running(api)
+    try:
+        until(lambda: answers(running, A))
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("::1", running.port), timeout=5)
+    finally:
+        running.stop()
+        api.close_watches()
 
 
-def test_what_is_pipelined_is_thrown_away(running: Running) -> None:
-    answer = raw(running.port, f"GET {path(A)} HTTP/1.1\r\n\r\n".encode() * 20)
-    assert answer.count(b"HTTP/1.1") == 1
-    assert b" 200 OK" in answer
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"\x16\x03\x01\x02\x00\x01\xfc\r\n\r\n",
+        b"get / HTTP/1.1\r\n\r\n",
+        b"GET aaaa HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/7.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"y" * 5000,
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 100 + b"\r\n",
+        b"GET /" + b"y" * 4096,
+        b"GET /" + b"y" * 4096 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    ],
+)
+def test_junk_is_refused(running: Running, caplog: pytest.LogCaptureFixture, request_head: bytes) -> None:
+    assert raw(running.port, request_head).startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+    assert answers(running, A)
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+def test_a_connection_is_kept(running: Running) -> None:
+    connection = HTTPConnection("127.0.0.1", running.port, timeout=5)
+    try:
+        for token, expected in ((A, 200), (B, 404), (A, 200)):
+            connection.request("GET", path(token))
+            response = connection.getresponse()
+            response.read()
+            assert (response.status, response.will_close) == (expected, False)
+    finally:
+        connection.close()
+
+
+def test_pipelined_requests_are_answered_in_order(running: Running) -> None:
+    one = f"GET {path(A)} HTTP/1.1\r\n\r\n"
+    last = f"GET {path(B)} HTTP/1.1\r\nConnection: close\r\n\r\n"
+    answer = raw(running.port, (one * 20 + last).encode())
+    assert answer.count(b"HTTP/1.1 200 OK") == 20
+    assert answer.rindex(b"HTTP/1.1 404") > answer.rindex(b"HTTP/1.1 200 OK")
 
 
 def test_a_request_may_come_byte_by_byte(running: Running) -> None:
@@ -212,9 +257,13 @@ def test_a_request_may_come_byte_by_byte(running: Running) -> None:
 
 
 def test_slow_clients_are_cut(api: FakeApi) -> None:
-    running = Running(api, Limits(request=0.1, linger=0.1, drain=0))
+    running = Running(api, Limits(idle=0.1))
     try:
+        assert raw(running.port, b"") == b""
         assert raw(running.port, b"GET / HT") == b""
+        kept = raw(running.port, b"GET / HTTP/1.1\r\n\r\n")
+        assert kept.count(b"HTTP/1.1 404") == 1
+        assert b"close" not in kept
     finally:
         running.stop()
         api.close_watches()
@@ -223,6 +272,12 @@ def test_slow_clients_are_cut(api: FakeApi) -> None:
 def test_idle_connections_do_not_keep_others_out(running: Running) -> None:
     idle = [socket.create_connection(("127.0.0.1", running.port), timeout=5) for _ in range(200)]
     try:
+        assert answers(running, A)
+        # The oldest are cut, down to what is allowed; the others stay.
+        assert [connection.recv(1) for connection in idle[:150]] == [b""] * 150
+        idle[150].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            idle[150].recv(1)
         assert answers(running, A)
     finally:
         for connection in idle:
@@ -349,29 +404,44 @@ def test_ready_only_after_a_complete_list(api: FakeApi) -> None:
         api.close_watches()
 
 
-def test_stopping_finishes_the_request_that_runs(api: FakeApi) -> None:
+def test_while_it_drains_it_is_not_ready_and_still_answers(api: FakeApi) -> None:
     running = Running(api)
-    until(running.watch.listed.is_set)
-    idle = socket.create_connection(("127.0.0.1", running.port), timeout=5)
-    with socket.create_connection(("127.0.0.1", running.port), timeout=5) as connection, idle:
-        connection.sendall(f"GET {path(A)} HT".encode())
-        assert get(running.port, path(A))[0].status == 200
-        running.begin_stop()
+    until(lambda: get(running.health_port, "/readyz")[0].status == 200)
+    with (
+        socket.create_connection(("127.0.0.1", running.port), timeout=5) as idle,
+        socket.create_connection(("127.0.0.1", running.port), timeout=5) as begun,
+    ):
+        begun.sendall(f"GET {path(A)} HT".encode())
+        running.drain()
+        until(lambda: get(running.health_port, "/readyz")[0].status == 503)
+        assert get(running.health_port, "/livez")[0].status == 200
+        assert answers(running, A)
+        assert get(running.port, path(A))[0].getheader("Connection") == "close"
+        begun.sendall(b"TP/1.1\r\n\r\n")
+        assert begun.recv(20).startswith(b"HTTP/1.1 200")
+        running.stop()
         assert idle.recv(1) == b""
-        connection.sendall(b"TP/1.1\r\n\r\n")
-        assert connection.recv(20).startswith(b"HTTP/1.1 200")
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", running.port), timeout=5)
-    running.stop()
+    api.close_watches()
+
+
+def test_a_client_that_goes_on_does_not_hold_up_the_end(api: FakeApi) -> None:
+    running = Running(api)
+    with socket.create_connection(("127.0.0.1", running.port), timeout=5) as slow:
+        slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\nx")
+        assert slow.recv(20).startswith(b"HTTP/1.1 404")
+        begun = time.monotonic()
+        running.stop()
+        assert time.monotonic() - begun < 8
     api.close_watches()
 
 
 PROGRAM = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-from issuer_job.http_listener import Limits
 from issuer_job.kube import Cluster
-from issuer_job.responder import serve
+from issuer_job.responder import Limits, serve
 from tests.fake_api import FakeApi
 serve(Cluster(FakeApi()), port=0, health_port=0, limits=Limits(drain=0.05))
 """
