@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 include tests/cluster/cluster.mk
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
 
 venv: $(VENV)/.complete  ## make the virtual environment from the hash-locked requirements
 

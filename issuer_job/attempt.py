@@ -103,6 +103,8 @@ class Attempt:
     sleep: Callable[[float], None] = time.sleep
     probe_hosts: Callable[..., list[ProbeResult]] = probe_hosts
     record: Record = field(init=False)
+    released: bool = False
+    """Whether challenge and routes of this attempt have been given back."""
     ingresses: list[Json] = field(default_factory=list)
     made: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Keys that this pod made, by the volume in which the next one finds them."""

@@ -6,8 +6,7 @@ comes in at the challenge port never asks the API server.
 A watch can freeze: the connection stands and nothing comes. So watches are short: the read timeout is their length
 and 5 s, thus at most 40 s after the last event the connection counts as lost, and a list mends the index. Until then
 this responder says 404 to new tokens (and still answers deleted ones, which harms nobody). A Job asks each responder
-before it tells the CA, so its order waits for this one, as long as the probe's budget lasts; a CA that comes after
-that and meets this responder sees the 404.
+before it tells the CA, and waits for one that says 404 longer than that.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from msgspec.structs import replace
+
 from issuer_job import issuers, names, objects, transitions
 from issuer_job import vocabulary as v
 from issuer_job.attempt import Attempt, Later, Permanent, Resolved, Unwanted
@@ -66,7 +68,11 @@ def confirm(attempt: Attempt, resolved: Resolved) -> Resolved:
         raise Unwanted("no live Ingress wants this Secret")
     attempt.ingresses = found.ingresses
     if found.sources != attempt.record.sources:
-        attempt.advance(transitions.confirmed, sources=found.sources)
+        if intent.hash == attempt.record.intent.hash:
+            # Only uid and age were learnt: the next write takes them along.
+            attempt.record = replace(attempt.record, sources=found.sources, intent=intent)
+        else:
+            attempt.advance(transitions.confirmed, sources=found.sources)
     return _resolved(attempt.record.intent.settings, resolved.issuer)
 
 

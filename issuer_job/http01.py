@@ -27,7 +27,6 @@ from issuer_job.probe import HostChallenge
 from issuer_job.record import IngressClass, Record
 
 CAS_ROUNDS = 20
-ENDPOINTS_BUDGET = 5.0
 
 
 def present(attempt: Attempt, challenges: list[HostChallenge]) -> None:
@@ -36,20 +35,24 @@ def present(attempt: Attempt, challenges: list[HostChallenge]) -> None:
     The wait is advisory and bounded: a cluster that cannot reach itself through its own front door must
     not block.
     """
+    attempt.released = False
     publish(attempt, {challenge.token: challenge.expected for challenge in challenges})
     for host, ingress_class in attempt.record.routes:
         join_route(attempt.cluster, attempt.record, host, ingress_class)
     addresses = responder_addresses(attempt.cluster)
     last = challenges[-1]
-    found = probe.probe_endpoints(addresses, last.token, last.expected, budget_seconds=ENDPOINTS_BUDGET)
+    found = probe.probe_endpoints(addresses, last.token, last.expected, deadline=_half_time(attempt))
     attempt.step("probe-responders", ok=found.ok, responders=len(addresses), seconds=round(found.seconds, 3))
-    # Half of what is left: the other half is the CA's.
-    budget = (attempt.deadline - attempt.clock()).total_seconds() / 2
-    results = attempt.probe_hosts(challenges, deadline=time.monotonic() + budget)
+    results = attempt.probe_hosts(challenges, deadline=_half_time(attempt))
     for challenge, result in zip(challenges, results, strict=True):
         attempt.step(
             "probe-host", host=challenge.host, ok=result.ok, reason=result.reason, seconds=round(result.seconds, 3)
         )
+
+
+def _half_time(attempt: Attempt) -> float:
+    """When half of the attempt's time that is left will be over: the other half is for what comes after."""
+    return time.monotonic() + (attempt.deadline - attempt.clock()).total_seconds() / 2
 
 
 def publish(attempt: Attempt, key_authorizations: dict[str, str]) -> None:
@@ -74,13 +77,17 @@ def publish(attempt: Attempt, key_authorizations: dict[str, str]) -> None:
         return
 
 
-def release(attempt: Attempt, record: Record) -> None:
+def release(attempt: Attempt) -> None:
     """The order needs challenge and routes no more. What cannot be released is left to the sweep, with a log line."""
+    if attempt.released:
+        return
+    record = attempt.record
     try:
         name = names.challenge(record.namespace, record.secret_name, record.epoch)
         attempt.cluster.delete(CONFIGMAPS, v.NAMESPACE, name)
         for host, ingress_class in record.routes:
             release_route(attempt.cluster, record, host, ingress_class)
+        attempt.released = True
     except KubeError as problem:
         attempt.step("release-failed", problem=str(problem))
 

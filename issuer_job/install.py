@@ -48,10 +48,10 @@ def right_already(attempt: Attempt, seen: Look) -> Issued | None:
     return None
 
 
-def preflight(attempt: Attempt, seen: Look) -> None:
+def preflight(attempt: Attempt, seen: Look) -> Look:
     """Make sure that the Secret can be written before an order is spent: a missing placeholder is made for real.
 
-    Raises Later, Permanent.
+    Returns what is stored then. Raises Later, Permanent.
     """
     record = attempt.record
     now = attempt.clock()
@@ -69,28 +69,31 @@ def preflight(attempt: Attempt, seen: Look) -> None:
         resource_version=seen.resource_version,
     )
     try:
-        secrets.write(attempt.cluster, body, dry_run=seen.found)
+        written = secrets.write(attempt.cluster, body, dry_run=seen.found)
     except (Conflict, AlreadyExists):
-        return  # somebody writes it right now, so it can be written; the real write looks again
+        return look(attempt)  # somebody writes it right now, so it can be written
     except SecretRefused as refused:
         raise _stop(refused, "preflight") from None
+    return seen if seen.found else secrets.seen(written)
 
 
-def install(attempt: Attempt, obtained: Obtained) -> Issued:
-    """Put the certificate into the Secret that was looked at, or into a new one.
+def install(attempt: Attempt, obtained: Obtained, seen: Look) -> Issued:
+    """Put the certificate into the Secret that was seen; if it is another one by now, look and try again.
 
     Raises Later, Permanent, Superseded.
     """
     for _ in range(ROUNDS):
-        seen = look(attempt)
         attempt.advance(transitions.installing, secret_uid=seen.uid, secret_version=seen.resource_version)
         try:
-            secrets.write(attempt.cluster, _secret(attempt, obtained, seen))
+            written = secrets.write(attempt.cluster, _secret(attempt, obtained, seen))
         except (Conflict, AlreadyExists):
+            seen = look(attempt)
             continue
         except SecretRefused as refused:
             raise _stop(refused, "install") from None
-        if _holds(look(attempt), obtained):
+        # The answer is what was stored, whatever other admission plugins did to it.
+        seen = secrets.seen(written)
+        if _holds(seen, obtained):
             return _issued(attempt, obtained.certificate)
     detail = "the Secret keeps changing while its certificate is written"
     raise Later(Problem(type="secretChanging", detail=detail, step="install"))

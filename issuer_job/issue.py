@@ -6,7 +6,6 @@ The order of the writes is what makes it resumable: each is persisted before the
 from __future__ import annotations
 
 import random
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from issuer_job import account, confirm, events, http01, install, objects, secrets, transitions
@@ -33,7 +32,7 @@ def issue(attempt: Attempt) -> v.ExitCode:
         except Unwanted as unwanted:
             attempt.step("unwanted", reason=str(unwanted))
             attempt.advance(transitions.unconfirmed)
-            http01.release(attempt, attempt.record)
+            http01.release(attempt)
             return unwanted.exit_code
     except Stop as stop:
         attempt.step("stopped", reason=str(stop), exit_code=int(stop.exit_code))
@@ -54,29 +53,28 @@ def _attempt(attempt: Attempt) -> v.ExitCode:
     seen = install.look(attempt)
     issued = install.right_already(attempt, seen)
     if issued is None:
-        install.preflight(attempt, seen)
-        issued = install.install(attempt, _obtained(attempt, resolved))
+        seen = install.preflight(attempt, seen)
+        issued = install.install(attempt, _obtained(attempt, resolved), seen)
     _finish(attempt, issued)
     return v.ExitCode.DONE
 
 
 def _obtained(attempt: Attempt, resolved: Resolved) -> Obtained:
     """Order. A CA that does not answer gets a few tries, each of which takes up the same order."""
-    with ThreadPoolExecutor(1) as background:
-        pauses = iter(PAUSES)
-        while True:
-            try:
-                with account.connected(attempt, resolved) as client:
-                    return obtain(attempt, resolved, client, background)
-            except AuthorizationFailed as failed:
-                problem = Problem(
-                    type=failed.problem.type, detail=failed.problem.detail, host=failed.host, step="authorization"
-                )
-                raise _stop(AcmeError(failed.problem, step="authorization"), problem) from None
-            except AcmeError as error:
-                pause = next(pauses, None)
-                if pause is None or not _passes_soon(attempt, resolved, error, pause):
-                    raise _refused(attempt, resolved, error) from None
+    pauses = iter(PAUSES)
+    while True:
+        try:
+            with account.connected(attempt, resolved) as client:
+                return obtain(attempt, resolved, client)
+        except AuthorizationFailed as failed:
+            problem = Problem(
+                type=failed.problem.type, detail=failed.problem.detail, host=failed.host, step="authorization"
+            )
+            raise _stop(AcmeError(failed.problem, step="authorization"), problem) from None
+        except AcmeError as error:
+            pause = next(pauses, None)
+            if pause is None or not _passes_soon(attempt, resolved, error, pause):
+                raise _refused(attempt, resolved, error) from None
 
 
 def _passes_soon(attempt: Attempt, resolved: Resolved, error: AcmeError, pause: float) -> bool:
@@ -117,7 +115,7 @@ def _finish(attempt: Attempt, issued: Issued) -> None:
     events.tell(attempt, "CertificateIssued", f"{note}valid until {issued.not_after:%Y-%m-%d %H:%M} UTC")
     attempt.advance(transitions.issued, issued=issued)
     attempt.step("issued", serial=issued.serial, not_after=issued.not_after.isoformat())
-    http01.release(attempt, attempt.record)
+    http01.release(attempt)
     if pending:
         attempt.cluster.delete(SECRETS, v.NAMESPACE, pending)
 
@@ -137,5 +135,5 @@ def _failed(attempt: Attempt, failure: Later | Permanent) -> v.ExitCode:
         when = f"it is tried again after {attempt.clock() + wait:%Y-%m-%d %H:%M:%S} UTC"
     attempt.step("failed", type=problem.type, detail=problem.detail, host=problem.host, at=problem.step, next=when)
     events.tell(attempt, "CertificateFailed", f"{objects.problem_note(problem)}; {when}", warning=True)
-    http01.release(attempt, attempt.record)
+    http01.release(attempt)
     return failure.exit_code

@@ -12,7 +12,6 @@ from issuer_job import vocabulary as v
 from issuer_job.kube import Json
 from issuer_job.record import IngressClass, Problem, Record
 
-TTL_ANNOTATION = "certjob.io/ttl-seconds-after-finished"
 DEFAULT_TTL = 600
 BACKOFF_LIMIT = 3
 
@@ -145,7 +144,7 @@ def job(record: Record, template: Json, *, account_number: int, server: str) -> 
     for volume in pod_spec.get("volumes", []):
         if volume["name"] in secrets:
             volume["secret"]["secretName"] = secrets[volume["name"]]
-    ttl = (template["metadata"].get("annotations") or {}).get(TTL_ANNOTATION, "")
+    ttl = (template["metadata"].get("annotations") or {}).get(v.TTL_AFTER_FINISHED, "")
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

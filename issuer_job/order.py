@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from certs.chain import IssuedCertificate, check_issued
@@ -33,7 +32,7 @@ class Obtained:
     certificate: IssuedCertificate
 
 
-def obtain(attempt: Attempt, resolved: Resolved, client: AcmeClient, background: ThreadPoolExecutor) -> Obtained:
+def obtain(attempt: Attempt, resolved: Resolved, client: AcmeClient) -> Obtained:
     """Complete one order. Raises AuthorizationFailed, Later, OtherPod, AcmeError, KubeError."""
     account = client.account_url or ""
     maybe_ordered = transitions.attempt_of(attempt.record).ordered
@@ -41,7 +40,7 @@ def obtain(attempt: Attempt, resolved: Resolved, client: AcmeClient, background:
     while transitions.attempt_of(attempt.record).orders_dropped <= MOST_DROPS:
         try:
             order = _former(attempt, client, maybe_ordered=maybe_ordered) or _new(attempt, resolved, client)
-            return _complete(attempt, resolved, client, order, background)
+            return _complete(attempt, resolved, client, order)
         except OrderUseless as useless:
             maybe_ordered = False
             _drop(attempt, str(useless))
@@ -81,32 +80,24 @@ def _new(attempt: Attempt, resolved: Resolved, client: AcmeClient) -> Order:
     return order
 
 
-def _complete(
-    attempt: Attempt, resolved: Resolved, client: AcmeClient, order: Order, background: ThreadPoolExecutor
-) -> Obtained:
+def _complete(attempt: Attempt, resolved: Resolved, client: AcmeClient, order: Order) -> Obtained:
     """By the order's status: prove the hosts, finalize, download; what is done already is skipped."""
-    released: Future[None] | None = None
-    try:
-        if order.status == "pending":
-            try:
-                authorize(attempt, client, order)
-            finally:
-                # Whatever happened: the application gets its path back while the rest goes on.
-                released = background.submit(http01.release, attempt, attempt.record)
-            order = _polled(attempt, client, client.order(order.url), awaiting="pending")
-        if order.status == "invalid":
-            raise OrderUseless(f"it is invalid: {order.error or 'the CA gave no reason'}")
-        key = _pending_key(attempt, resolved)
-        attempt.advance(transitions.finalizing, pending_key=_pending_name(attempt))
-        if order.status == "ready":
-            order = _finalize(attempt, client, order, key)
-        order = _polled(attempt, client, order, awaiting="processing")
-        if order.status != "valid":
-            raise OrderUseless(f"it is {order.status}: {order.error or 'the CA gave no reason'}")
-        return _download(attempt, resolved, client, order, key)
-    finally:
-        if released is not None:
-            released.result()
+    if order.status == "pending":
+        try:
+            authorize(attempt, client, order)
+        finally:
+            http01.release(attempt)  # whatever happened: the application gets its path back
+        order = _polled(attempt, client, client.order(order.url), awaiting="pending")
+    if order.status == "invalid":
+        raise OrderUseless(f"it is invalid: {order.error or 'the CA gave no reason'}")
+    key = _pending_key(attempt, resolved)
+    attempt.advance(transitions.finalizing, pending_key=_pending_name(attempt))
+    if order.status == "ready":
+        order = _finalize(attempt, client, order, key)
+    order = _polled(attempt, client, order, awaiting="processing")
+    if order.status != "valid":
+        raise OrderUseless(f"it is {order.status}: {order.error or 'the CA gave no reason'}")
+    return _download(attempt, resolved, client, order, key)
 
 
 def _finalize(attempt: Attempt, client: AcmeClient, order: Order, key: PrivateKey) -> Order:

@@ -60,22 +60,34 @@ def probe_endpoints(
     token: str,
     expected: str,
     *,
-    budget_seconds: float = 5.0,
+    deadline: float,
+    foreign_budget: float = 45.0,
+    connect_budget: float = 5.0,
     clock: Clock = time.monotonic,
 ) -> ProbeResult:
-    """Asks every responder (IP address, port) until all show the key authorization, or the budget is over."""
+    """Asks every responder (IP address, port) until it shows the key authorization, or its budget is over.
+
+    One that answers, but not with that, has `foreign_budget` seconds from the start: its watch may be frozen for 40.
+    One that gives no answer has `connect_budget`. `deadline` is a time of `clock`.
+    """
     started = clock()
     if not addresses:
         return ProbeResult(False, ProbeReason.NO_ENDPOINTS, "no responder is ready", 0.0)
-    end = started + budget_seconds
 
     def ask(address: tuple[str, int]) -> Seen:
         host, port = address
         pauses = _Pauses()
+        silent_since = started
         while True:
-            limit = min(end, clock() + 2.0)
-            seen = fetch(host, port, CHALLENGE_PATH + token, expected, limit=limit, clock=clock)
-            if seen.outcome is Outcome.RIGHT or not pauses.wait(end, clock):
+            seen = fetch(host, port, CHALLENGE_PATH + token, expected, limit=deadline, clock=clock)
+            if seen.outcome is Outcome.RIGHT:
+                return seen
+            if seen.outcome is Outcome.FOREIGN:
+                silent_since = clock()
+                end = started + foreign_budget
+            else:
+                end = silent_since + connect_budget
+            if not pauses.wait(min(end, deadline), clock):
                 return seen
 
     with ThreadPoolExecutor(min(_WORKERS, len(addresses))) as pool:

@@ -10,19 +10,36 @@ import asyncio
 import logging
 import resource
 import signal
+import socket
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from issuer_job.challenge_index import TOKEN, ChallengeIndex
 from issuer_job.challenge_watch import ChallengeWatch, Timing
-from issuer_job.http_listener import Limits, Listener
 from issuer_job.kube import Cluster
 from issuer_job.vocabulary import CHALLENGE_PATH, RESPONDER_PORT
 
 log = logging.getLogger("issuer_job.responder")
 
 HEALTH_PORT = 8081
-_OTHER_FILES = 128
+_OTHER_FILES = 512
+"""Descriptors beside the connections that are allowed: also for those that come before the oldest are cut."""
+_BACKLOG = 1024
+_SHUTDOWN = 2.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds, and connections of each port. With too many, the oldest are cut: new ones get their turn."""
+
+    idle: float = 75.0
+    """For the next request, the first included; longer than ingress controllers keep theirs (nginx: 60)."""
+    drain: float = 5.0
+    """After SIGTERM requests are still taken this long: ingress controllers learn late that the pod is going."""
+    connections: int = 1500
 
 
 def serve(
@@ -45,6 +62,8 @@ async def _serve(watch: ChallengeWatch, port: int, health_port: int, limits: Lim
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await responder.start(port=port, health_port=health_port)
     await stop.wait()
+    responder.drain()
+    await asyncio.sleep(limits.drain)
     await responder.stop()
 
 
@@ -54,45 +73,78 @@ class Responder:
     def __init__(self, watch: ChallengeWatch, *, limits: Limits | None = None) -> None:
         self._watch = watch
         self._limits = limits or Limits()
-        self._listeners: list[Listener] = []
+        self._draining = False
+        self._runners: list[web.AppRunner] = []
         self._miss_logged = 0.0
         self._misses = 0
 
     @property
     def ports(self) -> tuple[int, int]:
         """Challenge port and health port."""
-        challenge, health = (listener.port for listener in self._listeners)
+        challenge, health = (int(runner.addresses[0][1]) for runner in self._runners)
         return challenge, health
 
     async def start(self, *, port: int, health_port: int) -> None:
         """Opens both ports, then starts the watch. Raises OSError if a port is taken."""
-        limits = _bounded_by_files(self._limits)
-        for number, answer in ((port, self._challenge), (health_port, self._health)):
-            listener = Listener(answer, limits)
-            await listener.open(number)
-            self._listeners.append(listener)
+        self._limits = _bounded_by_files(self._limits)
+        challenges, health = web.Application(client_max_size=1024), web.Application(client_max_size=1024)
+        challenges.router.add_get(f"{CHALLENGE_PATH}{{token:{TOKEN.pattern}}}", self._challenge)
+        health.router.add_get("/livez", self._livez)
+        health.router.add_get("/readyz", self._readyz)
+        for app, number in ((challenges, port), (health, health_port)):
+            # The last resource that fits: also other methods of the paths above are 404, not 405.
+            app.router.add_route("*", "/{path:.*}", self._nothing)
+            await self._open(app, number)
+        self._cutting = asyncio.create_task(self._cut_oldest())
         self._watch.start()
         log.info("responder-started", extra={"fields": {"port": self.ports[0], "health_port": self.ports[1]}})
 
-    async def stop(self) -> None:
-        """Takes requests for `limits.drain` seconds more, then none, and finishes those that run."""
+    async def _open(self, app: web.Application, port: int) -> None:
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=_server_log,
+            keepalive_timeout=self._limits.idle,
+            lingering_time=_SHUTDOWN,
+            shutdown_timeout=_SHUTDOWN,
+            auto_decompress=False,
+            # Beyond these it says 400 and closes. The sizes are in bytes.
+            max_line_size=2048,
+            max_field_size=4096,
+            max_headers=64,
+            read_bufsize=4096,
+        )
+        self._runners.append(runner)
+        await runner.setup()
+        await web.SockSite(runner, _listening_socket(port), backlog=_BACKLOG).start()
+
+    def drain(self) -> None:
+        """Not ready any more; every answer says that its connection closes, so that clients go to another pod."""
         log.info("responder-draining", extra={"fields": {"seconds": self._limits.drain}})
-        await asyncio.sleep(self._limits.drain)
-        for listener in self._listeners:
-            await listener.close()
+        self._draining = True
+
+    async def stop(self) -> None:
+        """Takes no connection more, closes the idle ones, and ends those that run within a few seconds."""
+        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
+        self._cutting.cancel()
         self._watch.stop()
         log.info("responder-stopped", extra={"fields": {}})
 
-    def _challenge(self, method: str, path: str) -> tuple[int, bytes]:
-        token = path.removeprefix(CHALLENGE_PATH)
-        if method not in ("GET", "HEAD") or token == path or not TOKEN.fullmatch(token):
-            return 404, b""
+    async def _cut_oldest(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            for server in filter(None, (runner.server for runner in self._runners)):
+                for connection in server.connections[: -self._limits.connections]:
+                    connection.force_close()
+
+    async def _challenge(self, request: web.Request) -> web.Response:
+        token = request.match_info["token"]
         found = self._watch.index.lookup(token)
         if found is None:
             self._log_miss(token)
-            return 404, b""
+            return self._answer(404)
         log.info("challenge-answered", extra={"fields": {"token": token[:6]}})
-        return 200, found.encode("ascii")
+        return self._answer(200, found.encode("ascii"))
 
     def _log_miss(self, token: str) -> None:
         """At most one line a second: anybody can ask for tokens that are not there."""
@@ -102,11 +154,39 @@ class Responder:
             log.info("challenge-unknown", extra={"fields": {"token": token[:6], "requests": self._misses}})
             self._miss_logged, self._misses = now, 0
 
-    def _health(self, method: str, path: str) -> tuple[int, bytes]:
-        if method not in ("GET", "HEAD") or path not in ("/livez", "/readyz"):
-            return 404, b""
-        fit = self._watch.alive() and (path == "/livez" or self._watch.listed.is_set())
-        return (200, b"ok") if fit else (503, b"not ready")
+    async def _livez(self, request: web.Request) -> web.Response:
+        return self._health(self._watch.alive())
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        return self._health(self._watch.alive() and self._watch.listed.is_set() and not self._draining)
+
+    def _health(self, fit: bool) -> web.Response:
+        return self._answer(200, b"ok") if fit else self._answer(503, b"not ready")
+
+    async def _nothing(self, request: web.Request) -> web.Response:
+        return self._answer(404)
+
+    def _answer(self, status: int, body: bytes = b"") -> web.Response:
+        headers = {"Cache-Control": "no-store", "Server": "certjob"}
+        response = web.Response(status=status, body=body, headers=headers, content_type="application/octet-stream")
+        if self._draining:
+            response.force_close()
+        return response
+
+
+def _listening_socket(port: int) -> socket.socket:
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True)
+    return socket.create_server(("", port), backlog=_BACKLOG)
+
+
+def _not_malformed(record: logging.LogRecord) -> bool:
+    """aiohttp logs a traceback for each malformed request: anybody could fill the log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_server_log = logging.getLogger("issuer_job.responder.server")
+_server_log.addFilter(_not_malformed)
 
 
 def _bounded_by_files(limits: Limits) -> Limits:

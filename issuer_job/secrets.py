@@ -14,7 +14,7 @@ from enum import StrEnum
 from certs.validity import StoredCertificate
 from issuer_job import objects
 from issuer_job import vocabulary as v
-from issuer_job.kube import SECRETS, AlreadyExists, ApiError, Cluster, Json, NotFound
+from issuer_job.kube import SECRETS, AlreadyExists, ApiError, Cluster, Conflict, Json, NotFound
 
 
 class Refusal(StrEnum):
@@ -82,15 +82,19 @@ def look(cluster: Cluster, namespace: str, name: str) -> Look:
         return Look()
     except ApiError as problem:
         raise _refused(problem, namespace, name) from None
-    metadata = answer["metadata"]
-    if (metadata.get("annotations") or {}).get(v.LOOK) != "seen":
+    if (answer["metadata"].get("annotations") or {}).get(v.LOOK) != "seen":
         raise SecretRefused(Refusal.NOT_IN_FORCE, "the admission policy certjob-look is not in force")
-    data = answer.get("data") or {}
+    return seen(answer)
+
+
+def seen(secret: Json) -> Look:
+    """What a Secret says that came as the answer to a look or to a write."""
+    metadata, data = secret["metadata"], secret.get("data") or {}
     return Look(
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         state=(metadata.get("labels") or {}).get(v.STATE, ""),
-        issuer=metadata["annotations"].get(v.ISSUER, ""),
+        issuer=(metadata.get("annotations") or {}).get(v.ISSUER, ""),
         stored=StoredCertificate(tls_crt=_decoded(data, "tls.crt"), tls_key=_decoded(data, "tls.key")),
     )
 
@@ -101,9 +105,14 @@ def write(cluster: Cluster, secret: Json, *, dry_run: bool = False) -> Json:
     Raises Conflict or AlreadyExists when it is not the one that was looked at, SecretRefused, KubeError.
     """
     namespace, name = secret["metadata"]["namespace"], secret["metadata"]["name"]
-    send = cluster.update if secret["metadata"].get("resourceVersion") else cluster.create
+    replaces = bool(secret["metadata"].get("resourceVersion"))
+    send = cluster.update if replaces else cluster.create
     try:
         return send(SECRETS, namespace, secret, dry_run=dry_run)
+    except NotFound as problem:
+        if replaces:
+            raise Conflict(409, "Conflict", f"Secret {name} was deleted") from None
+        raise _refused(problem, namespace, name) from None
     except ApiError as problem:
         if problem.status == 409:
             raise

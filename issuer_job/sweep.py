@@ -158,7 +158,7 @@ def _missed(
 
 def _say_that_it_was_missed(cluster: Cluster, ingress: Json, now: datetime) -> None:
     """The webhook was away when this Ingress was applied, and only the webhook can add an entry to spec.tls."""
-    note = "spec.tls is empty and was not completed: apply the Ingress again, or write a spec.tls entry"
+    note = "spec.tls is empty and was not completed: touch the Ingress (kubectl annotate), or write a spec.tls entry"
     event = objects.ingress_event(
         ingress, reason="CertificateMissed", note=note, warning=True, now=now, unique=(ingress["metadata"]["uid"],)
     )

@@ -121,7 +121,7 @@ def test_exit_codes_of_the_job() -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("", 600), ("soon", 600), ("-1", 600)])
 def test_how_long_a_finished_job_stays(text: str, seconds: int) -> None:
     template = pod_template()
-    template["metadata"]["annotations"] = {objects.TTL_ANNOTATION: text}
+    template["metadata"]["annotations"] = {v.TTL_AFTER_FINISHED: text}
     made = objects.job(record(), template, account_number=1, server=SERVER)
     assert made["spec"]["ttlSecondsAfterFinished"] == seconds
 

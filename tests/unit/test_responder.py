@@ -154,7 +154,7 @@ def test_a_token_is_answered(running: Running) -> None:
 def test_head_has_the_length_and_no_body(running: Running) -> None:
     response, body = get(running.port, path(A), "HEAD")
     assert (response.status, body, response.getheader("Content-Length")) == (200, b"", str(len(authorization(A))))
-    answer = raw(running.port, f"HEAD {path(A)} HTTP/1.1\r\nConnection: close\r\n\r\n".encode())
+    answer = raw(running.port, f"HEAD {path(A)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     assert answer.endswith(b"\r\n\r\n")
     assert authorization(A).encode() not in answer
 
@@ -168,7 +168,6 @@ def test_head_has_the_length_and_no_body(running: Running) -> None:
         ("GET", path(A + "/")),
         ("GET", path("../" + A)),
         ("GET", "/x/.." + path(A)),
-        ("GET", path("%61" + A[1:])),
         ("GET", path("a" * 129)),
         ("GET", "/readyz"),
         ("POST", path(A)),
@@ -183,14 +182,14 @@ def test_everything_else_is_404(running: Running, method: str, target: str) -> N
 
 def test_absolute_form_query_and_http_1_0(running: Running) -> None:
     for line in (f"GET http://h:80{path(A)} HTTP/1.1", f"GET {path(A)}?x=1 HTTP/1.1", f"GET {path(A)} HTTP/1.0"):
-        answer = raw(running.port, f"{line}\r\nConnection: close\r\n\r\n".encode())
+        answer = raw(running.port, f"{line}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         assert answer.startswith((b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 200 OK\r\n"))
         assert answer.endswith(b"\r\n\r\n" + authorization(A).encode())
 
 
 def test_both_families(running: Running) -> None:
     with socket.create_connection(("::1", running.port), timeout=5) as connection:
-        connection.sendall(f"GET {path(A)} HTTP/1.1\r\n\r\n".encode())
+        connection.sendall(f"GET {path(A)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert connection.recv(20).startswith(b"HTTP/1.1 200")
 
 
@@ -210,15 +209,16 @@ def test_without_ipv6_it_listens_on_ipv4(api: FakeApi, monkeypatch: pytest.Monke
     "request_head",
     [
         b"\x16\x03\x01\x02\x00\x01\xfc\r\n\r\n",
-        b"get / HTTP/1.1\r\n\r\n",
-        b"GET aaaa HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/7.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nX y\r\n\r\n",
-        b"GET / HTTP/1.1\r\nX: " + b"y" * 5000,
-        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 100 + b"\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"get / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET aaaa HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/7.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 5000,
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 100 + b"\r\n",
         b"GET /" + b"y" * 4096,
-        b"GET /" + b"y" * 4096 + b" HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET /" + b"y" * 4096 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
     ],
 )
 def test_junk_is_refused(running: Running, caplog: pytest.LogCaptureFixture, request_head: bytes) -> None:
@@ -240,8 +240,8 @@ def test_a_connection_is_kept(running: Running) -> None:
 
 
 def test_pipelined_requests_are_answered_in_order(running: Running) -> None:
-    one = f"GET {path(A)} HTTP/1.1\r\n\r\n"
-    last = f"GET {path(B)} HTTP/1.1\r\nConnection: close\r\n\r\n"
+    one = f"GET {path(A)} HTTP/1.1\r\nHost: x\r\n\r\n"
+    last = f"GET {path(B)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     answer = raw(running.port, (one * 20 + last).encode())
     assert answer.count(b"HTTP/1.1 200 OK") == 20
     assert answer.rindex(b"HTTP/1.1 404") > answer.rindex(b"HTTP/1.1 200 OK")
@@ -261,7 +261,7 @@ def test_slow_clients_are_cut(api: FakeApi) -> None:
     try:
         assert raw(running.port, b"") == b""
         assert raw(running.port, b"GET / HT") == b""
-        kept = raw(running.port, b"GET / HTTP/1.1\r\n\r\n")
+        kept = raw(running.port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert kept.count(b"HTTP/1.1 404") == 1
         assert b"close" not in kept
     finally:
@@ -417,7 +417,7 @@ def test_while_it_drains_it_is_not_ready_and_still_answers(api: FakeApi) -> None
         assert get(running.health_port, "/livez")[0].status == 200
         assert answers(running, A)
         assert get(running.port, path(A))[0].getheader("Connection") == "close"
-        begun.sendall(b"TP/1.1\r\n\r\n")
+        begun.sendall(b"TP/1.1\r\nHost: x\r\n\r\n")
         assert begun.recv(20).startswith(b"HTTP/1.1 200")
         running.stop()
         assert idle.recv(1) == b""
@@ -429,7 +429,7 @@ def test_while_it_drains_it_is_not_ready_and_still_answers(api: FakeApi) -> None
 def test_a_client_that_goes_on_does_not_hold_up_the_end(api: FakeApi) -> None:
     running = Running(api)
     with socket.create_connection(("127.0.0.1", running.port), timeout=5) as slow:
-        slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\nx")
+        slow.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
         assert slow.recv(20).startswith(b"HTTP/1.1 404")
         begun = time.monotonic()
         running.stop()

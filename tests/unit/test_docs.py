@@ -1,0 +1,192 @@
+"""The documents name what is there: files, targets, keys, phases, reasons, warnings. Nothing checks their prose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from certs import hostnames, validity
+from issuer_job import launch, plan, probe, record, secrets, sweep_rules, transitions, wants
+from issuer_job import vocabulary as v
+from issuer_job.acme_client import problems
+from issuer_job.issuers import Issuer, parse
+from webhook import admission, decide
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
+NOT_A_NAME = re.compile(r"[A-Z*<$]|\.\.\.")
+"""In a path: a placeholder or a pattern."""
+
+WORDS: dict[str, Iterable[type[StrEnum]]] = {
+    "phase": [record.Phase],
+    "webhook reason": [decide.Reason],
+    "outcome": [launch.OutcomeReason],
+    "reason of a plan or notice": [plan.PlanReason, wants.Reason],
+    "sweep reason": [sweep_rules.Reason],
+    "verdict of the look": [validity.Reason],
+    "probe reason": [probe.ProbeReason],
+    "host reason": [hostnames.HostReason],
+}
+"""Tables of the troubleshooting page by the head of their first column: all of these words and no others."""
+BY_LITERAL = {"webhook reason", "outcome", "log event"}
+"""Some of their words are literals in the code, not of an enumeration."""
+RFC8555_TYPES = frozenset(
+    {"badCSR", "badNonce", "caa", "connection", "dns", "externalAccountRequired", "malformed", "rateLimited"}
+    | {"rejectedIdentifier", "serverInternal", "tls", "unauthorized", "unsupportedIdentifier", "userActionRequired"}
+)
+"""Error types of RFC 8555, section 6.7, that the page names."""
+
+
+@cache
+def source() -> str:
+    """All code, with string literals that continue on the next line joined."""
+    files = sorted(p for package in ("certs", "issuer_job", "webhook") for p in (ROOT / package).rglob("*.py"))
+    return re.sub(r'"\s*\n\s*f?"', "", "\n".join(p.read_text() for p in files))
+
+
+def code(text: str) -> Iterator[str]:
+    """What stands in backticks: spans and fenced blocks."""
+    fenced = re.compile(r"^```[a-z]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    yield from fenced.findall(text)
+    yield from re.findall(r"`([^`\n]+)`", fenced.sub("", text))
+
+
+def first_column(text: str, head: str) -> list[str]:
+    """The words in backticks in the first column of every table whose first column is headed so."""
+    words: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        cells = line.split("|")
+        if len(cells) < 3:
+            inside = False
+        elif cells[1].strip() == head:
+            inside = True
+        elif inside:
+            words += re.findall(r"`([^`]+)`", cells[1])
+    return words
+
+
+def anchors(path: Path) -> set[str]:
+    """The fragments that a page's headings can be linked by."""
+    heads = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_relative_links_resolve(path: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
+        if link.startswith("https://"):
+            continue
+        file, _, fragment = link.partition("#")
+        target = path.parent / file if file else path
+        assert target.exists(), link
+        assert not fragment or fragment in anchors(target), link
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_files_named_exist(path: Path) -> None:
+    top = r"(?:certs|issuer_job|webhook|manifests|tests|docs|\.ci)/[^\s`:,;()]*"
+    for name in re.findall(rf"(?<![\w./-]){top}", "\n".join(code(path.read_text()))):
+        assert NOT_A_NAME.search(name) or (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_make_targets_exist(path: Path) -> None:
+    makefiles = (ROOT / "Makefile").read_text() + (ROOT / "tests/cluster/cluster.mk").read_text()
+    targets = set(re.findall(r"^([a-z][a-z0-9-]*):", makefiles, re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z][a-z0-9-]*)", "\n".join(code(path.read_text()))))
+    assert named <= targets
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_labels_and_annotations_are_the_codes(path: Path) -> None:
+    for key in set(re.findall(r"(?:[a-z]+\.)?certjob\.io/[a-zA-Z-]*[a-zA-Z]", path.read_text())):
+        key = v.EPOCH_PREFIX if key.startswith(v.EPOCH_PREFIX) else key
+        assert f'"{key}"' in source(), key
+
+
+@pytest.mark.parametrize("head", WORDS)
+def test_tables_of_words_are_complete_and_true(head: str) -> None:
+    named = first_column(TROUBLESHOOTING.read_text(), head)
+    known = {str(word) for kind in WORDS[head] for word in kind}
+    if head == "reason of a plan or notice":  # explained elsewhere on the page by the same word
+        known -= {*decide.Reason, *launch.OutcomeReason}
+    assert known <= set(named)
+    for word in set(named) - known:
+        assert head in BY_LITERAL, word
+        assert f'"{word}"' in source(), word
+
+
+def test_problem_types_are_complete_and_true() -> None:
+    named = set(first_column(TROUBLESHOOTING.read_text(), "type"))
+    own = set(re.findall(r'Problem\((?:type=)?"([a-zA-Z]+)"', source())) | {str(r) for r in secrets.Refusal}
+    assert own | problems.PERMANENT_TYPES <= named
+    assert named - own - problems.PERMANENT_TYPES - {problems.NO_TYPE} <= RFC8555_TYPES
+
+
+def test_events_are_complete_and_true() -> None:
+    written = set(re.findall(r'"(Certificate[A-Z][a-z]+)"', source()))
+    assert written == set(first_column(TROUBLESHOOTING.read_text(), "reason"))
+
+
+def test_log_events_are_the_codes() -> None:
+    for word in first_column(TROUBLESHOOTING.read_text(), "log event"):
+        assert f'"{word}"' in source(), word
+
+
+def test_warnings_are_the_codes() -> None:
+    """Between the dots each must be a part of the code's text; numbers and names that it fills in count as dots."""
+    filled = source().replace("{MAX_NAMES}", str(decide.MAX_NAMES)).replace("{_LATER}", admission._LATER)
+    warnings = first_column(TROUBLESHOOTING.read_text(), "warning")
+    assert len(warnings) > 30
+    for warning in warnings:
+        for part in warning.split("..."):
+            assert part.strip(" :;()") in filled, warning
+
+
+def test_every_notice_has_its_warning() -> None:
+    """The fixed beginning of each message that `wants` gives is on the page."""
+    page = TROUBLESHOOTING.read_text()
+    messages = re.findall(r'(?:message = |Notice\(\s*Reason\.[A-Z_]+,\s*)f?"([^"]+)"', source())
+    assert len(messages) > 12
+    for message in set(messages) - {"not opted in", "the Ingress is being deleted"}:  # never shown
+        parts = re.split(r"\{[^}]*\}", message)
+        assert max(parts, key=len).strip(" :") in page.replace("...", "") or message.startswith("{len("), message
+
+
+def test_exit_codes() -> None:
+    table = dict(re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", (ROOT / "docs/how-it-works.md").read_text(), re.MULTILINE))
+    assert table == {str(int(code)): code.name for code in v.ExitCode}
+
+
+def test_phases_and_arrows() -> None:
+    rows = re.findall(r"^\| `([A-Z][a-z]+)` \| [^|]+ \| ([^|]+) \|$", _how_it_works(), re.MULTILINE)
+    arrows = {phase: set(re.findall(r"`([A-Z][a-z]+)`", cell)) for phase, cell in rows}
+    assert {p: a for p, a in arrows.items() if p in set(record.Phase)} == {
+        str(phase): {str(after) for after in afters} for phase, afters in transitions.ARROWS.items()
+    }
+
+
+def test_issuer_fields_are_complete_and_true() -> None:
+    named = {name.partition(".")[0] for name in first_column((ROOT / "README.md").read_text(), "field")}
+    assert named == set(Issuer.__struct_encode_fields__)
+
+
+def test_issuers_in_the_readme_are_valid() -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    issuers = [d for d in map(yaml.safe_load, blocks) if d["kind"] == "ConfigMap"]
+    assert issuers
+    for issuer in issuers:
+        assert issuer["metadata"]["labels"][v.ISSUER] == "true"
+        parse(issuer)
+
+
+def _how_it_works() -> str:
+    return (ROOT / "docs/how-it-works.md").read_text()
