@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from issuer_job import issuers, names, objects, transitions
+from issuer_job import claims, issuers, transitions
 from issuer_job import vocabulary as v
 from issuer_job.attempt import Attempt, Later, Permanent, Resolved, Unwanted
 from issuer_job.issuers import Issuer, IssuerError, Issuers
-from issuer_job.kube import CONFIGMAPS, INGRESSES, NAMESPACES, AlreadyExists, Json
+from issuer_job.kube import CONFIGMAPS, INGRESSES, NAMESPACES, Json
 from issuer_job.polling import Poll
 from issuer_job.record import Problem, Settings, Source
 from issuer_job.wants import annotations_of, opts_in, wants
@@ -80,13 +80,8 @@ def hold_hosts(attempt: Attempt) -> None:
     """Every host must be claimed by this namespace. Raises Permanent."""
     namespace = attempt.record.namespace
     for host in attempt.record.intent.hosts:
-        held = attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, names.claim(host))
-        if held is None:
-            try:
-                held = attempt.cluster.create(CONFIGMAPS, v.NAMESPACE, objects.claim(host, namespace))
-            except AlreadyExists:
-                held = attempt.cluster.get(CONFIGMAPS, v.NAMESPACE, names.claim(host))
-        if (held.get("data") or {}).get("namespace") != namespace:
+        held_by = claims.holder(attempt.cluster, host) or claims.take(attempt.cluster, host, namespace)
+        if held_by != namespace:
             detail = "another namespace had this host first"
             raise Permanent(Problem(type="hostClaimed", detail=detail, host=host, step="claims"))
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from certs.placeholder import PLACEHOLDER_LIFETIME, make_placeholder
-from issuer_job import names, objects, record, secrets, transitions
+from issuer_job import claims, names, objects, record, secrets, transitions
 from issuer_job import vocabulary as v
 from issuer_job.kube import (
     CONFIGMAPS,
@@ -145,7 +145,8 @@ class Launcher:
         canary: Future[bool] = self._pool.submit(secrets.policies_in_force, self._cluster, timeout=_left(deadline))
         # One after the other in the order of their names: of two namespaces that want the same hosts, one gets all.
         for host in sorted(wanted.intent.hosts):
-            if self._claim(host, wanted.namespace, deadline) != wanted.namespace:
+            held_by = claims.take(self._cluster, host, wanted.namespace, timeout=_left(deadline))
+            if held_by != wanted.namespace:
                 raise _Stopped(
                     OutcomeReason.HOST_CLAIMED, f"{host[:70]} belongs to another namespace: no certificate"
                 )
@@ -154,15 +155,6 @@ class Launcher:
                 OutcomeReason.NOT_IN_FORCE,
                 "certjob's admission policies are not in force: no certificate until they are",
             )
-
-    def _claim(self, host: str, namespace: str, deadline: float) -> str:
-        """The namespace that holds the host: ours if nobody had it."""
-        try:
-            self._cluster.create(CONFIGMAPS, v.NAMESPACE, objects.claim(host, namespace), timeout=_left(deadline))
-        except AlreadyExists:
-            held = self._cluster.get(CONFIGMAPS, v.NAMESPACE, names.claim(host), timeout=_left(deadline))
-            return str((held.get("data") or {}).get("namespace", ""))
-        return namespace
 
     def _find(self, entry: Entry, namespace: str, deadline: float) -> Record | None:
         name = names.record(namespace, entry.secret_name)

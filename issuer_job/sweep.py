@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from issuer_job import bootstrap, objects, rotation, secrets, transitions
+from issuer_job import bootstrap, claims, objects, rotation, secrets, transitions
 from issuer_job import vocabulary as v
 from issuer_job.attempt import utc_now
 from issuer_job.issuers import Issuers
@@ -52,11 +52,14 @@ def sweep(cluster: Cluster, *, deadline: float, clock: Callable[[], datetime] = 
     bootstrap.make_account_keys(cluster, issuers)
     records = dict(_records(cluster))
     work = _Pass(cluster, Launcher(cluster, settings, clock=clock), now, deadline)
-    for ingress, entry in _missed(cluster, issuers, records, now=now):
+    ingresses = _all(cluster, INGRESSES)
+    for ingress, entry in _missed(cluster, ingresses, issuers, records, now=now):
         work.launch(ingress["metadata"]["namespace"], entry)
     jobs = {job["metadata"]["name"] for job in _all(cluster, JOBS, v.NAMESPACE)}
     for record in records.values():
         work.judge(record, jobs)
+    held = _all(cluster, CONFIGMAPS, v.NAMESPACE, labels=f"{v.CLAIM}=true")
+    work.counts["claims released"] = claims.release_unused(cluster, held, ingresses, now=now)
     logger.info("swept", extra={"fields": {"records": len(records)} | work.counts})
     return v.ExitCode.DONE
 
@@ -137,11 +140,11 @@ def _records(cluster: Cluster) -> Iterator[tuple[str, Record]]:
 
 
 def _missed(
-    cluster: Cluster, issuers: Issuers, records: dict[str, Record], *, now: datetime
+    cluster: Cluster, ingresses: list[Json], issuers: Issuers, records: dict[str, Record], *, now: datetime
 ) -> Iterator[tuple[Json, Entry]]:
     """Entries of live Ingresses for which a launch would change something."""
     enabled = {n["metadata"]["name"] for n in _all(cluster, NAMESPACES, labels=f"{v.NAMESPACE_ENABLED}=true")}
-    for ingress in _all(cluster, INGRESSES):
+    for ingress in ingresses:
         namespace = ingress["metadata"]["namespace"]
         if namespace in v.EXCLUDED_NAMESPACES:
             continue

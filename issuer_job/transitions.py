@@ -153,8 +153,10 @@ def order_dropped(record: Record, *, now: datetime, reason: str) -> Record:
 
 def authorizing(record: Record, *, order_url: str, expires: datetime | None, now: datetime) -> Record:
     """The order's URL is known."""
+    known = attempt_of(record).order_url == order_url
     attempt = replace(attempt_of(record), order_url=order_url, order_expires=expires)
-    return _move(record, P.AUTHORIZING, now=now, attempt=attempt, event="ordered", detail=order_url)
+    event = "" if known else "ordered"
+    return _move(record, P.AUTHORIZING, now=now, attempt=attempt, event=event, detail=order_url)
 
 
 def finalizing(record: Record, *, pending_key: str, now: datetime) -> Record:

@@ -80,7 +80,7 @@ class Api:
         data = None if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()
         try:
             return self._send(method, url, data, headers)
-        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             return self._send(method, url, data, headers)  # an idle connection was closed meanwhile
 
     def _send(self, method: str, url: str, data: bytes | None, headers: dict[str, str]) -> Answer:

@@ -48,6 +48,7 @@ def test_apply_twice_changes_nothing(namespace: str, arguments: tuple[str, ...])
 def test_replace_without_the_entry_carries_it_over(namespace: str) -> None:
     host = f"replaced.{namespace}.test"
     ingress = world.manifest("replaced", [host], tls_acme="true")
+    ingress["spec"]["ingressClassName"] = "traefik"  # the default is only filled in at creation
     stored = world.create(namespace, ingress)
     record = world.wait_issued(namespace, "replaced-tls", [host])
     again = cluster().update(INGRESSES, namespace, ingress)

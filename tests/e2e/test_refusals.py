@@ -104,11 +104,12 @@ def test_added_host_failing_leaves_the_good_certificate(namespace: str) -> None:
 
 
 def test_rejected_host_is_permanent(namespace: str) -> None:
-    world.create(namespace, world.manifest("blocked", ["www.blocked-domain.example"], tls_acme="true"))
+    host = f"{namespace}.blocked-domain.example"
+    world.create(namespace, world.manifest("blocked", [host], tls_acme="true"))
     record = world.wait_phase(namespace, "blocked-tls", "Failed")
     assert record.retry is not None
     assert record.retry.problem.type == "rejectedIdentifier"
-    assert "www.blocked-domain.example" in world.wait_event(namespace, "blocked", "CertificateFailed")
+    assert host in world.wait_event(namespace, "blocked", "CertificateFailed")
 
 
 def test_ingress_deleted_before_the_job_ran_makes_no_order(namespace: str) -> None:

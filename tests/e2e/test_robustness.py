@@ -26,12 +26,9 @@ DEPLOYMENTS = Resource("/apis/apps/v1", "deployments")
 
 
 def control(*arguments: str, **environment: str) -> None:
-    """Run the cluster's own program, which lives outside of the namespace that the tests run in."""
-    outside = ["nsenter", "--target", "1", "--mount", "--net", "env", "-C", str(CHECKOUT)]
-    subprocess.run(
-        [*outside, "python3", "-m", "tests.cluster", *arguments],
-        env=os.environ | environment, check=True, capture_output=True,
-    )  # fmt: skip
+    """Run the cluster's own program."""
+    command = ["python3", "-m", "tests.cluster", *arguments]
+    subprocess.run(command, cwd=CHECKOUT, env=os.environ | environment, check=True, capture_output=True)
 
 
 @contextmanager
