@@ -1,4 +1,4 @@
-"""One pass over all Ingresses and records: launches what the webhook missed or put off."""
+"""One pass over all Ingresses and records: launches what was missed or put off, and what has to be renewed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+from certs import validity
 from issuer_job import bootstrap, claims, objects, rotation, secrets, transitions
 from issuer_job import vocabulary as v
 from issuer_job.attempt import utc_now
@@ -30,7 +31,7 @@ from issuer_job.launch import Launcher, OutcomeReason
 from issuer_job.plan import plan
 from issuer_job.record import Record, RecordError, from_config_map, to_config_map
 from issuer_job.settings import SettingsCache
-from issuer_job.sweep_rules import Action, judge
+from issuer_job.sweep_rules import Action, Reason, Verdict, judge, look_is_due
 from issuer_job.wants import Entry, own_entry, wants
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,8 @@ class _Pass:
         if f"{record.namespace}/{record.secret_name}" in self._done:
             return
         verdict = judge(record, jobs=jobs, now=self._now)
+        if verdict.action is Action.NOTHING and look_is_due(record, self._now) and not self._good(record):
+            verdict = Verdict(Action.NEW_EPOCH, Reason.SECRET_NOT_GOOD)
         if verdict.action is Action.NOTHING or self._full():
             return
         arrow = transitions.relaunched if verdict.action is Action.SAME_EPOCH else transitions.launched
@@ -110,6 +113,20 @@ class _Pass:
         self._launched += 1
         self.counts[str(verdict.reason)] += 1
         logger.info("launch", extra={"fields": {"record": record.name, "reason": verdict.reason}})
+
+    def _good(self, record: Record) -> bool:
+        """Whether the Secret still holds a certificate that may stay. One that is not ours to write is left alone."""
+        try:
+            seen = secrets.look(self._cluster, record.namespace, record.secret_name)
+        except (secrets.SecretRefused, KubeError) as problem:
+            logger.warning("look-failed", extra={"fields": {"record": record.name, "problem": str(problem)}})
+            return True
+        stored = seen.stored if seen.found else None
+        verdict = validity.judge(stored, hosts=record.intent.hosts, now=self._now, spread_key=record.name)
+        if not verdict.ok:
+            fields = {"record": record.name, "reason": verdict.reason, "message": verdict.message}
+            logger.info("not-good", extra={"fields": fields})
+        return verdict.ok
 
     def _full(self) -> bool:
         """Whether this pass has launched its share, or has no time left."""

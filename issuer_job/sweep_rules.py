@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from certs.renewal import renewal_time
 from issuer_job import names
 from issuer_job.backoff import LONGEST_ASKED
 from issuer_job.record import ACTIVE, Phase, Record
@@ -17,6 +18,9 @@ MOST_TRIES = 3
 ATTEMPT_DEADLINE = timedelta(minutes=15)
 """From launch until an attempt without an end counts as crashed: pods may have waited long for a place."""
 PERMANENT_RETRY = timedelta(days=1)
+LOOK_MINUTES = 5
+"""From one pass to the next."""
+LOOK_TURNS = 60 // LOOK_MINUTES
 
 
 class Action(StrEnum):
@@ -34,6 +38,8 @@ class Reason(StrEnum):
     CRASHED = "Crashed"
     RETRY_DUE = "RetryDue"
     DAILY_RETRY = "DailyRetry"
+    RENEWAL_DUE = "RenewalDue"
+    SECRET_NOT_GOOD = "SecretNotGood"  # noqa: S105 - a word, not a secret
     IN_ORDER = "InOrder"
 
 
@@ -84,9 +90,29 @@ def daily_retry_is_due(record: Record, jobs: Set[str], now: datetime) -> bool:
     return record.phase is Phase.FAILED and now - record.since >= PERMANENT_RETRY
 
 
+def renewal_is_due(record: Record, jobs: Set[str], now: datetime) -> bool:
+    """Two thirds of the certificate's life are over, half of a life under ten days; spread by the record's name."""
+    issued = record.issued
+    return (
+        record.phase is Phase.ISSUED
+        and issued is not None
+        and now
+        >= renewal_time(
+            not_before=issued.not_before, not_after=issued.not_after, renew_before=None, spread_key=record.name
+        )
+    )
+
+
+def look_is_due(record: Record, now: datetime) -> bool:
+    """Whether it is this Secret's turn to be looked at: once an hour each, spread over the passes by name."""
+    turn = int(names.digest(record.name), 16) % LOOK_TURNS
+    return record.phase is Phase.ISSUED and now.minute // LOOK_MINUTES == turn
+
+
 RULES: tuple[tuple[Callable[[Record, Set[str], datetime], bool], Verdict], ...] = (
     (job_never_came, Verdict(Action.SAME_EPOCH, Reason.JOB_NEVER_CAME)),
     (attempt_has_crashed, Verdict(Action.NEW_EPOCH, Reason.CRASHED)),
     (retry_is_due, Verdict(Action.NEW_EPOCH, Reason.RETRY_DUE)),
     (daily_retry_is_due, Verdict(Action.NEW_EPOCH, Reason.DAILY_RETRY)),
+    (renewal_is_due, Verdict(Action.NEW_EPOCH, Reason.RENEWAL_DUE)),
 )

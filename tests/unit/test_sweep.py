@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from issuer_job import objects, sweep, transitions
 from issuer_job import vocabulary as v
 from issuer_job.issue import issue
-from issuer_job.kube import CONFIGMAPS, EVENTS, INGRESSES, JOBS, MUTATING_WEBHOOKS, NAMESPACES, KubeError
+from issuer_job.kube import CONFIGMAPS, EVENTS, INGRESSES, JOBS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS, KubeError
 from issuer_job.record import Phase, Record, to_config_map
 from tests.fake_api import status
 from tests.job_world import HOST, JobWorld, ingress
@@ -230,6 +230,55 @@ def test_somebody_else_was_faster(swept: JobWorld) -> None:
     swept.clock.ahead += 5 * MINUTE
     swept.api.fail("PUT", "/configmaps/shop.web-tls", status(409, "Conflict"))
     assert run(swept) is v.ExitCode.DONE
+    assert jobs(swept) == 1
+
+
+def issue_one(world: JobWorld) -> Record:
+    world.apply(ingress())
+    assert world.run() is v.ExitCode.DONE
+    return world.record()
+
+
+def test_a_certificate_is_renewed_in_time_and_with_a_new_key(swept: JobWorld) -> None:
+    first = issue_one(swept)
+    assert first.issued is not None
+    swept.clock.ahead += (first.issued.not_after - first.issued.not_before) * 0.7
+    run(swept)
+    assert jobs(swept) == 2
+    assert swept.record().state == "Issued"
+    assert swept.run() is v.ExitCode.DONE
+    second = swept.record()
+    assert second.issued is not None
+    assert second.issued.serial != first.issued.serial
+    assert second.issued.key_id != first.issued.key_id
+
+
+@pytest.mark.parametrize("what", ["deleted", "emptied", "good"])
+def test_within_an_hour_a_secret_that_is_gone_or_damaged_is_noticed(swept: JobWorld, what: str) -> None:
+    first = issue_one(swept)
+    if what == "deleted":
+        swept.cluster.delete(SECRETS, "shop", "web-tls")
+    if what == "emptied":
+        stored = swept.cluster.get(SECRETS, "shop", "web-tls")
+        swept.cluster.update(SECRETS, "shop", stored | {"data": {"tls.crt": "", "tls.key": ""}})
+    passes = 0
+    while passes < 12 and jobs(swept) == 1:
+        swept.clock.ahead += 5 * MINUTE
+        run(swept)
+        passes += 1
+    assert jobs(swept) == (1 if what == "good" else 2)
+    if what != "good":
+        assert swept.run() is v.ExitCode.DONE
+        assert swept.record().epoch > first.epoch
+        assert swept.secret()["metadata"]["labels"][v.STATE] == "issued"
+
+
+def test_a_secret_that_cannot_be_looked_at_is_left_alone(swept: JobWorld) -> None:
+    issue_one(swept)
+    swept.api.fail("PUT", "/secrets/web-tls", status(500, "InternalError"), times=99)
+    for _ in range(12):
+        swept.clock.ahead += 5 * MINUTE
+        run(swept)
     assert jobs(swept) == 1
 
 

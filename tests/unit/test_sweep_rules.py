@@ -12,7 +12,7 @@ from issuer_job import sweep_rules as rules
 from issuer_job.backoff import LONGEST_ASKED
 from issuer_job.record import ACTIVE, Phase, Record, Retry
 from issuer_job.sweep_rules import Action, Reason, Verdict, judge
-from tests.samples import NOW, PROBLEM, attempt, record
+from tests.samples import NOW, PROBLEM, attempt, issued, record
 
 JOB = frozenset({names.job("shop", "web-tls", record().epoch)})
 IN_ORDER = Verdict(Action.NOTHING, Reason.IN_ORDER)
@@ -29,8 +29,9 @@ def test_the_order_of_the_rules() -> None:
         "attempt_has_crashed",
         "retry_is_due",
         "daily_retry_is_due",
+        "renewal_is_due",
     ]
-    assert [verdict.action for _, verdict in rules.RULES] == [Action.SAME_EPOCH] + [Action.NEW_EPOCH] * 3
+    assert [verdict.action for _, verdict in rules.RULES] == [Action.SAME_EPOCH] + [Action.NEW_EPOCH] * 4
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -85,3 +86,24 @@ def test_what_failed_is_tried_once_a_day() -> None:
     assert judge(failed, jobs=JOB, now=day) == Verdict(Action.NEW_EPOCH, Reason.DAILY_RETRY)
     assert judge(failed, jobs=JOB, now=day - SECOND) == IN_ORDER
     assert judge(replace(failed, since=day), jobs=JOB, now=day) == IN_ORDER
+
+
+@pytest.mark.parametrize(("life", "part"), [(timedelta(days=90), 2 / 3), (timedelta(days=6), 1 / 2)])
+def test_a_renewal_is_due_late_in_a_certificates_life(life: timedelta, part: float) -> None:
+    good = record(Phase.ISSUED, issued=issued(not_before=NOW, not_after=NOW + life))
+    assert judge(good, jobs=frozenset(), now=NOW + life * (part - 0.04)) == IN_ORDER
+    due = judge(good, jobs=frozenset(), now=NOW + life * part)
+    assert due == Verdict(Action.NEW_EPOCH, Reason.RENEWAL_DUE)
+
+
+@pytest.mark.parametrize("phase", sorted(set(Phase) - {Phase.ISSUED}))
+def test_only_what_is_issued_and_rests_is_renewed(phase: Phase) -> None:
+    old = record(phase, issued=issued(not_before=NOW - timedelta(days=80), not_after=NOW + timedelta(days=10)))
+    assert not rules.renewal_is_due(old, frozenset(), NOW)
+
+
+def test_each_issued_secret_is_looked_at_once_an_hour() -> None:
+    good = record(Phase.ISSUED, issued=issued())
+    passes = [NOW.replace(minute=0) + timedelta(minutes=5 * number) for number in range(12)]
+    assert sum(rules.look_is_due(good, moment) for moment in passes) == 1
+    assert not any(rules.look_is_due(record(Phase.WAITING), moment) for moment in passes)
