@@ -10,6 +10,7 @@ from issuer_job import http01
 from issuer_job.acme_client import AcmeClient, Authorization, Challenge, Order
 from issuer_job.acme_client import Problem as AcmeProblem
 from issuer_job.attempt import Attempt, Later
+from issuer_job.issuers import Issuer
 from issuer_job.polling import Poll
 from issuer_job.probe import HostChallenge
 from issuer_job.record import Problem
@@ -34,7 +35,7 @@ class _Polled(Protocol):
 T = TypeVar("T", bound=_Polled)
 
 
-def authorize(attempt: Attempt, client: AcmeClient, order: Order) -> None:
+def authorize(attempt: Attempt, client: AcmeClient, order: Order, issuer: Issuer) -> None:
     """Prove control over every host that is not proven yet. Raises AuthorizationFailed, Later, AcmeError."""
     authorizations = [client.authorization(url) for url in order.authorization_urls]
     for authorization in authorizations:
@@ -42,7 +43,7 @@ def authorize(attempt: Attempt, client: AcmeClient, order: Order) -> None:
     pending = [authorization for authorization in authorizations if not authorization.is_final]
     challenges = {authorization.host: _challenge(authorization) for authorization in pending}
     if challenges:
-        _answer(attempt, client, challenges)
+        _answer(attempt, client, challenges, issuer)
     settled = [_settled(attempt, client, authorization) for authorization in pending]
     for authorization in settled:
         _not_failed(authorization)
@@ -63,7 +64,7 @@ def poll_until(attempt: Attempt, fetch: Callable[[], T], done: Callable[[T], boo
     return seen
 
 
-def _answer(attempt: Attempt, client: AcmeClient, challenges: dict[str, Challenge]) -> None:
+def _answer(attempt: Attempt, client: AcmeClient, challenges: dict[str, Challenge], issuer: Issuer) -> None:
     """Have every key authorization in place, then tell the CA to look."""
     http01.present(
         attempt,
@@ -71,6 +72,7 @@ def _answer(attempt: Attempt, client: AcmeClient, challenges: dict[str, Challeng
             HostChallenge(host, challenge.token, client.key_authorization(challenge.token))
             for host, challenge in challenges.items()
         ],
+        issuer,
     )
     for challenge in challenges.values():
         if challenge.status == "pending":

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from issuer_job import names, objects, probe
 from issuer_job import vocabulary as v
 from issuer_job.attempt import Attempt
+from issuer_job.issuers import Issuer
 from issuer_job.kube import (
     CONFIGMAPS,
     ENDPOINT_SLICES,
@@ -29,7 +30,7 @@ from issuer_job.record import IngressClass, Record
 CAS_ROUNDS = 20
 
 
-def present(attempt: Attempt, challenges: list[HostChallenge]) -> None:
+def present(attempt: Attempt, challenges: list[HostChallenge], issuer: Issuer) -> None:
     """Publish the key authorizations, and wait until responders and routes answer with them.
 
     The wait is advisory and bounded: a cluster that cannot reach itself through its own front door must
@@ -38,7 +39,7 @@ def present(attempt: Attempt, challenges: list[HostChallenge]) -> None:
     attempt.released = False
     publish(attempt, {challenge.token: challenge.expected for challenge in challenges})
     for host, ingress_class in attempt.record.routes:
-        join_route(attempt.cluster, attempt.record, host, ingress_class)
+        join_route(attempt.cluster, attempt.record, host, ingress_class, issuer)
     addresses = responder_addresses(attempt.cluster)
     last = challenges[-1]
     found = probe.probe_endpoints(addresses, last.token, last.expected, deadline=_half_time(attempt))
@@ -105,9 +106,9 @@ def responder_addresses(cluster: Cluster) -> list[tuple[str, int]]:
     ]
 
 
-def join_route(cluster: Cluster, record: Record, host: str, ingress_class: IngressClass) -> None:
+def join_route(cluster: Cluster, record: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> None:
     """Make sure that the host's route exists and that this attempt holds it."""
-    wanted = objects.route(record, host, ingress_class)
+    wanted = objects.route(record, host, ingress_class, issuer)
     for _ in range(CAS_ROUNDS):
         held = cluster.find(INGRESSES, v.NAMESPACE, wanted["metadata"]["name"])
         try:

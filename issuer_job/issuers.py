@@ -31,6 +31,13 @@ class AccountKeyAlgorithm(StrEnum):
     RS256 = "RS256"
 
 
+class PathType(StrEnum):
+    """Path types of an Ingress that can match everything below the challenge path."""
+
+    PREFIX = "Prefix"
+    IMPLEMENTATION_SPECIFIC = "ImplementationSpecific"
+
+
 class ExternalAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """External account binding (RFC 8555, section 7.3.4). The HMAC key is `eab-hmac-key` in `credentials-ISSUER`."""
 
@@ -42,7 +49,9 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     `server` is the directory URL, `ca_bundle` PEM for a CA whose own HTTPS certificate is private,
     `private_names` allows hosts that no public CA certifies (.internal, .test, ...), the two lists
-    bound who may use the issuer (empty: everybody; globs allowed).
+    bound who may use the issuer (empty: everybody; globs allowed). `route_annotations` and `path_type` are for
+    ingress controllers that need more on a challenge route; the operator must also allow them in the ConfigMap
+    `certjob-route-policy`.
     """
 
     server: str
@@ -56,6 +65,8 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     private_names: bool = False
     allowed_namespaces: tuple[str, ...] = ()
     ingress_classes: tuple[str, ...] = ()
+    route_annotations: dict[str, str] = {}
+    path_type: PathType = PathType.PREFIX
 
     @property
     def contacts(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from enum import StrEnum
 from certs.placeholder import PLACEHOLDER_LIFETIME, make_placeholder
 from issuer_job import claims, names, objects, record, secrets, transitions
 from issuer_job import vocabulary as v
+from issuer_job.issuers import Issuer
 from issuer_job.kube import (
     CONFIGMAPS,
     INGRESSES,
@@ -167,8 +168,8 @@ class Launcher:
         return record.from_config_map(write(CONFIGMAPS, v.NAMESPACE, body, timeout=_left(deadline)))
 
     def _create_route(self, stored: Record, host: str, ingress_class: record.IngressClass, deadline: float) -> None:
-        body = objects.route(stored, host, ingress_class)
         try:
+            body = objects.route(stored, host, ingress_class, self._issuer(stored))
             self._cluster.create(INGRESSES, v.NAMESPACE, body, timeout=_left(deadline))
         except AlreadyExists:
             return  # another record's, or our last attempt's: the Job joins it
@@ -192,11 +193,15 @@ class Launcher:
             self._post_job(stored, deadline, fresh=True)
         return stored
 
-    def _post_job(self, stored: Record, deadline: float, *, fresh: bool) -> None:
+    def _issuer(self, stored: Record) -> Issuer:
         name = stored.intent.settings.issuer
         issuer = self._settings.issuers().valid.get(name)
         if issuer is None:
             raise KubeError(f"issuer {name} is not there")
+        return issuer
+
+    def _post_job(self, stored: Record, deadline: float, *, fresh: bool) -> None:
+        name, issuer = stored.intent.settings.issuer, self._issuer(stored)
         body = objects.job(
             stored,
             self._settings.pod_template(fresh=fresh),

@@ -9,6 +9,7 @@ from typing import Any
 
 from issuer_job import names
 from issuer_job import vocabulary as v
+from issuer_job.issuers import Issuer
 from issuer_job.kube import Json
 from issuer_job.record import IngressClass, Problem, Record
 
@@ -96,14 +97,14 @@ def challenge(record: Record, key_authorizations: dict[str, str]) -> Json:
     return _config_map(name, labels, key_authorizations, owner=record)
 
 
-def route(record: Record, host: str, ingress_class: IngressClass) -> Json:
+def route(record: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> Json:
     """Ingress that leads the challenge path of one host, in the user's class, to the responder."""
-    annotations = dict(v.ROUTE_ANNOTATIONS)
+    annotations = v.ROUTE_ANNOTATIONS | issuer.route_annotations
     annotations[v.EPOCH_PREFIX + record.hash] = str(record.epoch)
     if ingress_class.annotation is not None:
         annotations[v.INGRESS_CLASS] = ingress_class.annotation
     backend = {"service": {"name": v.RESPONDER_SERVICE, "port": {"name": v.RESPONDER_PORT_NAME}}}
-    path = {"path": v.CHALLENGE_PATH, "pathType": "Prefix", "backend": backend}
+    path = {"path": v.CHALLENGE_PATH, "pathType": str(issuer.path_type), "backend": backend}
     spec: Json = {"rules": [{"host": host, "http": {"paths": [path]}}]}
     if ingress_class.field is not None:
         spec["ingressClassName"] = ingress_class.field

@@ -84,7 +84,7 @@ def _complete(attempt: Attempt, resolved: Resolved, client: AcmeClient, order: O
     """By the order's status: prove the hosts, finalize, download; what is done already is skipped."""
     if order.status == "pending":
         try:
-            authorize(attempt, client, order)
+            authorize(attempt, client, order, resolved.issuer)
         finally:
             http01.release(attempt)  # whatever happened: the application gets its path back
         order = _polled(attempt, client, client.order(order.url), awaiting="pending")
