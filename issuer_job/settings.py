@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 LIFETIME = 10.0
 """Seconds that a cached answer is good for."""
+FRESH = 1.0
+"""Seconds that it counts as fresh: whoever asks for something unknown must not make us ask each time."""
 
 
 class _Cached(Generic[T]):
@@ -30,15 +32,15 @@ class _Cached(Generic[T]):
         self._lock = Lock()
         self._value: tuple[float, T] | None = None
 
-    def get(self, *, fresh: bool = False) -> T:
+    def get(self, *, lifetime: float = LIFETIME) -> T:
         held = self._value
-        if held is not None and not fresh and self._clock() - held[0] < LIFETIME:
+        if held is not None and self._clock() - held[0] < lifetime:
             return held[1]
-        if held is not None and not fresh and self._lock.locked():
+        if held is not None and lifetime == LIFETIME and self._lock.locked():
             return held[1]
         with self._lock:
             held = self._value
-            if held is None or fresh or self._clock() - held[0] >= LIFETIME:
+            if held is None or self._clock() - held[0] >= lifetime:
                 held = (self._clock(), self._load())
                 self._value = held
             return held[1]
@@ -62,19 +64,19 @@ class SettingsCache:
                 time.sleep(interval)
                 for cached in (self._issuers, self._template, self._accounts):
                     try:
-                        cached.get(fresh=True)
+                        cached.get(lifetime=0)
                     except KubeError as problem:
                         logger.warning("settings", extra={"fields": {"problem": str(problem)}})
 
         Thread(target=refresh, name="settings", daemon=True).start()
 
     def issuers(self, *, fresh: bool = False) -> Issuers:
-        """All issuers."""
-        return self._issuers.get(fresh=fresh)
+        """All issuers; `fresh`: asked for within the last second."""
+        return self._issuers.get(lifetime=FRESH if fresh else LIFETIME)
 
     def pod_template(self, *, fresh: bool = False) -> Json:
         """The PodTemplate that issue Jobs are stamped from."""
-        return self._template.get(fresh=fresh)
+        return self._template.get(lifetime=0 if fresh else LIFETIME)
 
     def account_number(self, issuer: str, server: str) -> int:
         """Which of the issuer's account keys at that directory is in use."""

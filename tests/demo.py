@@ -9,7 +9,7 @@ import sys
 import time
 from datetime import datetime
 
-from tests.observe import Observer, cluster, ingress, namespace, served
+from tests.observe import Observer, ingress, namespace, served, served_chain
 
 PATIENCE = 60.0
 
@@ -29,7 +29,6 @@ def main() -> int:
     host, secret = f"shop-{tag}.certjob.test", "shop-tls"
     with namespace(f"demo-{tag}") as ns, Observer(ns) as observer:
         observer.follow(host)
-        cluster().ready()
         manifest = json.dumps(ingress("shop", [host]), indent=1)
         print(f'kubectl apply -n {ns} -f -   # Ingress shop, host {host}, kubernetes.io/tls-acme: "true"')
         wall, start = time.time(), time.monotonic()
@@ -49,8 +48,11 @@ def main() -> int:
             print(f"\nNo certificate of Pebble is served for {host}. The Job's log:\n{logs}")
             return 1
         print(f"\nServed for {host}, verified against Pebble's root:")
-        print(f"  subject names  {host}\n  issuer         {answer.leaf.issuer.rfc4514_string()}")
-        print(f"  valid until    {answer.leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
+        for depth, certificate in enumerate(served_chain(host) or [answer.leaf]):
+            name = certificate.subject.rfc4514_string() or f"DNS:{host}"
+            print(f"  {depth}  {name}")
+            print(f"     issued by {certificate.issuer.rfc4514_string()}, ", end="")
+            print(f"valid until {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
     print("\nThe cluster still runs. Look around with tests/cluster/run, for example:")
     print("  tests/cluster/run kubectl get jobs -n certjob")
     print("  tests/cluster/run kubectl logs -n certjob -l app.kubernetes.io/component=issue")

@@ -51,9 +51,13 @@ class FakeSettings:
 
     known: Issuers | None = field(default_factory=lambda: ISSUERS)
     gate: threading.Event | None = None
+    newest: Issuers | None = None
+    """What a fresh answer says, if it is something else."""
 
-    def issuers(self) -> Issuers:
+    def issuers(self, *, fresh: bool = False) -> Issuers:
         """See SettingsCache."""
+        if fresh and self.newest is not None:
+            return self.newest
         if self.gate is not None:
             self.gate.wait()
         if self.known is None:

@@ -52,8 +52,8 @@ class Launches(Protocol):
 class KnowsIssuers(Protocol):
     """What `issuer_job.settings.SettingsCache` does."""
 
-    def issuers(self) -> Issuers:
-        """Raises KubeError."""
+    def issuers(self, *, fresh: bool = False) -> Issuers:
+        """`fresh`: asked for just now. Raises KubeError."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,8 @@ class Admission:
             decision = decide.untouched(review, namespace_enabled=namespace_enabled)
             if decision is None:
                 issuers = self._issuers(deadline)
+                if decide.names_unknown_issuer(review, issuers):
+                    issuers = self._issuers(deadline, fresh=True)
                 decision = decide.decide(review, issuers=issuers, namespace_enabled=namespace_enabled)
             warnings, outcomes = self._launch(decision, decide.namespace_of(review), deadline)
             reason = str(decision.reason)
@@ -144,12 +146,12 @@ class Admission:
                 warnings.append(_on_its_way(entry))
         return warnings, words
 
-    def _issuers(self, deadline: float) -> Issuers:
+    def _issuers(self, deadline: float, *, fresh: bool = False) -> Issuers:
         """The issuers, or those last seen if the API server does not tell in time: spec.tls is added only here."""
         if (last := self._last_issuers) is not None:
             deadline = min(deadline, time.monotonic() + STALE_AFTER)
         try:
-            self._last_issuers = self._within(deadline, self._settings.issuers)
+            self._last_issuers = self._within(deadline, lambda: self._settings.issuers(fresh=fresh))
         except (KubeError, TimeoutError, _Busy):
             if last is None:
                 raise

@@ -99,6 +99,12 @@ def decide(review: Review, *, issuers: Issuers, namespace_enabled: bool) -> Deci
     )
 
 
+def names_unknown_issuer(review: Review, issuers: Issuers) -> bool:
+    """Whether the Ingress names an issuer that may be newer than `issuers`."""
+    name = w.annotations_of(review.object or {}).get(v.ISSUER)
+    return bool(name) and name not in issuers.valid and name not in issuers.broken
+
+
 def namespace_of(review: Review) -> str:
     """The request's namespace: the object of a CREATE need not have one."""
     return review.namespace or ""

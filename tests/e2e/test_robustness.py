@@ -7,7 +7,6 @@ import os
 import secrets
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -157,7 +156,6 @@ def test_account_key_made_by_the_first_job_is_one_for_all(namespace: str) -> Non
     name = f"second-{secrets.token_hex(3)}"
     metadata = {"name": name, "namespace": v.NAMESPACE, "labels": {v.ISSUER: "true"}}
     cluster().create(CONFIGMAPS, v.NAMESPACE, pebble | {"metadata": metadata})
-    time.sleep(6)  # the webhook reads its issuers every five seconds
     hosts = [f"acct{number}.{namespace}.test" for number in range(2)]
     for number, host in enumerate(hosts):
         world.create(namespace, world.manifest(f"acct{number}", [host], issuer=name))

@@ -13,6 +13,8 @@ from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from issuer_job import vocabulary as v
+from issuer_job.issuers import Issuer, Issuers
 from issuer_job.launch import Outcome, OutcomeReason
 from issuer_job.wants import TlsEntry
 from tests.fake_webhook_parts import FakeLauncher, FakeSettings
@@ -71,6 +73,16 @@ def test_what_could_not_be_launched_is_told_and_the_ingress_admitted() -> None:
     launcher = FakeLauncher({"web-tls": Outcome(OutcomeReason.LATER, "web-tls", warning="later\n(API server: 429)")})
     response = response_of(client_of(launcher), review(ingress()))
     assert response["warnings"] == ["certjob: later (API server: 429)"]
+    assert "patch" in response
+
+
+def test_an_issuer_that_was_just_made_is_asked_for_at_once() -> None:
+    launcher = FakeLauncher()
+    known = FakeSettings(newest=Issuers({"brand-new": Issuer(server="https://ca.dev/dir")}, {}))
+    new = ingress()
+    new["metadata"]["annotations"] = {v.ISSUER: "brand-new"}
+    response = response_of(client_of(launcher, known), review(new))
+    assert launcher.launched == [("shop", "web-tls")]
     assert "patch" in response
 
 
