@@ -92,14 +92,14 @@ class Launcher:
         self._clock = clock
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="launch")
 
-    def launch(self, entry: Entry, *, namespace: str, deadline: float) -> Outcome:
+    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> Outcome:
         """Make sure that an attempt for this entry exists, if it needs one.
 
-        `deadline` is a time.monotonic() value. Never raises KubeError: what could not be done now is an
-        outcome with a warning, and the sweep's work.
+        `expect_new` saves a request when there is no record yet. `deadline` is a time.monotonic() value.
+        Never raises KubeError: what could not be done now is an outcome with a warning, and the sweep's work.
         """
         try:
-            return self._launch(entry, namespace, deadline)
+            return self._launch(entry, namespace, deadline, expect_new=expect_new)
         except _Stopped as stop:
             return Outcome(stop.reason, entry.secret_name, warning=stop.warning)
         except (KubeError, record.RecordError) as problem:
@@ -107,8 +107,8 @@ class Launcher:
             warning = f"Secret {entry.secret_name[:40]}: certificate will come later ({_short(problem)})"
             return Outcome(OutcomeReason.LATER, entry.secret_name, warning=warning)
 
-    def _launch(self, entry: Entry, namespace: str, deadline: float) -> Outcome:
-        existing = self._find(entry, namespace, deadline)
+    def _launch(self, entry: Entry, namespace: str, deadline: float, *, expect_new: bool) -> Outcome:
+        existing = None if expect_new else self._find(entry, namespace, deadline)
         for _ in range(ATTEMPTS):
             decided = plan(
                 existing, entry.source, namespace=namespace, secret_name=entry.secret_name, now=self._clock()

@@ -66,10 +66,10 @@ def singles(count: int) -> None:
     with namespace(f"bench-{secrets.token_hex(3)}") as ns, Observer(ns) as observer:
         for number in range(count):
             host = f"single-{number}-{ns}.certjob.test"
-            observer.follow(host)
             start = time.monotonic()
             cluster().create(INGRESSES, ns, ingress(f"s{number}", [host]))
             times["create"].append(time.monotonic() - start)
+            observer.follow(host)
             observer.moments.wait(f"served {host}", PATIENCE)
             for what, key in (("placeholder", f"s{number}-tls"), ("issued", f"s{number}-tls"), ("served", host)):
                 moment = observer.moments.at.get(f"{what} {key}")

@@ -32,7 +32,7 @@ class FakeLauncher:
     launched: list[tuple[str, str]] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
 
-    def launch(self, entry: Entry, *, namespace: str, deadline: float) -> Outcome:
+    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> Outcome:
         """See Launcher."""
         self.launched.append((namespace, entry.secret_name))
         self.deadlines.append(deadline)

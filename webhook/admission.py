@@ -45,7 +45,7 @@ T = TypeVar("T")
 class Launches(Protocol):
     """What `issuer_job.launch.Launcher` does."""
 
-    def launch(self, entry: Entry, *, namespace: str, deadline: float) -> Outcome:
+    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> Outcome:
         """Never raises KubeError; `deadline` is a time.monotonic() value."""
 
 
@@ -103,7 +103,7 @@ class Admission:
                 if decide.names_unknown_issuer(review, issuers):
                     issuers = self._issuers(deadline, fresh=True)
                 decision = decide.decide(review, issuers=issuers, namespace_enabled=namespace_enabled)
-            warnings, outcomes = self._launch(decision, decide.namespace_of(review), deadline)
+            warnings, outcomes = self._launch(decision, review, deadline)
             reason = str(decision.reason)
             reply = answer(review.uid, patch=decision.patch, warnings=(*decision.warnings, *warnings))
         except (KubeError, TimeoutError, _Busy) as problem:
@@ -120,7 +120,7 @@ class Admission:
         _log(review, reason, started, decision, outcomes)
         return Reply(reply, reason)
 
-    def _launch(self, decision: Decision, namespace: str, deadline: float) -> tuple[list[str], list[str]]:
+    def _launch(self, decision: Decision, review: Review, deadline: float) -> tuple[list[str], list[str]]:
         """Launch all entries at once. Gives warnings, and one word for each entry that was done in time."""
         end = deadline + LAUNCH_SECONDS
         running: dict[Future[Outcome], Entry] = {}
@@ -128,7 +128,7 @@ class Admission:
         words: list[str] = []
         for entry in decision.launch:
             try:
-                running[self._submit(_launch_one(self._launcher, entry, namespace, end))] = entry
+                running[self._submit(_launch_one(self._launcher, entry, review, end))] = entry
             except _Busy:
                 warnings.append(f"Secret {entry.secret_name[:50]}: very busy, {_LATER}")
                 words.append("Busy")
@@ -175,8 +175,9 @@ class Admission:
         return future
 
 
-def _launch_one(launcher: Launches, entry: Entry, namespace: str, deadline: float) -> Callable[[], Outcome]:
-    return lambda: launcher.launch(entry, namespace=namespace, deadline=deadline)
+def _launch_one(launcher: Launches, entry: Entry, review: Review, deadline: float) -> Callable[[], Outcome]:
+    namespace, new = decide.namespace_of(review), review.operation == "CREATE"
+    return lambda: launcher.launch(entry, namespace=namespace, deadline=deadline, expect_new=new)
 
 
 def _on_its_way(entry: Entry) -> str:

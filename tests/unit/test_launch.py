@@ -37,9 +37,11 @@ def launch(
     namespace: str = "shop",
     by: Launcher | None = None,
     seconds: float = 30,
+    expect_new: bool = False,
 ) -> Outcome:
     wanted = entry(world, body or ingress(hosts=HOSTS))
-    return (by or launcher(world)).launch(wanted, namespace=namespace, deadline=time.monotonic() + seconds)
+    deadline = time.monotonic() + seconds
+    return (by or launcher(world)).launch(wanted, namespace=namespace, deadline=deadline, expect_new=expect_new)
 
 
 def writes(world: JobWorld) -> list[str]:
@@ -78,6 +80,15 @@ def test_the_same_again_only_reads(world: JobWorld) -> None:
     again = launch(world)
     assert (again.reason, again.epoch) == (OutcomeReason.UNCHANGED, first.epoch)
     assert writes(world) == []
+
+
+def test_what_is_expected_to_be_new_is_not_looked_up_first(world: JobWorld) -> None:
+    first = launch(world, expect_new=True)
+    assert first.reason is OutcomeReason.LAUNCHED
+    assert not [r for r in world.api.requests if r.method == "GET" and r.path.endswith("shop.web-tls")]
+    again = launch(world, expect_new=True)
+    assert (again.reason, again.epoch) == (OutcomeReason.UNCHANGED, first.epoch)
+    assert len(world.api.all(JOBS)) == 1
 
 
 def test_what_is_there_already_is_left_as_it_is(world: JobWorld) -> None:

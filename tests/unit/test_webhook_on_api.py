@@ -74,8 +74,17 @@ def test_everything_is_created_and_told(api: FakeApi, client: FlaskClient) -> No
 def test_a_second_time_nothing_is_written_nor_told(api: FakeApi, client: FlaskClient) -> None:
     admit(client)
     before = len(writes(api))
-    assert "warnings" not in admit(client)
+    assert "warnings" not in admit(client, operation="UPDATE", old=ingress())
     assert len(writes(api)) == before
+
+
+def test_a_creation_that_comes_twice_changes_nothing(api: FakeApi, client: FlaskClient) -> None:
+    """Another admission plugin changed the Ingress, so the API server asks again."""
+    admit(client)
+    record = api.stored(CONFIGMAPS, v.NAMESPACE, "shop.web-tls")
+    assert "warnings" not in admit(client)
+    assert api.stored(CONFIGMAPS, v.NAMESPACE, "shop.web-tls") == record
+    assert len(api.all(JOBS, v.NAMESPACE)) == 1
 
 
 def test_a_dry_run_creates_nothing(api: FakeApi, client: FlaskClient) -> None:
