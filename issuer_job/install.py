@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 from certs.chain import IssuedCertificate, describe
-from certs.placeholder import PLACEHOLDER_LIFETIME, make_placeholder
 from certs.validity import judge
 from issuer_job import objects, secrets, transitions
 from issuer_job import vocabulary as v
 from issuer_job.attempt import Attempt, Later, Permanent
 from issuer_job.kube import AlreadyExists, Conflict, Json
 from issuer_job.order import Obtained
+from issuer_job.placeholders import placeholder_secret
 from issuer_job.record import Issued, Problem
 from issuer_job.secrets import Look, Refusal, SecretRefused
 
@@ -53,20 +53,8 @@ def preflight(attempt: Attempt, seen: Look) -> Look:
 
     Returns what is stored then. Raises Later, Permanent.
     """
-    record = attempt.record
-    now = attempt.clock()
-    placeholder = make_placeholder(record.intent.hosts, now=now)
-    body = objects.tls_secret(
-        namespace=record.namespace,
-        name=record.secret_name,
-        state=v.SecretState.PLACEHOLDER,
-        cert_chain_pem=placeholder.cert_chain_pems,
-        key_pem=placeholder.key_pem,
-        hosts=record.intent.hosts,
-        issuer=record.intent.settings.issuer,
-        not_after=now + PLACEHOLDER_LIFETIME,
-        uid=seen.uid,
-        resource_version=seen.resource_version,
+    body = placeholder_secret(
+        attempt.record, now=attempt.clock(), uid=seen.uid, resource_version=seen.resource_version
     )
     try:
         written = secrets.write(attempt.cluster, body, dry_run=seen.found)

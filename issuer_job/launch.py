@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from certs.placeholder import PLACEHOLDER_LIFETIME, make_placeholder
 from issuer_job import claims, names, objects, record, secrets, transitions
 from issuer_job import vocabulary as v
 from issuer_job.issuers import Issuer
@@ -30,6 +29,7 @@ from issuer_job.kube import (
     KubeError,
     NotFound,
 )
+from issuer_job.placeholders import placeholder_secret
 from issuer_job.plan import Plan, plan
 from issuer_job.record import Record
 from issuer_job.settings import SettingsCache
@@ -212,18 +212,7 @@ class Launcher:
 
     def _create_placeholder(self, stored: Record, deadline: float) -> None:
         """Best effort: a Secret that is there already is the Job's to look at."""
-        now = self._clock()
-        made = make_placeholder(stored.intent.hosts, now=now)
-        body = objects.tls_secret(
-            namespace=stored.namespace,
-            name=stored.secret_name,
-            state=v.SecretState.PLACEHOLDER,
-            cert_chain_pem=made.cert_chain_pems,
-            key_pem=made.key_pem,
-            hosts=stored.intent.hosts,
-            issuer=stored.intent.settings.issuer,
-            not_after=now + PLACEHOLDER_LIFETIME,
-        )
+        body = placeholder_secret(stored, now=self._clock())
         try:
             self._cluster.create(SECRETS, stored.namespace, body, timeout=_left(deadline))
         except AlreadyExists:

@@ -282,9 +282,11 @@ def test_a_secret_that_cannot_be_looked_at_is_left_alone(swept: JobWorld) -> Non
     assert jobs(swept) == 1
 
 
-def test_records_of_other_phases_are_left_alone(swept: JobWorld) -> None:
-    swept.apply(ingress())
-    write(swept, replace(swept.record(), phase=Phase.ISSUED))
-    swept.clock.ahead += timedelta(days=30)
-    run(swept)
+@pytest.mark.parametrize("phase", [Phase.UNCONFIRMED, Phase.ORPHANED, Phase.RETIRED])
+def test_records_that_nobody_wants_are_left_alone(swept: JobWorld, phase: Phase) -> None:
+    swept.apply(ingress(), stored=False)
+    write(swept, replace(swept.record(), phase=phase))
+    for _ in range(12):
+        swept.clock.ahead += 5 * MINUTE
+        run(swept)
     assert jobs(swept) == 1
