@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -119,8 +120,17 @@ def kill(record: Record) -> None:
     try:
         if is_running(record):
             signal.pidfd_send_signal(handle, signal.SIGKILL)
+            _wait_for_end(handle, record.name)
     except ProcessLookupError:
         return
     finally:
         os.close(handle)
     wait_for(lambda: not is_running(record), what=f"the end of {record.name}", seconds=10, interval=0.01)
+
+
+def _wait_for_end(handle: int, name: str) -> None:
+    """A killed process is a zombie before its last thread has closed the ports: only the pidfd tells the real end."""
+    poller = select.poll()
+    poller.register(handle, select.POLLIN)
+    if not poller.poll(10_000):
+        raise ClusterError(f"{name} was killed and did not end within 10 s")
