@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from issuer_job import names, objects
+from issuer_job import names, objects, transitions
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient, AcmeError, EabKey, new_account_key
 from issuer_job.attempt import Attempt, Later, OtherPod, Resolved
@@ -74,12 +74,17 @@ def is_dead(error: AcmeError) -> bool:
 
 
 def forget(attempt: Attempt, resolved: Resolved) -> bool:
-    """Drop the account's URL, so that the next connection asks newAccount for it. False if none was remembered."""
+    """Drop the URL of the account that turned out dead, so that the next connection asks newAccount for it.
+
+    Of several Jobs that find out at once one drops it. False if there was none to drop.
+    """
+    used = transitions.attempt_of(attempt.record).account
     state = attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, names.issuer_state(resolved.name, resolved.issuer.server))
-    if not _data(state).get("accountUrl"):
-        return False
-    remember(attempt, resolved, state, {"accountUrl": ""})
-    return True
+    if _data(state).get("accountUrl", "") != used:
+        return True  # another Job was faster
+    if used:
+        remember(attempt, resolved, state, {"accountUrl": ""})
+    return bool(used)
 
 
 def block(attempt: Attempt, resolved: Resolved, *, wait: timedelta, reason: str) -> None:

@@ -17,7 +17,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.kube import CONFIGMAPS, JOBS, MUTATING_WEBHOOKS, SECRETS, Json, KubeError, Resource
 from tests.e2e import world
-from tests.e2e.api import kubectl, wait_for
+from tests.e2e.api import Api, kubectl, path, wait_for
 from tests.observe import PODS, cluster
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -169,17 +169,17 @@ def test_account_key_made_by_the_first_job_is_one_for_all(namespace: str) -> Non
     cluster().delete(CONFIGMAPS, v.NAMESPACE, name)
 
 
-def test_pod_killed_in_the_middle_goes_on_with_the_same_order(namespace: str) -> None:
+def test_pod_killed_in_the_middle_goes_on_with_the_same_order(namespace: str, admin: Api) -> None:
     host = f"killed.{namespace}.test"
-    world.break_dns(host)  # holds the order at its authorization for a few seconds
-    world.create(namespace, world.manifest("killed", [host], tls_acme="true"))
-    wait_for(lambda: world.phase(namespace, "killed-tls") == "Authorizing", what="the order is made", seconds=30)
-    pods = list(cluster().items(PODS, v.NAMESPACE, labels=f"{v.RECORD_NAMESPACE}={namespace}"))
-    before = world.record(namespace, "killed-tls")
-    for pod in pods:
-        kubectl("delete", "pod", "-n", v.NAMESPACE, pod["metadata"]["name"], "--grace-period=0", "--force")
-    world.mend_dns(host)
-    after = world.wait_issued(namespace, "killed-tls", [host], seconds=90)
+    with scaled("certjob-responder", 0):  # holds the order: nobody answers its challenge
+        world.create(namespace, world.manifest("killed", [host], tls_acme="true"))
+        wait_for(lambda: world.phase(namespace, "killed-tls") == "Authorizing", what="the order is made", seconds=30)
+        before = world.record(namespace, "killed-tls")
+        pods = list(cluster().items(PODS, v.NAMESPACE, labels=f"{v.RECORD_NAMESPACE}={namespace}"))
+        for pod in pods:
+            gone = admin.call("DELETE", path("pods", v.NAMESPACE, pod["metadata"]["name"]), gracePeriodSeconds="0")
+            assert gone.status == 200, gone
+    after = world.wait_issued(namespace, "killed-tls", [host], seconds=120)
     assert before is not None
     assert [entry.detail for entry in after.history if entry.event == "ordered"] == [
         entry.detail for entry in before.history if entry.event == "ordered"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from issuer_job import transitions
+from issuer_job import account, confirm, transitions
 from issuer_job import vocabulary as v
 from issuer_job.attempt import Attempt, Ended, OtherPod, Superseded
 from issuer_job.issue import issue
@@ -176,3 +176,12 @@ def test_the_live_sources_replace_the_hint(launched: JobWorld) -> None:
     record = launched.record()
     assert (record.intent.hosts, record.generation) == (("x.certjob.dev",), 2)
     assert transitions.attempt_of(record).generation == 2
+
+
+def test_a_dead_account_that_another_job_has_dropped_already_is_asked_for_anew(world: JobWorld) -> None:
+    world.apply(ingress())
+    pod = world.pod()
+    pod.load()
+    pod.claim()
+    pod.advance(transitions.ordering, directory=world.server, account="https://ca.dev/account/gone")
+    assert account.forget(pod, confirm.resolve_issuer(pod))
