@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 
-_LABEL_MAX = 63
 _NAME_MAX = 253
 _JOB_MAX = 57  # the Job controller appends six characters to make the pods' names
 
@@ -92,12 +91,6 @@ def added_secret(ingress: str, generate_name: str, hosts: tuple[str, ...]) -> st
 def event(object_name: str, *unique: str) -> str:
     """Deterministic name of an Event, so that writing it twice is a 409."""
     return fit(object_name, 230, unique=object_name) + "." + digest(*unique, length=16)
-
-
-def label_value(text: str) -> str:
-    """`text` as a label's value: at most 63 characters of the allowed set, beginning and ending alphanumeric."""
-    cleaned = re.sub(r"[^A-Za-z0-9._-]", "-", fit(text, _LABEL_MAX, unique=text))
-    return cleaned.strip("-._")
 
 
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")

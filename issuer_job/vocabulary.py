@@ -7,7 +7,6 @@ from enum import IntEnum, StrEnum
 NAMESPACE = "certjob"
 """certjob's own namespace. Fixed: the admission policies name it in CEL strings."""
 EXCLUDED_NAMESPACES = frozenset({NAMESPACE, "kube-system"})
-FIELD_MANAGER = "certjob"
 CONTROLLER = "certjob.io/issuer-job"
 
 # What a user may write on an Ingress.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import string
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,13 +38,6 @@ def test_a_job_leaves_room_for_its_pods(namespace: str, secret: str, epoch: int)
     assert len(name) <= 57
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
     assert name.endswith(f"-{names.record_hash(namespace, secret)}-{epoch}")
-
-
-@given(st.text(string.printable, max_size=300))
-def test_a_label_value_is_valid_or_empty(text: str) -> None:
-    value = names.label_value(text)
-    assert len(value) <= 63
-    assert re.fullmatch(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?", value)
 
 
 @given(LABEL, LABEL, SUBDOMAIN, SUBDOMAIN)
