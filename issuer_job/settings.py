@@ -19,16 +19,17 @@ T = TypeVar("T")
 
 LIFETIME = 10.0
 """Seconds that a cached answer is good for."""
-FRESH = 1.0
-"""Seconds that it counts as fresh: whoever asks for something unknown must not make us ask each time."""
+PAUSE = 0.1
+"""Seconds between two loads: whoever asks for something unknown must not make us ask as often as they do."""
 
 
 class _Cached(Generic[T]):
     """One value, loaded by one thread at a time; while it is loaded anew, the others keep the old one."""
 
-    def __init__(self, load: Callable[[], T], clock: Callable[[], float]) -> None:
+    def __init__(self, load: Callable[[], T], clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
         self._load = load
         self._clock = clock
+        self._sleep = sleep
         self._lock = Lock()
         self._value: tuple[float, T] | None = None
 
@@ -45,16 +46,33 @@ class _Cached(Generic[T]):
                 self._value = held
             return held[1]
 
+    def newer(self) -> T:
+        """Loaded after this call began; those who call at the same moment share one load."""
+        asked = self._clock()
+        with self._lock:
+            held = self._value
+            if held is not None and held[0] < asked:
+                self._sleep(max(0.0, held[0] + PAUSE - self._clock()))
+            if held is None or held[0] < asked:
+                held = (self._clock(), self._load())
+                self._value = held
+            return held[1]
+
 
 class SettingsCache:
     """Reads what the operator configured. Every method may raise KubeError."""
 
-    def __init__(self, cluster: Cluster, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._cluster = cluster
-        self._clock = clock
-        self._issuers = _Cached(self._load_issuers, clock)
-        self._template = _Cached(self._load_template, clock)
-        self._accounts = _Cached(self._load_account_numbers, clock)
+        self._issuers = _Cached(self._load_issuers, clock, sleep)
+        self._template = _Cached(self._load_template, clock, sleep)
+        self._accounts = _Cached(self._load_account_numbers, clock, sleep)
 
     def keep_fresh(self, *, interval: float = LIFETIME / 2) -> None:
         """Load everything anew every `interval` seconds from now on, in a thread, so that nobody waits for it."""
@@ -71,8 +89,8 @@ class SettingsCache:
         Thread(target=refresh, name="settings", daemon=True).start()
 
     def issuers(self, *, fresh: bool = False) -> Issuers:
-        """All issuers; `fresh`: asked for within the last second."""
-        return self._issuers.get(lifetime=FRESH if fresh else LIFETIME)
+        """All issuers; `fresh`: those there are now."""
+        return self._issuers.newer() if fresh else self._issuers.get()
 
     def pod_template(self, *, fresh: bool = False) -> Json:
         """The PodTemplate that issue Jobs are stamped from."""

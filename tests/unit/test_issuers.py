@@ -14,7 +14,7 @@ from issuer_job import names, objects
 from issuer_job import vocabulary as v
 from issuer_job.issuers import Issuer, IssuerError, Issuers, parse
 from issuer_job.kube import CONFIGMAPS, POD_TEMPLATES, Cluster, Json, KubeError, Unreachable
-from issuer_job.settings import LIFETIME, SettingsCache
+from issuer_job.settings import LIFETIME, PAUSE, SettingsCache
 from tests.fake_api import FakeApi
 
 SERVER = "https://ca.certjob.dev/dir"
@@ -127,6 +127,23 @@ def test_settings_are_kept_for_some_seconds() -> None:
     api.remove(CONFIGMAPS, v.NAMESPACE, "le")
     now[0] = 2 * LIFETIME
     assert set(settings.issuers().valid) == {"second"}
+
+
+def test_an_issuer_made_a_moment_ago_is_found_at_once_but_nobody_makes_us_ask_all_the_time() -> None:
+    """Whoever applies an issuer and an Ingress together must not depend on when the issuers were last read."""
+    api = FakeApi()
+    now, slept = [0.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    settings = SettingsCache(Cluster(api), clock=lambda: now[0], sleep=sleep)
+    assert settings.issuers().valid == {}
+    api.add(CONFIGMAPS, v.NAMESPACE, config_map())
+    now[0] = 0.01
+    assert set(settings.issuers(fresh=True).valid) == {"le"}
+    assert slept == [pytest.approx(PAUSE - 0.01)]
 
 
 def test_what_cannot_be_read_is_an_error_each_time() -> None:
