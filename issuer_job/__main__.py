@@ -80,7 +80,16 @@ def _responder() -> v.ExitCode:
 def _sweep() -> v.ExitCode:
     from issuer_job.sweep import sweep
 
-    return sweep(_cluster(SWEEP_DEADLINE), deadline=time.monotonic() + SWEEP_DEADLINE)
+    seconds = os.environ.get("CERTJOB_SWEEP_INTERVAL", "300")
+    if not seconds.isdigit() or not 10 <= int(seconds) <= 86400:
+        problem = "CERTJOB_SWEEP_INTERVAL is not a number of seconds from 10 to 86400"
+        logger.error("environment", extra={"fields": {"problem": problem}})
+        return v.ExitCode.PERMANENT
+    return sweep(
+        _cluster(SWEEP_DEADLINE),
+        deadline=time.monotonic() + SWEEP_DEADLINE,
+        interval=timedelta(seconds=int(seconds)),
+    )
 
 
 def _bootstrap() -> v.ExitCode:

@@ -55,15 +55,22 @@ class Unwanted(Stop):
     exit_code = v.ExitCode.LATER
 
 
-class Later(Stop):
-    """Something that passes. `wait` is what the other side asked for; None leaves it to the back-off."""
+class NamespaceGone(Stop):
+    """The Secret's namespace is being deleted."""
 
     exit_code = v.ExitCode.LATER
 
-    def __init__(self, problem: Problem, *, wait: timedelta | None = None) -> None:
+
+class Later(Stop):
+    """Something that passes. `wait` is for how long; None leaves it to the back-off. `by_ca`: the CA asked for it."""
+
+    exit_code = v.ExitCode.LATER
+
+    def __init__(self, problem: Problem, *, wait: timedelta | None = None, by_ca: bool = False) -> None:
         super().__init__(f"{problem.type}: {problem.detail}")
         self.problem = problem
         self.wait = wait
+        self.by_ca = by_ca
 
 
 class Permanent(Stop):
@@ -105,6 +112,8 @@ class Attempt:
     record: Record = field(init=False)
     released: bool = False
     """Whether challenge and routes of this attempt have been given back."""
+    issuer_version: str = ""
+    """Stands for the issuer's configuration, once it has been read."""
     ingresses: list[Json] = field(default_factory=list)
     made: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Keys that this pod made, by the volume in which the next one finds them."""
@@ -180,6 +189,7 @@ _ENDED = {
     "Waiting": v.ExitCode.LATER,
     "Unconfirmed": v.ExitCode.LATER,
     "Failed": v.ExitCode.PERMANENT,
+    "Orphaned": v.ExitCode.LATER,
 }
 
 

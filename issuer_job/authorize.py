@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Protocol, TypeVar
 
 from issuer_job import http01
-from issuer_job.acme_client import AcmeClient, Authorization, Challenge, Order
+from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Authorization, Challenge, Order
 from issuer_job.acme_client import Problem as AcmeProblem
 from issuer_job.attempt import Attempt, Later
 from issuer_job.issuers import Issuer
@@ -16,6 +16,10 @@ from issuer_job.probe import HostChallenge
 from issuer_job.record import Problem
 
 CHALLENGE = "http-01"
+LAST_POLL = timedelta(seconds=5)
+"""From the last poll to the Job's deadline: at the deadline itself nothing can be asked or written any more."""
+PAUSES = (1.0, 3.0, 9.0)
+"""Seconds between tries to reach a CA that may be validating: it must find the challenge in its place meanwhile."""
 
 
 class AuthorizationFailed(Exception):
@@ -33,6 +37,7 @@ class _Polled(Protocol):
 
 
 T = TypeVar("T", bound=_Polled)
+R = TypeVar("R")
 
 
 def authorize(attempt: Attempt, client: AcmeClient, order: Order, issuer: Issuer) -> None:
@@ -41,9 +46,8 @@ def authorize(attempt: Attempt, client: AcmeClient, order: Order, issuer: Issuer
     for authorization in authorizations:
         _not_failed(authorization)
     pending = [authorization for authorization in authorizations if not authorization.is_final]
-    challenges = {authorization.host: _challenge(authorization) for authorization in pending}
-    if challenges:
-        _answer(attempt, client, challenges, issuer)
+    if pending:
+        _answer(attempt, client, pending, issuer)
     settled = [_settled(attempt, client, authorization) for authorization in pending]
     for authorization in settled:
         _not_failed(authorization)
@@ -51,8 +55,8 @@ def authorize(attempt: Attempt, client: AcmeClient, order: Order, issuer: Issuer
 
 
 def poll_until(attempt: Attempt, fetch: Callable[[], T], done: Callable[[T], bool], *, what: str, first: T) -> T:
-    """Ask until it is done: quickly at first, then as the CA's Retry-After says. Raises Later at the deadline."""
-    poll = Poll(started=attempt.clock(), deadline=attempt.deadline)
+    """Ask until it is done: quickly at first, then as the CA's Retry-After says. Raises Later before the deadline."""
+    poll = Poll(started=attempt.clock(), deadline=attempt.deadline - LAST_POLL)
     seen = first
     while not done(seen):
         delay = poll.delay(now=attempt.clock(), retry_after=seen.retry_after)
@@ -64,26 +68,58 @@ def poll_until(attempt: Attempt, fetch: Callable[[], T], done: Callable[[T], boo
     return seen
 
 
-def _answer(attempt: Attempt, client: AcmeClient, challenges: dict[str, Challenge], issuer: Issuer) -> None:
+def _answer(attempt: Attempt, client: AcmeClient, pending: list[Authorization], issuer: Issuer) -> None:
     """Have every key authorization in place, then tell the CA to look."""
-    http01.present(
-        attempt,
-        [
-            HostChallenge(host, challenge.token, client.key_authorization(challenge.token))
-            for host, challenge in challenges.items()
-        ],
-        issuer,
-    )
-    for challenge in challenges.values():
-        if challenge.status == "pending":
+    challenges = [
+        HostChallenge(one.host, (token := _challenge(one).token), client.key_authorization(token)) for one in pending
+    ]
+    http01.present(attempt, challenges, issuer)
+    for authorization in pending:
+        _tell(attempt, client, authorization)
+    attempt.step("challenges-answered", hosts=sorted(authorization.host for authorization in pending))
+
+
+def _tell(attempt: Attempt, client: AcmeClient, authorization: Authorization) -> None:
+    """Tell the CA to look at one challenge. Without an answer it may be looking already: ask before telling again."""
+    told = False
+
+    def tell() -> None:
+        nonlocal told
+        now = client.authorization(authorization.url) if told else authorization
+        told = True
+        if now.is_final or (challenge := _challenge(now)).status != "pending":
+            return
+        try:
             client.answer(challenge)
-    attempt.step("challenges-answered", hosts=sorted(challenges))
+        except AcmeUnavailable:
+            raise
+        except AcmeError:
+            # Another pod or record with this order was faster, and some CAs refuse to be told twice.
+            now = client.authorization(authorization.url)
+            if not now.is_final and _challenge(now).status == "pending":
+                raise
+
+    _patiently(attempt, tell)
+
+
+def _patiently(attempt: Attempt, ask: Callable[[], R]) -> R:
+    """Ask, and a few times again if the CA does not answer properly. Raises AcmeError."""
+    for pause in PAUSES:
+        try:
+            return ask()
+        except AcmeUnavailable as error:
+            wait = max(timedelta(seconds=pause), error.retry_after or timedelta(0))
+            if wait > timedelta(seconds=PAUSES[-1]) or attempt.clock() + wait >= attempt.deadline - LAST_POLL:
+                raise
+            attempt.step("ca-unavailable", problem=str(error.problem), step=error.step, again_in=wait.total_seconds())
+            attempt.sleep(wait.total_seconds())
+    return ask()
 
 
 def _settled(attempt: Attempt, client: AcmeClient, authorization: Authorization) -> Authorization:
     return poll_until(
         attempt,
-        lambda: client.authorization(authorization.url),
+        lambda: _patiently(attempt, lambda: client.authorization(authorization.url)),
         lambda seen: seen.is_final,
         what="authorization",
         first=authorization,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from issuer_job import objects, rotation
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import new_account_key
 from issuer_job.attempt import utc_now
-from issuer_job.issuers import Issuers
+from issuer_job.issuers import Issuer, Issuers
 from issuer_job.kube import CONFIGMAPS, SECRETS, AlreadyExists, Cluster
 
 logger = logging.getLogger(__name__)
@@ -20,12 +21,12 @@ def bootstrap(cluster: Cluster) -> None:
     issuers = Issuers.from_config_maps(cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"))
     for name, problem in issuers.broken.items():
         logger.error("issuer", extra={"fields": {"issuer": name, "problem": problem}})
-    make_account_keys(cluster, issuers)
+    make_account_keys(cluster, issuers.valid)
 
 
-def make_account_keys(cluster: Cluster, issuers: Issuers) -> None:
+def make_account_keys(cluster: Cluster, issuers: Mapping[str, Issuer]) -> None:
     """A key for every issuer that has none: Jobs then find it mounted from their first pod on."""
-    for name, issuer in issuers.valid.items():
+    for name, issuer in issuers.items():
         key = new_account_key(issuer.account_key_algorithm.value)
         secret = objects.account_secret(name, issuer.server, 1, key)
         try:

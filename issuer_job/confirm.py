@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from issuer_job import claims, issuers, transitions
+from issuer_job import claims, intents, issuers, transitions
 from issuer_job import vocabulary as v
 from issuer_job.attempt import Attempt, Later, Permanent, Resolved, Unwanted
 from issuer_job.issuers import Issuer, IssuerError, Issuers
@@ -25,7 +25,9 @@ def resolve_issuer(attempt: Attempt) -> Resolved:
     settings = attempt.record.intent.settings
     found = attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, settings.issuer)
     if found is None or (found["metadata"].get("labels") or {}).get(v.ISSUER) != "true":
+        attempt.issuer_version = issuers.ABSENT
         raise Later(Problem(type="unknownIssuer", detail=f"there is no issuer {settings.issuer}", step="issuer"))
+    attempt.issuer_version = issuers.version(found)
     try:
         issuer = issuers.parse(found)
     except IssuerError as problem:
@@ -54,7 +56,7 @@ def confirm(attempt: Attempt, resolved: Resolved) -> Resolved:
     poll = Poll(started=started, deadline=min(started + PATIENCE, attempt.deadline))
     while True:
         found = _live(attempt, resolved)
-        intent = transitions.union(found.sources) if found.sources else None
+        intent = intents.union(found.sources) if found.sources else None
         if intent is not None and intent.hash == attempt.record.intent.hash:
             break
         delay = poll.delay(now=attempt.clock())
@@ -98,15 +100,21 @@ def _live(attempt: Attempt, resolved: Resolved) -> _Live:
     record = attempt.record
     ingresses, sources = [], []
     for ingress in _candidates(attempt):
-        # Whatever issuer it names: of several Ingresses on one Secret the oldest decides.
+        # Whatever issuer it names: of several Ingresses on one Secret the oldest decides. Whom another issuer serves
+        # is that issuer's word, which the launcher has heard.
         names_it = annotations_of(ingress).get(v.ISSUER) or resolved.name
-        known = Issuers({names_it: resolved.issuer}, {}, default=resolved.name)
+        issuer = resolved.issuer if names_it == resolved.name else _for_everybody(resolved.issuer)
+        known = Issuers({names_it: issuer}, {}, default=resolved.name)
         wanted = wants(ingress, issuers=known, namespace_enabled=_namespace_enabled(attempt, ingress))
         for entry in wanted.entries:
             if entry.secret_name == record.secret_name:
                 ingresses.append(ingress)
                 sources.append(entry.source)
     return _Live(ingresses, tuple(sources))
+
+
+def _for_everybody(issuer: Issuer) -> Issuer:
+    return replace(issuer, allowed_namespaces=(), ingress_classes=(), private_names=True)
 
 
 def _candidates(attempt: Attempt) -> list[Json]:

@@ -122,12 +122,17 @@ def join_route(cluster: Cluster, record: Record, host: str, ingress_class: Ingre
     raise KubeError(f"the challenge route of {host} keeps changing")
 
 
-def release_route(cluster: Cluster, record: Record, host: str, ingress_class: IngressClass) -> None:
-    """Take our hold off the route if it is still this attempt's; the last holder deletes it."""
+def release_route(
+    cluster: Cluster, record: Record, host: str, ingress_class: IngressClass, *, or_older: bool = False
+) -> None:
+    """Take our hold off the route if it is still this attempt's; the last holder deletes it.
+
+    With `or_older` also if it is that of an earlier attempt of the record.
+    """
     name = names.route(ingress_class.identity, host)
     for _ in range(CAS_ROUNDS):
         held = cluster.find(INGRESSES, v.NAMESPACE, name)
-        if held is None or _epoch_on(held, record) != str(record.epoch):
+        if held is None or not _is_ours(_epoch_on(held, record), record.epoch, or_older):
             return
         metadata = held["metadata"]
         others = _other_owners(held, record)
@@ -142,6 +147,12 @@ def release_route(cluster: Cluster, record: Record, host: str, ingress_class: In
         except (Conflict, NotFound):
             continue
         return
+
+
+def _is_ours(on_route: str | None, epoch: int, or_older: bool) -> bool:
+    if or_older and on_route is not None and on_route.isdecimal():
+        return int(on_route) <= epoch
+    return on_route == str(epoch)
 
 
 def _held_by(route: Json, record: Record) -> Json:

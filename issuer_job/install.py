@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 from certs.chain import IssuedCertificate, describe
+from certs.errors import CertError
 from certs.validity import judge
-from issuer_job import objects, secrets, transitions
+from issuer_job import objects, renewal, secrets, transitions
 from issuer_job import vocabulary as v
-from issuer_job.attempt import Attempt, Later, Permanent
+from issuer_job.attempt import Attempt, Later, NamespaceGone, Permanent
 from issuer_job.kube import AlreadyExists, Conflict, Json
+from issuer_job.new_order import RENEWAL
 from issuer_job.order import Obtained
 from issuer_job.placeholders import placeholder_secret
 from issuer_job.record import Issued, Problem
@@ -29,23 +31,41 @@ def look(attempt: Attempt) -> Look:
 def right_already(attempt: Attempt, seen: Look) -> Issued | None:
     """Whether the Secret holds what is wanted, so that no order is needed; what it holds then.
 
-    Either certjob's own last certificate for just this intent, or, if the record knows of none, a good one from
-    this issuer or that its owner put there.
+    Either certjob's own last certificate for just this intent, not yet due, or a good one that its owner put
+    there; if the record knows of none, also one from this issuer.
     """
-    record = attempt.record
-    if not seen.found:
+    record, former = attempt.record, attempt.record.issued
+    state = transitions.attempt_of(record)
+    if not seen.found or state.order_url:
         return None
-    verdict = judge(seen.stored, hosts=record.intent.hosts, now=attempt.clock(), spread_key=record.name)
+    if state.reason == RENEWAL and _holds_serial(seen, former):
+        return None  # the sweep knows how often it comes by, so it says when a renewal is due
+    known = former is not None and former.intent_hash == record.intent.hash
+    due = renewal.due_at(record, interval=renewal.SWEEP_INTERVAL) if known and _holds_serial(seen, former) else None
+    verdict = judge(
+        seen.stored,
+        hosts=record.intent.hosts,
+        now=attempt.clock(),
+        renew_before=renewal.renew_before(record),
+        renew_at=due,
+        spread_key=record.name,
+    )
     attempt.step("look", verdict=verdict.reason, message=verdict.message)
     if not verdict.ok or seen.stored.tls_crt is None:
         return None
-    certificate = describe(seen.stored.tls_crt)
-    if record.issued is None:
+    if former is None:
         ours = seen.issuer in {"", record.intent.settings.issuer}
-        return _issued(attempt, certificate) if ours else None
-    if record.issued.serial == certificate.serial and record.issued.intent_hash == record.intent.hash:
-        return record.issued
-    return None
+        return _issued(attempt, describe(seen.stored.tls_crt)) if ours else None
+    if not known:
+        return None
+    return former if due is not None else _issued(attempt, describe(seen.stored.tls_crt))
+
+
+def _holds_serial(seen: Look, former: Issued | None) -> bool:
+    try:
+        return former is not None and describe(seen.stored.tls_crt or b"").serial == former.serial
+    except CertError:
+        return False
 
 
 def preflight(attempt: Attempt, seen: Look) -> Look:
@@ -72,10 +92,17 @@ def install(attempt: Attempt, obtained: Obtained, seen: Look) -> Issued:
     """
     for _ in range(ROUNDS):
         attempt.advance(transitions.installing, secret_uid=seen.uid, secret_version=seen.resource_version)
+        if not seen.found:
+            # A create cannot be conditional: the one of an attempt that was superseded a moment ago must not put
+            # an old certificate there. So the placeholder comes first, and the certificate replaces just that.
+            seen = preflight(attempt, seen)
+            continue
         try:
             written = secrets.write(attempt.cluster, _secret(attempt, obtained, seen))
         except (Conflict, AlreadyExists):
             seen = look(attempt)
+            if _holds(seen, obtained):
+                return _issued(attempt, obtained.certificate)  # another pod of this attempt was faster
             continue
         except SecretRefused as refused:
             raise _stop(refused, "install") from None
@@ -124,7 +151,9 @@ def _issued(attempt: Attempt, certificate: IssuedCertificate) -> Issued:
     )
 
 
-def _stop(refused: SecretRefused, step: str) -> Later | Permanent:
+def _stop(refused: SecretRefused, step: str) -> Later | Permanent | NamespaceGone:
+    if refused.reason is Refusal.TERMINATING:
+        return NamespaceGone(str(refused))
     problem = Problem(type=str(refused.reason), detail=str(refused), step=step)
     if refused.reason.is_permanent:
         return Permanent(problem)

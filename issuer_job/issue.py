@@ -11,12 +11,13 @@ from datetime import timedelta
 from issuer_job import account, confirm, events, http01, install, objects, secrets, transitions
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeError, AcmeUnavailable
-from issuer_job.attempt import Attempt, Later, Permanent, Resolved, Stop, Unwanted
+from issuer_job.attempt import Attempt, Later, NamespaceGone, Permanent, Resolved, Stop, Unwanted
 from issuer_job.authorize import AuthorizationFailed
 from issuer_job.backoff import wait_after
 from issuer_job.kube import SECRETS
 from issuer_job.order import Obtained, obtain
 from issuer_job.record import Issued, Problem
+from issuer_job.secrets import Refusal
 
 PAUSES = (1.0, 3.0, 9.0)
 """Seconds before the order is taken up again within this Job when the CA does not answer properly."""
@@ -34,6 +35,14 @@ def issue(attempt: Attempt) -> v.ExitCode:
             attempt.advance(transitions.unconfirmed)
             http01.release(attempt)
             return unwanted.exit_code
+        except NamespaceGone as gone:
+            attempt.step("namespace-gone", reason=str(gone))
+            problem = Problem(type=str(Refusal.TERMINATING), detail=str(gone), step="look")
+            failures = transitions.failures_of(attempt.record) + 1
+            wait = wait_after(failures=failures, asked=None, rate_limited=False, jitter=0.0)
+            attempt.advance(transitions.orphaned, problem=problem, wait=wait)
+            http01.release(attempt)
+            return gone.exit_code
     except Stop as stop:
         attempt.step("stopped", reason=str(stop), exit_code=int(stop.exit_code))
         return stop.exit_code
@@ -104,7 +113,7 @@ def _refused(attempt: Attempt, resolved: Resolved, error: AcmeError) -> Later | 
 def _stop(error: AcmeError, problem: Problem) -> Later | Permanent:
     if error.is_permanent:
         return Permanent(problem)
-    return Later(problem, wait=error.retry_after)
+    return Later(problem, wait=error.retry_after, by_ca=error.retry_after is not None)
 
 
 def _finish(attempt: Attempt, issued: Issued) -> None:
@@ -125,13 +134,14 @@ def _failed(attempt: Attempt, failure: Later | Permanent) -> v.ExitCode:
     problem = failure.problem
     when = "it is tried again after a change, or once a day"
     if isinstance(failure, Permanent):
-        attempt.advance(transitions.failed, problem=problem)
+        attempt.advance(transitions.failed, problem=problem, issuer=attempt.issuer_version)
     else:
         failures = transitions.failures_of(attempt.record)
         limited = problem.type == "rateLimited"
         jitter = random.random()  # noqa: S311 - jitter
         wait = wait_after(failures=failures + 1, asked=failure.wait, rate_limited=limited, jitter=jitter)
-        attempt.advance(transitions.waiting, problem=problem, wait=wait)
+        asked = limited or failure.by_ca
+        attempt.advance(transitions.waiting, problem=problem, wait=wait, asked=asked, issuer=attempt.issuer_version)
         when = f"it is tried again after {attempt.clock() + wait:%Y-%m-%d %H:%M:%S} UTC"
     attempt.step("failed", type=problem.type, detail=problem.detail, host=problem.host, at=problem.step, next=when)
     events.tell(attempt, "CertificateFailed", f"{objects.problem_note(problem)}; {when}", warning=True)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 
 from certs.keys import KeyAlgorithm
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.kube import Json
 
 MAX_DOCUMENT = 256 * 1024
+ABSENT = "none"
+"""Stands for the configuration of an issuer that is not there."""
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -44,6 +48,22 @@ class ExternalAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, r
     key_id: str
 
 
+Limit = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What certjob does not exceed at the CA, per account; 0 is no limit. The defaults are Let's Encrypt's.
+
+    `orders` in 3 hours; certificates in 7 days `per_registered_domain` (public suffix and one label) and
+    `per_exact_set` of hosts; `failed_validations` of a host in an hour.
+    """
+
+    orders: Limit = 300
+    per_registered_domain: Limit = 50
+    per_exact_set: Limit = 5
+    failed_validations: Limit = 5
+
+
 class Issuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """One ACME account at a CA.
 
@@ -67,6 +87,7 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ingress_classes: tuple[str, ...] = ()
     route_annotations: dict[str, str] = {}
     path_type: PathType = PathType.PREFIX
+    limits: Limits = Limits()
 
     @property
     def contacts(self) -> tuple[str, ...]:
@@ -100,6 +121,11 @@ def parse(config_map: Json) -> Issuer:
     return issuer
 
 
+def version(config_map: Json) -> str:
+    """Stands for an issuer's configuration: another one after an edit."""
+    return names.digest(str((config_map.get("data") or {}).get(v.ISSUER_KEY)))
+
+
 def _check(issuer: Issuer) -> None:
     url = urlsplit(issuer.server)
     if url.scheme != "https" or not url.hostname or url.username or url.fragment:
@@ -114,24 +140,30 @@ def _check(issuer: Issuer) -> None:
 
 @dataclass(frozen=True)
 class Issuers:
-    """Every issuer of the cluster, the broken ones with what is wrong with them; `default` is a name or empty."""
+    """Every issuer of the cluster, the broken ones with what is wrong with them; `default` is a name or empty.
+
+    `versions` stand for the configurations, see `version`.
+    """
 
     valid: Mapping[str, Issuer]
     broken: Mapping[str, str]
     default: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_config_maps(cls, config_maps: Iterable[Json]) -> Issuers:
         """One broken issuer harms no other. Of several defaults the first by name counts."""
         valid: dict[str, Issuer] = {}
         broken: dict[str, str] = {}
+        versions: dict[str, str] = {}
         defaults = []
         for config_map in config_maps:
             name = config_map["metadata"]["name"]
             if (config_map["metadata"].get("annotations") or {}).get(v.DEFAULT_ISSUER, "").lower() == "true":
                 defaults.append(name)
+            versions[name] = version(config_map)
             try:
                 valid[name] = parse(config_map)
             except IssuerError as problem:
                 broken[name] = str(problem)
-        return cls(valid, broken, min(defaults, default=""))
+        return cls(valid, broken, min(defaults, default=""), versions)

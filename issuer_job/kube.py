@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,6 +15,8 @@ Json = dict[str, Any]
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of one answer: a page of 500 large objects fits."""
 PAGE = 500
+QUOTA_PAUSES = (0.02, 0.05, 0.1, 0.2)
+"""Seconds before a creation that met a busy ResourceQuota is sent again."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,11 @@ class NotFound(ApiError):
 
 
 class AlreadyExists(ApiError):
-    """409 of a create."""
+    """409 of a create: the name is taken."""
 
 
 class Conflict(ApiError):
-    """409 of an update or a delete: the object is not the one that was read."""
+    """409 of an update or a delete: the object is not the one that was read. Of a create: the quota was busy."""
 
 
 class Gone(ApiError):
@@ -166,8 +170,17 @@ class Cluster:
         dry_run: bool = False,
         timeout: float | None = None,
     ) -> Json:
-        """POST. Raises AlreadyExists."""
-        return self._send("POST", resource.path(namespace), self._write_query(dry_run), body, timeout)
+        """POST. Raises AlreadyExists, and Conflict when a ResourceQuota stays too busy."""
+        pauses = iter(QUOTA_PAUSES)
+        while True:
+            try:
+                return self._send("POST", resource.path(namespace), self._write_query(dry_run), body, timeout)
+            except Conflict:
+                # Many creations at once changed the namespace's ResourceQuota: this one did not happen.
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
 
     def update(
         self,
@@ -264,5 +277,5 @@ def api_error(method: str, status: int, answer: Json, headers: Mapping[str, str]
     retry_after = headers.get("retry-after", "")
     wait = float(retry_after) if retry_after.isdigit() else None
     kinds: dict[int, type[ApiError]] = {404: NotFound, 409: Conflict, 410: Gone}
-    kind = AlreadyExists if status == 409 and method == "POST" else kinds.get(status, ApiError)
+    kind = AlreadyExists if status == 409 and reason == "AlreadyExists" else kinds.get(status, ApiError)
     return kind(status, reason, message, wait)

@@ -59,13 +59,14 @@ def canary_secret() -> Json:
 
 
 def account_secret(issuer: str, server: str, number: int, key_pem: bytes) -> Json:
-    """An issuer's account key: made once, never changed."""
+    """An issuer's account key: made once, never changed. Its number lies beside it: a mount shows no name."""
     metadata = {
         "name": names.account(issuer, server, number),
         "namespace": v.NAMESPACE,
         "labels": {v.ACCOUNT: "true", v.MANAGED_BY: "certjob"},
     }
-    return _secret(metadata, "Opaque", {v.ACCOUNT_KEY: key_pem}) | {"immutable": True}
+    data = {v.ACCOUNT_KEY: key_pem, v.ACCOUNT_NUMBER: str(number).encode()}
+    return _secret(metadata, "Opaque", data) | {"immutable": True}
 
 
 def pending_secret(record: Record, key_pem: bytes, *, name: str) -> Json:

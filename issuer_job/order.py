@@ -8,7 +8,7 @@ from certs.chain import IssuedCertificate, check_issued
 from certs.csr import build_csr_pem
 from certs.errors import CertError
 from certs.keys import KeyAlgorithm, PrivateKey, generate_key, key_from_pem, key_to_pem
-from issuer_job import http01, names, objects, transitions
+from issuer_job import http01, names, new_order, objects, transitions
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Order
 from issuer_job.attempt import Attempt, Later, OtherPod, Resolved
@@ -36,10 +36,15 @@ def obtain(attempt: Attempt, resolved: Resolved, client: AcmeClient) -> Obtained
     """Complete one order. Raises AuthorizationFailed, Later, OtherPod, AcmeError, KubeError."""
     account = client.account_url or ""
     maybe_ordered = transitions.attempt_of(attempt.record).ordered
+    if not maybe_ordered:
+        new_order.check_clock(attempt, client)
     attempt.advance(transitions.ordering, directory=resolved.issuer.server, account=account)
+    replaces = _replaceable(attempt, client)
     while transitions.attempt_of(attempt.record).orders_dropped <= MOST_DROPS:
         try:
-            order = _former(attempt, client, maybe_ordered=maybe_ordered) or _new(attempt, resolved, client)
+            order = _former(attempt, client, maybe_ordered=maybe_ordered)
+            if order is None:
+                order, replaces = _new(attempt, resolved, client, replaces=replaces)
             return _complete(attempt, resolved, client, order)
         except OrderUseless as useless:
             maybe_ordered = False
@@ -73,11 +78,20 @@ def _former(attempt: Attempt, client: AcmeClient, *, maybe_ordered: bool) -> Ord
     return found
 
 
-def _new(attempt: Attempt, resolved: Resolved, client: AcmeClient) -> Order:
-    order = client.new_order(attempt.record.intent.hosts, profile=resolved.profile)
-    attempt.step("order-created", order=order.url, hosts=list(order.identifiers), status=order.status)
-    _remember(attempt, order)
-    return order
+def _new(attempt: Attempt, resolved: Resolved, client: AcmeClient, *, replaces: str) -> tuple[Order, str]:
+    order, replaces = new_order.place(attempt, resolved, client, replaces=replaces)
+    attempt.step(
+        "order-created", order=order.url, hosts=list(order.identifiers), status=order.status, replaces=replaces
+    )
+    _remember(attempt, order, replaces=replaces)
+    return order, replaces
+
+
+def _replaceable(attempt: Attempt, client: AcmeClient) -> str:
+    if client.directory.renewal_info is None:
+        return ""
+    state = transitions.attempt_of(attempt.record)
+    return new_order.replaceable(attempt.record, directory=state.directory, account=state.account)
 
 
 def _complete(attempt: Attempt, resolved: Resolved, client: AcmeClient, order: Order) -> Obtained:
@@ -95,6 +109,8 @@ def _complete(attempt: Attempt, resolved: Resolved, client: AcmeClient, order: O
     if order.status == "ready":
         order = _finalize(attempt, client, order, key)
     order = _polled(attempt, client, order, awaiting="processing")
+    if order.status == "invalid" and order.error is not None:
+        raise AcmeError(order.error, step="finalize")  # the CA says why it does not sign: again would end the same
     if order.status != "valid":
         raise OrderUseless(f"it is {order.status}: {order.error or 'the CA gave no reason'}")
     return _download(attempt, resolved, client, order, key)
@@ -104,9 +120,10 @@ def _finalize(attempt: Attempt, client: AcmeClient, order: Order, key: PrivateKe
     try:
         order = client.finalize(order, build_csr_pem(key, attempt.record.intent.hosts))
     except AcmeError as problem:
-        if problem.problem.type == "orderNotReady":
-            raise OrderUseless("it was finalized by another") from None
-        raise
+        if problem.problem.type != "orderNotReady":
+            raise
+        # Finalized already, by another pod with our key or for another record: the certificate will tell.
+        order = client.order(order.url)
     attempt.step("finalized", order=order.url, status=order.status)
     return order
 
@@ -157,8 +174,8 @@ def _polled(attempt: Attempt, client: AcmeClient, order: Order, *, awaiting: str
     )
 
 
-def _remember(attempt: Attempt, order: Order) -> None:
-    attempt.advance(transitions.authorizing, order_url=order.url, expires=order.expires)
+def _remember(attempt: Attempt, order: Order, *, replaces: str | None = None) -> None:
+    attempt.advance(transitions.authorizing, order_url=order.url, expires=order.expires, replaces=replaces)
 
 
 def _drop(attempt: Attempt, reason: str) -> None:

@@ -8,8 +8,11 @@ from enum import StrEnum
 
 from msgspec.structs import replace
 
-from issuer_job import transitions
-from issuer_job.record import Phase, Record, Source
+from issuer_job import intents, transitions
+from issuer_job.record import ACTIVE, Phase, Record, Source
+
+GONE = frozenset({Phase.UNCONFIRMED, Phase.ORPHANED, Phase.RETIRED})
+"""Phases of a record that nobody wanted: whoever comes back starts with new sources."""
 
 
 class PlanReason(StrEnum):
@@ -23,6 +26,9 @@ class PlanReason(StrEnum):
     """Changed to an intent that failed lately: its back-off goes on."""
     JOINED = "Joined"
     SEEN_AGAIN = "SeenAgain"
+    RETRY_ASKED = "RetryAsked"
+    PUT_OFF = "PutOff"
+    """Too many attempts of this namespace are active: the sweep launches it."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +42,38 @@ class Plan:
     """The intent differs from that source's: other Ingresses on the same Secret decide too."""
 
 
-def plan(existing: Record | None, source: Source, *, namespace: str, secret_name: str, now: datetime) -> Plan:
-    """What follows when `source` wants the Secret `secret_name`."""
+def plan(
+    existing: Record | None,
+    source: Source,
+    *,
+    namespace: str,
+    secret_name: str,
+    now: datetime,
+    may_launch: bool = True,
+) -> Plan:
+    """What follows when `source` wants the Secret `secret_name`. Without `may_launch` nothing takes an epoch."""
     if existing is None:
         record = transitions.wanted(namespace=namespace, secret_name=secret_name, sources=(source,), now=now)
+        if not may_launch:
+            return Plan(PlanReason.PUT_OFF, record)
         return Plan(PlanReason.NEW, transitions.launched(record, now=now, reason="new"), launch=True)
 
-    gone = existing.phase in {Phase.UNCONFIRMED, Phase.ORPHANED, Phase.RETIRED}
-    sources = (source,) if gone else transitions.joined(existing.sources, source)
-    record = transitions.intended(existing, sources=sources)
+    decided = _merged(existing, source, now)
+    return Plan(PlanReason.PUT_OFF, minor=decided.minor) if decided.launch and not may_launch else decided
+
+
+def _merged(existing: Record, source: Source, now: datetime) -> Plan:
+    gone = existing.phase in GONE
+    sources = (source,) if gone else intents.joined(existing.sources, source)
+    record = intents.intended(existing, sources=sources)
     minor = record.intent.settings != source.settings
 
+    def launch(reason: PlanReason, why: str) -> Plan:
+        return Plan(reason, transitions.launched(record, now=now, reason=why), launch=True, minor=minor)
+
+    if _asks_for_retry(existing, source, now):
+        record = replace(record, retry=None)
+        return launch(PlanReason.RETRY_ASKED, "retry asked for")
     if record.intent.hash != existing.intent.hash:
         same_issuer = record.intent.settings.issuer == existing.intent.settings.issuer
         if existing.phase is Phase.LAUNCHED and same_issuer:
@@ -54,30 +81,49 @@ def plan(existing: Record | None, source: Source, *, namespace: str, secret_name
             # needs a Job of its own: account key and credentials are mounted by the issuer's name.
             record = replace(record, attempt=replace(transitions.attempt_of(record), generation=record.generation))
             return Plan(PlanReason.CHANGED_BEFORE_CLAIM, record, minor=minor)
-        if _held_back(record, now):
-            return Plan(PlanReason.HELD_BACK, record, minor=minor)
-        return Plan(
-            PlanReason.CHANGED, transitions.launched(record, now=now, reason="changed"), launch=True, minor=minor
-        )
+        if is_held_back(record, now):
+            return Plan(PlanReason.HELD_BACK, _kept_waiting(record, now), minor=minor)
+        return launch(PlanReason.CHANGED, "changed")
+    if gone and is_held_back(record, now):
+        return Plan(PlanReason.HELD_BACK, _kept_waiting(record, now), minor=minor)
     if gone or existing.phase is Phase.WANTED:
-        return Plan(PlanReason.SEEN_AGAIN, transitions.launched(record, now=now, reason="seen again"), launch=True)
+        return launch(PlanReason.SEEN_AGAIN, "seen again")
     if _new_source(existing, source):
         return Plan(PlanReason.JOINED, record, minor=minor)
     return Plan(PlanReason.UNCHANGED, minor=minor)
 
 
-def _held_back(record: Record, now: datetime) -> bool:
+def _asks_for_retry(existing: Record, source: Source, now: datetime) -> bool:
+    """A new value of the annotation ends a back-off, but not a wait that the CA asked for."""
+    former = next((s for s in existing.sources if s.key == source.key), None)
+    retry = existing.retry
+    if not source.retry or retry is None or (former is not None and former.retry == source.retry):
+        return False
+    bound = retry.asked and retry.not_before is not None and now < retry.not_before
+    return existing.phase not in ACTIVE and not bound
+
+
+def is_held_back(record: Record, now: datetime) -> bool:
+    """Whether the intent is one that failed lately and its time has not come."""
     retry = record.retry
-    if retry is None or record.phase not in {Phase.WAITING, Phase.FAILED} or record.intent.hash not in retry.hashes:
+    if retry is None or record.phase in ACTIVE or record.intent.hash not in retry.hashes:
         return False
     return retry.not_before is None or now < retry.not_before
+
+
+def _kept_waiting(record: Record, now: datetime) -> Record:
+    waits = record.phase in {Phase.WAITING, Phase.FAILED}
+    return record if waits else transitions.kept_waiting(record, now=now)
 
 
 def _new_source(record: Record, source: Source) -> bool:
     """Uids and times alone are no reason to write: the Job takes them from the live Ingress."""
     former = next((s for s in record.sources if s.key == source.key), None)
-    return former is None or (former.hosts, former.settings, former.ingress_class) != (
+    if former is None or former.gone_since is not None:
+        return True
+    return (former.hosts, former.settings, former.ingress_class, former.retry) != (
         source.hosts,
         source.settings,
         source.ingress_class,
+        source.retry,
     )

@@ -5,7 +5,7 @@ Every write is a compare-and-swap on the ConfigMap's resourceVersion. `transitio
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -55,12 +55,16 @@ class _Data(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
 
 
 class Settings(_Data, frozen=True):
-    """What the user's annotations ask for; empty means the issuer's default. `issuer` is always resolved."""
+    """What the user's annotations ask for; empty means the issuer's default. `issuer` is always resolved.
+
+    `renew_before` is in seconds; it says when, not which certificate, so it is no part of the intent's hash.
+    """
 
     issuer: str
     key_algorithm: str = ""
     profile: str = ""
     preferred_chain: str = ""
+    renew_before: int = 0
 
 
 class IngressClass(_Data, frozen=True):
@@ -76,7 +80,11 @@ class IngressClass(_Data, frozen=True):
 
 
 class Source(_Data, frozen=True):
-    """One Ingress that wants the Secret. A CREATE has no uid yet and, with generateName, no name."""
+    """One Ingress that wants the Secret. A CREATE has no uid yet and, with generateName, no name.
+
+    `retry` is the value of its annotation `certjob.io/retry`; `gone_since` is when a sweep first missed it while
+    other Ingresses still want the Secret.
+    """
 
     hosts: tuple[str, ...]
     settings: Settings
@@ -85,6 +93,8 @@ class Source(_Data, frozen=True):
     generate_name: str = ""
     uid: str = ""
     created: Moment | None = None
+    retry: str = ""
+    gone_since: Moment | None = None
 
     @property
     def key(self) -> str:
@@ -117,11 +127,14 @@ class Problem(_Data, frozen=True):
 class Attempt(_Data, frozen=True):
     """The current attempt. `epoch` identifies it; the holder is the uid of the pod that works on it.
 
-    `ordered` says that newOrder may have happened although no URL is known.
+    `ordered` says that newOrder may have happened although no URL is known, `replaces` is the CertID that the order
+    names (RFC 9773, section 5), `crashes` counts the attempts before this one whose Jobs ended without a word.
     """
 
     epoch: int
     launched_at: Moment
+    reason: str = ""
+    crashes: int = 0
     tries: int = 0
     holder: str = ""
     generation: int = 0
@@ -130,14 +143,28 @@ class Attempt(_Data, frozen=True):
     ordered: bool = False
     order_url: str = ""
     order_expires: Moment | None = None
+    replaces: str = ""
     orders_dropped: int = 0
     pending_key: str = ""
     secret_uid: str = ""
     secret_version: str = ""
 
 
+class Renewal(_Data, frozen=True):
+    """What the CA suggests for renewing a certificate (RFC 9773, section 4.2), and when to ask it again.
+
+    `at` is the moment chosen in the window `start` to `end`, None if the CA has nothing to suggest.
+    """
+
+    check_after: Moment
+    at: Moment | None = None
+    start: Moment | None = None
+    end: Moment | None = None
+    explanation: str = ""
+
+
 class Issued(_Data, frozen=True):
-    """The certificate that was last installed and proven."""
+    """The certificate that was last installed and proven; `directory` is empty if its owner put it there."""
 
     hosts: tuple[str, ...]
     intent_hash: str
@@ -150,21 +177,59 @@ class Issued(_Data, frozen=True):
     not_after: Moment
     at: Moment
     cert_id: str = ""
+    renewal: Renewal | None = None
+
+    @property
+    def lifetime(self) -> timedelta:
+        """From its notBefore to its notAfter."""
+        return self.not_after - self.not_before
+
+    def is_suggested(self, now: datetime) -> bool:
+        """Whether the CA suggests to renew just now: CAs do not count orders that replace something within that."""
+        window = self.renewal
+        return bool(window and window.start and window.end and window.start <= now < window.end)
 
 
 class Retry(_Data, frozen=True):
-    """When and why to try again. `not_before` None: only after a change. `earlier` failed before `intent_hash`."""
+    """When and why to try again. `not_before` None: only after a change. `earlier` failed before `intent_hash`.
+
+    `asked` says that the wait is the CA's wish or a limit: nothing shortens it. `issuer` stands for the issuer's
+    configuration at the time: an edit of it ends the wait.
+    """
 
     problem: Problem
     failures: int
     intent_hash: str
     earlier: tuple[str, ...] = ()
     not_before: Moment | None = None
+    asked: bool = False
+    issuer: str = ""
 
     @property
     def hashes(self) -> tuple[str, ...]:
         """The intents that failed lately, the last one first."""
         return (self.intent_hash, *self.earlier)
+
+
+class Counted(StrEnum):
+    """What CAs limit."""
+
+    ORDER = "order"
+    CERTIFICATE = "certificate"
+    FAILURE = "failure"
+
+
+class LedgerEntry(_Data, frozen=True):
+    """Something that counts against a limit of the issuer's CA: for an order no hosts, for a failure its host.
+
+    `exempt`: a renewal that names what it replaces, which CAs with renewal information do not count.
+    """
+
+    at: Moment
+    kind: Counted
+    issuer: str
+    hosts: tuple[str, ...] = ()
+    exempt: bool = False
 
 
 class HistoryEntry(_Data, frozen=True):
@@ -190,6 +255,7 @@ class Record(_Data, frozen=True, kw_only=True):
     issued: Issued | None = None
     retry: Retry | None = None
     history: tuple[HistoryEntry, ...] = ()
+    ledger: tuple[LedgerEntry, ...] = ()
     version: int = SCHEMA_VERSION
     uid: str = ""
     resource_version: str = ""

@@ -1,4 +1,4 @@
-"""What every launch needs and rarely changes: issuers, their account numbers, the PodTemplate. Cached for seconds."""
+"""What every launch needs and rarely changes: issuers, account numbers, options, PodTemplate. Cached for seconds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Callable
 from threading import Lock, Thread
 from typing import Generic, TypeVar
 
-from issuer_job import names
+from issuer_job import names, options
 from issuer_job import vocabulary as v
 from issuer_job.issuers import Issuers
 from issuer_job.kube import CONFIGMAPS, POD_TEMPLATES, Cluster, Json, KubeError
+from issuer_job.options import Options, OptionsError
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class SettingsCache:
         self._issuers = _Cached(self._load_issuers, clock, sleep)
         self._template = _Cached(self._load_template, clock, sleep)
         self._accounts = _Cached(self._load_account_numbers, clock, sleep)
+        self._options = _Cached(self._load_options, clock, sleep)
 
     def keep_fresh(self, *, interval: float = LIFETIME / 2) -> None:
         """Load everything anew every `interval` seconds from now on, in a thread, so that nobody waits for it."""
@@ -80,7 +82,7 @@ class SettingsCache:
         def refresh() -> None:
             while True:
                 time.sleep(interval)
-                for cached in (self._issuers, self._template, self._accounts):
+                for cached in (self._issuers, self._template, self._accounts, self._options):
                     try:
                         cached.get(lifetime=0)
                     except KubeError as problem:
@@ -100,6 +102,20 @@ class SettingsCache:
         """Which of the issuer's account keys at that directory is in use."""
         return self._accounts.get().get(names.issuer_state(issuer, server), 1)
 
+    def has_account(self, issuer: str, server: str) -> bool:
+        """Whether a Job has made or used the issuer's account at that directory, so that its key is there."""
+        return names.issuer_state(issuer, server) in self._accounts.get()
+
+    def options(self) -> Options:
+        """The operator's options. Broken ones stop every launch: they may be what keeps something from happening."""
+        return self._options.get()
+
+    def _load_options(self) -> Options:
+        try:
+            return options.parse(self._cluster.find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP))
+        except OptionsError as problem:
+            raise KubeError(str(problem)) from None
+
     def _load_issuers(self) -> Issuers:
         return Issuers.from_config_maps(self._cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"))
 
@@ -109,4 +125,4 @@ class SettingsCache:
     def _load_account_numbers(self) -> dict[str, int]:
         states = self._cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER_STATE}=true")
         numbers = {s["metadata"]["name"]: (s.get("data") or {}).get("accountNumber", "") for s in states}
-        return {name: int(text) for name, text in numbers.items() if text.isdigit()}
+        return {name: int(text) if text.isdigit() else 1 for name, text in numbers.items()}

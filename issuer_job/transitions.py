@@ -6,15 +6,17 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from issuer_job.counted import with_certificate, with_failure, with_order
+from issuer_job.intents import NO_ORDER, intended, union
 from issuer_job.record import (
     HISTORY_LENGTH,
     Attempt,
     HistoryEntry,
-    Intent,
     Issued,
     Phase,
     Problem,
     Record,
+    Renewal,
     Retry,
     Source,
 )
@@ -24,46 +26,30 @@ P = Phase
 FAILED_HASHES = 4
 """Intents that failed before the last one and are remembered: some tools flap between two."""
 
+HELD_BACK = "heldBack"
+"""Type of the problem when an order would exceed a limit that is the issuer's own, not yet the CA's answer."""
+
 ARROWS: dict[Phase, frozenset[Phase]] = {
     P.WANTED: frozenset({P.LAUNCHED, P.WAITING, P.ORPHANED}),
     P.LAUNCHED: frozenset({P.LAUNCHED, P.CLAIMED, P.WAITING, P.ORPHANED}),
     P.CLAIMED: frozenset(
         {P.CLAIMED, P.LAUNCHED, P.ISSUED, P.UNCONFIRMED, P.FAILED, P.WAITING, P.ORDERING, P.ORPHANED}
     ),
-    P.UNCONFIRMED: frozenset({P.LAUNCHED, P.RETIRED}),
+    P.UNCONFIRMED: frozenset({P.LAUNCHED, P.WAITING, P.FAILED, P.RETIRED}),
     P.ORDERING: frozenset({P.ORDERING, P.CLAIMED, P.LAUNCHED, P.AUTHORIZING, P.WAITING, P.FAILED, P.ORPHANED}),
     P.AUTHORIZING: frozenset({P.CLAIMED, P.LAUNCHED, P.FINALIZING, P.ORDERING, P.WAITING, P.FAILED, P.ORPHANED}),
     P.FINALIZING: frozenset({P.CLAIMED, P.LAUNCHED, P.INSTALLING, P.ORDERING, P.WAITING, P.FAILED, P.ORPHANED}),
     P.INSTALLING: frozenset({P.CLAIMED, P.LAUNCHED, P.INSTALLING, P.ISSUED, P.WAITING, P.FAILED, P.ORPHANED}),
-    P.ISSUED: frozenset({P.LAUNCHED, P.ORPHANED}),
-    P.WAITING: frozenset({P.LAUNCHED, P.ORPHANED}),
-    P.FAILED: frozenset({P.LAUNCHED, P.ORPHANED}),
-    P.ORPHANED: frozenset({P.LAUNCHED, P.ISSUED, P.RETIRED}),
-    P.RETIRED: frozenset({P.LAUNCHED}),
+    P.ISSUED: frozenset({P.LAUNCHED, P.ISSUED, P.WAITING, P.ORPHANED}),
+    P.WAITING: frozenset({P.LAUNCHED, P.ISSUED, P.WAITING, P.ORPHANED}),
+    P.FAILED: frozenset({P.LAUNCHED, P.ISSUED, P.WAITING, P.ORPHANED}),
+    P.ORPHANED: frozenset({P.LAUNCHED, P.ISSUED, P.WAITING, P.FAILED, P.RETIRED}),
+    P.RETIRED: frozenset({P.LAUNCHED, P.WAITING, P.FAILED}),
 }
 
 
 class IllegalTransition(RuntimeError):
     """A bug: the record cannot go from this phase to that one."""
-
-
-def union(sources: tuple[Source, ...]) -> Intent:
-    """What several Ingresses on one Secret want together: all hosts, and the oldest one's settings.
-
-    A source that is just being created has no creation time and counts as the youngest.
-    """
-    hosts = sorted({host for source in sources for host in source.hosts})
-    oldest = min(sources, key=lambda s: (s.created is None, s.created.timestamp() if s.created else 0.0))
-    return Intent(hosts=tuple(hosts), settings=oldest.settings)
-
-
-def joined(sources: tuple[Source, ...], source: Source) -> tuple[Source, ...]:
-    """`sources` with `source` in the place of its former self; what is known of uid and age is kept."""
-    former = next((s for s in sources if s.key == source.key), None)
-    if former is None:
-        return (*sources, source)
-    source = replace(source, uid=source.uid or former.uid, created=source.created or former.created)
-    return tuple(source if s.key == source.key else s for s in sources)
 
 
 def wanted(*, namespace: str, secret_name: str, sources: tuple[Source, ...], now: datetime) -> Record:
@@ -81,10 +67,17 @@ def wanted(*, namespace: str, secret_name: str, sources: tuple[Source, ...], now
 def launched(record: Record, *, now: datetime, reason: str) -> Record:
     """Take a new epoch: at least the current second, so that it rises even when a record is made anew."""
     epoch = max(record.epoch + 1, int(now.timestamp()))
-    attempt = Attempt(epoch=epoch, launched_at=now, tries=1, generation=record.generation)
+    attempt = Attempt(epoch=epoch, launched_at=now, reason=reason, tries=1, generation=record.generation)
     if record.attempt is not None:
         attempt = inherited(record.attempt, attempt)
     return _move(record, P.LAUNCHED, now=now, attempt=attempt, event="launched", detail=reason)
+
+
+def crashed(record: Record, *, now: datetime, reason: str) -> Record:
+    """A new epoch after a Job that ended without a word, which is remembered."""
+    record = launched(record, now=now, reason=reason)
+    attempt = attempt_of(record)
+    return replace(record, attempt=replace(attempt, crashes=attempt.crashes + 1))
 
 
 def inherited(old: Attempt, new: Attempt) -> Attempt:
@@ -96,7 +89,9 @@ def inherited(old: Attempt, new: Attempt) -> Attempt:
         ordered=old.ordered,
         order_url=old.order_url,
         order_expires=old.order_expires,
+        replaces=old.replaces,
         pending_key=old.pending_key,
+        crashes=old.crashes,
     )
 
 
@@ -104,17 +99,6 @@ def relaunched(record: Record, *, now: datetime) -> Record:
     """The same epoch once more: its Job never came to be."""
     attempt = attempt_of(record)
     return _move(record, P.LAUNCHED, now=now, attempt=replace(attempt, launched_at=now, tries=attempt.tries + 1))
-
-
-def intended(record: Record, *, sources: tuple[Source, ...], keep_order: bool = False) -> Record:
-    """Other sources. A changed intent raises the generation and, unless it still fits, forgets the order."""
-    intent = union(sources)
-    if intent.hash == record.intent.hash:
-        return replace(record, sources=sources, intent=intent)
-    attempt = record.attempt
-    if attempt is not None and not keep_order:
-        attempt = replace(attempt, ordered=False, order_url="", order_expires=None, pending_key="", orders_dropped=0)
-    return replace(record, sources=sources, intent=intent, generation=record.generation + 1, attempt=attempt)
 
 
 def claimed(record: Record, *, holder: str, now: datetime) -> Record:
@@ -138,7 +122,7 @@ def ordering(record: Record, *, directory: str, account: str, now: datetime) -> 
     """From here on newOrder may have happened. An order of another account or directory is forgotten."""
     attempt = attempt_of(record)
     if (attempt.directory, attempt.account) != (directory, account):
-        attempt = replace(attempt, ordered=False, order_url="", order_expires=None)
+        attempt = replace(attempt, ordered=False, order_url="", order_expires=None, replaces="")
     return _move(
         record, P.ORDERING, now=now, attempt=replace(attempt, ordered=True, directory=directory, account=account)
     )
@@ -147,14 +131,24 @@ def ordering(record: Record, *, directory: str, account: str, now: datetime) -> 
 def order_dropped(record: Record, *, now: datetime, reason: str) -> Record:
     """The order is of no use (invalid, expired, another's): forget it and order again."""
     attempt = attempt_of(record)
-    attempt = replace(attempt, order_url="", order_expires=None, orders_dropped=attempt.orders_dropped + 1)
+    attempt = replace(
+        attempt, order_url="", order_expires=None, replaces="", orders_dropped=attempt.orders_dropped + 1
+    )
     return _move(record, P.ORDERING, now=now, attempt=attempt, event="order dropped", detail=reason)
 
 
-def authorizing(record: Record, *, order_url: str, expires: datetime | None, now: datetime) -> Record:
-    """The order's URL is known."""
-    known = attempt_of(record).order_url == order_url
-    attempt = replace(attempt_of(record), order_url=order_url, order_expires=expires)
+def authorizing(
+    record: Record, *, order_url: str, expires: datetime | None, now: datetime, replaces: str | None = None
+) -> Record:
+    """The order's URL is known. `replaces` is the CertID that it names, None if it is one that was known before."""
+    attempt = attempt_of(record)
+    known = attempt.order_url == order_url
+    attempt = replace(attempt, order_url=order_url, order_expires=expires)
+    if replaces is not None:
+        attempt = replace(attempt, replaces=replaces)
+    if not known:
+        exempt = bool(attempt.replaces) and record.issued is not None and record.issued.is_suggested(now)
+        record = with_order(record, now=now, exempt=exempt)
     event = "" if known else "ordered"
     return _move(record, P.AUTHORIZING, now=now, attempt=attempt, event=event, detail=order_url)
 
@@ -172,23 +166,74 @@ def installing(record: Record, *, secret_uid: str, secret_version: str, now: dat
 
 def issued(record: Record, *, issued: Issued, now: datetime) -> Record:
     """The Secret holds the certificate."""
-    attempt = replace(
-        attempt_of(record), ordered=False, order_url="", order_expires=None, pending_key="", orders_dropped=0
-    )
+    attempt = attempt_of(record)
+    if attempt.order_url:
+        record = with_certificate(record, issued.hosts, now=now)
+    attempt = replace(attempt, **NO_ORDER, orders_dropped=0, crashes=0)
     detail = f"until {issued.not_after:%Y-%m-%d %H:%M:%SZ}, serial {issued.serial}"
-    return _move(record, P.ISSUED, now=now, attempt=attempt, issued=issued, retry=None, event="issued", detail=detail)
+    return _move(record, P.ISSUED, now=now, attempt=attempt, issued=issued, event="issued", detail=detail)
 
 
-def waiting(record: Record, *, problem: Problem, now: datetime, wait: timedelta) -> Record:
+def adopted(record: Record, *, issued: Issued, now: datetime) -> Record:
+    """The Secret's owner put a good certificate there: it stays until it is due."""
+    detail = f"put there by hand, until {issued.not_after:%Y-%m-%d %H:%M:%SZ}, serial {issued.serial}"
+    return _move(record, P.ISSUED, now=now, issued=issued, event="adopted", detail=detail)
+
+
+def renewal_suggested(record: Record, *, renewal: Renewal, now: datetime) -> Record:
+    """What the CA says about renewing what is issued."""
+    if record.issued is None:
+        raise IllegalTransition(f"{record.name} has no certificate")
+    return replace(record, issued=replace(record.issued, renewal=renewal))
+
+
+def waiting(
+    record: Record, *, problem: Problem, now: datetime, wait: timedelta, asked: bool = False, issuer: str = ""
+) -> Record:
     """Something that passes stands in the way; try again after `wait`."""
-    retry = _retry(record, problem, not_before=now + wait)
+    record = with_failure(record, problem, now=now)
+    retry = _retry(record, problem, not_before=now + wait, asked=asked, issuer=issuer)
     return _move(record, P.WAITING, now=now, retry=retry, event="waiting", detail=f"{problem.type}: {problem.detail}")
 
 
-def failed(record: Record, *, problem: Problem, now: datetime) -> Record:
+def failed(record: Record, *, problem: Problem, now: datetime, issuer: str = "") -> Record:
     """Only a change helps."""
-    retry = _retry(record, problem)
+    record = with_failure(record, problem, now=now)
+    retry = _retry(record, problem, issuer=issuer)
     return _move(record, P.FAILED, now=now, retry=retry, event="failed", detail=f"{problem.type}: {problem.detail}")
+
+
+def held_back(record: Record, *, problem: Problem, now: datetime, until: datetime, issuer: str = "") -> Record:
+    """An order now would exceed a limit of the issuer. That is no failure."""
+    retry = _retry(record, problem, not_before=until, asked=True, issuer=issuer)
+    retry = replace(retry, failures=failures_of(record))
+    return _move(
+        record, P.WAITING, now=now, retry=retry, event="held back", detail=f"{problem.type}: {problem.detail}"
+    )
+
+
+def kept_waiting(record: Record, *, now: datetime) -> Record:
+    """Wanted again while its back-off goes on: making an Ingress anew does not end it."""
+    if record.retry is None:
+        raise IllegalTransition(f"{record.name} has nothing to wait for")
+    return _move(record, P.FAILED if record.retry.not_before is None else P.WAITING, now=now)
+
+
+def orphaned(
+    record: Record, *, now: datetime, problem: Problem | None = None, wait: timedelta = timedelta(0)
+) -> Record:
+    """No live Ingress wants the Secret any more; or its namespace is going, as `problem` says, and if it stays after
+    all the next attempt has to wait.
+    """
+    retry = None if problem is None else _retry(record, problem, not_before=now + wait)
+    detail = problem.detail if problem else "no live Ingress wants this Secret"
+    return _move(record, P.ORPHANED, now=now, retry=retry, event="orphaned", detail=detail)
+
+
+def retired(record: Record, *, now: datetime) -> Record:
+    """Nobody came back for it. Epoch and history stay for a week: names do not restart, limits are not forgotten."""
+    attempt = record.attempt and replace(record.attempt, **NO_ORDER, orders_dropped=0)
+    return _move(record, P.RETIRED, now=now, attempt=attempt, event="retired")
 
 
 def attempt_of(record: Record) -> Attempt:
@@ -204,7 +249,14 @@ def failures_of(record: Record) -> int:
     return retry.failures if retry is not None and record.intent.hash in retry.hashes else 0
 
 
-def _retry(record: Record, problem: Problem, not_before: datetime | None = None) -> Retry:
+def _retry(
+    record: Record,
+    problem: Problem,
+    not_before: datetime | None = None,
+    *,
+    asked: bool = False,
+    issuer: str = "",
+) -> Retry:
     intent_hash = record.intent.hash
     former = record.retry.hashes if record.retry else ()
     return Retry(
@@ -213,6 +265,8 @@ def _retry(record: Record, problem: Problem, not_before: datetime | None = None)
         intent_hash=intent_hash,
         earlier=tuple(h for h in former if h != intent_hash)[:FAILED_HASHES],
         not_before=not_before,
+        asked=asked,
+        issuer=issuer,
     )
 
 

@@ -16,6 +16,9 @@ KEY_ALGORITHM = "certjob.io/key-algorithm"
 PROFILE = "certjob.io/profile"
 PREFERRED_CHAIN = "certjob.io/preferred-chain"
 RENEW_BEFORE = "certjob.io/renew-before"
+"""How long before its end a certificate is renewed: "720h", "30d", "1h30m"."""
+RETRY = "certjob.io/retry"
+"""Any new value ends the back-off after a failure."""
 INGRESS_CLASS = "kubernetes.io/ingress.class"
 NAMESPACE_ENABLED = "certjob.io/enabled"
 """Label on a namespace: every Ingress in it is opted in."""
@@ -55,6 +58,7 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 
 # Well-known objects in the namespace.
 POD_TEMPLATE = "certjob-issue"
+OPTIONS_CONFIG_MAP = "certjob-options"
 RESPONDER_SERVICE = "certjob-responder"
 WEBHOOK_SERVICE = "certjob-webhook"
 WEBHOOK_CONFIGURATION = "certjob"
@@ -68,8 +72,10 @@ CANARY_DENIAL = "denied request: certjob-shape"
 
 TLS_SECRET_TYPE = "kubernetes.io/tls"  # noqa: S105 - a type, not a secret
 ACCOUNT_KEY = "key.pem"
+ACCOUNT_NUMBER = "number"
 PENDING_KEY = "key.pem"
 ISSUER_KEY = "issuer.yaml"
+OPTIONS_KEY = "options.yaml"
 RECORD_KEY = "record.json"
 
 ROUTE_ANNOTATIONS = {

@@ -8,7 +8,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from msgspec.structs import replace
+
 from certs import hostnames
+from certs.duration import parse_duration
+from certs.errors import CertError
 from certs.keys import KeyAlgorithm
 from issuer_job import names
 from issuer_job import vocabulary as v
@@ -96,6 +100,15 @@ def opts_in(ingress: Json, *, namespace_enabled: bool) -> bool:
     return tls_acme == "true" or bool(notes.get(v.ISSUER)) or namespace_enabled
 
 
+def named_secrets(ingress: Json, *, namespace_enabled: bool) -> frozenset[str]:
+    """The Secrets that an opted-in, live Ingress names, whatever may be wrong with its issuer or hosts just now."""
+    gone = bool(ingress.get("metadata", {}).get("deletionTimestamp"))
+    if gone or not opts_in(ingress, namespace_enabled=namespace_enabled):
+        return frozenset()
+    tls = (ingress.get("spec") or {}).get("tls") or []
+    return frozenset(entry["secretName"] for entry in tls if entry.get("secretName"))
+
+
 def wants(
     ingress: Json, *, issuers: Issuers, namespace_enabled: bool = False, former: TlsEntry | None = None
 ) -> Wants:
@@ -163,7 +176,7 @@ def _settings(ingress: Json, issuers: Issuers) -> tuple[Settings | None, Issuer 
     if algorithm and algorithm not in set(KeyAlgorithm):
         message = f"{v.KEY_ALGORITHM}: not one of {', '.join(KeyAlgorithm)}"
         return None, None, [Notice(Reason.BAD_ANNOTATION, message)]
-    for key in (v.PROFILE, v.PREFERRED_CHAIN):
+    for key in (v.PROFILE, v.PREFERRED_CHAIN, v.RENEW_BEFORE, v.RETRY):
         if len(notes.get(key, "")) > 100:
             return None, None, [Notice(Reason.BAD_ANNOTATION, f"{key}: longer than 100 characters")]
     settings = Settings(
@@ -172,7 +185,14 @@ def _settings(ingress: Json, issuers: Issuers) -> tuple[Settings | None, Issuer 
         profile=notes.get(v.PROFILE, ""),
         preferred_chain=notes.get(v.PREFERRED_CHAIN, ""),
     )
-    return settings, issuer, []
+    if not notes.get(v.RENEW_BEFORE):
+        return settings, issuer, []
+    try:
+        before = parse_duration(notes[v.RENEW_BEFORE])
+    except CertError as problem:
+        # A certificate without the wish is better than none.
+        return settings, issuer, [Notice(Reason.BAD_ANNOTATION, f"{v.RENEW_BEFORE}: {problem}"[:119])]
+    return replace(settings, renew_before=max(1, int(before.total_seconds()))), issuer, []
 
 
 def _tls_entries(
@@ -266,4 +286,5 @@ def _source(ingress: Json, hosts: tuple[str, ...], settings: Settings) -> Source
         generate_name=metadata.get("generateName") or "",
         uid=metadata.get("uid") or "",
         created=datetime.fromisoformat(created) if created else None,
+        retry=annotations_of(ingress).get(v.RETRY, ""),
     )

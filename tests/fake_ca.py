@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 from ssl import PROTOCOL_TLS_SERVER, SSLContext
 from tempfile import TemporaryDirectory
@@ -39,7 +41,7 @@ class FakeOrders(FakeAcme):
 
     `lists_orders`: accounts have an orders list, as at Pebble; `reuses`: newOrder answers with an open order for the
     same account and names, as at Let's Encrypt; `failing`: problem by host; `stolen`: so many orders are finalized by
-    somebody else just before us; `before` is called with every request and may answer it.
+    somebody else just before us; `before` is called with every request and may answer it; `clock` is its own.
     """
 
     def __init__(self, base: str) -> None:
@@ -51,6 +53,8 @@ class FakeOrders(FakeAcme):
         self.failing: dict[str, dict[str, str]] = {}
         self.stolen = 0
         self.before: Callable[[Request], Reply | None] = lambda request: None
+        self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self.tells_time = True
         self.finalized = 0
         self._lock = threading.Lock()
 
@@ -61,7 +65,9 @@ class FakeOrders(FakeAcme):
 
     def handle(self, request: Request, body: bytes) -> Reply:
         with self._lock:
-            return super().handle(request, body)
+            reply = super().handle(request, body)
+        date = format_datetime(self.clock(), usegmt=True) if self.tells_time else ""
+        return replace(reply, headers={"Date": date, **reply.headers})
 
     def _default(self, request: Request) -> Reply:
         reply = self.before(request)

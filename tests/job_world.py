@@ -86,6 +86,7 @@ class JobWorld:
 
     def __post_init__(self) -> None:
         self.api.hooks["secrets"] = self.policies.secrets
+        self.ca.clock = self.clock.read
         self.api.add(POD_TEMPLATES, v.NAMESPACE, pod_template())
         self.set_issuer()
 
@@ -105,14 +106,22 @@ class JobWorld:
         data = {v.ISSUER_KEY: msgspec.yaml.encode(document).decode()}
         self.api.add(CONFIGMAPS, v.NAMESPACE, {"metadata": metadata, "data": data})
 
-    def apply(self, body: Json, *, stored: bool = True, namespace_enabled: bool = False) -> list[Outcome]:
-        """Admission of an Ingress, and then its storage."""
+    def set_options(self, **fields: Any) -> None:
+        """Create or edit the operator's options."""
+        data = {v.OPTIONS_KEY: msgspec.yaml.encode(fields).decode()}
+        self.api.add(CONFIGMAPS, v.NAMESPACE, {"metadata": {"name": v.OPTIONS_CONFIG_MAP}, "data": data})
+
+    def apply(
+        self, body: Json, *, stored: bool = True, namespace_enabled: bool = False, expect_new: bool = False
+    ) -> list[Outcome]:
+        """Admission of an Ingress, and then its storage. A CREATE expects that there is no record yet."""
         settings = SettingsCache(self.cluster)
         launcher = Launcher(self.cluster, settings, clock=self.clock.read)
         wanted = wants(body, issuers=settings.issuers(), namespace_enabled=namespace_enabled)
         namespace = body["metadata"]["namespace"]
         outcomes = [
-            launcher.launch(entry, namespace=namespace, deadline=time.monotonic() + 30) for entry in wanted.entries
+            launcher.launch(entry, namespace=namespace, deadline=time.monotonic() + 30, expect_new=expect_new)
+            for entry in wanted.entries
         ]
         if stored:
             self.api.add(INGRESSES, namespace, body)
@@ -150,9 +159,13 @@ class JobWorld:
         """A new epoch, as the sweep gives one when a retry is due."""
         self.clock.ahead += timedelta(seconds=2)
         wanted = transitions.launched(self.record(secret), now=self.clock.read(), reason="test")
-        stored = self.cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(wanted))
+        self.cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(wanted))
+        self.start(secret=secret)
+
+    def start(self, *, secret: str = "web-tls") -> None:
+        """The Job of a record that has been launched."""
         launcher = Launcher(self.cluster, SettingsCache(self.cluster), clock=self.clock.read)
-        launcher.start(from_config_map(stored), time.monotonic() + 30)
+        launcher.start(self.record(secret), time.monotonic() + 30)
 
     def record(self, secret: str = "web-tls", namespace: str = "shop") -> Record:
         """The record as it is stored."""

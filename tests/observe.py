@@ -35,7 +35,6 @@ def cluster() -> Cluster:
     return Cluster(LibraryTransport(connections=32), timeout=30)
 
 
-@cache
 def root_pem() -> str:
     """Pebble's root, from its management port: made anew at each start."""
     url = urlsplit(os.environ["CERTJOB_PEBBLE_MANAGEMENT"])

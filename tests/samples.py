@@ -9,13 +9,16 @@ from msgspec.structs import replace
 from issuer_job import transitions
 from issuer_job.record import (
     Attempt,
+    Counted,
     HistoryEntry,
     IngressClass,
     Intent,
     Issued,
+    LedgerEntry,
     Phase,
     Problem,
     Record,
+    Renewal,
     Retry,
     Settings,
     Source,
@@ -81,7 +84,13 @@ def full_record() -> Record:
     """Every field differs from its default."""
     intent = Intent(
         hosts=HOSTS,
-        settings=Settings(issuer="le", key_algorithm="rsa-2048", profile="tlsserver", preferred_chain="ISRG Root X1"),
+        settings=Settings(
+            issuer="le",
+            key_algorithm="rsa-2048",
+            profile="tlsserver",
+            preferred_chain="ISRG Root X1",
+            renew_before=86400,
+        ),
     )
     one = Source(
         hosts=HOSTS,
@@ -91,6 +100,18 @@ def full_record() -> Record:
         generate_name="web-",
         uid="u",
         created=NOW,
+        retry="again",
+        gone_since=NOW,
+    )
+    renewal = Renewal(check_after=LATER, at=LATER, start=NOW, end=LATER, explanation="https://ca.certjob.dev/why")
+    retry = Retry(
+        problem=PROBLEM,
+        failures=2,
+        intent_hash="abc",
+        earlier=("def",),
+        not_before=LATER,
+        asked=True,
+        issuer="0123456789",
     )
     return Record(
         namespace="shop",
@@ -100,10 +121,11 @@ def full_record() -> Record:
         sources=(one,),
         generation=3,
         since=NOW,
-        attempt=attempt(),
-        issued=issued(),
-        retry=Retry(problem=PROBLEM, failures=2, intent_hash="abc", earlier=("def",), not_before=LATER),
+        attempt=attempt(reason="RenewalDue", crashes=1, replaces="x.y"),
+        issued=issued(renewal=renewal),
+        retry=retry,
         history=(HistoryEntry(at=NOW, epoch=5, event="issued", detail="d"),),
+        ledger=(LedgerEntry(at=NOW, kind=Counted.CERTIFICATE, issuer="le", hosts=HOSTS, exempt=True),),
         uid="record-uid",
         resource_version="7",
     )

@@ -100,9 +100,8 @@ def decide(review: Review, *, issuers: Issuers, namespace_enabled: bool) -> Deci
 
 
 def names_unknown_issuer(review: Review, issuers: Issuers) -> bool:
-    """Whether the Ingress names an issuer that may be newer than `issuers`."""
-    name = w.annotations_of(review.object or {}).get(v.ISSUER)
-    return bool(name) and name not in issuers.valid and name not in issuers.broken
+    """Whether the Ingress's issuer, the default one too, may have been made or repaired after `issuers` was read."""
+    return (w.annotations_of(review.object or {}).get(v.ISSUER) or issuers.default) not in issuers.valid
 
 
 def namespace_of(review: Review) -> str:

@@ -8,7 +8,7 @@ Only this package imports acme, josepy and requests.
 """
 
 from issuer_job.acme_client.chains import choose_chain
-from issuer_job.acme_client.client import AcmeClient
+from issuer_job.acme_client.client import AcmeClient, RenewalClient
 from issuer_job.acme_client.directory import Directory
 from issuer_job.acme_client.keys import AccountKey, AccountKeyAlgorithm, EabKey, new_account_key
 from issuer_job.acme_client.orders import Account, Authorization, Challenge, Order, RenewalInfo
@@ -35,6 +35,7 @@ __all__ = [
     "ExternalAccountRefused",
     "Order",
     "Problem",
+    "RenewalClient",
     "RenewalInfo",
     "choose_chain",
     "new_account_key",

@@ -94,9 +94,9 @@ class AccountClient:
         return self._transport.kid
 
     @property
-    def server_date(self) -> datetime | None:
-        """The CA's clock in its last answer, None if it never told."""
-        return self._transport.server_date
+    def server_time(self) -> datetime | None:
+        """The CA's clock: the Date (RFC 9110 6.6.1) of its last answer that had one, aware UTC; None if none had."""
+        return self._transport.server_time
 
     def key_authorization(self, token: str) -> str:
         """RFC 8555 8.1. Secret until published. Raises AcmeUnavailable for a malformed token."""

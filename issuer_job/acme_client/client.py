@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -13,9 +14,10 @@ from issuer_job.acme_client import orders
 from issuer_job.acme_client.accounts import AccountClient
 from issuer_job.acme_client.answers import Answer
 from issuer_job.acme_client.chains import choose_chain, leads_to
+from issuer_job.acme_client.directory import Directory, read_directory
 from issuer_job.acme_client.keys import encode_base64url
 from issuer_job.acme_client.problems import AcmeError, AcmeUnavailable, unavailable
-from issuer_job.acme_client.transport import POST_AS_GET, json_payload
+from issuer_job.acme_client.transport import POST_AS_GET, Transport, json_payload
 from issuer_job.polling import clamp_wait
 
 MAX_ORDER_PAGES = 20
@@ -129,13 +131,61 @@ class AcmeClient(AccountClient):
 
     def renewal_info(self, cert_id: str) -> orders.RenewalInfo | None:
         """The suggested window of a certificate, None if the CA has none to tell."""
-        if self.directory.renewal_info is None:
-            return None
-        url = f"{self.directory.renewal_info.rstrip('/')}/{cert_id}"
-        answer = self._transport.get(url, step="renewalInfo")
-        asked = self._retry_after(answer)
-        wait = clamp_wait(ARI_DEFAULT if asked is None else asked, shortest=ARI_SHORTEST, longest=ARI_LONGEST)
-        return answer.read(lambda body: orders.read_renewal_info(body, retry_after=wait), step="renewalInfo")
+        return _renewal_info(self._transport, self.directory, cert_id)
 
     def _retry_after(self, answer: Answer) -> timedelta | None:
         return answer.retry_after(now=self._transport.now())
+
+
+class RenewalClient:
+    """A CA's renewal information (RFC 9773), which needs no account; made by `connect`."""
+
+    def __init__(self, *, transport: Transport, directory: Directory) -> None:
+        """Use `connect`."""
+        self._transport = transport
+        self._directory = directory
+
+    @classmethod
+    def connect(
+        cls,
+        server_url: str,
+        *,
+        ca_bundle_pem: bytes | None,
+        user_agent: str,
+        timeout: timedelta,
+        deadline: datetime,
+        now: Callable[[], datetime],
+    ) -> Self:
+        """Fetch the directory, see `AcmeClient.connect`. Raises AcmeError, ValueError for a bad bundle."""
+        transport = Transport(
+            key=None,
+            ca_bundle_pem=ca_bundle_pem,
+            user_agent=user_agent,
+            timeout=timeout,
+            deadline=deadline,
+            now=now,
+            sleep=time.sleep,
+        )
+        try:
+            answer = transport.get(server_url, step="directory")
+            return cls(transport=transport, directory=answer.read(read_directory, step="directory"))
+        except BaseException:
+            transport.close()
+            raise
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def renewal_info(self, cert_id: str) -> orders.RenewalInfo | None:
+        """The suggested window of a certificate, None if the CA has none to tell. Raises AcmeError."""
+        return _renewal_info(self._transport, self._directory, cert_id)
+
+
+def _renewal_info(transport: Transport, directory: Directory, cert_id: str) -> orders.RenewalInfo | None:
+    if directory.renewal_info is None:
+        return None
+    url = f"{directory.renewal_info.rstrip('/')}/{cert_id}"
+    answer = transport.get(url, step="renewalInfo")
+    asked = answer.retry_after(now=transport.now())
+    wait = clamp_wait(ARI_DEFAULT if asked is None else asked, shortest=ARI_SHORTEST, longest=ARI_LONGEST)
+    return answer.read(lambda body: orders.read_renewal_info(body, retry_after=wait), step="renewalInfo")

@@ -182,7 +182,7 @@ def read_challenge(document: object, *, host: str | None = None) -> Challenge:
 def read_renewal_info(document: object, *, retry_after: timedelta) -> RenewalInfo:
     body = msgspec.convert(document, _RenewalInfo)
     start, end = _aware(body.suggestedWindow.start), _aware(body.suggestedWindow.end)
-    if start is None or end is None or end < start:
+    if start is None or end is None or end <= start:  # RFC 9773 4.2
         raise msgspec.ValidationError("the suggested window ends before it starts")
     return RenewalInfo(start=start, end=end, explanation_url=body.explanationURL, retry_after=retry_after)
 

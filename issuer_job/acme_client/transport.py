@@ -25,6 +25,7 @@ from issuer_job.acme_client.problems import (
 )
 
 MAX_BODY = 1 << 20
+LONGEST_ANSWER = timedelta(seconds=30)  # from its head to its end: each wait for data is bounded by the timeout alone
 MAX_NONCES = 16
 MAX_REDIRECTS = 5
 POST_AS_GET = b""  # RFC 8555 6.3
@@ -78,7 +79,7 @@ class Transport:
     def __init__(
         self,
         *,
-        key: AccountKey,
+        key: AccountKey | None,
         ca_bundle_pem: bytes | None,
         user_agent: str,
         timeout: timedelta,
@@ -94,7 +95,7 @@ class Transport:
         self._nonces: list[bytes] = []
         self.new_nonce_url = ""
         self.kid: str | None = None
-        self.server_date: datetime | None = None
+        self.server_time: datetime | None = None
         self._session = requests.Session()
         # REQUESTS_CA_BUNDLE would replace `verify`, .netrc would add credentials; proxies come explicitly.
         self._session.trust_env = False
@@ -146,7 +147,7 @@ class Transport:
 
     def _post_once(self, url: str, payload: bytes, *, step: str, embed_key: bool, accept: str) -> Answer:
         kid = None if embed_key else self.kid
-        if kid is None and not embed_key:
+        if self._key is None or (kid is None and not embed_key):
             raise ValueError(f"{step}: no account yet")
         headers = {"Content-Type": "application/jose+json", "Accept": accept}
         for again in (not payload, False):  # POST-as-GET is a read
@@ -215,9 +216,10 @@ class Transport:
 
     def _read(self, response: requests.Response, *, step: str) -> bytes:
         body = bytearray()
+        end = self._now() + min(LONGEST_ANSWER, self._time_left() if self._deadline else LONGEST_ANSWER)
         for chunk in response.iter_content(_CHUNK):
             body += chunk
-            if len(body) > MAX_BODY or self._time_left() <= timedelta(0):
+            if len(body) > MAX_BODY or self._now() >= end:
                 what = "too big" if len(body) > MAX_BODY else "too slow"
                 raise unavailable(
                     f"the answer of {url_host(response.url)} is {what}", step=step, status=response.status_code
@@ -225,7 +227,7 @@ class Transport:
         return bytes(body)
 
     def _remember(self, answer: Answer) -> None:
-        self.server_date = answer.date or self.server_date
+        self.server_time = answer.date or self.server_time
         nonce = decode_nonce(answer.headers.get(_NONCE_HEADER, ""))
         if nonce is not None:
             self._nonces = [*self._nonces[1 - MAX_NONCES :], nonce]

@@ -9,6 +9,7 @@ import pytest
 
 from tests.fake_ca import FakeOrders, acme_server
 from tests.job_world import JobWorld
+from tests.sweep_world import with_webhook
 
 NewCa = Callable[[], tuple[FakeOrders, bytes]]
 
@@ -22,3 +23,9 @@ def new_ca() -> Iterator[NewCa]:
 @pytest.fixture
 def world(new_ca: NewCa, tmp_path: Path) -> JobWorld:
     return JobWorld(tmp_path, *new_ca())
+
+
+@pytest.fixture
+def swept(world: JobWorld) -> JobWorld:
+    """A cluster whose webhook has its certificate, so that a sweep has nothing to do."""
+    return with_webhook(world)

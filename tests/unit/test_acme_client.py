@@ -49,7 +49,7 @@ def test_a_whole_order(world: World, algorithm: AccountKeyAlgorithm) -> None:
 
     names = chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == HOSTS
-    assert client.server_date == NOW
+    assert client.server_time == NOW
     assert {request.protected.get("alg") for request in world.fake.requests if request.protected} == {algorithm}
     payloads = {request.path: request.payload for request in world.fake.requests}
     assert payloads["/account"] == {"termsOfServiceAgreed": True, "contact": ["mailto:admin@example.org"]}
@@ -238,6 +238,19 @@ def test_a_body_beyond_the_bound_is_not_read(world: World) -> None:
     )
     assert client.order(f"{world.fake.base}/order/1").status == "pending"
     with pytest.raises(AcmeUnavailable, match=r"^order: the answer of 127\.0\.0\.1:\d+ is too big$"):
+        client.order(f"{world.fake.base}/order/1")
+
+
+def test_a_body_that_comes_too_slowly_is_given_up(world: World) -> None:
+    def a_second_later_each_time() -> datetime:
+        world.clock.now += timedelta(seconds=1)
+        return world.clock.now
+
+    client = world.connect(now=a_second_later_each_time)
+    content = json.dumps(world.fake.order()).encode()
+    world.fake.script("/order/1", Reply(200, raw=content), Reply(200, raw=content.ljust(MAX_BODY)))
+    assert client.order(f"{world.fake.base}/order/1").status == "pending"
+    with pytest.raises(AcmeUnavailable, match="is too slow"):
         client.order(f"{world.fake.base}/order/1")
 
 

@@ -125,7 +125,7 @@ def test_a_pod_that_is_too_late_to_take_over(launched: JobWorld) -> None:
         (Phase.WAITING, 11),
         (Phase.UNCONFIRMED, 11),
         (Phase.FAILED, 10),
-        (Phase.ORPHANED, 12),
+        (Phase.ORPHANED, 11),
         (Phase.RETIRED, 12),
     ],
 )

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certs.renewal import renewal_time
+from certs.duration import parse_duration
+from certs.errors import CertError
+from certs.renewal import chosen_time, renewal_due_at, renewal_time
 from tests.fake_certs_ca import DAY, NOW
 
 
@@ -51,3 +53,127 @@ def test_due_within_life_whatever_the_input(
 ) -> None:
     due = renewal_time(not_before=start, not_after=end, renew_before=renew_before, spread_key=key)
     assert start <= due <= max(start, end)
+
+
+# The CA's window
+
+
+def test_the_chosen_time_is_uniform_over_the_window() -> None:
+    parts = sorted((chosen_time(NOW, NOW + 2 * DAY, str(number)) - NOW) / (2 * DAY) for number in range(1000))
+    assert all(abs(part - number / 1000) < 0.06 for number, part in enumerate(parts))
+
+
+def test_the_chosen_time_is_the_same_in_every_process() -> None:
+    chosen = chosen_time(NOW, NOW + 2 * DAY, "serial default.shop-tls")
+    assert chosen == chosen_time(NOW, NOW + 2 * DAY, "serial default.shop-tls")
+    assert chosen.isoformat(timespec="seconds") == "2026-06-03T06:01:54+00:00"
+
+
+def test_another_window_chooses_anew() -> None:
+    one, other = chosen_time(NOW, NOW + DAY, "key"), chosen_time(NOW + DAY, NOW + 2 * DAY, "key")
+    assert other - one != DAY
+
+
+@given(_moments, _moments, st.text())
+def test_the_chosen_time_is_in_the_window_whatever_it_is(one: datetime, other: datetime, key: str) -> None:
+    start, end = min(one, other), max(one, other)
+    assert start <= chosen_time(start, end, key) <= end
+
+
+def due(
+    *,
+    life: timedelta = 90 * DAY,
+    suggested: datetime | None = None,
+    renew_before: timedelta | None = None,
+    interval: timedelta = timedelta(minutes=5),
+) -> datetime:
+    return renewal_due_at(
+        not_before=NOW,
+        not_after=NOW + life,
+        renew_before=renew_before,
+        suggested=suggested,
+        interval=interval,
+        spread_key="shop",
+    )
+
+
+@pytest.mark.parametrize("after", [-1, 10, 30, 85], ids=lambda days: f"{days} days")
+def test_the_ca_decides_alone_without_a_wish(after: int) -> None:
+    assert due(suggested=NOW + after * DAY) == NOW + after * DAY
+
+
+def test_age_decides_without_a_suggestion() -> None:
+    for renew_before in (None, 45 * DAY):
+        by_age = renewal_time(not_before=NOW, not_after=NOW + 90 * DAY, renew_before=renew_before, spread_key="shop")
+        assert due(renew_before=renew_before) == by_age
+
+
+def test_of_wish_and_suggestion_the_earlier_one_counts() -> None:
+    wish = due(renew_before=45 * DAY)
+    assert due(renew_before=45 * DAY, suggested=NOW + 80 * DAY) == wish
+    assert due(renew_before=45 * DAY, suggested=NOW + 10 * DAY) == NOW + 10 * DAY
+
+
+def test_three_sweeps_are_left_even_if_the_ca_suggests_the_last_second() -> None:
+    for suggested in (NOW + 90 * DAY, NOW + 4000 * DAY):
+        assert due(suggested=suggested, interval=timedelta(hours=1)) == NOW + 90 * DAY - timedelta(hours=3)
+
+
+def test_a_life_of_a_few_sweeps_is_not_renewed_before_its_middle() -> None:
+    ten = timedelta(minutes=10)
+    assert due(life=ten, suggested=NOW + ten) == NOW + ten / 2
+    assert due(life=ten, interval=timedelta(minutes=1), suggested=NOW + ten) == NOW + timedelta(minutes=7)
+
+
+@given(
+    _moments,
+    _moments,
+    st.none() | st.timedeltas(timedelta(0), 3653 * DAY),
+    st.none() | _moments,
+    st.timedeltas(timedelta(0), 7 * DAY),
+)
+def test_due_in_time_whatever_the_input(
+    start: datetime, end: datetime, renew_before: timedelta | None, suggested: datetime | None, interval: timedelta
+) -> None:
+    found = renewal_due_at(
+        not_before=start,
+        not_after=end,
+        renew_before=renew_before,
+        suggested=suggested,
+        interval=interval,
+        spread_key="shop",
+    )
+    assert found <= max(start, end)
+    assert found >= start or found == suggested
+
+
+# What users write
+
+
+@pytest.mark.parametrize(
+    ("text", "duration"),
+    [
+        ("720h", 30 * DAY),
+        ("1h30m", timedelta(minutes=90)),
+        ("90m", timedelta(minutes=90)),
+        ("45s", timedelta(seconds=45)),
+        ("30d", 30 * DAY),
+        ("1d12h", 1.5 * DAY),
+        ("3653d", 3653 * DAY),
+    ],
+)
+def test_durations(text: str, duration: timedelta) -> None:
+    assert parse_duration(text) == duration
+
+
+@pytest.mark.parametrize("text", ["", "30", "d", "-1h", "1.5h", "1 h", "30d ", "30D", "1w", "30d\n", "x" * 100_000])
+def test_no_duration(text: str) -> None:
+    with pytest.raises(CertError, match="is not a duration such as 30d, 720h or 1h30m") as caught:
+        parse_duration(text)
+    assert len(str(caught.value)) < 120
+
+
+@pytest.mark.parametrize("text", ["0s", "0h0m", "3654d", "999999d", "87673h"])
+def test_durations_are_bounded(text: str) -> None:
+    with pytest.raises(CertError, match="is not between one second and ten years"):
+        parse_duration(text)

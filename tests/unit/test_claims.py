@@ -10,7 +10,7 @@ from issuer_job import claims, names
 from issuer_job import vocabulary as v
 from issuer_job.attempt import utc_now
 from issuer_job.kube import CONFIGMAPS, Cluster, Json
-from tests.fake_api import FakeApi
+from tests.fake_api import Attempt, FakeApi, Response, status
 
 
 def ingress(namespace: str, *, rule: str = "", tls: str = "") -> Json:
@@ -19,12 +19,18 @@ def ingress(namespace: str, *, rule: str = "", tls: str = "") -> Json:
 
 
 @pytest.fixture
-def cluster() -> Cluster:
-    return Cluster(FakeApi())
+def api() -> FakeApi:
+    return FakeApi()
 
 
-def held(cluster: Cluster) -> list[Json]:
-    return list(cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.CLAIM}=true"))
+@pytest.fixture
+def cluster(api: FakeApi) -> Cluster:
+    return Cluster(api)
+
+
+def release(cluster: Cluster, *ingresses: Json, after: timedelta = claims.GRACE + timedelta(seconds=5)) -> int:
+    named = {(i["metadata"]["namespace"], host) for i in ingresses for host in claims.named_hosts(i)}
+    return claims.release_unused(cluster, named, now=utc_now() + after)
 
 
 def test_the_first_one_holds_it(cluster: Cluster) -> None:
@@ -50,23 +56,41 @@ def test_a_claim_is_given_up_when_no_ingress_of_its_namespace_names_the_host(
     cluster: Cluster, ingresses: list[Json], released: bool
 ) -> None:
     claims.take(cluster, "a.dev", "one")
-    later = utc_now() + claims.GRACE + timedelta(seconds=5)
-    assert claims.release_unused(cluster, held(cluster), ingresses, now=later) == int(released)
+    assert release(cluster, *ingresses) == int(released)
     assert (claims.holder(cluster, "a.dev") is None) is released
 
 
 def test_a_young_claim_stays(cluster: Cluster) -> None:
     claims.take(cluster, "a.dev", "one")
-    assert claims.release_unused(cluster, held(cluster), [], now=utc_now() + timedelta(minutes=9)) == 0
+    assert release(cluster, after=timedelta(minutes=9)) == 0
     assert claims.holder(cluster, "a.dev") == "one"
 
 
-def test_a_claim_that_changed_meanwhile_stays(cluster: Cluster) -> None:
+def test_a_claim_that_changed_meanwhile_stays(cluster: Cluster, api: FakeApi) -> None:
     claims.take(cluster, "a.dev", "one")
-    seen = held(cluster)
-    current = cluster.get(CONFIGMAPS, v.NAMESPACE, names.claim("a.dev"))
-    current["data"]["namespace"] = "two"
-    cluster.update(CONFIGMAPS, v.NAMESPACE, current)
-    later = utc_now() + claims.GRACE + timedelta(seconds=5)
-    assert claims.release_unused(cluster, seen, [], now=later) == 0
-    assert claims.holder(cluster, "a.dev") == "two"
+
+    def changed_just_before(attempt: Attempt) -> Response | None:
+        if attempt.method == "DELETE" and attempt.old is not None and attempt.old["data"]["namespace"] == "one":
+            return status(409, "Conflict", "the resourceVersion is another")
+        return None
+
+    api.hooks["configmaps"] = changed_just_before
+    assert release(cluster) == 0
+    assert claims.holder(cluster, "a.dev") == "one"
+
+
+def test_exactly_the_claim_that_was_read_is_deleted(cluster: Cluster, api: FakeApi) -> None:
+    claims.take(cluster, "a.dev", "one")
+    held = cluster.get(CONFIGMAPS, v.NAMESPACE, names.claim("a.dev"))["metadata"]
+    release(cluster)
+    bodies = [request.body for request in api.requests if request.method == "DELETE" and request.body]
+    assert [body["preconditions"] for body in bodies] == [
+        {"uid": held["uid"], "resourceVersion": held["resourceVersion"]}
+    ]
+
+
+def test_an_expired_list_leaves_the_rest_to_the_next_pass(cluster: Cluster, api: FakeApi) -> None:
+    claims.take(cluster, "a.dev", "one")
+    api.fail("GET", "configmaps", status(410, "Expired", "too old"))
+    assert release(cluster) == 0
+    assert release(cluster) == 1

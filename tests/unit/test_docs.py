@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from certs import hostnames, validity
-from issuer_job import launch, plan, probe, record, secrets, sweep_rules, transitions, wants
+from issuer_job import launch, plan, probe, record, secrets, situation, transitions, wants
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import problems
 from issuer_job.issuers import Issuer, parse
+from issuer_job.options import Options
 from webhook import admission, decide
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +30,7 @@ WORDS: dict[str, Iterable[type[StrEnum]]] = {
     "webhook reason": [decide.Reason],
     "outcome": [launch.OutcomeReason],
     "reason of a plan or notice": [plan.PlanReason, wants.Reason],
-    "sweep reason": [sweep_rules.Reason],
+    "sweep reason": [situation.Reason],
     "verdict of the look": [validity.Reason],
     "probe reason": [probe.ProbeReason],
     "host reason": [hostnames.HostReason],
@@ -126,13 +127,13 @@ def test_tables_of_words_are_complete_and_true(head: str) -> None:
 
 def test_problem_types_are_complete_and_true() -> None:
     named = set(first_column(TROUBLESHOOTING.read_text(), "type"))
-    own = set(re.findall(r'Problem\((?:type=)?"([a-zA-Z]+)"', source())) | {str(r) for r in secrets.Refusal}
+    own = set(re.findall(r'Problem\(\s*(?:type=)?"([a-zA-Z]+)"', source())) | {str(r) for r in secrets.Refusal}
     assert own | problems.PERMANENT_TYPES <= named
     assert named - own - problems.PERMANENT_TYPES - {problems.NO_TYPE} <= RFC8555_TYPES
 
 
 def test_events_are_complete_and_true() -> None:
-    written = set(re.findall(r'"(Certificate[A-Z][a-z]+)"', source()))
+    written = set(re.findall(r'"(Certificate[A-Z][A-Za-z]+)"', source()))
     assert written == set(first_column(TROUBLESHOOTING.read_text(), "reason"))
 
 
@@ -177,6 +178,10 @@ def test_phases_and_arrows() -> None:
 def test_issuer_fields_are_complete_and_true() -> None:
     named = {name.partition(".")[0] for name in first_column((ROOT / "README.md").read_text(), "field")}
     assert named == set(Issuer.__struct_encode_fields__)
+
+
+def test_options_are_complete_and_true() -> None:
+    assert first_column((ROOT / "README.md").read_text(), "option") == list(Options.__struct_encode_fields__)
 
 
 def test_issuers_in_the_readme_are_valid() -> None:

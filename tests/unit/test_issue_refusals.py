@@ -55,14 +55,23 @@ def test_what_is_not_ours_to_write_is_left_alone_and_costs_no_order(
     assert hint in note
 
 
-@pytest.mark.parametrize(("place", "kind"), [("full", "quotaExceeded"), ("terminating", "namespaceTerminating")])
-def test_a_namespace_that_takes_no_secret_costs_no_order(world: JobWorld, place: str, kind: str) -> None:
-    getattr(world.policies, place).add("shop")
+def test_a_namespace_whose_quota_is_used_up_costs_no_order(world: JobWorld) -> None:
+    world.policies.full.add("shop")
     world.apply(ingress())
     assert world.api.all(SECRETS, "shop") == []
     assert world.run() is v.ExitCode.LATER
-    assert (world.record().phase, trouble(world).type) == (Phase.WAITING, kind)
+    assert (world.record().phase, trouble(world).type) == (Phase.WAITING, "quotaExceeded")
     assert world.ca.requests == []
+
+
+def test_in_a_namespace_that_is_being_deleted_nobody_wants_a_certificate(world: JobWorld) -> None:
+    world.policies.terminating.add("shop")
+    world.apply(ingress())
+    assert world.run() is v.ExitCode.LATER
+    assert (world.record().phase, trouble(world).type) == (Phase.ORPHANED, "namespaceTerminating")
+    assert world.ca.requests == []
+    assert world.events() == []
+    assert world.left_over() == []
 
 
 def test_without_policies_nothing_is_launched(world: JobWorld) -> None:

@@ -12,7 +12,7 @@ import pytest
 from certs.keys import KeyAlgorithm
 from issuer_job import names, objects
 from issuer_job import vocabulary as v
-from issuer_job.issuers import Issuer, IssuerError, Issuers, parse
+from issuer_job.issuers import Issuer, IssuerError, Issuers, Limits, parse
 from issuer_job.kube import CONFIGMAPS, POD_TEMPLATES, Cluster, Json, KubeError, Unreachable
 from issuer_job.settings import LIFETIME, PAUSE, SettingsCache
 from tests.fake_api import FakeApi
@@ -29,6 +29,8 @@ def config_map(name: str = "le", *, default: str = "", **fields: object) -> Json
 def test_defaults() -> None:
     assert parse(config_map()) == Issuer(server=SERVER)
     assert parse(config_map()).key_algorithm is KeyAlgorithm.ECDSA_P256
+    limits = parse(config_map(limits={"orders": 7})).limits
+    assert limits == Limits(orders=7, per_registered_domain=50, per_exact_set=5, failed_validations=5)
 
 
 def test_every_field() -> None:
@@ -44,8 +46,10 @@ def test_every_field() -> None:
             privateNames=True,
             allowedNamespaces=["team-*"],
             ingressClasses=["nginx"],
+            limits={"orders": 9, "perRegisteredDomain": 8, "perExactSet": 0, "failedValidations": 7},
         )
     )
+    assert issuer.limits == Limits(orders=9, per_registered_domain=8, per_exact_set=0, failed_validations=7)
     assert issuer.contacts == ("a@x.dev", "b@x.dev")
     assert issuer.external_account is not None
     assert issuer.external_account.key_id == "k"
@@ -68,6 +72,9 @@ def test_every_field() -> None:
         ({"externalAccount": {}}, "keyId"),
         ({"allowedNamespaces": "all"}, r"\$\.allowedNamespaces"),
         ({"sever": "typo"}, "sever"),
+        ({"limits": {"orders": -1}}, r"\$\.limits\.orders"),
+        ({"limits": {"perExactSet": "5"}}, r"\$\.limits\.perExactSet"),
+        ({"limits": {"perDay": 5}}, r"perDay.*\$\.limits"),
     ],
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], place: str) -> None:

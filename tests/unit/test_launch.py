@@ -8,16 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
-from issuer_job import names, objects
+from issuer_job import names, objects, transitions
 from issuer_job import vocabulary as v
 from issuer_job.kube import CONFIGMAPS, INGRESSES, JOBS, POD_TEMPLATES, SECRETS, Json, KubeError, Unreachable
 from issuer_job.launch import Launcher, Outcome, OutcomeReason
-from issuer_job.record import Phase
+from issuer_job.record import Phase, to_config_map
 from issuer_job.settings import SettingsCache
 from issuer_job.wants import Entry, wants
 from tests.fake_api import Attempt, denied, status
 from tests.job_world import HOST, JobWorld, ingress, pod_template
+from tests.samples import PROBLEM
 
 HOSTS = ("a.certjob.dev", "b.certjob.dev")
 
@@ -172,7 +174,8 @@ def test_no_request_may_take_longer_than_what_is_left(world: JobWorld) -> None:
     send = world.api.send
 
     def noted(method: str, path: str, *, body: bytes | None, timeout: float) -> object:
-        if "podtemplates" not in path and "labelSelector" not in path:
+        settings = ("podtemplates", "labelSelector", f"/configmaps/{v.OPTIONS_CONFIG_MAP}")
+        if not any(part in path for part in settings):  # cached for all launches: the calls' own timeout bounds them
             timeouts.append(timeout)
         return send(method, path, body=body, timeout=timeout)
 
@@ -318,3 +321,122 @@ def test_an_issuer_that_went_away_meanwhile(world: JobWorld) -> None:
     world.api.remove(JOBS, v.NAMESPACE, names.job("shop", "web-tls", record.epoch))
     with pytest.raises(KubeError, match="issuer test-ca is not there"):
         launcher(world).start(record, time.monotonic() + 30)
+
+
+def test_what_is_not_launched_is_written_down_with_a_placeholder(world: JobWorld) -> None:
+    now = world.clock.read()
+    source = entry(world, ingress()).source
+    wanted = transitions.wanted(namespace="shop", secret_name="web-tls", sources=(source,), now=now)
+    stored = launcher(world).write_down(wanted, time.monotonic() + 30)
+    assert stored == world.record()
+    assert world.secret()["metadata"]["labels"][v.STATE] == "placeholder"
+    assert (world.api.all(JOBS), world.api.all(INGRESSES)) == ([], [])
+
+
+def test_somebody_wrote_it_down_before(world: JobWorld) -> None:
+    launch(world)
+    before = world.record()
+    wanted = transitions.wanted(
+        namespace="shop", secret_name="web-tls", sources=before.sources, now=world.clock.read()
+    )
+    assert launcher(world).write_down(wanted, time.monotonic() + 30) is None
+    assert world.record() == before
+
+
+def test_beyond_a_namespaces_bound_it_is_put_off_with_a_placeholder(world: JobWorld) -> None:
+    world.set_options(activeOrdersPerNamespace=1)
+    own = launcher(world)
+    launch(world, by=own)
+    other = ingress("second", secret="second-tls", hosts=("c.certjob.dev",))
+    outcome = launch(world, other, by=own)
+    assert outcome.reason is OutcomeReason.PUT_OFF
+    assert "the sweep orders it" in (outcome.warning or "")
+    assert world.record("second-tls").phase is Phase.WANTED
+    assert world.secret("second-tls")["metadata"]["labels"][v.STATE] == "placeholder"
+    assert len(world.api.all(JOBS)) == 1
+    elsewhere = ingress("web", namespace="other", hosts=("d.certjob.dev",))
+    assert launch(world, elsewhere, by=own, namespace="other").reason is OutcomeReason.LAUNCHED
+
+
+def test_beyond_the_bound_a_known_record_is_left_to_the_sweep(world: JobWorld) -> None:
+    world.set_options(activeOrdersPerNamespace=1)
+    own = launcher(world)
+    launch(world, by=own)
+    world.api.add(INGRESSES, "shop", ingress(hosts=HOSTS))
+    assert world.run() is v.ExitCode.DONE
+    before = world.record()
+    outcome = launch(world, ingress(hosts=(HOST,)), by=own)
+    assert (outcome.reason, world.record()) == (OutcomeReason.PUT_OFF, before)
+    assert launch(world, ingress(hosts=HOSTS), by=own).reason is OutcomeReason.UNCHANGED
+
+
+def test_after_five_minutes_a_launch_is_not_counted_any_more(
+    world: JobWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.set_options(activeOrdersPerNamespace=1)
+    own = launcher(world)
+    launch(world, by=own)
+    later = time.monotonic() + 301
+    monkeypatch.setattr("issuer_job.launch.time.monotonic", lambda: later)
+    other = entry(world, ingress("second", secret="second-tls", hosts=("c.certjob.dev",)))
+    assert own.launch(other, namespace="shop", deadline=later + 30).reason is OutcomeReason.LAUNCHED
+
+
+def test_with_routes_by_the_job_none_is_made(world: JobWorld) -> None:
+    world.set_options(routes="job")
+    assert launch(world).reason is OutcomeReason.LAUNCHED
+    assert world.api.all(INGRESSES, v.NAMESPACE) == []
+    assert "secret" in writes(world)
+
+
+def test_held_back_there_is_a_placeholder_all_the_same(world: JobWorld) -> None:
+    launch(world)
+    failed = transitions.failed(replace(world.record(), phase=Phase.CLAIMED), problem=PROBLEM, now=world.clock.read())
+    world.cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(replace(failed, phase=Phase.ORPHANED)))
+    world.api.remove(SECRETS, "shop", "web-tls")
+    outcome = launch(world, expect_new=True)
+    assert (outcome.reason, world.record().phase) == (OutcomeReason.MERGED, Phase.FAILED)
+    assert world.secret()["metadata"]["labels"][v.STATE] == "placeholder"
+    assert len(world.api.all(JOBS)) == 1
+
+
+def issued(world: JobWorld) -> None:
+    """A certificate whose Ingress is gone, and its Secret with it."""
+    launch(world)
+    world.api.add(INGRESSES, "shop", ingress(hosts=HOSTS))
+    assert world.run() is v.ExitCode.DONE
+    world.api.remove(INGRESSES, "shop", "web")
+    world.api.remove(SECRETS, "shop", "web-tls")
+
+
+@pytest.mark.parametrize("name", ["web", "renamed"])
+def test_an_ingress_made_anew_whose_secret_is_missing(world: JobWorld, name: str) -> None:
+    issued(world)
+    outcome = launch(world, ingress(name, hosts=HOSTS), expect_new=True)
+    assert outcome.reason is OutcomeReason.LAUNCHED
+    assert world.secret()["metadata"]["labels"][v.STATE] == "placeholder"
+    assert world.record().phase is Phase.LAUNCHED
+    assert name in [source.name for source in world.record().sources]
+
+
+def test_an_ingress_made_anew_whose_secret_is_there(world: JobWorld) -> None:
+    launch(world)
+    world.api.add(INGRESSES, "shop", ingress(hosts=HOSTS))
+    assert world.run() is v.ExitCode.DONE
+    before = world.record()
+    assert launch(world, expect_new=True).reason is OutcomeReason.UNCHANGED
+    assert world.record() == before
+
+
+def test_an_update_does_not_ask_for_the_secret(world: JobWorld) -> None:
+    issued(world)
+    world.api.requests.clear()
+    assert launch(world).reason is OutcomeReason.UNCHANGED
+    assert "secret" not in writes(world)
+
+
+def test_a_missing_secret_is_not_forgotten_when_the_record_changes_meanwhile(world: JobWorld) -> None:
+    issued(world)
+    world.api.fail("PUT", "/configmaps/shop.web-tls", status(409, "Conflict"))
+    assert launch(world, expect_new=True).reason is OutcomeReason.LAUNCHED
+    assert len(world.api.all(JOBS)) == 2

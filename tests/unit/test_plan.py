@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from issuer_job import transitions
-from issuer_job.plan import Plan, PlanReason, plan
+from issuer_job import intents, transitions
+from issuer_job.plan import Plan, PlanReason, is_held_back, plan
 from issuer_job.record import ACTIVE, Phase, Record, Retry, Settings, Source
 from tests.samples import HOSTS, LATER, NOW, PROBLEM, record, source
 
@@ -118,7 +118,7 @@ def test_another_class_is_noted_for_the_routes() -> None:
 
 def failed(phase: Phase, hosts: tuple[str, ...], **fields: object) -> Record:
     """A record whose attempts for `hosts` and then for the present intent failed."""
-    there = transitions.union((source(hosts=hosts),)).hash
+    there = intents.union((source(hosts=hosts),)).hash
     retry = Retry(problem=PROBLEM, failures=3, intent_hash=record().intent.hash, earlier=(there,))
     return record(phase, retry=replace(retry, **fields))
 
@@ -145,3 +145,101 @@ def test_nor_does_it_prolong_it() -> None:
 def test_something_new_ends_the_back_off() -> None:
     made = decided(failed(Phase.FAILED, HOSTS[:1]), source(hosts=("new.certjob.dev",)))
     assert made.launch
+
+
+def put_off(existing: Record | None, wanted: Source) -> Plan:
+    return plan(existing, wanted, namespace="shop", secret_name="web-tls", now=LATER, may_launch=False)
+
+
+def test_put_off_the_first_time_it_is_written_down() -> None:
+    made = put_off(None, source())
+    assert (made.reason, made.launch) == (PlanReason.PUT_OFF, False)
+    assert made.record is not None
+    assert (made.record.phase, made.record.epoch) == (Phase.WANTED, 0)
+
+
+@pytest.mark.parametrize("phase", sorted(set(Phase) - {Phase.LAUNCHED}))
+def test_put_off_later_nothing_is_written(phase: Phase) -> None:
+    assert put_off(record(phase), source(hosts=HOSTS[:1])) == Plan(PlanReason.PUT_OFF)
+
+
+def test_what_needs_no_launch_is_not_put_off() -> None:
+    assert put_off(record(Phase.ISSUED), source("second", HOSTS[:1])).reason is PlanReason.JOINED
+    assert put_off(record(Phase.ISSUED), source()).reason is PlanReason.UNCHANGED
+
+
+@pytest.mark.parametrize("phase", [Phase.WAITING, Phase.FAILED])
+@pytest.mark.parametrize("former", ["", "1"])
+def test_a_new_value_of_the_retry_annotation_ends_the_back_off(phase: Phase, former: str) -> None:
+    not_before = None if phase is Phase.FAILED else LATER + timedelta(hours=1)
+    existing = failed(phase, HOSTS[:1], not_before=not_before)
+    existing = replace(existing, sources=(source(retry=former),))
+    made = decided(existing, source(retry="2"))
+    assert (made.reason, made.launch) == (PlanReason.RETRY_ASKED, True)
+    assert made.record is not None
+    assert made.record.retry is None
+    assert made.record.sources[0].retry == "2"
+
+
+@pytest.mark.parametrize("retry", ["", "1"])
+def test_the_same_value_or_none_does_not(retry: str) -> None:
+    existing = failed(Phase.WAITING, HOSTS[:1], not_before=LATER + timedelta(hours=1))
+    existing = replace(existing, sources=(source(retry="1"),))
+    assert not decided(existing, source(retry=retry)).launch
+
+
+def test_it_does_not_shorten_what_the_ca_asked_for_and_is_used_up() -> None:
+    existing = failed(Phase.WAITING, HOSTS[:1], not_before=LATER + timedelta(hours=1), asked=True)
+    made = decided(existing, source(retry="1"))
+    assert (made.reason, made.launch) == (PlanReason.JOINED, False)
+    assert decided(made.record, source(retry="1")) == Plan(PlanReason.UNCHANGED)
+    over = failed(Phase.WAITING, HOSTS[:1], not_before=LATER, asked=True)
+    assert decided(over, source(retry="1")).reason is PlanReason.RETRY_ASKED
+
+
+@pytest.mark.parametrize("phase", sorted(ACTIVE | {Phase.ISSUED}))
+def test_without_a_failure_that_rests_the_value_is_only_noted(phase: Phase) -> None:
+    retry = None if phase is Phase.ISSUED else failed(phase, HOSTS[:1]).retry
+    assert decided(record(phase, retry=retry), source(retry="1")).reason is PlanReason.JOINED
+
+
+@pytest.mark.parametrize("phase", sorted(GONE))
+@pytest.mark.parametrize(
+    ("not_before", "after"), [(LATER + timedelta(minutes=1), Phase.WAITING), (None, Phase.FAILED)]
+)
+def test_made_anew_it_goes_on_waiting(phase: Phase, not_before: object, after: Phase) -> None:
+    made = decided(failed(phase, HOSTS[:1], not_before=not_before), source("renamed"))
+    assert (made.reason, made.launch) == (PlanReason.HELD_BACK, False)
+    assert made.record is not None
+    assert (made.record.phase, [s.name for s in made.record.sources]) == (after, ["renamed"])
+
+
+@pytest.mark.parametrize("phase", sorted(GONE))
+def test_made_anew_after_the_wait_it_is_launched(phase: Phase) -> None:
+    assert decided(failed(phase, HOSTS[:1], not_before=LATER), source()).launch
+
+
+def test_one_that_was_marked_as_gone_is_unmarked() -> None:
+    existing = record(Phase.ISSUED, sources=(source(), source("second", gone_since=NOW)))
+    made = decided(existing, source("second"))
+    assert made.reason is PlanReason.JOINED
+    assert made.record is not None
+    assert [s.gone_since for s in made.record.sources] == [None, None]
+
+
+def test_another_time_of_renewal_is_noted() -> None:
+    made = decided(record(Phase.ISSUED), source(settings=Settings(issuer="le", renew_before=60)))
+    assert (made.reason, made.launch) == (PlanReason.JOINED, False)
+    assert made.record is not None
+    assert made.record.intent.settings.renew_before == 60
+
+
+def test_who_is_held_back() -> None:
+    waits = failed(Phase.WAITING, HOSTS[:1], not_before=LATER)
+    assert is_held_back(waits, NOW)
+    assert not is_held_back(waits, LATER)
+    assert is_held_back(failed(Phase.FAILED, HOSTS[:1]), LATER)
+    assert not is_held_back(replace(waits, phase=Phase.LAUNCHED), NOW)
+    assert not is_held_back(replace(waits, retry=None), NOW)
+    other = intents.intended(waits, sources=(source(hosts=("new.certjob.dev",)),))
+    assert not is_held_back(other, NOW)

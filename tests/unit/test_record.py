@@ -31,7 +31,9 @@ def stored(**changes: object) -> Json:
 
 def test_the_sample_leaves_no_field_at_its_default() -> None:
     made = full_record()
-    for part in (made, made.attempt, made.issued, made.retry, made.sources[0], made.intent.settings, made.history[0]):
+    assert made.issued is not None
+    parts = (made, made.attempt, made.issued, made.issued.renewal, made.retry, made.sources[0], made.ledger[0])
+    for part in (*parts, made.intent.settings, made.history[0]):
         assert part is not None
         for field in msgspec.structs.fields(part):
             if not field.required and field.name != "version":
@@ -123,6 +125,7 @@ def test_the_hash_says_whether_another_certificate_is_wanted() -> None:
         Intent(hosts=(*HOSTS, ""), settings=settings).hash,
     }
     assert len(hashes) == 7
+    assert Intent(hosts=HOSTS, settings=Settings(issuer="le", renew_before=60)).hash in hashes  # the same certificate
     assert Intent(hosts=HOSTS, settings=Settings(issuer="le")).hash in hashes
 
 

@@ -163,7 +163,7 @@ def test_bootstrap_makes_what_is_missing_once(api: FakeApi) -> None:
 
 def test_an_account_key_is_immutable_and_of_the_issuers_kind(api: FakeApi) -> None:
     issuers = Issuers.from_config_maps([issuer("rsa", accountKeyAlgorithm="RS256")])
-    make_account_keys(Cluster(api), issuers)
+    make_account_keys(Cluster(api), issuers.valid)
     [secret] = api.all(SECRETS)
     assert secret["immutable"] is True
     assert secret["metadata"]["labels"][v.ACCOUNT] == "true"

@@ -13,7 +13,7 @@ from issuer_job import vocabulary as v
 from issuer_job.issuers import Issuer, Issuers
 from issuer_job.kube import Json
 from issuer_job.record import IngressClass, Settings
-from issuer_job.wants import MAX_HOSTS, Reason, TlsEntry, Wants, opts_in, own_entry, rule_hosts, wants
+from issuer_job.wants import MAX_HOSTS, Reason, TlsEntry, Wants, named_secrets, opts_in, own_entry, rule_hosts, wants
 
 CA = "https://ca.certjob.dev/directory"
 ISSUERS = Issuers(
@@ -287,3 +287,61 @@ def test_rule_hosts_come_once_in_their_order() -> None:
 
 def test_equal_notices_are_told_once() -> None:
     assert len(seen("intern.local", "INTERN.local").notices) == 2  # the host, and that none is left
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("720h", 720 * 3600), ("30d", 30 * 86400), ("1h30m", 5400)])
+def test_renew_before(text: str, seconds: int) -> None:
+    found = seen(tls=[{"secretName": "s"}], notes={v.RENEW_BEFORE: text})
+    assert found.notices == ()
+    assert found.entries[0].source.settings == Settings(issuer="le", renew_before=seconds)
+
+
+@pytest.mark.parametrize("text", ["soon", "-1h", "0s", "99999d"])
+def test_a_renew_before_that_is_none_costs_no_certificate(text: str) -> None:
+    found = seen(tls=[{"secretName": "s"}], notes={v.RENEW_BEFORE: text})
+    assert reasons(found) == [Reason.BAD_ANNOTATION]
+    assert v.RENEW_BEFORE in found.notices[0].message
+    assert found.entries[0].source.settings == Settings(issuer="le")
+
+
+@pytest.mark.parametrize("key", [v.RENEW_BEFORE, v.RETRY])
+@pytest.mark.parametrize(("length", "fine"), [(100, True), (101, False)])
+def test_annotations_are_bounded(key: str, length: int, fine: bool) -> None:
+    found = seen(tls=[{"secretName": "s"}], notes={key: "1" * length})
+    assert bool(found.entries) is fine
+
+
+def test_the_retry_annotation_is_part_of_the_source() -> None:
+    assert seen(tls=[{"secretName": "s"}], notes={v.RETRY: "today"}).entries[0].source.retry == "today"
+    assert seen(tls=[{"secretName": "s"}]).entries[0].source.retry == ""
+
+
+def named(body: Json, *, enabled: bool = False) -> frozenset[str]:
+    return named_secrets(body, namespace_enabled=enabled)
+
+
+TWO = [{"secretName": "a", "hosts": ["a.certjob.dev"]}, {"secretName": "b"}, {"hosts": ["c.certjob.dev"]}]
+
+
+@pytest.mark.parametrize(
+    "notes", [{}, {v.ISSUER: "bad"}, {v.ISSUER: "nowhere"}, {v.KEY_ALGORITHM: "none"}, {v.RETRY: "x" * 999}]
+)
+def test_whatever_is_wrong_its_secrets_are_named(notes: dict[str, str]) -> None:
+    assert named(ingress("*.bad.certjob.dev", tls=TWO, notes=notes)) == {"a", "b"}
+
+
+def test_who_does_not_opt_in_names_nothing() -> None:
+    out = ingress(tls=TWO, notes={v.TLS_ACME: "false"})
+    assert named(out, enabled=True) == frozenset()
+    silent = ingress(tls=TWO, notes={v.TLS_ACME: ""})
+    assert named(silent) == frozenset()
+    assert named(silent, enabled=True) == {"a", "b"}
+
+
+def test_who_is_being_deleted_names_nothing() -> None:
+    assert named(ingress(tls=TWO, deletionTimestamp="2026-01-01T00:00:00Z")) == frozenset()
+
+
+@pytest.mark.parametrize("tls", [None, []])
+def test_without_tls_nothing_is_named(tls: Any) -> None:
+    assert named(ingress(tls=tls)) == frozenset()

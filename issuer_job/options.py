@@ -1,0 +1,52 @@
+"""What the operator sets for the whole of certjob: ConfigMap `certjob-options`, all fields optional."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from issuer_job import vocabulary as v
+from issuer_job.kube import Json
+
+MAX_DOCUMENT = 64 * 1024
+
+
+class OptionsError(ValueError):
+    """The options are wrong; the message names the field."""
+
+
+class Routes(StrEnum):
+    """Who makes challenge routes."""
+
+    ADMISSION = "admission"
+    """The webhook, at once: the fastest."""
+    JOB = "job"
+    """The issue Job, once the Ingress was really admitted: for clusters whose own policies restrict hosts."""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """`active_orders_per_namespace` and `launches_per_sweep` are bounds; `complete_tls` lets the sweep add the entry
+    to an empty spec.tls that the webhook was not there to add (it needs `manifests/optional/complete-tls.yaml`).
+    """
+
+    routes: Routes = Routes.ADMISSION
+    launches_per_sweep: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+    active_orders_per_namespace: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 200
+    complete_tls: bool = False
+
+
+def parse(config_map: Json | None) -> Options:
+    """Read the ConfigMap, None if there is none. Raises OptionsError with the path of the field that is wrong."""
+    if config_map is None:
+        return Options()
+    text = (config_map.get("data") or {}).get(v.OPTIONS_KEY)
+    if text is None:
+        raise OptionsError(f"ConfigMap {v.OPTIONS_CONFIG_MAP}: data has no key {v.OPTIONS_KEY}")
+    if len(text) > MAX_DOCUMENT:
+        raise OptionsError(f"ConfigMap {v.OPTIONS_CONFIG_MAP}: {v.OPTIONS_KEY} is larger than {MAX_DOCUMENT} bytes")
+    try:
+        return msgspec.yaml.decode(text, type=Options) if text.strip() else Options()
+    except msgspec.DecodeError as problem:
+        raise OptionsError(f"ConfigMap {v.OPTIONS_CONFIG_MAP}: {problem}") from None
