@@ -132,7 +132,12 @@ def _challtestsrv(settings: s.Settings) -> Part:
 
 def _pebble(settings: s.Settings) -> Part:
     flags = (f"-config={settings.state}/pebble.json", f"-dnsserver={s.NODE_IP}:53")
-    env = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": str(settings.nonce_reject)}
+    env = {
+        "PEBBLE_VA_NOSLEEP": "1",
+        "PEBBLE_WFE_NONCEREJECT": str(settings.nonce_reject),
+        # An account's list of orders on one page: with three a page, a busy account's newest order is far away.
+        "PEBBLE_WFE_ORDERS_PER_PAGE": "10000",
+    }
     return Part("pebble", (f"{settings.binaries}/pebble", *flags), env)
 
 

@@ -1,0 +1,436 @@
+"""A CA that fails, limits, lies or forgets, as a proxy in front of Pebble plays it: how each order ends."""
+
+from __future__ import annotations
+
+import json
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from threading import Event
+
+import pytest
+from cryptography import x509
+from msgspec.structs import replace
+
+from certs.chain import has_key
+from certs.keys import key_from_pem
+from certs.placeholder import make_placeholder
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.acme_client import AcmeClient
+from issuer_job.kube import CONFIGMAPS, SECRETS, Conflict, Json
+from issuer_job.record import Phase, Problem, Record, to_config_map
+from tests.e2e import world
+from tests.e2e.conftest import NewNamespace
+from tests.e2e.test_robustness import run_sweep
+from tests.fault_proxy import FaultProxy, fault_proxy
+from tests.fault_rules import CUT, SWALLOW, Action, Answer, Change, Request, bad_nonce, problem, replaced_body
+from tests.observe import cluster
+
+STEPS = (
+    "directory",
+    "newNonce",
+    "newAccount",
+    "newOrder",
+    "order",
+    "authorization",
+    "challenge",
+    "finalize",
+    "certificate",
+)
+PLACES = {step: (step, 0) for step in STEPS} | {"poll": ("authorization", 1)}
+"""Steps that go wrong, and how often they go right before; at the poll the CA is validating."""
+ENDS_WITHIN = 90.0
+ASKED = timedelta(hours=2)
+VALIDATION = 15.0
+SERVER_ERROR = problem("serverInternal", "on fire", status=500)
+
+
+@dataclass(frozen=True)
+class Site:
+    """An issuer of its own behind a proxy of its own, and an Ingress NAME with the host NAME.NAMESPACE.test."""
+
+    name: str
+    namespace: str
+    proxy: FaultProxy
+
+    @property
+    def issuer(self) -> str:
+        return f"{self.namespace}-{self.name}"
+
+    @property
+    def state(self) -> str:
+        """Name of the ConfigMap with the issuer's state."""
+        return names.issuer_state(self.issuer, self.proxy.directory)
+
+    def host(self, name: str = "") -> str:
+        return f"{name or self.name}.{self.namespace}.test"
+
+    def apply(self, *ingresses: str) -> None:
+        """Create Ingresses that name the issuer; without names the one that is called like the site."""
+        for name in ingresses or (self.name,):
+            world.create(self.namespace, world.manifest(name, [self.host(name)], issuer=self.issuer))
+
+    def waits(self, name: str = "") -> Record:
+        """The record once it waits for its next try."""
+        return world.wait_phase(self.namespace, f"{name or self.name}-tls", Phase.WAITING, seconds=ENDS_WITHIN)
+
+    def issued(self, name: str = "") -> Record:
+        """The record once its certificate is installed, which matches its key."""
+        secret = f"{name or self.name}-tls"
+        record = world.wait_issued(self.namespace, secret, [self.host(name)], seconds=ENDS_WITHIN)
+        data = cluster().get(SECRETS, self.namespace, secret)["data"]
+        leaf = x509.load_pem_x509_certificates(b64decode(data["tls.crt"]))[0]
+        assert has_key(leaf, key_from_pem(b64decode(data["tls.key"])))
+        return record
+
+    def make_due(self, name: str = "") -> None:
+        """Let the wait of the record be over."""
+        while True:
+            record = world.record(self.namespace, f"{name or self.name}-tls")
+            assert record is not None
+            assert record.retry is not None
+            due = replace(record, retry=replace(record.retry, not_before=datetime.now(UTC) - timedelta(seconds=1)))
+            try:
+                cluster().update(CONFIGMAPS, v.NAMESPACE, to_config_map(due))
+            except Conflict:
+                continue
+            return
+
+
+NewSite = Callable[[str, str], Site]
+
+
+@pytest.fixture(scope="module")
+def new_site() -> Iterator[NewSite]:
+    """Makes issuers behind proxies; they go at the end, and with them what is known of their accounts."""
+    sites: list[Site] = []
+    with ExitStack() as proxies:
+
+        def make(namespace: str, name: str) -> Site:
+            site = Site(name, namespace, proxies.enter_context(fault_proxy()))
+            document = {
+                "server": site.proxy.directory,
+                "caBundle": site.proxy.ca_pem.decode(),
+                "privateNames": True,
+                "profile": "default",
+            }
+            metadata: Json = {"name": site.issuer, "namespace": v.NAMESPACE, "labels": {v.ISSUER: "true"}}
+            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+            cluster().create(CONFIGMAPS, v.NAMESPACE, body | {"data": {v.ISSUER_KEY: json.dumps(document)}})
+            sites.append(site)
+            return site
+
+        yield make
+    for site in sites:
+        cluster().delete(CONFIGMAPS, v.NAMESPACE, site.issuer)
+        cluster().delete(CONFIGMAPS, v.NAMESPACE, site.state)
+        for number in (1, 2):
+            cluster().delete(SECRETS, v.NAMESPACE, names.account(site.issuer, site.proxy.directory, number))
+
+
+def trouble(record: Record) -> Problem:
+    """What stands in the record's way."""
+    assert record.retry is not None
+    return record.retry.problem
+
+
+# What passes within the Job
+
+
+@pytest.mark.parametrize("fault", [SERVER_ERROR, CUT, SWALLOW], ids=["500", "cut before", "cut after"])
+def test_one_fault_at_any_step_costs_neither_the_certificate_nor_a_second_order(
+    namespace: str, new_site: NewSite, fault: Action
+) -> None:
+    sites = {name: new_site(namespace, name.lower()) for name in PLACES}
+    for name, site in sites.items():
+        step, skip = PLACES[name]
+        site.proxy.on(step, fault, skip=skip)
+        site.apply()
+    for site in sites.values():
+        site.issued()
+    assert {name: len(site.proxy.orders) for name, site in sites.items()} == dict.fromkeys(PLACES, 1)
+    assert {name: [one.action for one in site.proxy.passed].count(fault) for name, site in sites.items()} == (
+        dict.fromkeys(PLACES, 1)
+    )
+
+
+# What does not: everything at once, and a test for each
+
+
+def limited(kind: str, *, status: int, date: bool) -> Answer:
+    """Asks to wait, in seconds or until a date."""
+    now = datetime.now(UTC)
+    asked = format_datetime(now + ASKED, usegmt=True) if date else str(int(ASKED.total_seconds()))
+    return problem(kind, "come back later", status=status, Retry_After=asked, Date=format_datetime(now, usegmt=True))
+
+
+class Slowly:
+    """Shows the authorization as pending for a while after the challenge was answered."""
+
+    def __init__(self) -> None:
+        self.started = 0.0
+
+    def start(self, request: Request, answer: Answer) -> Answer:
+        self.started = self.started or time.monotonic()
+        return answer
+
+    def hold(self, request: Request, answer: Answer) -> Answer:
+        if answer.status == 200 and (not self.started or time.monotonic() - self.started < VALIDATION):
+            return answer.with_json({"Retry-After": "3"}, status="pending")
+        return answer
+
+
+def slow_validation(proxy: FaultProxy) -> None:
+    slowly = Slowly()
+    proxy.on("challenge", Change(slowly.start), times=None)
+    proxy.on("authorization", Change(slowly.hold), times=None)
+
+
+def leads_elsewhere(proxy: FaultProxy) -> None:
+    for step in ("newOrder", "order"):
+        proxy.on(step, Change(lambda request, answer: answer.with_json(authorizations=["http://[::1"])), times=None)
+
+
+FOREIGN_CHAIN = make_placeholder(["foreign.test"], now=datetime.now(UTC)).cert_chain_pems
+HUGE = b'{"status": "' + b"x" * (2 << 20) + b'"}'
+TROUBLES: dict[str, Callable[[FaultProxy], None]] = {
+    "down": lambda proxy: proxy.on("directory", CUT, times=None),
+    "429-seconds": lambda proxy: proxy.on("newOrder", limited("rateLimited", status=429, date=False), times=None),
+    "429-date": lambda proxy: proxy.on("newOrder", limited("rateLimited", status=429, date=True), times=None),
+    "503-seconds": lambda proxy: proxy.on("newOrder", limited("serverInternal", status=503, date=False), times=None),
+    "503-date": lambda proxy: proxy.on("newOrder", limited("serverInternal", status=503, date=True), times=None),
+    "blocked": lambda proxy: proxy.on("newAccount", limited("rateLimited", status=429, date=False), times=None),
+    "foreign-chain": lambda proxy: proxy.on("certificate", replaced_body(FOREIGN_CHAIN), times=None),
+    "dns": lambda proxy: None,
+    "huge": lambda proxy: proxy.on("authorization", replaced_body(HUGE), times=None),
+    "huge-chain": lambda proxy: proxy.on("certificate", replaced_body(FOREIGN_CHAIN * 400), times=None),
+    "nested": lambda proxy: proxy.on("directory", replaced_body(b"[" * 200_000), times=None),
+    "mistyped": lambda proxy: proxy.on("authorization", replaced_body(b'{"status": ["pending"]}'), times=None),
+    "html": lambda proxy: proxy.on("newNonce", Answer(502, b"<html>Bad gateway</html>"), times=None),
+    "elsewhere": leads_elsewhere,
+    "nonces": lambda proxy: proxy.on("newOrder", bad_nonce(), times=8),
+    "slow": slow_validation,
+}
+
+
+@pytest.fixture(scope="module")
+def troubled(new_namespace: NewNamespace, new_site: NewSite) -> Iterator[dict[str, Site]]:
+    """Every kind of trouble, under way."""
+    namespace = new_namespace()
+    sites = {name: new_site(namespace, name) for name in TROUBLES}
+    world.break_dns(sites["dns"].host())
+    for name, site in sites.items():
+        TROUBLES[name](site.proxy)
+        site.apply()
+    yield sites
+    world.mend_dns(sites["dns"].host())
+
+
+def test_a_ca_that_is_down_longer_than_the_job_waits_is_said_to_be(troubled: dict[str, Site]) -> None:
+    site = troubled["down"]
+    record = site.waits()
+    assert trouble(record).step == "directory"
+    assert f"the connection to {site.proxy.url.removeprefix('https://')} failed" in trouble(record).detail
+    assert "failed" in world.wait_event(site.namespace, site.name, "CertificateFailed")
+    assert site.proxy.count("directory") >= 4
+    assert world.holds_placeholder(site.namespace, "down-tls")
+
+
+@pytest.mark.parametrize("name", ["429-seconds", "429-date", "503-seconds", "503-date"])
+def test_the_wait_that_the_ca_asks_for_is_kept(troubled: dict[str, Site], name: str) -> None:
+    site = troubled[name]
+    record = site.waits()
+    assert record.retry is not None
+    assert record.retry.not_before is not None
+    asked_at = record.since
+    assert record.retry.not_before - asked_at >= ASKED - timedelta(seconds=30)
+    assert record.retry.not_before - asked_at <= 1.25 * ASKED + timedelta(seconds=30)
+    assert trouble(record).detail == "come back later"
+    assert site.proxy.count("newOrder") == 1
+    assert "come back later" in world.wait_event(site.namespace, site.name, "CertificateFailed")
+
+
+def test_a_limit_on_new_accounts_blocks_the_issuer(troubled: dict[str, Site]) -> None:
+    site = troubled["blocked"]
+    assert trouble(site.waits()).type == "rateLimited"
+    until = datetime.fromisoformat(cluster().get(CONFIGMAPS, v.NAMESPACE, site.state)["data"]["blockedUntil"])
+    assert until - datetime.now(UTC) > ASKED - timedelta(seconds=ENDS_WITHIN)
+    asked = len(site.proxy.passed)
+    site.apply("next")
+    record = site.waits("next")
+    assert trouble(record).type == "issuerBlocked"
+    assert "come back later" in trouble(record).detail
+    assert record.retry is not None
+    assert record.retry.not_before is not None
+    assert record.retry.not_before >= until - timedelta(seconds=1)
+    assert len(site.proxy.passed) == asked
+
+
+def test_a_chain_for_another_key_is_dropped_twice_and_never_installed(troubled: dict[str, Site]) -> None:
+    site = troubled["foreign-chain"]
+    record = site.waits()
+    assert trouble(record).type == "orderDropped"
+    assert len(site.proxy.orders) == 3
+    assert "another key" in next(entry.detail for entry in record.history if entry.event == "order dropped")
+    assert world.holds_placeholder(site.namespace, "foreign-chain-tls")
+
+
+def test_an_order_that_turns_invalid_names_the_host(troubled: dict[str, Site]) -> None:
+    site = troubled["dns"]
+    record = site.waits()
+    assert trouble(record).host == site.host()
+    assert trouble(record).step == "authorization"
+    assert site.host() in world.wait_event(site.namespace, site.name, "CertificateFailed")
+    assert [entry["status"] for entry in _orders_at_pebble(site)] == ["invalid"]
+
+
+def _orders_at_pebble(site: Site) -> list[Json]:
+    """The orders of the issuer's account as Pebble has them."""
+    with _client(site) as client:
+        return [{"status": client.order(url).status} for url in site.proxy.orders]
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "detail"),
+    [
+        ("huge", "authorization", "too big"),
+        ("huge-chain", "certificate", "too big for a chain"),
+        ("nested", "directory", "is not JSON"),
+        ("mistyped", "authorization", "is malformed: Expected `str`, got `array` - at `$.status`"),
+        ("html", "newNonce", "(HTTP 502) is no problem document"),
+        ("elsewhere", "authorization", "no usable https URL"),
+    ],
+)
+def test_an_answer_that_is_no_use_is_refused_with_a_clear_problem(
+    troubled: dict[str, Site], name: str, step: str, detail: str
+) -> None:
+    site = troubled[name]
+    record = site.waits()
+    assert (trouble(record).step, detail in trouble(record).detail) == (step, True), trouble(record)
+    assert len(trouble(record).detail) < 500
+    assert detail in world.wait_event(site.namespace, site.name, "CertificateFailed")
+    assert len(site.proxy.orders) <= 1
+
+
+def test_eight_rejected_nonces_in_a_row_cost_nothing(troubled: dict[str, Site]) -> None:
+    site = troubled["nonces"]
+    site.issued()
+    assert site.proxy.count("newOrder") >= 9
+    assert len(site.proxy.orders) == 1
+    assert site.proxy.count("directory") == 1, "it all happened in one go"
+
+
+def test_a_slow_validation_is_waited_for_as_the_ca_asks(troubled: dict[str, Site]) -> None:
+    site = troubled["slow"]
+    site.issued()
+    assert len(site.proxy.orders) == 1
+    assert site.proxy.count("authorization") <= 2 + VALIDATION / 3 + 3
+
+
+def test_and_each_is_issued_by_the_next_sweep_once_the_ca_behaves(troubled: dict[str, Site]) -> None:
+    waiting = [name for name in TROUBLES if name not in ("nonces", "slow")]
+    world.mend_dns(troubled["dns"].host())
+    for name in waiting:
+        troubled[name].waits()
+        troubled[name].proxy.clear()
+        troubled[name].make_due()
+    cluster().delete(CONFIGMAPS, v.NAMESPACE, troubled["blocked"].state)
+    run_sweep()
+    for name in waiting:
+        troubled[name].issued()
+    assert len(troubled["huge"].proxy.orders) == 1, "the order of the first try is taken up again"
+
+
+# Authorizations that are valid already
+
+
+def test_a_host_that_is_proven_already_is_not_challenged_again(namespace: str, new_site: NewSite) -> None:
+    """Pebble reuses half of the valid authorizations of an account: so order until it has reused one."""
+    site = new_site(namespace, "proven")
+    site.apply()
+    site.issued()
+
+    def authorizations() -> list[str]:
+        return [url for answer in site.proxy.answers("newOrder", status=201) for url in answer.json["authorizations"]]
+
+    added: list[str] = []
+    while len(set(authorizations())) == len(authorizations()):
+        assert len(added) < 10
+        name = f"again{len(added)}"
+        hosts = [site.host(), site.host(name)]
+        world.create(namespace, world.manifest(name, hosts, issuer=site.issuer))
+        added.append(name)
+        world.wait_issued(namespace, f"{name}-tls", hosts, seconds=ENDS_WITHIN)
+    assert len(site.proxy.answers("challenge", status=200)) == len(set(authorizations()))
+    last = names.record(namespace, f"{added[-1]}-tls")
+    lines = [line for line in world.job_logs(namespace) if line.get("record") == last]
+    assert [line["hosts"] for line in lines if line["event"] == "challenges-answered"] == [[site.host(added[-1])]]
+
+
+# Accounts
+
+
+def _client(site: Site, number: int = 1) -> AcmeClient:
+    """A client with the issuer's account of that number."""
+    secret = cluster().get(SECRETS, v.NAMESPACE, names.account(site.issuer, site.proxy.directory, number))
+    return AcmeClient.connect(
+        site.proxy.directory,
+        ca_bundle_pem=site.proxy.ca_pem,
+        account_key_pem=b64decode(secret["data"][v.ACCOUNT_KEY]),
+        account_url=site.proxy.accounts[number - 1],
+        user_agent="certjob/test",
+    )
+
+
+def test_account_deactivated_with_several_jobs_authorizing_is_replaced_by_one_once_a_day(
+    namespace: str, new_site: NewSite
+) -> None:
+    site = new_site(namespace, "account")
+    site.apply()
+    site.issued()
+    released = Event()
+
+    def hold(request: Request, answer: Answer) -> Answer:
+        return answer if released.is_set() or answer.status != 200 else answer.with_json(status="pending")
+
+    site.proxy.on("authorization", Change(hold), times=None)
+    jobs = [f"job{number}" for number in range(6)]
+    site.apply(*jobs)
+    for name in jobs:
+        world.wait_phase(namespace, f"{name}-tls", Phase.AUTHORIZING)
+    with _client(site) as client:
+        assert client.deactivate_account().status == "deactivated"
+    released.set()
+
+    for name in jobs:
+        world.wait_phase(namespace, f"{name}-tls", Phase.WAITING, Phase.ISSUED, seconds=ENDS_WITHIN)
+    later = [name for name in jobs if world.phase(namespace, f"{name}-tls") == Phase.WAITING]
+    assert len(later) < len(jobs), "who made the new account goes on with it"
+    assert {trouble(site.waits(name)).type for name in later} <= {"accountReplaced"}
+    for name in later:
+        site.make_due(name)
+    run_sweep()
+    records = [site.issued(name) for name in jobs]
+    assert len(site.proxy.accounts) == 2
+    assert {record.issued.account for record in records if record.issued} == {site.proxy.accounts[1]}
+    for record in records:
+        assert len([entry for entry in record.history if entry.event == "ordered"]) == 2
+        assert len([entry for entry in record.history if entry.event == "order dropped"]) <= 1
+    state = cluster().get(CONFIGMAPS, v.NAMESPACE, site.state)["data"]
+    assert (state["accountNumber"], state["accountUrl"]) == ("2", site.proxy.accounts[1])
+    found = cluster().get(SECRETS, v.NAMESPACE, names.account(site.issuer, site.proxy.directory, 2))
+    assert found["immutable"] is True
+    assert b64decode(found["data"][v.ACCOUNT_NUMBER]) == b"2"
+
+    with _client(site, number=2) as client:
+        client.deactivate_account()
+    site.apply("toosoon")
+    told = trouble(site.waits("toosoon"))
+    assert told.type == "accountDeactivated"
+    assert f"remove accountReplacedAt and blockedUntil from ConfigMap {site.state}" in told.detail
+    assert cluster().find(SECRETS, v.NAMESPACE, names.account(site.issuer, site.proxy.directory, 3)) is None
