@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock lint unit install e2e test demo bench
+.PHONY: help venv lock lint unit install e2e test demo bench scale soak chaos
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
@@ -47,3 +47,12 @@ demo: venv install  ## one Ingress on the local cluster, with the timeline of wh
 
 bench: venv  ## measure on the running local cluster: single applies, burst, admission, memory
 	tests/cluster/run $(VENV)/bin/python -m tests.bench $(BENCH)
+
+scale: venv  ## what a sweep over 10,000 certificates takes
+	tests/cluster/run $(VENV)/bin/python -m tests.scale $(BENCH)
+
+soak: venv  ## 40 minutes of ten-minute certificates, watched
+	tests/cluster/run $(VENV)/bin/python -m tests.soak $(BENCH)
+
+chaos: venv  ## a burst while Pebble, the webhook and the API server fail
+	tests/cluster/run $(VENV)/bin/python -m tests.chaos $(BENCH)
