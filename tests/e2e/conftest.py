@@ -11,6 +11,7 @@ import pytest
 from issuer_job import vocabulary
 from tests.e2e.api import SECRETS, Answer, Api, Endpoint, kubectl, path, wait_for
 from tests.e2e.api import admin as administrator
+from tests.e2e.site import NewSite, sites_behind_proxies
 
 NewNamespace = Callable[..., str]
 
@@ -79,3 +80,10 @@ def new_namespace(admin: Api) -> Iterator[NewNamespace]:
 def namespace(new_namespace: NewNamespace) -> str:
     """A fresh namespace of a tenant."""
     return new_namespace()
+
+
+@pytest.fixture(scope="module")
+def new_site() -> Iterator[NewSite]:
+    """Makes issuers behind fault proxies; they go at the end, and with them what is known of their accounts."""
+    with sites_behind_proxies() as make:
+        yield make

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
-from base64 import b64decode
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from threading import Event
 
 import pytest
-from cryptography import x509
-from msgspec.structs import replace
 
-from certs.chain import has_key
-from certs.keys import key_from_pem
 from certs.placeholder import make_placeholder
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.acme_client import AcmeClient
-from issuer_job.kube import CONFIGMAPS, SECRETS, Conflict, Json
-from issuer_job.record import Phase, Problem, Record, to_config_map
+from issuer_job.kube import CONFIGMAPS, Json
 from tests.e2e import world
 from tests.e2e.conftest import NewNamespace
+from tests.e2e.site import ENDS_WITHIN, NewSite, Site, client_of, trouble
 from tests.e2e.test_robustness import run_sweep
-from tests.fault_proxy import FaultProxy, fault_proxy
+from tests.fault_proxy import FaultProxy
 from tests.fault_rules import CUT, SWALLOW, Action, Answer, Change, Request, bad_nonce, problem, replaced_body
 from tests.observe import cluster
 
@@ -44,99 +34,9 @@ STEPS = (
 )
 PLACES = {step: (step, 0) for step in STEPS} | {"poll": ("authorization", 1)}
 """Steps that go wrong, and how often they go right before; at the poll the CA is validating."""
-ENDS_WITHIN = 90.0
 ASKED = timedelta(hours=2)
 VALIDATION = 15.0
 SERVER_ERROR = problem("serverInternal", "on fire", status=500)
-
-
-@dataclass(frozen=True)
-class Site:
-    """An issuer of its own behind a proxy of its own, and an Ingress NAME with the host NAME.NAMESPACE.test."""
-
-    name: str
-    namespace: str
-    proxy: FaultProxy
-
-    @property
-    def issuer(self) -> str:
-        return f"{self.namespace}-{self.name}"
-
-    @property
-    def state(self) -> str:
-        """Name of the ConfigMap with the issuer's state."""
-        return names.issuer_state(self.issuer, self.proxy.directory)
-
-    def host(self, name: str = "") -> str:
-        return f"{name or self.name}.{self.namespace}.test"
-
-    def apply(self, *ingresses: str) -> None:
-        """Create Ingresses that name the issuer; without names the one that is called like the site."""
-        for name in ingresses or (self.name,):
-            world.create(self.namespace, world.manifest(name, [self.host(name)], issuer=self.issuer))
-
-    def waits(self, name: str = "") -> Record:
-        """The record once it waits for its next try."""
-        return world.wait_phase(self.namespace, f"{name or self.name}-tls", Phase.WAITING, seconds=ENDS_WITHIN)
-
-    def issued(self, name: str = "") -> Record:
-        """The record once its certificate is installed, which matches its key."""
-        secret = f"{name or self.name}-tls"
-        record = world.wait_issued(self.namespace, secret, [self.host(name)], seconds=ENDS_WITHIN)
-        data = cluster().get(SECRETS, self.namespace, secret)["data"]
-        leaf = x509.load_pem_x509_certificates(b64decode(data["tls.crt"]))[0]
-        assert has_key(leaf, key_from_pem(b64decode(data["tls.key"])))
-        return record
-
-    def make_due(self, name: str = "") -> None:
-        """Let the wait of the record be over."""
-        while True:
-            record = world.record(self.namespace, f"{name or self.name}-tls")
-            assert record is not None
-            assert record.retry is not None
-            due = replace(record, retry=replace(record.retry, not_before=datetime.now(UTC) - timedelta(seconds=1)))
-            try:
-                cluster().update(CONFIGMAPS, v.NAMESPACE, to_config_map(due))
-            except Conflict:
-                continue
-            return
-
-
-NewSite = Callable[[str, str], Site]
-
-
-@pytest.fixture(scope="module")
-def new_site() -> Iterator[NewSite]:
-    """Makes issuers behind proxies; they go at the end, and with them what is known of their accounts."""
-    sites: list[Site] = []
-    with ExitStack() as proxies:
-
-        def make(namespace: str, name: str) -> Site:
-            site = Site(name, namespace, proxies.enter_context(fault_proxy()))
-            document = {
-                "server": site.proxy.directory,
-                "caBundle": site.proxy.ca_pem.decode(),
-                "privateNames": True,
-                "profile": "default",
-            }
-            metadata: Json = {"name": site.issuer, "namespace": v.NAMESPACE, "labels": {v.ISSUER: "true"}}
-            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
-            cluster().create(CONFIGMAPS, v.NAMESPACE, body | {"data": {v.ISSUER_KEY: json.dumps(document)}})
-            sites.append(site)
-            return site
-
-        yield make
-    for site in sites:
-        cluster().delete(CONFIGMAPS, v.NAMESPACE, site.issuer)
-        cluster().delete(CONFIGMAPS, v.NAMESPACE, site.state)
-        for number in (1, 2):
-            cluster().delete(SECRETS, v.NAMESPACE, names.account(site.issuer, site.proxy.directory, number))
-
-
-def trouble(record: Record) -> Problem:
-    """What stands in the record's way."""
-    assert record.retry is not None
-    return record.retry.problem
 
 
 # What passes within the Job
@@ -291,7 +191,7 @@ def test_an_order_that_turns_invalid_names_the_host(troubled: dict[str, Site]) -
 
 def _orders_at_pebble(site: Site) -> list[Json]:
     """The orders of the issuer's account as Pebble has them."""
-    with _client(site) as client:
+    with client_of(site) as client:
         return [{"status": client.order(url).status} for url in site.proxy.orders]
 
 
@@ -370,67 +270,3 @@ def test_a_host_that_is_proven_already_is_not_challenged_again(namespace: str, n
     last = names.record(namespace, f"{added[-1]}-tls")
     lines = [line for line in world.job_logs(namespace) if line.get("record") == last]
     assert [line["hosts"] for line in lines if line["event"] == "challenges-answered"] == [[site.host(added[-1])]]
-
-
-# Accounts
-
-
-def _client(site: Site, number: int = 1) -> AcmeClient:
-    """A client with the issuer's account of that number."""
-    secret = cluster().get(SECRETS, v.NAMESPACE, names.account(site.issuer, site.proxy.directory, number))
-    return AcmeClient.connect(
-        site.proxy.directory,
-        ca_bundle_pem=site.proxy.ca_pem,
-        account_key_pem=b64decode(secret["data"][v.ACCOUNT_KEY]),
-        account_url=site.proxy.accounts[number - 1],
-        user_agent="certjob/test",
-    )
-
-
-def test_account_deactivated_with_several_jobs_authorizing_is_replaced_by_one_once_a_day(
-    namespace: str, new_site: NewSite
-) -> None:
-    site = new_site(namespace, "account")
-    site.apply()
-    site.issued()
-    released = Event()
-
-    def hold(request: Request, answer: Answer) -> Answer:
-        return answer if released.is_set() or answer.status != 200 else answer.with_json(status="pending")
-
-    site.proxy.on("authorization", Change(hold), times=None)
-    jobs = [f"job{number}" for number in range(6)]
-    site.apply(*jobs)
-    for name in jobs:
-        world.wait_phase(namespace, f"{name}-tls", Phase.AUTHORIZING)
-    with _client(site) as client:
-        assert client.deactivate_account().status == "deactivated"
-    released.set()
-
-    for name in jobs:
-        world.wait_phase(namespace, f"{name}-tls", Phase.WAITING, Phase.ISSUED, seconds=ENDS_WITHIN)
-    later = [name for name in jobs if world.phase(namespace, f"{name}-tls") == Phase.WAITING]
-    assert len(later) < len(jobs), "who made the new account goes on with it"
-    assert {trouble(site.waits(name)).type for name in later} <= {"accountReplaced"}
-    for name in later:
-        site.make_due(name)
-    run_sweep()
-    records = [site.issued(name) for name in jobs]
-    assert len(site.proxy.accounts) == 2
-    assert {record.issued.account for record in records if record.issued} == {site.proxy.accounts[1]}
-    for record in records:
-        assert len([entry for entry in record.history if entry.event == "ordered"]) == 2
-        assert len([entry for entry in record.history if entry.event == "order dropped"]) <= 1
-    state = cluster().get(CONFIGMAPS, v.NAMESPACE, site.state)["data"]
-    assert (state["accountNumber"], state["accountUrl"]) == ("2", site.proxy.accounts[1])
-    found = cluster().get(SECRETS, v.NAMESPACE, names.account(site.issuer, site.proxy.directory, 2))
-    assert found["immutable"] is True
-    assert b64decode(found["data"][v.ACCOUNT_NUMBER]) == b"2"
-
-    with _client(site, number=2) as client:
-        client.deactivate_account()
-    site.apply("toosoon")
-    told = trouble(site.waits("toosoon"))
-    assert told.type == "accountDeactivated"
-    assert f"remove accountReplacedAt and blockedUntil from ConfigMap {site.state}" in told.detail
-    assert cluster().find(SECRETS, v.NAMESPACE, names.account(site.issuer, site.proxy.directory, 3)) is None
