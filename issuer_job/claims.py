@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from certs import hostnames
 from issuer_job import names, objects
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, AlreadyExists, Cluster, Conflict, Gone, Json
+from issuer_job.kube import CONFIGMAPS, INGRESSES, AlreadyExists, Cluster, Conflict, Gone, Json
 from issuer_job.wants import rule_hosts
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,8 @@ def _release_if_unused(cluster: Cluster, claim: Json, named: Set[tuple[str, str]
     age = now - datetime.fromisoformat(metadata["creationTimestamp"])
     if (_holder(claim), host) in named or age < GRACE:
         return False
+    if any(host in named_hosts(ingress) for ingress in cluster.items(INGRESSES, _holder(claim))):
+        return False  # made while the pass was under way
     try:
         version = metadata["resourceVersion"]
         cluster.delete(CONFIGMAPS, v.NAMESPACE, metadata["name"], uid=metadata["uid"], resource_version=version)

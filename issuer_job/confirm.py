@@ -14,7 +14,7 @@ from issuer_job.issuers import Issuer, IssuerError, Issuers
 from issuer_job.kube import CONFIGMAPS, INGRESSES, NAMESPACES, Json
 from issuer_job.polling import Poll
 from issuer_job.record import Problem, Settings, Source
-from issuer_job.wants import annotations_of, opts_in, wants
+from issuer_job.wants import annotations_of, named_secrets, opts_in, wants
 
 PATIENCE = timedelta(seconds=30)
 """How long an Ingress may take from admission to storage."""
@@ -50,7 +50,8 @@ def confirm(attempt: Attempt, resolved: Resolved) -> Resolved:
 
     The Job may start before the Ingress is stored, and a change may be on its way: waits a while for the
     live state to become what admission saw, then the live state wins. Returns the values that hold then.
-    Raises Unwanted, Later.
+    Raises Unwanted, Later. An Ingress that names the Secret but cannot be certified as it is now stops the attempt:
+    a certificate without its hosts must not take the place of one that has them.
     """
     started = attempt.clock()
     poll = Poll(started=started, deadline=min(started + PATIENCE, attempt.deadline))
@@ -64,8 +65,11 @@ def confirm(attempt: Attempt, resolved: Resolved) -> Resolved:
             break
         attempt.sleep(delay.total_seconds())
     if intent is not None and intent.settings.issuer != resolved.name:
-        detail = "the Ingress names another issuer now"
+        named = intent.settings.issuer
+        detail = f"the Ingress names issuer {named} now; if there is no such issuer, correct the annotation"
         raise Later(Problem(type="issuerChanged", detail=detail, step="confirm"), wait=timedelta(0))
+    if found.wrong and (intent is None or intent.hash != attempt.record.intent.hash):
+        raise Later(Problem(type="notCertifiable", detail=found.wrong, step="confirm"))
     if intent is None:
         raise Unwanted("no live Ingress wants this Secret")
     attempt.ingresses = found.ingresses
@@ -90,27 +94,35 @@ def hold_hosts(attempt: Attempt) -> None:
 
 @dataclass(frozen=True)
 class _Live:
-    """The live Ingresses that want the Secret, and the sources that they are for the record."""
+    """The live Ingresses that want the Secret, and the sources that they are for the record.
+
+    `wrong` says of one that names the Secret why nothing can be certified for it.
+    """
 
     ingresses: list[Json]
     sources: tuple[Source, ...]
+    wrong: str = ""
 
 
 def _live(attempt: Attempt, resolved: Resolved) -> _Live:
     record = attempt.record
-    ingresses, sources = [], []
+    ingresses, sources, wrong = [], [], ""
     for ingress in _candidates(attempt):
         # Whatever issuer it names: of several Ingresses on one Secret the oldest decides. Whom another issuer serves
         # is that issuer's word, which the launcher has heard.
         names_it = annotations_of(ingress).get(v.ISSUER) or resolved.name
         issuer = resolved.issuer if names_it == resolved.name else _for_everybody(resolved.issuer)
         known = Issuers({names_it: issuer}, {}, default=resolved.name)
-        wanted = wants(ingress, issuers=known, namespace_enabled=_namespace_enabled(attempt, ingress))
-        for entry in wanted.entries:
-            if entry.secret_name == record.secret_name:
-                ingresses.append(ingress)
-                sources.append(entry.source)
-    return _Live(ingresses, tuple(sources))
+        enabled = _namespace_enabled(attempt, ingress)
+        wanted = wants(ingress, issuers=known, namespace_enabled=enabled)
+        mine = [entry.source for entry in wanted.entries if entry.secret_name == record.secret_name]
+        if mine:
+            ingresses.append(ingress)
+            sources += mine
+        elif record.secret_name in named_secrets(ingress, namespace_enabled=enabled):
+            notices = "; ".join(notice.message for notice in wanted.notices)
+            wrong = f"Ingress {ingress['metadata']['name']} names the Secret, but: {notices}"
+    return _Live(ingresses, tuple(sources), wrong)
 
 
 def _for_everybody(issuer: Issuer) -> Issuer:

@@ -45,11 +45,11 @@ class Live:
 
 @dataclass
 class Known:
-    """The records, without their histories; `keys` are pending keys that may be left over."""
+    """The records, without their histories; `leftover_keys` are those that may have left pending keys over."""
 
     records: dict[Key, Record] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
-    keys: dict[Key, list[str]] = field(default_factory=dict)
+    leftover_keys: set[Key] = field(default_factory=set)
     unreadable: int = 0
 
 
@@ -80,8 +80,8 @@ def read_known(cluster: Cluster, *, now: datetime) -> Known:
                 continue
             key = (record.namespace, record.secret_name)
             known.ledger.add(record)
-            if keys := leftover_keys(record, now=now):
-                known.keys[key] = keys
+            if leftover_keys(record, now=now):
+                known.leftover_keys.add(key)
             known.records[key] = replace(record, history=(), ledger=())
         return known
 

@@ -45,6 +45,7 @@ class OutcomeReason(StrEnum):
     PUT_OFF = "PutOff"
     HOST_CLAIMED = "HostClaimed"
     NOT_IN_FORCE = "PoliciesNotInForce"
+    UNREADABLE = "RecordUnreadable"
     LATER = "Later"
 
 
@@ -100,7 +101,12 @@ class Launcher:
             return self._launch(entry, namespace, deadline, expect_new=expect_new)
         except _Stopped as stop:
             return Outcome(stop.reason, entry.secret_name, warning=stop.warning)
-        except (KubeError, record.RecordError) as problem:
+        except record.RecordError as problem:
+            logger.error("record", extra={"fields": {"problem": str(problem)}})
+            name = names.record(namespace, entry.secret_name)
+            warning = f"its record cannot be read: an operator has to delete ConfigMap {name}"
+            return Outcome(OutcomeReason.UNREADABLE, entry.secret_name, warning=warning[:119])
+        except KubeError as problem:
             logger.warning("launch-failed", extra={"fields": {"secret": entry.secret_name, "problem": str(problem)}})
             warning = f"Secret {entry.secret_name[:40]}: certificate will come later ({_short(problem)})"
             return Outcome(OutcomeReason.LATER, entry.secret_name, warning=warning)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
+from msgspec.structs import replace
+
 from issuer_job import names
 from issuer_job.counted import WINDOWS
 from issuer_job.issuers import Limits
@@ -52,12 +54,14 @@ class Ledger:
         for entry in record.ledger:
             over = (entry.at + WINDOWS[entry.kind]).timestamp()
             counts = self._issuers[entry.issuer]
+            if entry.exempt:
+                continue
             if entry.kind is Counted.ORDER:
                 insort(counts.orders, over)
             elif entry.kind is Counted.FAILURE:
                 for host in entry.hosts:
                     insort(counts.failures[host], over)
-            elif not entry.exempt:
+            else:
                 _add_certificate(counts, over, entry.hosts)
         if (own := _under_way(record)) is not None:
             self._expect(record.intent.settings.issuer, record.intent.hosts, own)
@@ -65,7 +69,7 @@ class Ledger:
     def count(self, hosts: Iterable[str], *, issuer: str, now: datetime, exempt: bool = False) -> None:
         """An order for the hosts has just been launched; `exempt` if it will name what it replaces."""
         over = (now + UNDER_WAY).timestamp()
-        self._expect(issuer, tuple(hosts), _UnderWay(over, order=True, certificate=not exempt))
+        self._expect(issuer, tuple(hosts), _UnderWay(over, order=not exempt, certificate=not exempt))
 
     def allowed(
         self,
@@ -80,20 +84,24 @@ class Ledger:
         """None if an order for the hosts is within every limit, else the limit that it must wait for the longest.
 
         What the record's own attempt is about to do does not count: the order is to take its place. An `exempt`
-        renewal, one that will name what it replaces (RFC 9773, section 5), is bound by orders and failures only.
+        renewal, one that will name what it replaces (RFC 9773, section 5), is bound by failures only.
         """
         hosts, counts = tuple(hosts), self._issuers[issuer]
         own = None
         if record is not None and record.intent.settings.issuer == issuer:
             own = _under_way(record)
         found = [
-            _Count("orders", limits.orders, Counted.ORDER, _less(counts.orders, own if own and own.order else None))
+            _Count(f"failed validations of {host}", limits.failed_validations, Counted.FAILURE, failures)
+            for host in hosts
+            if (failures := counts.failures.get(host))
         ]
-        for host in hosts:
-            what = f"failed validations of {host}"
-            found.append(_Count(what, limits.failed_validations, Counted.FAILURE, counts.failures.get(host, ())))
         if not exempt:
+            orders = _less(counts.orders, own if own and own.order else None)
+            found.append(_Count("orders", limits.orders, Counted.ORDER, orders))
             mine = record.intent.hosts if record is not None and own is not None and own.certificate else ()
+            issued = record.issued if record is not None else None
+            if issued is not None and issued.directory and set(issued.hosts) == set(hosts):
+                limits = replace(limits, per_registered_domain=0)  # a renewal: only the exact set counts
             found += _certificates(counts, hosts, limits, mine, own)
         held = [(until, count) for count in found if (until := count.free_at(now)) is not None]
         return _held(issuer, *max(held, key=lambda pair: pair[0]), now=now) if held else None

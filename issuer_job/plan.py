@@ -81,7 +81,8 @@ def _merged(existing: Record, source: Source, now: datetime) -> Plan:
             # needs a Job of its own: account key and credentials are mounted by the issuer's name.
             record = replace(record, attempt=replace(transitions.attempt_of(record), generation=record.generation))
             return Plan(PlanReason.CHANGED_BEFORE_CLAIM, record, minor=minor)
-        if is_held_back(record, now):
+        same_order = same_issuer and record.intent.hosts == existing.intent.hosts
+        if is_held_back(record, now) or (same_order and _is_bound(existing, now)):
             return Plan(PlanReason.HELD_BACK, _kept_waiting(record, now), minor=minor)
         return launch(PlanReason.CHANGED, "changed")
     if gone and is_held_back(record, now):
@@ -94,13 +95,22 @@ def _merged(existing: Record, source: Source, now: datetime) -> Plan:
 
 
 def _asks_for_retry(existing: Record, source: Source, now: datetime) -> bool:
-    """A new value of the annotation ends a back-off, but not a wait that the CA asked for."""
-    former = next((s for s in existing.sources if s.key == source.key), None)
+    """A new value of the annotation ends a back-off, but not a wait that the CA asked for.
+
+    One that the record has met is not new, whatever the Ingress is called now.
+    """
     retry = existing.retry
-    if not source.retry or retry is None or (former is not None and former.retry == source.retry):
+    if not source.retry or retry is None or any(s.retry == source.retry for s in existing.sources):
         return False
-    bound = retry.asked and retry.not_before is not None and now < retry.not_before
-    return existing.phase not in ACTIVE and not bound
+    return existing.phase not in ACTIVE and not _is_bound(existing, now)
+
+
+def _is_bound(record: Record, now: datetime) -> bool:
+    """Whether a wait runs that the CA asked for."""
+    retry = record.retry
+    if retry is None or retry.not_before is None or record.phase in ACTIVE:
+        return False
+    return retry.asked and now < retry.not_before
 
 
 def is_held_back(record: Record, now: datetime) -> bool:

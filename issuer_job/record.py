@@ -185,9 +185,13 @@ class Issued(_Data, frozen=True):
         return self.not_after - self.not_before
 
     def is_suggested(self, now: datetime) -> bool:
-        """Whether the CA suggests to renew just now: CAs do not count orders that replace something within that."""
+        """Whether the CA suggests to renew just now: CAs do not count orders that replace something within that.
+
+        Not of a certificate that has hardly been in use: a CA that suggests it all the time is not to be believed.
+        """
         window = self.renewal
-        return bool(window and window.start and window.end and window.start <= now < window.end)
+        young = now - self.at < self.lifetime / 10
+        return bool(not young and window and window.start and window.end and window.start <= now < window.end)
 
 
 class Retry(_Data, frozen=True):

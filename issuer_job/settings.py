@@ -24,6 +24,10 @@ PAUSE = 0.1
 """Seconds between two loads: whoever asks for something unknown must not make us ask as often as they do."""
 
 
+class BrokenOptions(KubeError):
+    """The operator's options cannot be used; the message names the field."""
+
+
 class _Cached(Generic[T]):
     """One value, loaded by one thread at a time; while it is loaded anew, the others keep the old one."""
 
@@ -114,7 +118,7 @@ class SettingsCache:
         try:
             return options.parse(self._cluster.find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP))
         except OptionsError as problem:
-            raise KubeError(str(problem)) from None
+            raise BrokenOptions(str(problem)) from None
 
     def _load_issuers(self) -> Issuers:
         return Issuers.from_config_maps(self._cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"))

@@ -19,7 +19,7 @@ from issuer_job.kube import Cluster, KubeError
 from issuer_job.launch import Launcher
 from issuer_job.record import RecordError
 from issuer_job.renewal import SWEEP_INTERVAL, Suggestions, check_is_due
-from issuer_job.settings import SettingsCache
+from issuer_job.settings import BrokenOptions, SettingsCache
 from issuer_job.situation import Action, Situation
 from issuer_job.sweep_effects import Effects
 from issuer_job.sweep_launch import LAUNCHES, Launches
@@ -45,7 +45,12 @@ def sweep(
         return v.ExitCode.LATER
     rotation.rotate(cluster, now=now)
     settings = SettingsCache(cluster)
-    issuers, options = settings.issuers(), settings.options()
+    issuers = settings.issuers()
+    try:
+        options = settings.options()
+    except BrokenOptions as problem:
+        logger.error("options", extra={"fields": {"problem": str(problem)}})
+        return v.ExitCode.LATER
     new = {name: i for name, i in issuers.valid.items() if not settings.has_account(name, i.server)}
     bootstrap.make_account_keys(cluster, new)
     # The Ingress of every record in the first list is in the second one, unless it is gone; a record that is made

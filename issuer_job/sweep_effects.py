@@ -13,13 +13,12 @@ from msgspec.structs import replace
 
 from certs import validity
 from certs.chain import IssuedCertificate, describe
-from issuer_job import events, intents, inventory, retire, secrets, sweep_rules, transitions
+from issuer_job import events, intents, inventory, leftovers, retire, secrets, sweep_rules, transitions
 from issuer_job import vocabulary as v
 from issuer_job.backoff import wait_after
 from issuer_job.inventory import Known
 from issuer_job.issuers import ABSENT, Issuers
-from issuer_job.kube import CONFIGMAPS, SECRETS, Cluster, Conflict, KubeError, NotFound
-from issuer_job.plan import GONE
+from issuer_job.kube import CONFIGMAPS, Cluster, Conflict, KubeError, NotFound
 from issuer_job.record import Issued, Problem, Record, RecordError, Renewal, from_config_map, to_config_map
 from issuer_job.renewal import due_at, renew_before
 from issuer_job.situation import IN_ORDER, Action, Reason, Situation, Verdict
@@ -30,7 +29,7 @@ LOOK_SHARE = 0.6
 """Of the pass's time: what was not looked at by then keeps nobody from being launched."""
 CRASHED = Problem(
     type="crashed",
-    detail="the Job ended several times without saying why: see kubectl logs and kubectl describe of its pods",
+    detail="its Jobs ended without a word, or never got to run: kubectl describe and kubectl logs of Job and pods",
     step="job",
 )
 
@@ -87,15 +86,15 @@ class Effects:
     def warn_of_end(self, situation: Situation, record: Record) -> None:
         """A third, a tenth of the certificate's life is left, and its renewal fails."""
         issued = record.issued
-        if issued is None or record.retry is None or record.phase in GONE:
+        if issued is None or not situation.named_by:
             return
         left = issued.not_after - self.now
         share = next((word for word, part in _SHARES if left <= issued.lifetime * part), None)
-        if share is None:
+        if share is None or (record.retry is None and share == _SHARES[-1][0]):
             return
         end = f"ended at {issued.not_after:%Y-%m-%d %H:%M} UTC" if left <= timedelta(0) else f"has {share} left"
         note = f"the certificate {end} (until {issued.not_after:%Y-%m-%d %H:%M} UTC) and its renewal fails: "
-        problem = record.retry.problem
+        problem = record.retry.problem if record.retry else _NOT_TRIED
         unique = (record.uid, issued.serial, share)
         self.tell(situation, record, "CertificateExpiring", f"{note}{problem.detail} ({problem.type})", unique)
 
@@ -114,8 +113,8 @@ class Effects:
             return (
                 sweep_rules.after_look(situation, verdict, good=False, same=False) if _is_due(verdict) else IN_ORDER
             )
-        for name in self.known.keys.get((record.namespace, record.secret_name), ()):
-            self.cluster.delete(SECRETS, v.NAMESPACE, name)
+        if (record.namespace, record.secret_name) in self.known.leftover_keys:
+            leftovers.delete_keys(self.cluster, record, self.now)
         found = _judge(record, seen, situation)
         after = sweep_rules.after_look(situation, verdict, good=found.good, same=found.same)
         if not found.good:
@@ -163,6 +162,7 @@ def _is_due(verdict: Verdict) -> bool:
     return verdict.reason is Reason.RENEWAL_DUE
 
 
+_NOT_TRIED = Problem(type="notRenewed", detail="no order could be tried: see the other Events, and the sweep's log")
 _SHARES = (("a tenth of its life", 0.1), ("a third of its life", 1 / 3))
 
 

@@ -21,7 +21,7 @@ from issuer_job.record import ACTIVE, Phase, Problem, Record, Source
 from issuer_job.situation import Action, Reason, Situation
 from issuer_job.sweep_effects import Effects
 from issuer_job.sweep_queue import Candidate
-from issuer_job.sweep_rules import GRACE
+from issuer_job.sweep_rules import GRACE, ends_soon
 from issuer_job.wants import Entry
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Launches:
             self._counts["put off for their namespace"] += 1
             return
         order = self._new_order(wanted, candidate)
-        if order is not None and (held := self._held(situation.record, order)):
+        if order is not None and (held := self._held(situation, order)):
             self._hold(candidate, wanted, held)
             return
         merges = candidate.verdict.action is Action.LAUNCH
@@ -105,14 +105,14 @@ class Launches:
             outcome = self._launcher.launch(entry, namespace=situation.namespace, deadline=self._effects.deadline)
             self._counts[str(outcome.reason)] += outcome.reason is not OutcomeReason.UNCHANGED
             launched |= outcome.reason is OutcomeReason.LAUNCHED
-            if outcome.reason is OutcomeReason.HOST_CLAIMED and outcome.warning:
-                self._tell_claimed(situation, entry, outcome.warning)
+            if outcome.reason in _OPERATORS and outcome.warning:
+                self._tell(situation, entry, outcome.warning)
             fields = {"namespace": situation.namespace, "secret": entry.secret_name, "reason": outcome.reason}
             if outcome.reason is not OutcomeReason.UNCHANGED:
                 logger.info("launch", extra={"fields": fields | {"warning": outcome.warning}})
         return launched
 
-    def _tell_claimed(self, situation: Situation, entry: Entry, warning: str) -> None:
+    def _tell(self, situation: Situation, entry: Entry, warning: str) -> None:
         source = entry.source
         metadata = {"name": source.name, "namespace": situation.namespace, "uid": source.uid}
         text = f"Secret {entry.secret_name}: {warning}"
@@ -180,15 +180,16 @@ class Launches:
         )
         return _Order(name, issuer.limits, hosts, exempt)
 
-    def _held(self, record: Record | None, order: _Order) -> Held | None:
-        """Which limit of its issuer's CA the order would exceed now."""
+    def _held(self, situation: Situation, order: _Order) -> Held | None:
+        """Which limit of its issuer's CA the order would exceed now.
+
+        None for a certificate that ends soon: the limits are kept for the CA's sake; here it may speak for itself.
+        """
+        record, now = situation.record, self._effects.now
+        if record is not None and ends_soon(record, now=now, interval=situation.interval):
+            return None
         return self._effects.known.ledger.allowed(
-            record,
-            order.hosts,
-            issuer=order.issuer,
-            limits=order.limits,
-            now=self._effects.now,
-            exempt=order.exempt,
+            record, order.hosts, issuer=order.issuer, limits=order.limits, now=now, exempt=order.exempt
         )
 
     def _hold(self, candidate: Candidate, wanted: Record, held: Held) -> None:
@@ -226,6 +227,10 @@ class _Order:
     limits: Limits
     hosts: tuple[str, ...]
     exempt: bool
+
+
+_OPERATORS = frozenset({OutcomeReason.HOST_CLAIMED, OutcomeReason.UNREADABLE})
+"""What no retry mends, and no attempt would tell."""
 
 
 def _new_epoch(record: Record, *, now: datetime, reason: str) -> Record:

@@ -127,10 +127,18 @@ def issuer_was_edited(s: Situation, record: Record) -> bool:
     return not bound and retry.issuer != s.issuers.get(record.intent.settings.issuer, ABSENT)
 
 
+def ends_soon(record: Record, *, now: datetime, interval: timedelta) -> bool:
+    """Whether there is little time left to renew the certificate: a tenth of its life, or three sweeps."""
+    issued = record.issued
+    return issued is not None and issued.not_after - now < max(issued.lifetime / 10, 3 * interval)
+
+
 def retry_is_due(s: Situation, record: Record) -> bool:
-    """Waiting, and the time has come."""
+    """Waiting, and the time has come; or it is only held back by a limit, and its certificate ends soon."""
     if record.phase is not Phase.WAITING or record.retry is None or record.retry.not_before is None:
         return False
+    if record.retry.problem.type == HELD_BACK and ends_soon(record, now=s.now, interval=s.interval):
+        return True
     # A wait that nobody would have stored comes from a clock that was wrong.
     return s.now >= record.retry.not_before or record.retry.not_before - s.now > LONGEST_ASKED
 

@@ -45,9 +45,15 @@ class FakeCA:
         return certificate, key_file
 
     def _sign(
-        self, subject: x509.Name, public_key: Any, *, ca: bool, names: list[x509.GeneralName] | None = None
+        self,
+        subject: x509.Name,
+        public_key: Any,
+        *,
+        ca: bool,
+        names: list[x509.GeneralName] | None = None,
+        now: datetime | None = None,
     ) -> x509.Certificate:
-        now = datetime.now(UTC)
+        now = now or datetime.now(UTC)
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -55,7 +61,7 @@ class FakeCA:
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_after(now + timedelta(days=365 if ca else 1))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         )
         if names:

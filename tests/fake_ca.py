@@ -142,7 +142,7 @@ class FakeOrders(FakeAcme):
 
     def _issue(self, csr: x509.CertificateSigningRequest) -> bytes:
         names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        leaf = ISSUING._sign(x509.Name([]), csr.public_key(), ca=False, names=list(names))
+        leaf = ISSUING._sign(x509.Name([]), csr.public_key(), ca=False, names=list(names), now=self.clock())
         return leaf.public_bytes(Encoding.PEM) + ISSUING.pem
 
     def _url(self, kind: str, order: FakeOrder) -> str:

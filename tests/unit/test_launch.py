@@ -155,7 +155,9 @@ def test_whatever_fails_is_an_outcome(world: JobWorld, fault: object, method: st
 
 def test_a_record_that_cannot_be_read(world: JobWorld) -> None:
     world.api.add(CONFIGMAPS, v.NAMESPACE, {"metadata": {"name": "shop.web-tls"}, "data": {v.RECORD_KEY: "{"}})
-    assert launch(world).reason is OutcomeReason.LATER
+    outcome = launch(world)
+    assert outcome.reason is OutcomeReason.UNREADABLE
+    assert "delete ConfigMap shop.web-tls" in (outcome.warning or "")
     assert world.api.all(JOBS) == []
 
 

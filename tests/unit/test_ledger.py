@@ -122,18 +122,15 @@ def test_a_set_is_the_same_in_any_order_and_no_part_of_it() -> None:
     assert ask(asked, limits, HOSTS[0]) is None
 
 
-def test_what_is_exempt_counts_as_an_order_only() -> None:
+def test_what_is_exempt_counts_for_nothing() -> None:
     asked = ledger(entry(CERTIFICATE, *HOSTS, exempt=True), entry(ORDER, exempt=True))
-    assert ask(asked, replace(NONE, per_registered_domain=1, per_exact_set=1)) is None
-    assert ask(asked, replace(NONE, orders=1)) is not None
+    assert ask(asked, replace(NONE, orders=1, per_registered_domain=1, per_exact_set=1)) is None
 
 
 @pytest.mark.parametrize(("counted", "limits", "period"), LIMITED)
-def test_an_exempt_renewal_is_bound_by_orders_and_failures(
-    counted: LedgerEntry, limits: Limits, period: timedelta
-) -> None:
+def test_an_exempt_renewal_is_bound_by_failures_only(counted: LedgerEntry, limits: Limits, period: timedelta) -> None:
     bound = ask(ledger(counted), limits, exempt=True) is not None
-    assert bound is (counted.kind is not CERTIFICATE)
+    assert bound is (counted.kind is Counted.FAILURE)
 
 
 @pytest.mark.parametrize(
@@ -147,11 +144,10 @@ def test_one_pass_cannot_exceed_a_limit(limits: Limits) -> None:
     assert until(ask(asked, limits)) == NOW + UNDER_WAY
 
 
-def test_counted_as_exempt_it_is_an_order_only() -> None:
+def test_launched_as_exempt_it_counts_for_nothing() -> None:
     asked = ledger()
     asked.count(HOSTS, issuer="le", now=NOW, exempt=True)
-    assert ask(asked, replace(NONE, orders=1)) is not None
-    assert ask(asked, replace(NONE, per_registered_domain=1, per_exact_set=1)) is None
+    assert ask(asked, replace(NONE, orders=1, per_registered_domain=1, per_exact_set=1)) is None
 
 
 def under_way(**fields: object) -> Record:

@@ -243,3 +243,37 @@ def test_who_is_held_back() -> None:
     assert not is_held_back(replace(waits, retry=None), NOW)
     other = intents.intended(waits, sources=(source(hosts=("new.certjob.dev",)),))
     assert not is_held_back(other, NOW)
+
+
+@pytest.mark.parametrize("phase", [Phase.WAITING, Phase.FAILED, Phase.ORPHANED, Phase.RETIRED])
+def test_a_retry_annotation_that_the_record_has_met_is_not_new_under_another_name(phase: Phase) -> None:
+    """Some tools give an Ingress a new name with each release, and keep its annotations."""
+    existing = failed(phase, HOSTS[:1], not_before=LATER + timedelta(hours=1))
+    existing = replace(existing, sources=(source(retry="1"),))
+    assert not decided(existing, source("web-2", retry="1")).launch
+
+
+@pytest.mark.parametrize(
+    ("settings", "hosts", "launches"),
+    [
+        (Settings(issuer="le", preferred_chain="x"), HOSTS, False),
+        (Settings(issuer="other"), HOSTS, True),
+        (Settings(issuer="le"), HOSTS[:1], True),
+    ],
+    ids=["the same order again", "another issuer", "other hosts"],
+)
+def test_a_wait_that_the_ca_asked_for_is_kept_by_an_order_for_the_same(
+    settings: Settings, hosts: tuple[str, ...], launches: bool
+) -> None:
+    retry = Retry(
+        problem=PROBLEM,
+        failures=1,
+        intent_hash=record().intent.hash,
+        not_before=LATER + timedelta(days=3),
+        asked=True,
+    )
+    made = decided(record(Phase.WAITING, retry=retry), source(settings=settings, hosts=hosts))
+    assert made.launch is launches
+    assert made.reason is (PlanReason.CHANGED if launches else PlanReason.HELD_BACK)
+    again = decided(made.record, source(settings=settings, hosts=hosts))
+    assert again.reason is PlanReason.UNCHANGED  # written once

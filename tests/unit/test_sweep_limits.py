@@ -250,3 +250,65 @@ def test_the_word_for_a_limit_is_the_ledgers() -> None:
 def _is_launched(world: JobWorld, secret: str) -> bool:
     found = world.api.stored(CONFIGMAPS, v.NAMESPACE, f"shop.{secret}")
     return found is not None and world.record(secret).phase is Phase.LAUNCHED
+
+
+def test_renewals_of_the_same_hosts_do_not_count_for_their_domain(swept: JobWorld) -> None:
+    """Let's Encrypt counts only new sets of hosts there."""
+    swept.set_issuer(limits={"perRegisteredDomain": 2})
+    for name in ("a", "b"):
+        issue_one(swept, ingress(name, secret=f"{name}-tls", hosts=(f"{name}.certjob.dev",)), secret=f"{name}-tls")
+    swept.api.add(INGRESSES, "shop", ingress("new", secret="new-tls", hosts=("new.certjob.dev",)))
+    swept.clock.ahead += timedelta(hours=17)
+    run(swept)
+    assert {name: swept.record(f"{name}-tls").phase for name in ("a", "b", "new")} == {
+        "a": Phase.LAUNCHED,
+        "b": Phase.LAUNCHED,
+        "new": Phase.WAITING,
+    }
+
+
+def test_a_ca_that_suggests_to_renew_all_the_time_is_held_by_the_limit_of_the_exact_set(swept: JobWorld) -> None:
+    issue_one(swept)
+    for _ in range(30):
+        swept.clock.ahead += timedelta(minutes=5)
+        stored = swept.record()
+        if stored.phase is Phase.ISSUED and stored.issued is not None:
+            now, hour = swept.clock.read(), timedelta(hours=1)
+            always = Renewal(check_after=now + hour, at=now - hour, start=now - hour, end=now + hour)
+            write(swept, replace(stored, issued=replace(stored.issued, cert_id="a.b", renewal=always)))
+        run(swept)
+        if swept.record().phase is Phase.LAUNCHED:
+            swept.run()
+    assert len(swept.ca.ordered) == Limits().per_exact_set
+
+
+def test_what_the_ca_suggests_counts_for_no_limit_on_orders(swept: JobWorld) -> None:
+    """Many short certificates at a CA with renewal information."""
+    swept.set_issuer(limits={"orders": 1, "perExactSet": 1, "perRegisteredDomain": 1})
+    issue_one(swept)
+    for renewals in range(1, 4):
+        stored = swept.record()
+        assert stored.issued is not None
+        swept.clock.ahead += timedelta(hours=14)
+        now, hour = swept.clock.read(), timedelta(hours=1)
+        window = Renewal(check_after=now + hour, at=now - hour, start=now - hour, end=now + hour)
+        write(swept, replace(stored, issued=replace(stored.issued, cert_id="a.b", renewal=window)))
+        run(swept)
+        assert swept.run() is v.ExitCode.DONE
+        assert len(swept.ca.ordered) == 1 + renewals
+
+
+def test_a_certificate_that_ends_soon_is_not_held_back(swept: JobWorld) -> None:
+    """The fake CA's live for a day and have no renewal information, and the limits are Let's Encrypt's."""
+    issue_one(swept)
+    for _ in range(10 * 24 * 2):
+        swept.clock.ahead += timedelta(minutes=30)
+        run(swept)
+        if swept.record().phase is Phase.LAUNCHED:
+            assert swept.run() is v.ExitCode.DONE
+        issued = swept.record().issued
+        assert issued is not None
+        assert issued.not_after > swept.clock.read()
+    # Half a day each until the limit, then until little is left.
+    assert 12 <= len(swept.ca.ordered) <= 16
+    assert len(held_events(swept)) > 3

@@ -317,7 +317,7 @@ def test_the_ledger_forgets_what_no_limit_looks_back_to() -> None:
 
 def test_orders_certificates_and_failures_are_counted() -> None:
     window = Renewal(check_after=LATER, at=NOW, start=NOW, end=LATER)
-    renewing = record(P.ORDERING, issued=issued(renewal=window))
+    renewing = record(P.ORDERING, issued=issued(renewal=window, at=NOW - timedelta(hours=1)))
     ordered = t.authorizing(renewing, order_url="new", expires=None, now=NOW, replaces="x.y")
     assert [(e.kind, e.exempt) for e in ordered.ledger] == [(Counted.ORDER, True)]
     known = t.authorizing(replace(ordered, phase=P.ORDERING), order_url="new", expires=None, now=NOW)
