@@ -146,7 +146,7 @@ def test_thirty_ingresses_at_once(namespace: str) -> None:
             )
         )
     for number, host in enumerate(hosts):
-        world.wait_issued(namespace, f"many{number}-tls", [host], seconds=180)
+        world.wait_issued(namespace, f"many{number}-tls", [host], seconds=420)  # or by the sweep
     jobs = [
         j for j in cluster().items(JOBS, v.NAMESPACE) if j["metadata"]["labels"].get(v.RECORD_NAMESPACE) == namespace
     ]

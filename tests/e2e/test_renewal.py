@@ -58,7 +58,7 @@ def make_due(namespace: str, secret: str) -> None:
     """As if the CA had suggested a moment that is past."""
     now = datetime.now(UTC)
     past = Renewal(check_after=now + DAY, at=now - HOUR, start=now - HOUR, end=now + HOUR)
-    edit(namespace, secret, lambda issued: replace(issued, renewal=past))
+    edit(namespace, secret, lambda issued: replace(issued, renewal=past, at=now - 60 * DAY))
 
 
 def wait_renewed(namespace: str, secret: str, former: Record) -> Record:
