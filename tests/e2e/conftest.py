@@ -12,6 +12,7 @@ from issuer_job import vocabulary
 from tests.e2e.api import SECRETS, Answer, Api, Endpoint, kubectl, path, wait_for
 from tests.e2e.api import admin as administrator
 from tests.e2e.site import NewSite, sites_behind_proxies
+from tests.lifecycle import sweeps_suspended
 
 NewNamespace = Callable[..., str]
 
@@ -87,3 +88,10 @@ def new_site() -> Iterator[NewSite]:
     """Makes issuers behind fault proxies; they go at the end, and with them what is known of their accounts."""
     with sites_behind_proxies() as make:
         yield make
+
+
+@pytest.fixture(scope="module")
+def no_sweeps() -> Iterator[None]:
+    """No scheduled sweep passes by: for attempts that run in the test, whose Jobs a sweep would miss."""
+    with sweeps_suspended():
+        yield

@@ -23,6 +23,8 @@ from tests.e2e.certificates import NewCertificates, certificates
 from tests.e2e.wire import FREEZE_AT_MOST, Wire
 from tests.observe import cluster
 
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+
 ANSWER = "ACME POST /chalZ/"
 
 

@@ -21,6 +21,8 @@ from tests.e2e.certificates import NewCertificates, certificates
 from tests.e2e.conftest import NewNamespace
 from tests.e2e.wire import Killed, Wire
 
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+
 AT_ONCE = 4
 
 

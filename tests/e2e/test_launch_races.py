@@ -20,6 +20,8 @@ from tests.e2e.conftest import NewNamespace
 from tests.e2e.wire import Wire
 from tests.observe import cluster
 
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+
 QUOTA_CONFLICT = Response(
     409,
     {},

@@ -23,6 +23,8 @@ from tests.e2e.checks import at_once, route
 from tests.e2e.wire import Gate, Wire
 from tests.observe import cluster
 
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+
 NEW_ORDER = "ACME POST /order-plz"
 ANSWER = "ACME POST /chalZ/"
 FINALIZE = "ACME POST /finalize-order/"

@@ -19,6 +19,8 @@ from tests.e2e import world
 from tests.e2e.api import Api, wait_for
 from tests.observe import cluster
 
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+
 ELEVEN_MINUTES = timedelta(minutes=11)
 ISSUER = Issuer(server="https://ca.test/dir")
 

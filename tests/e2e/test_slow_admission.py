@@ -25,6 +25,8 @@ from tests.e2e.certificates import NewCertificates, certificates
 from tests.e2e.checks import at_once
 from tests.observe import cluster
 
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+
 VALIDATING_WEBHOOKS = Resource("/apis/admissionregistration.k8s.io/v1", "validatingwebhookconfigurations")
 DELAY = 8.0
 REFUSAL = "not in my cluster"
