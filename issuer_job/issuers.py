@@ -5,16 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from fnmatch import fnmatchcase
-from typing import Annotated
-from urllib.parse import urlsplit
 
 import msgspec
 
-from certs.keys import KeyAlgorithm
 from issuer_job import names
 from issuer_job import vocabulary as v
+from issuer_job.issuer_schema import PEM_BEGIN, Issuer, problems
 from issuer_job.kube import Json
 
 MAX_DOCUMENT = 256 * 1024
@@ -25,82 +21,6 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 class IssuerError(ValueError):
     """An issuer's configuration is wrong; the message names the field."""
-
-
-class AccountKeyAlgorithm(StrEnum):
-    """JWS algorithm of an account key (RFC 7518, section 3.1)."""
-
-    ES256 = "ES256"
-    ES384 = "ES384"
-    RS256 = "RS256"
-
-
-class PathType(StrEnum):
-    """Path types of an Ingress that can match everything below the challenge path."""
-
-    PREFIX = "Prefix"
-    IMPLEMENTATION_SPECIFIC = "ImplementationSpecific"
-
-
-class ExternalAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """External account binding (RFC 8555, section 7.3.4). The HMAC key is `eab-hmac-key` in `credentials-ISSUER`."""
-
-    key_id: str
-
-
-Limit = Annotated[int, msgspec.Meta(ge=0)]
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """What certjob does not exceed at the CA, per account; 0 is no limit. The defaults are Let's Encrypt's.
-
-    `orders` in 3 hours; certificates in 7 days `per_registered_domain` (public suffix and one label) and
-    `per_exact_set` of hosts; `failed_validations` of a host in an hour.
-    """
-
-    orders: Limit = 300
-    per_registered_domain: Limit = 50
-    per_exact_set: Limit = 5
-    failed_validations: Limit = 5
-
-
-class Issuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """One ACME account at a CA.
-
-    `server` is the directory URL, `ca_bundle` PEM for a CA whose own HTTPS certificate is private,
-    `private_names` allows hosts that no public CA certifies (.internal, .test, ...), the two lists
-    bound who may use the issuer (empty: everybody; globs allowed). `route_annotations` and `path_type` are for
-    ingress controllers that need more on a challenge route; the operator must also allow them in the ConfigMap
-    `certjob-route-policy`.
-    """
-
-    server: str
-    email: str = ""
-    ca_bundle: str = ""
-    external_account: ExternalAccount | None = None
-    account_key_algorithm: AccountKeyAlgorithm = AccountKeyAlgorithm.ES256
-    key_algorithm: KeyAlgorithm = KeyAlgorithm.ECDSA_P256
-    profile: str = ""
-    preferred_chain: str = ""
-    private_names: bool = False
-    allowed_namespaces: tuple[str, ...] = ()
-    ingress_classes: tuple[str, ...] = ()
-    route_annotations: dict[str, str] = {}
-    path_type: PathType = PathType.PREFIX
-    limits: Limits = Limits()
-
-    @property
-    def contacts(self) -> tuple[str, ...]:
-        """Mail addresses of the account; the field may hold several, separated by commas."""
-        return tuple(part.strip() for part in self.email.split(",") if part.strip())
-
-    def allows_namespace(self, namespace: str) -> bool:
-        """Whether Ingresses of this namespace may use the issuer."""
-        return not self.allowed_namespaces or any(fnmatchcase(namespace, g) for g in self.allowed_namespaces)
-
-    def allows_class(self, ingress_class: str | None) -> bool:
-        """Whether Ingresses of this class may use the issuer."""
-        return not self.ingress_classes or (ingress_class or "") in self.ingress_classes
 
 
 def parse(config_map: Json) -> Issuer:
@@ -115,27 +35,30 @@ def parse(config_map: Json) -> Issuer:
         raise IssuerError(f"issuer {name}: {v.ISSUER_KEY} is larger than {MAX_DOCUMENT} bytes")
     try:
         issuer = msgspec.yaml.decode(text, type=Issuer)
-        _check(issuer)
-    except (msgspec.DecodeError, IssuerError) as problem:
+    except (msgspec.DecodeError, ValueError, RecursionError) as problem:
         raise IssuerError(f"issuer {name}: {problem}") from None
-    return issuer
+    for what, path in problems(issuer):
+        raise IssuerError(f"issuer {name}: {what} - at `{path}`")
+    return _with_bundle(name, issuer, config_map["data"])
 
 
 def version(config_map: Json) -> str:
     """Stands for an issuer's configuration: another one after an edit."""
-    return names.digest(str((config_map.get("data") or {}).get(v.ISSUER_KEY)))
+    data: dict[str, str] = config_map.get("data") or {}
+    return names.digest(*(f"{key}={data[key]}" for key in sorted(data)))
 
 
-def _check(issuer: Issuer) -> None:
-    url = urlsplit(issuer.server)
-    if url.scheme != "https" or not url.hostname or url.username or url.fragment:
-        raise IssuerError("server must be an https URL of an ACME directory - at `$.server`")
-    for contact in issuer.contacts:
-        local, at, domain = contact.partition("@")
-        if not (local and at and "." in domain) or any(c.isspace() for c in contact) or "@" in domain:
-            raise IssuerError(f"{contact[:100]!r} is not a mail address - at `$.email`")
-    if issuer.ca_bundle and "-----BEGIN CERTIFICATE-----" not in issuer.ca_bundle:
-        raise IssuerError("caBundle holds no PEM certificate - at `$.caBundle`")
+def _with_bundle(name: str, issuer: Issuer, data: dict[str, str]) -> Issuer:
+    """The issuer with the CA bundle that another key of its ConfigMap holds."""
+    key = issuer.ca_bundle_key
+    if not key:
+        return issuer
+    if issuer.ca_bundle:
+        raise IssuerError(f"issuer {name}: caBundle is given, too - at `$.caBundleKey`")
+    bundle = data.get(key, "")
+    if PEM_BEGIN not in bundle or len(bundle) > MAX_DOCUMENT:
+        raise IssuerError(f"issuer {name}: the ConfigMap has no PEM certificates in {key} - at `$.caBundleKey`")
+    return msgspec.structs.replace(issuer, ca_bundle=bundle)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ class Settings(_Data, frozen=True):
     """What the user's annotations ask for; empty means the issuer's default. `issuer` is always resolved.
 
     `renew_before` is in seconds; it says when, not which certificate, so it is no part of the intent's hash.
+    `formats` are the further keys that the Secret shall have.
     """
 
     issuer: str
@@ -65,6 +66,7 @@ class Settings(_Data, frozen=True):
     profile: str = ""
     preferred_chain: str = ""
     renew_before: int = 0
+    formats: tuple[str, ...] = ()
 
 
 class IngressClass(_Data, frozen=True):
@@ -78,9 +80,22 @@ class IngressClass(_Data, frozen=True):
         """Distinguishes classes in the names of routes."""
         return f"field:{self.field}" if self.field is not None else f"annotation:{self.annotation}"
 
+    @property
+    def name(self) -> str | None:
+        """The class's name, wherever it was written; None: the cluster's default."""
+        return self.field or self.annotation
+
+
+class Kind(StrEnum):
+    """What asks for a certificate."""
+
+    INGRESS = "Ingress"
+    SECRET = "Secret"  # noqa: S105 - a kind, not a secret
+    """A Secret with the label `certjob.io/request=true`."""
+
 
 class Source(_Data, frozen=True):
-    """One Ingress that wants the Secret. A CREATE has no uid yet and, with generateName, no name.
+    """One Ingress that wants the Secret, or that Secret. A CREATE has no uid yet and, with generateName, no name.
 
     `retry` is the value of its annotation `certjob.io/retry`; `gone_since` is when a sweep first missed it while
     other Ingresses still want the Secret.
@@ -89,6 +104,7 @@ class Source(_Data, frozen=True):
     hosts: tuple[str, ...]
     settings: Settings
     ingress_class: IngressClass = IngressClass()
+    kind: Kind = Kind.INGRESS
     name: str = ""
     generate_name: str = ""
     uid: str = ""
@@ -98,7 +114,9 @@ class Source(_Data, frozen=True):
 
     @property
     def key(self) -> str:
-        """Tells the sources of one record apart."""
+        """Tells the sources of one record apart. A Secret's has a character that no Ingress's name has."""
+        if self.kind is Kind.SECRET:
+            return f"{Kind.SECRET}/{self.name}"
         return self.name or f"~{self.generate_name}"
 
 
@@ -112,7 +130,8 @@ class Intent(_Data, frozen=True):
     def hash(self) -> str:
         """Changes when another certificate is wanted."""
         s = self.settings
-        return names.digest(*self.hosts, "", s.issuer, s.key_algorithm, s.profile, s.preferred_chain, length=16)
+        wanted = (s.issuer, s.key_algorithm, s.profile, s.preferred_chain, *s.formats)
+        return names.digest(*self.hosts, "", *wanted, length=16)
 
 
 class Problem(_Data, frozen=True):
@@ -129,11 +148,13 @@ class Attempt(_Data, frozen=True):
 
     `ordered` says that newOrder may have happened although no URL is known, `replaces` is the CertID that the order
     names (RFC 9773, section 5), `crashes` counts the attempts before this one whose Jobs ended without a word.
+    `issuer` is set if it is not the intent's: its fallback.
     """
 
     epoch: int
     launched_at: Moment
     reason: str = ""
+    issuer: str = ""
     crashes: int = 0
     tries: int = 0
     holder: str = ""
@@ -198,12 +219,13 @@ class Retry(_Data, frozen=True):
     """When and why to try again. `not_before` None: only after a change. `earlier` failed before `intent_hash`.
 
     `asked` says that the wait is the CA's wish or a limit: nothing shortens it. `issuer` stands for the issuer's
-    configuration at the time: an edit of it ends the wait.
+    configuration at the time: an edit of it ends the wait. `since` is when the first of the `failures` happened.
     """
 
     problem: Problem
     failures: int
     intent_hash: str
+    since: Moment | None = None
     earlier: tuple[str, ...] = ()
     not_before: Moment | None = None
     asked: bool = False
@@ -280,6 +302,11 @@ class Record(_Data, frozen=True, kw_only=True):
         return self.attempt.epoch if self.attempt else 0
 
     @property
+    def issuer(self) -> str:
+        """Name of the issuer that the current attempt has to do with: the intent's, or that one's fallback."""
+        return (self.attempt.issuer if self.attempt else "") or self.intent.settings.issuer
+
+    @property
     def state(self) -> str:
         """What the label says: a certificate that is being renewed stays Issued."""
         if self.issued is not None and self.phase in ACTIVE | {Phase.WAITING, Phase.UNCONFIRMED}:
@@ -288,8 +315,9 @@ class Record(_Data, frozen=True, kw_only=True):
 
     @property
     def routes(self) -> list[tuple[str, IngressClass]]:
-        """Each host with each class that an Ingress of the record has it in."""
-        pairs = {(host, source.ingress_class) for source in self.sources for host in source.hosts}
+        """Each host with each class that an Ingress of the record has it in; wildcards have no route."""
+        every = ((host, source.ingress_class) for source in self.sources for host in source.hosts)
+        pairs = {pair for pair in every if not pair[0].startswith("*.")}
         return sorted(pairs, key=lambda pair: (pair[0], pair[1].identity))
 
     @property

@@ -192,21 +192,22 @@ def waiting(
 ) -> Record:
     """Something that passes stands in the way; try again after `wait`."""
     record = with_failure(record, problem, now=now)
-    retry = _retry(record, problem, not_before=now + wait, asked=asked, issuer=issuer)
+    retry = _retry(record, problem, now, not_before=now + wait, asked=asked, issuer=issuer)
     return _move(record, P.WAITING, now=now, retry=retry, event="waiting", detail=f"{problem.type}: {problem.detail}")
 
 
 def failed(record: Record, *, problem: Problem, now: datetime, issuer: str = "") -> Record:
     """Only a change helps."""
     record = with_failure(record, problem, now=now)
-    retry = _retry(record, problem, issuer=issuer)
+    retry = _retry(record, problem, now, issuer=issuer)
     return _move(record, P.FAILED, now=now, retry=retry, event="failed", detail=f"{problem.type}: {problem.detail}")
 
 
 def held_back(record: Record, *, problem: Problem, now: datetime, until: datetime, issuer: str = "") -> Record:
     """An order now would exceed a limit of the issuer. That is no failure."""
-    retry = _retry(record, problem, not_before=until, asked=True, issuer=issuer)
-    retry = replace(retry, failures=failures_of(record))
+    retry = _retry(record, problem, now, not_before=until, asked=True, issuer=issuer)
+    failures = failures_of(record)
+    retry = replace(retry, failures=failures, since=retry.since if failures else None)
     return _move(
         record, P.WAITING, now=now, retry=retry, event="held back", detail=f"{problem.type}: {problem.detail}"
     )
@@ -225,7 +226,7 @@ def orphaned(
     """No live Ingress wants the Secret any more; or its namespace is going, as `problem` says, and if it stays after
     all the next attempt has to wait.
     """
-    retry = None if problem is None else _retry(record, problem, not_before=now + wait)
+    retry = None if problem is None else _retry(record, problem, now, not_before=now + wait)
     detail = problem.detail if problem else "no live Ingress wants this Secret"
     return _move(record, P.ORPHANED, now=now, retry=retry, event="orphaned", detail=detail)
 
@@ -252,6 +253,7 @@ def failures_of(record: Record) -> int:
 def _retry(
     record: Record,
     problem: Problem,
+    now: datetime,
     not_before: datetime | None = None,
     *,
     asked: bool = False,
@@ -259,10 +261,12 @@ def _retry(
 ) -> Retry:
     intent_hash = record.intent.hash
     former = record.retry.hashes if record.retry else ()
+    failures = failures_of(record)
     return Retry(
         problem=problem,
-        failures=failures_of(record) + 1,
+        failures=failures + 1,
         intent_hash=intent_hash,
+        since=record.retry.since if record.retry and failures else now,
         earlier=tuple(h for h in former if h != intent_hash)[:FAILED_HASHES],
         not_before=not_before,
         asked=asked,

@@ -16,7 +16,8 @@ from certs.errors import CertError
 from certs.keys import KeyAlgorithm
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.issuers import Issuer, Issuers
+from issuer_job.issuer_schema import Issuer
+from issuer_job.issuers import Issuers
 from issuer_job.kube import Json
 from issuer_job.record import IngressClass, Settings, Source
 
@@ -34,6 +35,8 @@ class Reason(StrEnum):
     BAD_SECRET_NAME = "BadSecretName"  # noqa: S105 - a word, not a secret
     BAD_HOST = "BadHost"
     WILDCARD = "WildcardNeedsDns"
+    NO_SOLVER = "NoSolver"
+    HOST_NOT_ALLOWED = "HostNotAllowed"
     TOO_MANY_HOSTS = "TooManyHosts"
     NO_DEFAULT_ISSUER = "NoDefaultIssuer"
     UNKNOWN_ISSUER = "UnknownIssuer"
@@ -129,7 +132,7 @@ def wants(
     notices += more
     entries = []
     for secret_name, hosts in requests.items():
-        problems = _entry_problems(secret_name, hosts, issuer)
+        problems = _entry_problems(secret_name, hosts, issuer, ingress)
         if problems:
             notices += problems
             added = None
@@ -170,7 +173,7 @@ def _settings(ingress: Json, issuers: Issuers) -> tuple[Settings | None, Issuer 
     if not issuer.allows_namespace(namespace):
         return None, None, [Notice(Reason.ISSUER_NOT_ALLOWED, f"issuer {short} is not for namespace {namespace}")]
     klass = ingress_class(ingress)
-    if not issuer.allows_class(klass.field or klass.annotation):
+    if not issuer.allows_class(klass.name):
         return None, None, [Notice(Reason.ISSUER_NOT_ALLOWED, f"issuer {short} is not for this Ingress class")]
     algorithm = notes.get(v.KEY_ALGORITHM, "")
     if algorithm and algorithm not in set(KeyAlgorithm):
@@ -225,7 +228,7 @@ def _added(
     hosts: list[str] = []
     notices: list[Notice] = []
     for host in rule_hosts(ingress):
-        problem = _host_problem(host, issuer)
+        problem = _host_problem(host, issuer, ingress)
         if problem is None:
             hosts.append(host)
         else:
@@ -250,7 +253,7 @@ def own_entry(ingress: Json) -> TlsEntry | None:
     return entry if annotations_of(ingress).get(v.TLS_ENTRY) == entry.marker else None
 
 
-def _entry_problems(secret_name: str, hosts: Iterable[str], issuer: Issuer) -> list[Notice]:
+def _entry_problems(secret_name: str, hosts: Iterable[str], issuer: Issuer, ingress: Json) -> list[Notice]:
     hosts = list(hosts)
     if not hosts:
         return [
@@ -261,18 +264,23 @@ def _entry_problems(secret_name: str, hosts: Iterable[str], issuer: Issuer) -> l
     if len(hosts) > MAX_HOSTS:
         message = f"Secret {secret_name[:60]}: {len(hosts)} hosts, a certificate holds at most {MAX_HOSTS}"
         return [Notice(Reason.TOO_MANY_HOSTS, message)]
-    return [problem for host in hosts if (problem := _host_problem(host, issuer))]
+    return [problem for host in hosts if (problem := _host_problem(host, issuer, ingress))]
 
 
-def _host_problem(host: str, issuer: Issuer) -> Notice | None:
-    suffixes = frozenset[str]() if issuer.private_names else hostnames.PRIVATE_SUFFIXES
-    if host.startswith("*."):
-        problem = hostnames.check_host(host, allow_wildcard=True, private_suffixes=suffixes)
-        if problem is None:
-            return Notice(Reason.WILDCARD, f"{host[:70]}: a wildcard needs DNS-01, which no issuer here has")
-    else:
-        problem = hostnames.check_host(host, allow_wildcard=False, private_suffixes=suffixes)
-    return None if problem is None else Notice(Reason.BAD_HOST, problem.message)
+def _host_problem(host: str, issuer: Issuer, ingress: Json) -> Notice | None:
+    private = issuer.private_names or not issuer.is_acme
+    suffixes = frozenset[str]() if private else hostnames.PRIVATE_SUFFIXES
+    wildcard = host.startswith("*.")
+    problem = hostnames.check_host(host, allow_wildcard=wildcard, private_suffixes=suffixes)
+    if problem is not None:
+        return Notice(Reason.BAD_HOST, problem.message)
+    if not issuer.allows_host(ingress.get("metadata", {}).get("namespace", ""), host):
+        return Notice(Reason.HOST_NOT_ALLOWED, f"{host[:70]}: the issuer is not for this host in this namespace")
+    if not issuer.is_acme or issuer.solver(host, ingress_class(ingress).name) is not None:
+        return None
+    if wildcard:
+        return Notice(Reason.WILDCARD, f"{host[:70]}: a wildcard needs DNS-01, which the issuer has not for it")
+    return Notice(Reason.NO_SOLVER, f"{host[:70]}: none of the issuer's solvers is for this host")
 
 
 def _source(ingress: Json, hosts: tuple[str, ...], settings: Settings) -> Source:
