@@ -9,27 +9,26 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.chain import has_key, parse_chain
-from certs.csr import subject_alt_name
 from certs.errors import CertError
-from certs.extensions import SERVER_AUTH, SIGNS_CERTIFICATES, SIGNS_HANDSHAKES
+from certs.extensions import SIGNS_CERTIFICATES
 from certs.keys import CertifiedKey, KeyAlgorithm, generate_key, key_from_pem, key_to_pem
+from certs.leaf import BACKDATED, Signer, build_leaf, common_name
 
 AUTHORITY_LIFETIME = timedelta(days=365)
 LEAF_LIFETIME = timedelta(days=30)
-_BACKDATED = timedelta(hours=1)  # the API server's clock may be behind
 
 
 def make_authority(*, now: datetime, lifetime: timedelta = AUTHORITY_LIFETIME) -> CertifiedKey:
     """A new self-signed CA (ECDSA P-256) that may sign server certificates only directly."""
     key = generate_key(KeyAlgorithm.ECDSA_P256)
-    name = _name("certjob webhook CA")
+    name = common_name("certjob webhook CA")
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
+        .not_valid_before(now - BACKDATED)
         .not_valid_after(now + lifetime)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(SIGNS_CERTIFICATES, critical=True)
@@ -58,21 +57,13 @@ def make_leaf(
     if now >= issuer.not_valid_after_utc:
         raise CertError("The webhook CA has expired.")
     key = generate_key(KeyAlgorithm.ECDSA_P256)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(_name("certjob webhook"))
-        .issuer_name(_subject(issuer))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(max(now - _BACKDATED, issuer.not_valid_before_utc))
-        .not_valid_after(min(now + lifetime, issuer.not_valid_after_utc))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(SIGNS_HANDSHAKES, critical=True)
-        .add_extension(SERVER_AUTH, critical=False)
-        .add_extension(subject_alt_name(dns_names), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
-        .sign(issuer_key, SHA256())
+    certificate = build_leaf(
+        dns_names,
+        subject=common_name("certjob webhook"),
+        key=key,
+        now=now,
+        lifetime=lifetime,
+        signer=Signer(issuer, issuer_key),
     )
     return CertifiedKey(key_pem=key_to_pem(key), cert_chain_pems=certificate.public_bytes(Encoding.PEM))
 
@@ -117,14 +108,3 @@ def _is_over(cert_pem: bytes, *, part: float, now: datetime) -> bool:
         return True
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return now >= start + (end - start) * part
-
-
-def _subject(certificate: x509.Certificate) -> x509.Name:
-    try:
-        return certificate.subject
-    except (ValueError, TypeError):
-        raise CertError("The webhook CA's name is not readable.") from None
-
-
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])

@@ -4,18 +4,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certs.csr import subject_alt_name
-from certs.extensions import SERVER_AUTH, SIGNS_HANDSHAKES
 from certs.keys import CertifiedKey, KeyAlgorithm, PrivateKey, generate_key, key_to_pem
+from certs.leaf import build_leaf, common_name
 
 PLACEHOLDER_NAME = "certjob placeholder"
 PLACEHOLDER_LIFETIME = timedelta(days=90)
-_BACKDATED = timedelta(hours=1)  # for clients whose clock is behind
 
-_NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, PLACEHOLDER_NAME)])
+_NAME = common_name(PLACEHOLDER_NAME)
 
 
 def make_placeholder(
@@ -30,20 +27,7 @@ def make_placeholder(
     Without a key it makes an ECDSA P-256 one. Raises CertError without hosts.
     """
     key = key or generate_key(KeyAlgorithm.ECDSA_P256)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(_NAME)
-        .issuer_name(_NAME)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + lifetime)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(SIGNS_HANDSHAKES, critical=True)
-        .add_extension(SERVER_AUTH, critical=False)
-        .add_extension(subject_alt_name(hosts), critical=False)
-        .sign(key, SHA256())
-    )
+    certificate = build_leaf(hosts, subject=_NAME, key=key, now=now, lifetime=lifetime)
     return CertifiedKey(key_pem=key_to_pem(key), cert_chain_pems=certificate.public_bytes(Encoding.PEM))
 
 

@@ -43,6 +43,6 @@ def remembered(ledger: tuple[LedgerEntry, ...], entry: LedgerEntry, *, now: date
 def _with(
     record: Record, kind: Counted, now: datetime, hosts: tuple[str, ...] = (), *, exempt: bool = False
 ) -> Record:
-    issuer = record.intent.settings.issuer
+    issuer = record.issuer
     entry = LedgerEntry(at=now, kind=kind, issuer=issuer, hosts=hosts, exempt=exempt)
     return replace(record, ledger=remembered(record.ledger, entry, now=now))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from datetime import timedelta
 
-from issuer_job import account, confirm, events, http01, install, objects, secrets, transitions
+from issuer_job import account, confirm, events, host_check, http01, install, objects, secrets, sign, transitions
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeError, AcmeUnavailable
 from issuer_job.attempt import Attempt, Later, NamespaceGone, Permanent, Resolved, Stop, Unwanted
@@ -34,6 +34,7 @@ def issue(attempt: Attempt) -> v.ExitCode:
             attempt.step("unwanted", reason=str(unwanted))
             attempt.advance(transitions.unconfirmed)
             http01.release(attempt)
+            host_check.release(attempt)
             return unwanted.exit_code
         except NamespaceGone as gone:
             attempt.step("namespace-gone", reason=str(gone))
@@ -58,7 +59,7 @@ def _attempt(attempt: Attempt) -> v.ExitCode:
     resolved = confirm.resolve_issuer(attempt)
     resolved = confirm.confirm(attempt, resolved)
     attempt.step("confirmed", ingresses=[ingress["metadata"]["name"] for ingress in attempt.ingresses])
-    confirm.hold_hosts(attempt)
+    host_check.hold_hosts(attempt)
     seen = install.look(attempt)
     issued = install.right_already(attempt, seen)
     if issued is None:
@@ -69,7 +70,9 @@ def _attempt(attempt: Attempt) -> v.ExitCode:
 
 
 def _obtained(attempt: Attempt, resolved: Resolved) -> Obtained:
-    """Order. A CA that does not answer gets a few tries, each of which takes up the same order."""
+    """Order, or sign. A CA that does not answer gets a few tries, each of which takes up the same order."""
+    if not resolved.issuer.is_acme:
+        return sign.signed(attempt, resolved)
     pauses = iter(PAUSES)
     while True:
         try:
@@ -120,7 +123,7 @@ def _finish(attempt: Attempt, issued: Issued) -> None:
     """Tell the user, then the record; the pending key goes last."""
     pending = transitions.attempt_of(attempt.record).pending_key
     hosts = ", ".join(issued.hosts)
-    note = f"certificate for {hosts} from issuer {attempt.record.intent.settings.issuer}, "
+    note = f"certificate for {hosts} from issuer {attempt.record.issuer}, "
     events.tell(attempt, "CertificateIssued", f"{note}valid until {issued.not_after:%Y-%m-%d %H:%M} UTC")
     attempt.advance(transitions.issued, issued=issued)
     attempt.step("issued", serial=issued.serial, not_after=issued.not_after.isoformat())

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job.counted import WINDOWS
-from issuer_job.issuers import Limits
+from issuer_job.issuer_schema import Limits
 from issuer_job.record import ACTIVE, Counted, Problem, Record
 
 UNDER_WAY = timedelta(minutes=20)
@@ -64,7 +64,7 @@ class Ledger:
             else:
                 _add_certificate(counts, over, entry.hosts)
         if (own := _under_way(record)) is not None:
-            self._expect(record.intent.settings.issuer, record.intent.hosts, own)
+            self._expect(record.issuer, record.intent.hosts, own)
 
     def count(self, hosts: Iterable[str], *, issuer: str, now: datetime, exempt: bool = False) -> None:
         """An order for the hosts has just been launched; `exempt` if it will name what it replaces."""
@@ -88,7 +88,7 @@ class Ledger:
         """
         hosts, counts = tuple(hosts), self._issuers[issuer]
         own = None
-        if record is not None and record.intent.settings.issuer == issuer:
+        if record is not None and record.issuer == issuer:
             own = _under_way(record)
         found = [
             _Count(f"failed validations of {host}", limits.failed_validations, Counted.FAILURE, failures)

@@ -55,13 +55,15 @@ def place(attempt: Attempt, resolved: Resolved, client: AcmeClient, *, replaces:
 
     Refused for anything but a limit it is tried once more without (RFC 9773, section 5). Raises AcmeError.
     """
-    hosts = attempt.record.intent.hosts
+    hosts, lifetime = attempt.record.intent.hosts, resolved.issuer.wanted_lifetime
+    not_after = (client.server_time or attempt.clock()) + lifetime if lifetime else None
     try:
-        return client.new_order(hosts, profile=resolved.profile, replaces=replaces or None), replaces
+        order = client.new_order(hosts, profile=resolved.profile, replaces=replaces or None, not_after=not_after)
+        return order, replaces
     except AcmeError as refusal:
         # A CA may also have an internal error over what is replaced. It would have it again and again.
         unavailable = isinstance(refusal, AcmeUnavailable) and refusal.problem.type != "serverInternal"
         if not replaces or unavailable or refusal.is_rate_limited:
             raise
         attempt.step("replaces-refused", replaces=replaces, problem=str(refusal.problem))
-    return client.new_order(hosts, profile=resolved.profile), ""
+    return client.new_order(hosts, profile=resolved.profile, not_after=not_after), ""

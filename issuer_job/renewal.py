@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from certs.renewal import chosen_time, renewal_due_at
-from issuer_job.issuers import Issuer, Issuers
+from issuer_job.issuer_schema import Issuer
+from issuer_job.issuers import Issuers
 from issuer_job.record import Issued, Phase, Record, Renewal
 
 if TYPE_CHECKING:  # a sweep without a due check must not pay for the import
@@ -115,9 +116,9 @@ class Suggestions:
     def _renewal(self, record: Record) -> Renewal | None:
         """None if the CA is left alone for now."""
         former = _issued(record).renewal
-        name = record.intent.settings.issuer
+        name = record.issuer
         issuer = self._issuers.valid.get(name)
-        if issuer is None or issuer.server != _issued(record).directory:
+        if issuer is None or not issuer.is_acme or issuer.server != _issued(record).directory:
             broken = name in self._issuers.broken
             return _kept(former, self._now + (AFTER_FAILURE if broken else NOTHING_TO_TELL))
         ca = self._cas.setdefault(name, _Ca())

@@ -49,7 +49,9 @@ class Reason(StrEnum):
     CRASHED = "Crashed"
     CRASHES_AGAIN = "CrashesAgain"
     ISSUER_EDITED = "IssuerEdited"
+    HOSTS_FREE = "HostsFree"
     RETRY_DUE = "RetryDue"
+    FALLBACK = "Fallback"
     DAILY_RETRY = "DailyRetry"
     HANDED_OVER = "HandedOver"
     RENEWAL_DUE = "RenewalDue"
@@ -75,7 +77,9 @@ class Situation:
 
     `entries` are what live Ingresses want; `named_by` are the names of all opted-in Ingresses that name the Secret,
     also of those whose issuer or hosts are wrong just now. `jobs` says of each Job by name whether it has finished.
-    `interval` is the time from one sweep to the next, `issuers` stand for the present configuration of each.
+    `hosts_free` says that it failed for the want of a host, and may have all of them now.
+    `interval` is the time from one sweep to the next, `issuers` stand for the present configuration of each,
+    `fallback` is the issuer that shall take over now, see `fallback.due_fallback`.
     """
 
     namespace: str
@@ -87,6 +91,8 @@ class Situation:
     issuers: Mapping[str, str]
     interval: timedelta
     now: datetime
+    hosts_free: bool = False
+    fallback: str = ""
 
 
 IN_ORDER = Verdict(Action.NOTHING, Reason.IN_ORDER)

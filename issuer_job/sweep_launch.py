@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from issuer_job import events, intents, transitions
-from issuer_job.issuers import Limits
+from issuer_job.issuer_schema import Limits
 from issuer_job.launch import Launcher, OutcomeReason
 from issuer_job.ledger import Held
 from issuer_job.options import Options
@@ -78,6 +78,8 @@ class Launches:
             if record is not None and candidate.verdict.action is Action.DROP_SOURCES:
                 left = _without_gone(record, now=now, reason=str(candidate.verdict.reason))
                 return left if left.phase is Phase.LAUNCHED else None
+            if record is not None and record.attempt is not None and candidate.verdict.action is Action.NEW_EPOCH:
+                return replace(record, attempt=replace(record.attempt, issuer=_turn(candidate)))
             return record
         for entry in situation.entries:
             decided = plan(
@@ -129,7 +131,7 @@ class Launches:
 
     def _trouble(self, wanted: Record, candidate: Candidate) -> Problem | None:
         """What is wrong with the issuer of a record: nothing of an attempt can be made without it."""
-        name, issuers = wanted.intent.settings.issuer, self._effects.issuers
+        name, issuers = wanted.issuer, self._effects.issuers
         if candidate.verdict.action is Action.LAUNCH or name in issuers.valid:
             return None
         if name in issuers.broken:
@@ -149,7 +151,8 @@ class Launches:
         record, reason = candidate.situation.record, candidate.verdict.reason
         if record is None:
             return False
-        stored = self._effects.write(record, _ARROWS[candidate.verdict.action], reason=str(reason))
+        details = {"issuer": _turn(candidate)} if candidate.verdict.action is Action.NEW_EPOCH else {}
+        stored = self._effects.write(record, _ARROWS[candidate.verdict.action], reason=str(reason), **details)
         if stored is None:
             return False
         self._counts[str(reason)] += 1
@@ -161,9 +164,9 @@ class Launches:
 
     def _new_order(self, wanted: Record, candidate: Candidate) -> _Order | None:
         """What the attempt will order; None if it goes on with an order that it has."""
-        name = wanted.intent.settings.issuer
+        name = wanted.issuer
         issuer = self._effects.issuers.valid.get(name)
-        if issuer is None or candidate.verdict.action is Action.SAME_EPOCH:
+        if issuer is None or not issuer.is_acme or candidate.verdict.action is Action.SAME_EPOCH:
             return None
         attempt, issued, now = wanted.attempt, wanted.issued, self._effects.now
         ordered = attempt is not None and attempt.order_url and attempt.directory == issuer.server
@@ -199,7 +202,7 @@ class Launches:
         details: dict[str, Any] = {
             "problem": held.problem,
             "until": held.until,
-            "issuer": self._effects.issuers.versions.get(wanted.intent.settings.issuer, ""),
+            "issuer": self._effects.issuers.versions.get(wanted.issuer, ""),
         }
         stored: Record | None
         if situation.record is None:
@@ -229,16 +232,21 @@ class _Order:
     exempt: bool
 
 
-_OPERATORS = frozenset({OutcomeReason.HOST_CLAIMED, OutcomeReason.UNREADABLE})
+_OPERATORS = frozenset({OutcomeReason.HOST_CLAIMED, OutcomeReason.HOST_NOT_ALLOWED, OutcomeReason.UNREADABLE})
 """What no retry mends, and no attempt would tell."""
 
 
-def _new_epoch(record: Record, *, now: datetime, reason: str) -> Record:
+def _turn(candidate: Candidate) -> str:
+    """Whose turn it is: the fallback's, or (empty) the intent's issuer's."""
+    return candidate.situation.fallback if candidate.verdict.reason is Reason.FALLBACK else ""
+
+
+def _new_epoch(record: Record, *, now: datetime, reason: str, issuer: str = "") -> Record:
     if reason == Reason.CRASHED:
         return transitions.crashed(record, now=now, reason=reason)
     if reason == Reason.ISSUER_EDITED:
         record = replace(record, retry=None)  # its failures were those of another configuration
-    return transitions.launched(record, now=now, reason=reason)
+    return transitions.launched(record, now=now, reason=reason, issuer=issuer)
 
 
 def _same_epoch(record: Record, *, now: datetime, reason: str) -> Record:

@@ -33,7 +33,17 @@ ARROWS: dict[Phase, frozenset[Phase]] = {
     P.WANTED: frozenset({P.LAUNCHED, P.WAITING, P.ORPHANED}),
     P.LAUNCHED: frozenset({P.LAUNCHED, P.CLAIMED, P.WAITING, P.ORPHANED}),
     P.CLAIMED: frozenset(
-        {P.CLAIMED, P.LAUNCHED, P.ISSUED, P.UNCONFIRMED, P.FAILED, P.WAITING, P.ORDERING, P.ORPHANED}
+        {
+            P.CLAIMED,
+            P.LAUNCHED,
+            P.ISSUED,
+            P.UNCONFIRMED,
+            P.FAILED,
+            P.WAITING,
+            P.ORDERING,
+            P.INSTALLING,
+            P.ORPHANED,
+        }
     ),
     P.UNCONFIRMED: frozenset({P.LAUNCHED, P.WAITING, P.FAILED, P.RETIRED}),
     P.ORDERING: frozenset({P.ORDERING, P.CLAIMED, P.LAUNCHED, P.AUTHORIZING, P.WAITING, P.FAILED, P.ORPHANED}),
@@ -64,18 +74,23 @@ def wanted(*, namespace: str, secret_name: str, sources: tuple[Source, ...], now
     )
 
 
-def launched(record: Record, *, now: datetime, reason: str) -> Record:
-    """Take a new epoch: at least the current second, so that it rises even when a record is made anew."""
+def launched(record: Record, *, now: datetime, reason: str, issuer: str = "") -> Record:
+    """Take a new epoch: at least the current second, so that it rises even when a record is made anew.
+
+    `issuer` is set if it is not to be the intent's.
+    """
     epoch = max(record.epoch + 1, int(now.timestamp()))
-    attempt = Attempt(epoch=epoch, launched_at=now, reason=reason, tries=1, generation=record.generation)
+    attempt = Attempt(
+        epoch=epoch, launched_at=now, reason=reason, issuer=issuer, tries=1, generation=record.generation
+    )
     if record.attempt is not None:
         attempt = inherited(record.attempt, attempt)
     return _move(record, P.LAUNCHED, now=now, attempt=attempt, event="launched", detail=reason)
 
 
-def crashed(record: Record, *, now: datetime, reason: str) -> Record:
+def crashed(record: Record, *, now: datetime, reason: str, issuer: str = "") -> Record:
     """A new epoch after a Job that ended without a word, which is remembered."""
-    record = launched(record, now=now, reason=reason)
+    record = launched(record, now=now, reason=reason, issuer=issuer)
     attempt = attempt_of(record)
     return replace(record, attempt=replace(attempt, crashes=attempt.crashes + 1))
 
@@ -128,6 +143,12 @@ def ordering(record: Record, *, directory: str, account: str, now: datetime) -> 
     )
 
 
+def signing(record: Record, *, directory: str, now: datetime) -> Record:
+    """The certificate comes from an issuer that takes no orders."""
+    attempt = replace(attempt_of(record), **NO_ORDER, directory=directory, account="")
+    return _move(record, P.CLAIMED, now=now, attempt=attempt)
+
+
 def order_dropped(record: Record, *, now: datetime, reason: str) -> Record:
     """The order is of no use (invalid, expired, another's): forget it and order again."""
     attempt = attempt_of(record)
@@ -161,7 +182,8 @@ def finalizing(record: Record, *, pending_key: str, now: datetime) -> Record:
 def installing(record: Record, *, secret_uid: str, secret_version: str, now: datetime) -> Record:
     """From here on the Secret write may have happened; empty uid and version mean that it is to be created."""
     attempt = replace(attempt_of(record), secret_uid=secret_uid, secret_version=secret_version)
-    return _move(record, P.INSTALLING, now=now, attempt=attempt)
+    former = record.issued and replace(record.issued, secret_uid="", secret_version="")
+    return _move(record, P.INSTALLING, now=now, attempt=attempt, issued=former)
 
 
 def issued(record: Record, *, issued: Issued, now: datetime) -> Record:

@@ -21,6 +21,7 @@ from issuer_job.kube import CONFIGMAPS, EVENTS, INGRESSES, JOBS, POD_TEMPLATES, 
 from issuer_job.launch import Launcher, Outcome
 from issuer_job.probe import HostChallenge, ProbeReason, ProbeResult
 from issuer_job.record import Record, from_config_map, to_config_map
+from issuer_job.secrets import Looker, look_by_policy
 from issuer_job.settings import SettingsCache
 from issuer_job.wants import wants
 from tests.fake_api import FakeApi
@@ -83,6 +84,7 @@ class JobWorld:
     clock: Clock = field(default_factory=Clock)
     pods: int = 0
     probed: list[str] = field(default_factory=list)
+    looker: Looker = look_by_policy
 
     def __post_init__(self) -> None:
         self.api.hooks["secrets"] = self.policies.secrets
@@ -100,7 +102,8 @@ class JobWorld:
 
     def set_issuer(self, name: str = ISSUER, *, default: bool = True, **fields: Any) -> None:
         """Create or edit an issuer."""
-        document = {"server": self.server, "caBundle": self.ca_pem.decode(), **fields}
+        acme = {"server": self.server, "caBundle": self.ca_pem.decode()}
+        document = (acme if fields.get("type", "acme") == "acme" else {}) | fields
         notes = {v.DEFAULT_ISSUER: "true"} if default else {}
         metadata = {"name": name, "labels": {v.ISSUER: "true"}, "annotations": notes}
         data = {v.ISSUER_KEY: msgspec.yaml.encode(document).decode()}
@@ -149,6 +152,7 @@ class JobWorld:
             clock=self.clock.read,
             sleep=self.clock.sleep,
             probe_hosts=self._probe,
+            looker=self.looker,
         )
 
     def run(self, *, secret: str = "web-tls", namespace: str = "shop") -> v.ExitCode:

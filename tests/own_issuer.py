@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 
@@ -20,7 +21,7 @@ PEBBLE_ISSUER = "pebble"
 
 
 @contextmanager
-def own_issuer(name: str, **fields: str) -> Iterator[str]:
+def own_issuer(name: str, **fields: Any) -> Iterator[str]:
     """A copy of the issuer `pebble` with some fields replaced: its account makes no orders but the caller's."""
     document = msgspec.yaml.decode(cluster().get(CONFIGMAPS, v.NAMESPACE, PEBBLE_ISSUER)["data"][v.ISSUER_KEY])
     body = {

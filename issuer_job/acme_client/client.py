@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from cryptography import x509
@@ -35,12 +35,18 @@ class AcmeClient(AccountClient):
     # Orders (7.4)
 
     def new_order(
-        self, hosts: Sequence[str], *, profile: str | None = None, replaces: str | None = None
+        self,
+        hosts: Sequence[str],
+        *,
+        profile: str | None = None,
+        replaces: str | None = None,
+        not_after: datetime | None = None,
     ) -> orders.Order:
         """Order a certificate for DNS names. CAs may answer with an equal order that is still open.
 
         `replaces` is the CertID of what this renews (RFC 9773 5), left out if the CA has no ARI;
-        `AcmeError.is_already_replaced` asks to order again without.
+        `AcmeError.is_already_replaced` asks to order again without. `not_after` (aware) is the end of the
+        certificate's life, for CAs that let it be chosen (7.1.3).
         """
         payload: dict[str, Any] = {"identifiers": [{"type": "dns", "value": host} for host in hosts]}
         if profile is not None:
@@ -48,6 +54,8 @@ class AcmeClient(AccountClient):
             payload["profile"] = profile
         if replaces is not None and self.directory.renewal_info is not None:
             payload["replaces"] = replaces
+        if not_after is not None:
+            payload["notAfter"] = f"{not_after.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
         answer = self._transport.post(self.directory.new_order, json_payload(payload), step="newOrder")
         return self._order(answer, url=answer.location(step="newOrder"), step="newOrder")
 

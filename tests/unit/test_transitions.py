@@ -36,7 +36,7 @@ REACHED_FROM = {
     P.ORDERING: "Claimed Ordering Authorizing Finalizing",
     P.AUTHORIZING: "Ordering",
     P.FINALIZING: "Authorizing",
-    P.INSTALLING: "Finalizing Installing",
+    P.INSTALLING: "Claimed Finalizing Installing",
     P.ISSUED: "Claimed Installing Issued Waiting Failed Orphaned",
     P.WAITING: f"Wanted {ACTIVE} Unconfirmed Issued Waiting Failed Orphaned Retired",
     P.FAILED: "Claimed Ordering Authorizing Finalizing Installing Unconfirmed Orphaned Retired",
