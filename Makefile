@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock lint unit install e2e test demo bench scale soak chaos
+.PHONY: help venv lock lint schema unit install e2e test demo bench scale soak chaos
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
@@ -20,16 +20,25 @@ $(VENV)/.complete: tests/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/requirements.txt
 	touch $@
 
+# One resolution for all: the tests' comes first, the images take their versions from it.
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml
 lock:  ## write the hash-locked requirements anew from pyproject.toml (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o issuer_job/requirements.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra webhook pyproject.toml -o webhook/requirements.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --all-extras pyproject.toml -o tests/requirements.txt
+	$(LOCK) --extra job --extra webhook --extra dev --output-file tests/requirements.txt
+	cp tests/requirements.txt issuer_job/requirements.txt
+	$(LOCK) --extra job --output-file issuer_job/requirements.txt
+	cp tests/requirements.txt issuer_job/requirements-dns-extras.txt
+	$(LOCK) --extra job --extra dns-extras --output-file issuer_job/requirements-dns-extras.txt
+	cp tests/requirements.txt webhook/requirements.txt
+	$(LOCK) --extra webhook --output-file webhook/requirements.txt
 
 lint: venv  ## ruff, mypy --strict and the import contracts
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
+
+schema: venv  ## write the JSON Schemas in docs/ anew from the types
+	$(PY) -m tests.schema
 
 unit: venv  ## the fast tests, no cluster
 	$(VENV)/bin/pytest -q -n 2 tests/unit

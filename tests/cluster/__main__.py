@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tests.cluster import config, images, namespace, parts, preflight, start, stop
+from tests.cluster import images, namespace, parts, preflight, start, stop
 from tests.cluster.processes import Record, kill, read_records
 from tests.cluster.report import ClusterError, step
 from tests.cluster.settings import Settings, from_environment
@@ -73,9 +73,9 @@ def _restart(name: str, settings: Settings) -> None:
     holder = _running(settings)
     if record := read_records(settings.state).get(name):
         kill(record)
-    (settings.state / "pebble.json").write_text(config.pebble(settings))
+    start.configure_pebble(settings)
     started = start.start_part(settings, name, holder)
-    start.probe(settings, holder, ["kube-apiserver", "node", "traefik", "pebble"], [started])
+    start.probe(settings, holder, ["kube-apiserver", *start.PROBES], [started])
     step(f"{name} was restarted")
 
 

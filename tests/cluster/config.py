@@ -125,14 +125,16 @@ def cni(state: Path) -> str:
     return _json({"cniVersion": "1.0.0", "name": "certjob", "plugins": [bridge]})
 
 
-def pebble(settings: s.Settings) -> str:
-    """Pebble's configuration; validation goes to Traefik's ports."""
+def pebble(
+    settings: s.Settings, *, port: int = s.PEBBLE_PORT, management_port: int = s.PEBBLE_MANAGEMENT_PORT
+) -> str:
+    """A Pebble's configuration; validation goes to Traefik's ports."""
     state = settings.state
     return _json(
         {
             "pebble": {
-                "listenAddress": f"{s.NODE_IP}:14000",
-                "managementListenAddress": f"{s.NODE_IP}:15000",
+                "listenAddress": f"{s.NODE_IP}:{port}",
+                "managementListenAddress": f"{s.NODE_IP}:{management_port}",
                 "certificate": f"{state}/pki/pebble.pem",
                 "privateKey": f"{state}/pki/pebble.key",
                 "httpPort": 80,
@@ -150,6 +152,11 @@ def pebble(settings: s.Settings) -> str:
             }
         }
     )
+
+
+def pebble_dns(settings: s.Settings) -> str:
+    """The configuration of the Pebble that asks bind9."""
+    return pebble(settings, port=s.PEBBLE_DNS_PORT, management_port=s.PEBBLE_DNS_MANAGEMENT_PORT)
 
 
 def ingress_controller() -> str:
@@ -195,10 +202,19 @@ def environment_file(settings: s.Settings) -> str:
         "CONTAINERD_NAMESPACE": "k8s.io",
         "CERTJOB_CLUSTER_STATE": state,
         "CERTJOB_PEBBLE_CA": state / "pebble-ca.pem",
-        "CERTJOB_PEBBLE_DIRECTORY": f"https://{s.PEBBLE_HOST}:14000/dir",
-        "CERTJOB_PEBBLE_MANAGEMENT": f"https://{s.PEBBLE_HOST}:15000",
+        "CERTJOB_PEBBLE_DIRECTORY": f"https://{s.PEBBLE_HOST}:{s.PEBBLE_PORT}/dir",
+        "CERTJOB_PEBBLE_MANAGEMENT": f"https://{s.PEBBLE_HOST}:{s.PEBBLE_MANAGEMENT_PORT}",
+        "CERTJOB_PEBBLE_DNS_DIRECTORY": f"https://{s.PEBBLE_HOST}:{s.PEBBLE_DNS_PORT}/dir",
+        "CERTJOB_PEBBLE_DNS_MANAGEMENT": f"https://{s.PEBBLE_HOST}:{s.PEBBLE_DNS_MANAGEMENT_PORT}",
         "CERTJOB_CHALLTESTSRV": f"http://{s.NODE_IP}:8055",
         "CERTJOB_TRAEFIK_ADDRESS": s.NODE_IP,
+        "CERTJOB_DNS_SERVER": s.DNS_IP,
+        "CERTJOB_DNS_SECONDARY": s.DNS_SECONDARY_IP,
+        # lexicon's form: algorithm, name and secret. Both files are for root only.
+        "CERTJOB_DNS_TSIG_FILE": state / "dns-tsig",
+        "CERTJOB_PDNS_SERVER": s.PDNS_IP,
+        "CERTJOB_PDNS_URL": f"http://{s.PDNS_IP}:{s.PDNS_API_PORT}",
+        "CERTJOB_PDNS_API_KEY_FILE": state / "dns-api-key",
     }
     lines = [f"export {name}='{value}'" for name, value in values.items()]
     return "\n".join([*lines, f"export PATH='{settings.binaries}':\"$PATH\"", ""])

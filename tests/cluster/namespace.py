@@ -26,6 +26,7 @@ def setup_script(state: Path) -> str:
 ip link set lo up
 ip link add node0 type bridge
 ip address add {s.NODE_IP}/{s.NODE_PREFIX} dev node0
+for address in {s.DNS_IP} {s.DNS_SECONDARY_IP} {s.PDNS_IP}; do ip address add "$address/32" dev node0; done
 ip link set node0 up
 # kube-proxy rewrites service addresses after routing: there must be a route for them.
 ip route add {s.SERVICE_CIDR} dev node0 src {s.NODE_IP}

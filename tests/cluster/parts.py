@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tests.cluster import dns
 from tests.cluster import settings as s
 
 
@@ -26,7 +27,11 @@ def all_parts(settings: s.Settings) -> dict[str, Part]:
         _scheduler(settings),
         _proxy(settings),
         _challtestsrv(settings),
-        _pebble(settings),
+        _bind9(settings, dns.PRIMARY),
+        _bind9(settings, dns.SECONDARY),
+        _powerdns(settings),
+        _pebble(settings, "pebble", s.NODE_IP),
+        _pebble(settings, "pebble-dns", s.DNS_IP),
         _kubelet(settings),
         _traefik(settings),
     )
@@ -130,15 +135,24 @@ def _challtestsrv(settings: s.Settings) -> Part:
     return Part("challtestsrv", (f"{settings.binaries}/pebble-challtestsrv", *flags))
 
 
-def _pebble(settings: s.Settings) -> Part:
-    flags = (f"-config={settings.state}/pebble.json", f"-dnsserver={s.NODE_IP}:53")
+def _bind9(settings: s.Settings, name: str) -> Part:
+    # In the foreground, with its log on standard error; one thread does for a handful of zones.
+    return Part(name, ("named", "-g", "-n", "1", "-c", f"{settings.state}/{name}/named.conf"))
+
+
+def _powerdns(settings: s.Settings) -> Part:
+    return Part(dns.PDNS, ("pdns_server", f"--config-dir={settings.state}/{dns.PDNS}"))
+
+
+def _pebble(settings: s.Settings, name: str, dns_server: str) -> Part:
+    flags = (f"-config={settings.state}/{name}.json", f"-dnsserver={dns_server}:53")
     env = {
         "PEBBLE_VA_NOSLEEP": "1",
         "PEBBLE_WFE_NONCEREJECT": str(settings.nonce_reject),
         # An account's list of orders on one page: with three a page, a busy account's newest order is far away.
         "PEBBLE_WFE_ORDERS_PER_PAGE": "10000",
     }
-    return Part("pebble", (f"{settings.binaries}/pebble", *flags), env)
+    return Part(name, (f"{settings.binaries}/pebble", *flags), env)
 
 
 def _kubelet(settings: s.Settings) -> Part:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
+import struct
 import sys
 import time
 import urllib.error
@@ -11,6 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.cluster import dns
 from tests.cluster import settings as s
 
 LIMIT = 60.0
@@ -31,7 +34,7 @@ def _wait(check: Callable[[Path], str], state: Path, end: float) -> str:
     while True:
         try:
             problem = check(state)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, struct.error) as error:
             problem = str(error) or type(error).__name__
         if not problem or time.monotonic() > end:
             return problem
@@ -96,8 +99,43 @@ def _expect_http(port: int) -> None:
 
 
 def _pebble(state: Path) -> str:
-    directory = json.loads(_get(f"https://{s.NODE_IP}:14000/dir", authority=state / "pebble-ca.pem"))
+    return _has_directory(state, s.PEBBLE_PORT)
+
+
+def _pebble_dns(state: Path) -> str:
+    return _has_directory(state, s.PEBBLE_DNS_PORT)
+
+
+def _has_directory(state: Path, port: int) -> str:
+    directory = json.loads(_get(f"https://{s.NODE_IP}:{port}/dir", authority=state / "pebble-ca.pem"))
     return "" if "newOrder" in directory else "no directory"
+
+
+def _has_zones(server: str, *zones: str) -> str:
+    return next((f"no answer for {zone}" for zone in zones if not _is_authority(server, zone)), "")
+
+
+def _is_authority(server: str, zone: str) -> bool:
+    """Whether the server gives the zone's SOA as its authority (RFC 1035 section 4.1); this machine may lack dig."""
+    header = struct.pack("!6H", 4711, 0, 1, 0, 0, 0)
+    name = b"".join(bytes([len(label)]) + label.encode() for label in zone.split("."))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(1)
+        client.connect((server, 53))
+        client.send(header + name + b"\0" + struct.pack("!2H", 6, 1))
+        number, flags, _, answers, _, _ = struct.unpack("!6H", client.recv(4096)[:12])
+    return bool(number == 4711 and flags & 0x0400 and not flags & 0x000F and answers)
+
+
+def _powerdns(state: Path) -> str:
+    # Without the key its API refuses, which is an answer.
+    try:
+        _get(f"http://{s.PDNS_IP}:{s.PDNS_API_PORT}/api/v1/servers")
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code != 401:
+            raise
+    return _has_zones(s.PDNS_IP, dns.PDNS_ZONE)
 
 
 CHECKS: dict[str, Callable[[Path], str]] = {
@@ -106,6 +144,10 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "service accounts": _accounts,
     "traefik": _traefik,
     "pebble": _pebble,
+    "pebble-dns": _pebble_dns,
+    dns.PRIMARY: lambda state: _has_zones(s.DNS_IP, *(zone.name for zone in dns.ZONES)),
+    dns.SECONDARY: lambda state: _has_zones(s.DNS_SECONDARY_IP, *(z.name for z in dns.ZONES if z.secondary)),
+    dns.PDNS: _powerdns,
 }
 
 if __name__ == "__main__":

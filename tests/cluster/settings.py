@@ -18,11 +18,20 @@ DEBIAN_RELEASE = "bookworm"
 NODE_NAME = "certjob-node"
 NODE_IP = "10.200.0.2"
 NODE_PREFIX = 24
+# DNS servers with addresses of their own, all on port 53.
+DNS_IP = "10.200.0.53"
+DNS_SECONDARY_IP = "10.200.0.54"
+PDNS_IP = "10.200.0.55"
+DNS_NETWORK = "10.200.0.0/24"
+PDNS_API_PORT = 8081
 POD_CIDR = "10.244.0.0/16"
 SERVICE_CIDR = "10.96.0.0/16"
 API_SERVICE_IP = "10.96.0.1"
 API_SERVER = f"https://{NODE_IP}:6443"
 PEBBLE_HOST = "pebble.certjob.test"
+# The second Pebble validates with the answers of bind9, the first one with those of challtestsrv.
+PEBBLE_PORT, PEBBLE_MANAGEMENT_PORT = 14000, 15000
+PEBBLE_DNS_PORT, PEBBLE_DNS_MANAGEMENT_PORT = 14001, 15001
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # A Unix socket's path ends at 107 bytes; the longest one below the state directory needs 27.

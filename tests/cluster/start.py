@@ -6,17 +6,28 @@ import contextlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.cluster import cgroups, config, images, namespace, parts, pki, sysctls, tools
+from tests.cluster import cgroups, config, dns, images, namespace, parts, pki, sysctls, tools
 from tests.cluster import settings as s
 from tests.cluster.processes import Record, expect_running, is_running, read_records, spawn
 from tests.cluster.report import ClusterError, step
 from tests.cluster.shell import environment_without_proxies, run, telling_line, wait_for
 from tests.cluster.stop import stop
 
-FIRST = ("etcd", "kube-apiserver", "containerd", "challtestsrv", "pebble")
+FIRST = (
+    "etcd",
+    "kube-apiserver",
+    "containerd",
+    "challtestsrv",
+    dns.PRIMARY,
+    dns.SECONDARY,
+    dns.PDNS,
+    "pebble",
+    "pebble-dns",
+)
+PROBES = ("node", "service accounts", "traefik", "pebble", "pebble-dns", dns.PRIMARY, dns.SECONDARY, dns.PDNS)
 KUBECONFIGS = ("admin", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
 
 
@@ -53,7 +64,7 @@ def _start(settings: s.Settings) -> Record:
     configure(settings)
     sysctls.remember(state)
     cgroups.create(settings.cgroup)
-    step("starting etcd, API server, containerd, Pebble and challtestsrv")
+    step("starting etcd, API server, containerd, Pebble and the DNS servers")
     holder = namespace.create(settings)
     started = [start_part(settings, name, holder) for name in FIRST]
     socket = state / "containerd.sock"
@@ -64,9 +75,9 @@ def _start(settings: s.Settings) -> Record:
     _apply_ingress_class(settings, holder)
     started += [start_part(settings, name, holder) for name in parts.all_parts(settings) if name not in FIRST]
     _publish_service_names(settings, holder)
-    probe(settings, holder, ["node", "service accounts", "traefik", "pebble"], started)
+    probe(settings, holder, PROBES, started)
     (state / "started").touch()
-    step("node Ready, Traefik and Pebble answer")
+    step("node Ready; Traefik, Pebble and the DNS servers answer")
     return holder
 
 
@@ -92,9 +103,16 @@ def configure(settings: s.Settings) -> None:
     (state / "cni/10-certjob.conflist").write_text(config.cni(state))
     (state / "containerd.toml").write_text(config.containerd(state))
     (state / "kubelet.json").write_text(config.kubelet(settings))
-    (state / "pebble.json").write_text(config.pebble(settings))
+    configure_pebble(settings)
+    dns.write(state)
     (state / "ingress-class.json").write_text(config.ingress_controller())
     (state / "environment.sh").write_text(config.environment_file(settings))
+
+
+def configure_pebble(settings: s.Settings) -> None:
+    """Both Pebbles follow the present settings."""
+    (settings.state / "pebble.json").write_text(config.pebble(settings))
+    (settings.state / "pebble-dns.json").write_text(config.pebble_dns(settings))
 
 
 def start_part(settings: s.Settings, name: str, holder: Record) -> Record:
@@ -104,7 +122,7 @@ def start_part(settings: s.Settings, name: str, holder: Record) -> Record:
     return spawn(name, namespace.inside(holder, *part.argv), settings=settings, env=env)
 
 
-def probe(settings: s.Settings, holder: Record, wanted: list[str], started: list[Record]) -> None:
+def probe(settings: s.Settings, holder: Record, wanted: Sequence[str], started: list[Record]) -> None:
     """Wait until the named parts answer; a part that ended meanwhile is the better explanation."""
     command: list[str | Path] = [sys.executable, "-m", "tests.cluster.probe", settings.state, *wanted]
     inside = namespace.inside(holder, "env", f"PYTHONPATH={s.CHECKOUT}", *command)

@@ -6,13 +6,14 @@ run leaves nothing that looks finished.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.cluster import settings as s
@@ -34,10 +35,18 @@ PROGRAMS = {
     "ip": "iproute2",
     "nsenter": "util-linux",
     "mount": "mount",
+    "named": "bind9",
+    "pdns_server": "pdns-server",
+    "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql": "pdns-backend-sqlite3",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
     "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
 }
+
+
+# Packages that would run a server of their own on the machine: the cluster needs only the program.
+SERVICES = {"bind9": "named.service", "pdns-server": "pdns.service"}
+START_POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def content_hash(*inputs: str | Path) -> str:
@@ -98,9 +107,28 @@ def install_packages(settings: s.Settings) -> None:
     log = settings.cache / "logs" / "apt.log"
     run(["apt-get", "update", "-qq"], doing="refresh the package lists", log=log, env=env)
     command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
-    run(command, doing=f"install {' '.join(packages)}", log=log, env=env)
+    services = [service for package, service in SERVICES.items() if package in packages]
+    with no_start(START_POLICY) if services else contextlib.nullcontext():
+        run(command, doing=f"install {' '.join(packages)}", log=log, env=env)
+    if services and shutil.which("systemctl"):
+        # Nor at the next boot.
+        run(["systemctl", "disable", "--quiet", *services], doing=f"disable {' '.join(services)}")
     if left := missing_packages():
         raise ClusterError(f"still missing after their installation: {', '.join(left)}")
+
+
+@contextlib.contextmanager
+def no_start(policy: Path) -> Iterator[None]:
+    """While it lasts no package may start a service (Debian's invoke-rc.d and deb-systemd-invoke ask the policy)."""
+    if policy.exists():
+        yield
+        return
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        policy.unlink(missing_ok=True)
 
 
 def python_tools(settings: s.Settings, requirements: str, *, says: str) -> Path:
