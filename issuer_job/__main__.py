@@ -1,4 +1,4 @@
-"""Command line: `python -m issuer_job issue|responder|sweep|bootstrap`.
+"""Command line: `python -m issuer_job COMMAND`; without one it lists them.
 
 Each command imports only what it needs: a Job's start-up is part of every certificate's time.
 """
@@ -12,11 +12,16 @@ import resource
 import sys
 import time
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.kube import Cluster, KubeError
 from issuer_job.retrying import RetryingTransport
+
+if TYPE_CHECKING:
+    from issuer_job.attempt import Attempt
+    from issuer_job.secrets import Looker
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +29,8 @@ ISSUE_DEADLINE = 270.0
 """Seconds after which the process gives up: the pod is ended after 300."""
 SWEEP_DEADLINE = 220.0
 BOOTSTRAP_DEADLINE = 240.0
+TRANSFER_DEADLINE = 30.0
+CHECK_DEADLINE = 400.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,10 +41,22 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("responder", help="answer HTTP-01 challenges for all orders")
     commands.add_parser("sweep", help="one pass: launch what was missed or put off")
     commands.add_parser("bootstrap", help="make the webhook's certificate and the issuers' account keys")
-    command = parser.parse_args(arguments).command
+    transfer = commands.add_parser("transfer-host", help="operator: give a host to a namespace, whoever has it")
+    transfer.add_argument("host", help="a DNS name, or a wildcard")
+    transfer.add_argument("namespace", help="whose Ingresses get certificates for it from now on")
+    for name, what in (
+        ("check-issuer", "operator: test an issuer, in a Job that has its credentials"),
+        ("rollover-account", "operator: give an issuer's ACME account a new key"),
+    ):
+        commands.add_parser(name, help=what).add_argument("issuer", help="name of the issuer's ConfigMap")
+    given = parser.parse_args(arguments)
     log.configure(os.environ.get("CERTJOB_LOG", "json"))
     try:
-        return int(_COMMANDS[command]())
+        if given.command == "transfer-host":
+            return int(_transfer_host(given.host, given.namespace))
+        if given.command in {"check-issuer", "rollover-account"}:
+            return int(_of_issuer(given.command, given.issuer))
+        return int(_COMMANDS[given.command]())
     except KubeError as problem:
         logger.error("api-server", extra={"fields": {"problem": str(problem)}})
         return int(v.ExitCode.RETRY)
@@ -57,8 +76,12 @@ def _issue() -> v.ExitCode:
     except (KeyError, ValueError) as missing:
         logger.error("environment", extra={"fields": {"problem": f"{missing} is not set: run this as certjob's Job"}})
         return v.ExitCode.PERMANENT
+    looker = _looker()
+    if looker is None:
+        return v.ExitCode.PERMANENT
     deadline = utc_now() + timedelta(seconds=ISSUE_DEADLINE)
-    exit_code = issue(Attempt(_cluster(ISSUE_DEADLINE), pod, deadline))
+    attempt = Attempt(_cluster(ISSUE_DEADLINE), pod, deadline, looker=looker)
+    exit_code = issue(attempt) if "." in pod.record else _check_issuer(attempt)
     used = resource.getrusage(resource.RUSAGE_SELF)
     fields = {
         "exit_code": int(exit_code),
@@ -67,6 +90,13 @@ def _issue() -> v.ExitCode:
     }
     logger.info("ended", extra={"fields": fields})
     return exit_code
+
+
+def _check_issuer(attempt: Attempt) -> v.ExitCode:
+    """A Job whose record has no dot is an issuer's own: the records of certificates are called NAMESPACE.SECRET."""
+    from issuer_job.check_issuer import check_issuer
+
+    return check_issuer(attempt)
 
 
 def _responder() -> v.ExitCode:
@@ -85,11 +115,25 @@ def _sweep() -> v.ExitCode:
         problem = "CERTJOB_SWEEP_INTERVAL is not a number of seconds from 10 to 86400"
         logger.error("environment", extra={"fields": {"problem": problem}})
         return v.ExitCode.PERMANENT
+    looker = _looker()
+    if looker is None:
+        return v.ExitCode.PERMANENT
     return sweep(
         _cluster(SWEEP_DEADLINE),
         deadline=time.monotonic() + SWEEP_DEADLINE,
         interval=timedelta(seconds=int(seconds)),
+        looker=looker,
     )
+
+
+def _looker() -> Looker | None:
+    """How this cluster lets certjob look at Secrets, as the manifests say; None if they say something else."""
+    from issuer_job.secrets import LOOKERS
+
+    looker = LOOKERS.get(os.environ.get("CERTJOB_LOOK", "policy"))
+    if looker is None:
+        logger.error("environment", extra={"fields": {"problem": f"CERTJOB_LOOK is none of {', '.join(LOOKERS)}"}})
+    return looker
 
 
 def _bootstrap() -> v.ExitCode:
@@ -97,6 +141,22 @@ def _bootstrap() -> v.ExitCode:
 
     bootstrap(_cluster(BOOTSTRAP_DEADLINE))
     return v.ExitCode.DONE
+
+
+def _transfer_host(host: str, namespace: str) -> v.ExitCode:
+    from issuer_job.attempt import utc_now
+    from issuer_job.transfer import transfer_host
+
+    return transfer_host(_cluster(TRANSFER_DEADLINE), host, namespace, now=utc_now())
+
+
+def _of_issuer(command: str, issuer: str) -> v.ExitCode:
+    from issuer_job import check_command
+    from issuer_job.attempt import utc_now
+
+    logging.getLogger("issuer_job").setLevel(logging.WARNING)  # people read what the command says
+    do = check_command.check if command == "check-issuer" else check_command.roll_over
+    return do(_cluster(CHECK_DEADLINE), issuer, clock=utc_now)
 
 
 def _cluster(seconds: float) -> Cluster:

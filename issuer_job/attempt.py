@@ -13,10 +13,11 @@ from msgspec.structs import replace
 
 from issuer_job import transitions
 from issuer_job import vocabulary as v
-from issuer_job.issuers import Issuer
+from issuer_job.issuer_schema import Issuer
 from issuer_job.kube import CONFIGMAPS, Cluster, Conflict, Json, KubeError
 from issuer_job.probe import ProbeResult, probe_hosts
 from issuer_job.record import ACTIVE, Problem, Record, from_config_map, to_config_map
+from issuer_job.secrets import Looker, look_by_policy
 
 logger = logging.getLogger(__name__)
 
@@ -109,12 +110,15 @@ class Attempt:
     clock: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
     probe_hosts: Callable[..., list[ProbeResult]] = probe_hosts
+    looker: Looker = look_by_policy
     record: Record = field(init=False)
     released: bool = False
     """Whether challenge and routes of this attempt have been given back."""
     issuer_version: str = ""
     """Stands for the issuer's configuration, once it has been read."""
     ingresses: list[Json] = field(default_factory=list)
+    at_end: list[Callable[[], None]] = field(default_factory=list)
+    """What has to be done when this pod is through with the attempt, however it ended."""
     made: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Keys that this pod made, by the volume in which the next one finds them."""
 
@@ -168,6 +172,14 @@ class Attempt:
             return (self.mounts / volume / key).read_bytes()
         except FileNotFoundError:
             return None
+
+    def end(self) -> None:
+        """Do what has to be done at the end. What fails is logged: how the attempt ended is written down already."""
+        while self.at_end:
+            try:
+                self.at_end.pop()()
+            except Exception as problem:  # noqa: BLE001 - whatever it is, the attempt is over
+                self.step("clean-up-failed", problem=f"{type(problem).__name__}: {problem}"[:300])
 
     def step(self, name: str, **fields: object) -> None:
         """One log line."""

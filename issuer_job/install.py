@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from certs.chain import IssuedCertificate, describe
 from certs.errors import CertError
 from certs.validity import judge
-from issuer_job import objects, renewal, secrets, transitions
+from issuer_job import further, objects, renewal, requests, secrets, transitions
 from issuer_job import vocabulary as v
-from issuer_job.attempt import Attempt, Later, NamespaceGone, Permanent
+from issuer_job.attempt import Attempt, Later, NamespaceGone, Permanent, Unwanted
 from issuer_job.kube import AlreadyExists, Conflict, Json
-from issuer_job.new_order import RENEWAL
 from issuer_job.order import Obtained
 from issuer_job.placeholders import placeholder_secret
-from issuer_job.record import Issued, Problem
-from issuer_job.secrets import Look, Refusal, SecretRefused
+from issuer_job.record import Issued, Problem, Record
+from issuer_job.secrets import Content, Look, Refusal, SecretRefused
+from issuer_job.situation import Reason
 
 ROUNDS = 10
 
@@ -23,7 +25,7 @@ ROUNDS = 10
 def look(attempt: Attempt) -> Look:
     """What the Secret holds. Raises Later, Permanent."""
     try:
-        return secrets.look(attempt.cluster, attempt.record.namespace, attempt.record.secret_name)
+        return attempt.looker(attempt.cluster, attempt.record)
     except SecretRefused as refused:
         raise _stop(refused, "look") from None
 
@@ -32,15 +34,18 @@ def right_already(attempt: Attempt, seen: Look) -> Issued | None:
     """Whether the Secret holds what is wanted, so that no order is needed; what it holds then.
 
     Either certjob's own last certificate for just this intent, not yet due, or a good one that its owner put
-    there; if the record knows of none, also one from this issuer.
+    there; if the record knows of none, also one from this issuer. What is not shown is what the record says, or
+    somebody has changed it, which is left alone too.
     """
     record, former = attempt.record, attempt.record.issued
     state = transitions.attempt_of(record)
     if not seen.found or state.order_url:
         return None
-    if state.reason == RENEWAL and _holds_serial(seen, former):
+    if seen.content is not Content.SHOWN:
+        return _by_record(attempt, seen)
+    if state.reason == Reason.RENEWAL_DUE and _holds_serial(seen, former):
         return None  # the sweep knows how often it comes by, so it says when a renewal is due
-    known = former is not None and former.intent_hash == record.intent.hash
+    known = former is not None and _same_but_formats(record, former)
     due = renewal.due_at(record, interval=renewal.SWEEP_INTERVAL) if known and _holds_serial(seen, former) else None
     verdict = judge(
         seen.stored,
@@ -55,10 +60,60 @@ def right_already(attempt: Attempt, seen: Look) -> Issued | None:
         return None
     if former is None:
         ours = seen.issuer in {"", record.intent.settings.issuer}
-        return _issued(attempt, describe(seen.stored.tls_crt)) if ours else None
+        return _issued(attempt, describe(seen.stored.tls_crt), seen) if ours else None
     if not known:
         return None
-    return former if due is not None else _issued(attempt, describe(seen.stored.tls_crt))
+    if due is None:
+        return _issued(attempt, describe(seen.stored.tls_crt), seen)
+    wanted = record.intent
+    return replace(
+        former,
+        intent_hash=wanted.hash,
+        formats=wanted.settings.formats,
+        secret_uid=seen.uid,
+        secret_version=seen.resource_version,
+    )
+
+
+def complete(attempt: Attempt, seen: Look, issued: Issued) -> Issued | None:
+    """Add the formats that the Secret lacks to the certificate that is right already: that takes no order.
+
+    None if somebody has changed the Secret meanwhile, so that it is not right any more. Raises Later, Permanent.
+    """
+    for _ in range(ROUNDS):
+        missing = further.outdated(attempt.record, seen)
+        chain, key = seen.stored.tls_crt, seen.stored.tls_key
+        if not missing or chain is None or key is None:
+            return issued
+        attempt.step("formats", missing=missing)
+        try:
+            body = _secret(attempt, seen, chain_pem=chain, key_pem=key, not_after=issued.not_after)
+            seen = secrets.seen(secrets.write(attempt.cluster, body))
+        except (Conflict, AlreadyExists):
+            seen = look(attempt)
+        except SecretRefused as refused:
+            raise _stop(refused, "install") from None
+        still = right_already(attempt, seen)
+        if still is None:
+            return None
+        issued = still
+    return issued
+
+
+def _same_but_formats(record: Record, former: Issued) -> bool:
+    """Whether the former certificate is for what is wanted now, whatever formats it was written in."""
+    settings = replace(record.intent.settings, formats=former.formats)
+    return former.intent_hash in {record.intent.hash, replace(record.intent, settings=settings).hash}
+
+
+def _by_record(attempt: Attempt, seen: Look) -> Issued | None:
+    record, former = attempt.record, attempt.record.issued
+    attempt.step("look", verdict=seen.content, message="its data is not shown on this cluster")
+    if former is None or former.intent_hash != record.intent.hash or seen.content is Content.UNKNOWN:
+        return None
+    if transitions.attempt_of(record).reason == Reason.RENEWAL_DUE:
+        return None
+    return former if attempt.clock() < renewal.due_at(record, interval=renewal.SWEEP_INTERVAL) else None
 
 
 def _holds_serial(seen: Look, former: Issued | None) -> bool:
@@ -71,10 +126,18 @@ def _holds_serial(seen: Look, former: Issued | None) -> bool:
 def preflight(attempt: Attempt, seen: Look) -> Look:
     """Make sure that the Secret can be written before an order is spent: a missing placeholder is made for real.
 
-    Returns what is stored then. Raises Later, Permanent.
+    One that its owner makes is not made again: without it nobody wants the certificate. Returns what is stored then.
+    Raises Later, Permanent, Unwanted.
     """
+    if not seen.found and requests.only_asked_by_itself(attempt.record):
+        raise Unwanted("the Secret that asked for it is gone")
+    further.passwords(attempt)
     body = placeholder_secret(
-        attempt.record, now=attempt.clock(), uid=seen.uid, resource_version=seen.resource_version
+        attempt.record,
+        now=attempt.clock(),
+        uid=seen.uid,
+        resource_version=seen.resource_version,
+        owners=_owners(attempt, seen),
     )
     try:
         written = secrets.write(attempt.cluster, body, dry_run=seen.found)
@@ -90,6 +153,11 @@ def install(attempt: Attempt, obtained: Obtained, seen: Look) -> Issued:
 
     Raises Later, Permanent, Superseded.
     """
+
+    def body_of(seen: Look) -> Json:
+        end = obtained.certificate.not_after
+        return _secret(attempt, seen, chain_pem=obtained.chain_pem, key_pem=obtained.key_pem, not_after=end)
+
     for _ in range(ROUNDS):
         attempt.advance(transitions.installing, secret_uid=seen.uid, secret_version=seen.resource_version)
         if not seen.found:
@@ -98,43 +166,50 @@ def install(attempt: Attempt, obtained: Obtained, seen: Look) -> Issued:
             seen = preflight(attempt, seen)
             continue
         try:
-            written = secrets.write(attempt.cluster, _secret(attempt, obtained, seen))
+            written = secrets.write(attempt.cluster, body_of(seen))
         except (Conflict, AlreadyExists):
             seen = look(attempt)
             if _holds(seen, obtained):
-                return _issued(attempt, obtained.certificate)  # another pod of this attempt was faster
+                return _issued(attempt, obtained.certificate, seen)  # another pod of this attempt was faster
             continue
         except SecretRefused as refused:
             raise _stop(refused, "install") from None
         # The answer is what was stored, whatever other admission plugins did to it.
         seen = secrets.seen(written)
         if _holds(seen, obtained):
-            return _issued(attempt, obtained.certificate)
+            return _issued(attempt, obtained.certificate, seen)
     detail = "the Secret keeps changing while its certificate is written"
     raise Later(Problem(type="secretChanging", detail=detail, step="install"))
 
 
-def _secret(attempt: Attempt, obtained: Obtained, seen: Look) -> Json:
+def _secret(attempt: Attempt, seen: Look, *, chain_pem: bytes, key_pem: bytes, not_after: datetime) -> Json:
     record = attempt.record
     return objects.tls_secret(
         namespace=record.namespace,
         name=record.secret_name,
         state=v.SecretState.ISSUED,
-        cert_chain_pem=obtained.chain_pem,
-        key_pem=obtained.key_pem,
+        cert_chain_pem=chain_pem,
+        key_pem=key_pem,
         hosts=record.intent.hosts,
-        issuer=record.intent.settings.issuer,
-        not_after=obtained.certificate.not_after,
+        issuer=record.issuer,
+        not_after=not_after,
         uid=seen.uid,
         resource_version=seen.resource_version,
+        further=further.render(attempt, chain_pem=chain_pem, key_pem=key_pem),
+        owners=_owners(attempt, seen),
     )
+
+
+def _owners(attempt: Attempt, seen: Look) -> Json | None:
+    """The metadata of a Secret that its owner makes, as far as it is shown."""
+    return seen.metadata if requests.is_its_owners(attempt.record) else None
 
 
 def _holds(seen: Look, obtained: Obtained) -> bool:
     return seen.stored.tls_crt == obtained.chain_pem and seen.stored.tls_key == obtained.key_pem
 
 
-def _issued(attempt: Attempt, certificate: IssuedCertificate) -> Issued:
+def _issued(attempt: Attempt, certificate: IssuedCertificate, seen: Look) -> Issued:
     state = transitions.attempt_of(attempt.record)
     return Issued(
         hosts=attempt.record.intent.hosts,
@@ -148,6 +223,9 @@ def _issued(attempt: Attempt, certificate: IssuedCertificate) -> Issued:
         not_after=certificate.not_after,
         at=attempt.clock(),
         cert_id=certificate.ari_cert_id or "",
+        formats=attempt.record.intent.settings.formats,
+        secret_uid=seen.uid,
+        secret_version=seen.resource_version,
     )
 
 

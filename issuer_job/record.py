@@ -185,7 +185,11 @@ class Renewal(_Data, frozen=True):
 
 
 class Issued(_Data, frozen=True):
-    """The certificate that was last installed and proven; `directory` is empty if its owner put it there."""
+    """The certificate that was last installed and proven; `directory` is empty if its owner put it there.
+
+    `formats` are those that were written with it. `secret_uid` and `secret_version` are those of the Secret when it
+    was proven, empty while it is being written.
+    """
 
     hosts: tuple[str, ...]
     intent_hash: str
@@ -198,6 +202,9 @@ class Issued(_Data, frozen=True):
     not_after: Moment
     at: Moment
     cert_id: str = ""
+    formats: tuple[str, ...] = ()
+    secret_uid: str = ""
+    secret_version: str = ""
     renewal: Renewal | None = None
 
     @property

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from cryptography import x509
 
 from certs.placeholder import is_placeholder
-from issuer_job import http01, names, secrets, transitions
+from issuer_job import http01, names, requests, transitions
 from issuer_job import vocabulary as v
 from issuer_job.kube import CONFIGMAPS, INGRESSES, NAMESPACES, SECRETS, Cluster, Conflict, Json, KubeError, NotFound
 from issuer_job.leftovers import live_record
 from issuer_job.record import Phase, Record, to_config_map
-from issuer_job.secrets import Look, Refusal, SecretRefused
+from issuer_job.secrets import Look, Looker, Refusal, SecretRefused, look_by_policy
 from issuer_job.wants import named_secrets
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def names_secret(ingress: Json, secret_name: str, *, namespace_enabled: bool) ->
     return secret_name in named_secrets(ingress, namespace_enabled=namespace_enabled)
 
 
-def retire(cluster: Cluster, record: Record, *, now: datetime) -> bool:
+def retire(cluster: Cluster, record: Record, *, now: datetime, looker: Looker = look_by_policy) -> bool:
     """Give back what belongs to a record that has been Orphaned or Unconfirmed for ten minutes; whether it was done.
 
     False if that is not so as the cluster stands now, or if somebody else is at it. A certificate that was issued
@@ -47,7 +47,7 @@ def retire(cluster: Cluster, record: Record, *, now: datetime) -> bool:
     for host, ingress_class in live.routes:
         http01.release_route(cluster, live, host, ingress_class, or_older=True)
     try:
-        secret = _delete_placeholder(cluster, live)
+        secret = _delete_placeholder(cluster, live, looker)
         _delete_keys(cluster, live)
         cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(transitions.retired(live, now=now)))
     except (Conflict, NotFound):
@@ -87,17 +87,24 @@ def _delete_challenges(cluster: Cluster, record: Record) -> None:
             cluster.delete(CONFIGMAPS, v.NAMESPACE, challenge["metadata"]["name"], uid=challenge["metadata"]["uid"])
 
 
-def _delete_placeholder(cluster: Cluster, record: Record) -> str:
-    """Delete the Secret if it still is what certjob put there at first; what became of it, for the log."""
+def _delete_placeholder(cluster: Cluster, record: Record, looker: Looker) -> str:
+    """Delete the Secret if it still is what certjob put there at first; what became of it, for the log.
+
+    Where its data is not shown it stays: its owner may have put a certificate there. One that asks, or asked, for its
+    own certificate is its owner's in any case.
+    """
+    if requests.is_its_owners(record):
+        return "its owner's"
     try:
-        seen = secrets.look(cluster, record.namespace, record.secret_name)
+        seen = looker(cluster, record)
     except SecretRefused as refused:
         if refused.reason is Refusal.NOT_IN_FORCE:
             raise KubeError(str(refused)) from None
         return "not certjob's"
     if not seen.found:
         return "gone"
-    if seen.state != v.SecretState.PLACEHOLDER or not _holds_placeholder(seen):
+    own = (seen.metadata.get("labels") or {}).get(v.REQUEST) == "true"
+    if own or seen.state != v.SecretState.PLACEHOLDER or not _holds_placeholder(seen):
         return "kept"
     cluster.delete(
         SECRETS, record.namespace, record.secret_name, uid=seen.uid, resource_version=seen.resource_version

@@ -1,20 +1,23 @@
 """Writing tenants' Secrets without any right to read them: canary, look, preflight, conditional write.
 
-A look is a dry-run PUT that the admission policy `certjob-look` answers with the stored data, for managed
-Secrets only. Every real write is conditional on the uid and resourceVersion that a look saw.
+A look is a dry-run PUT. The admission policy `certjob-look` answers it with the stored data, for managed Secrets
+only; without that policy, before Kubernetes 1.36, the answer still has the Secret's uid and resourceVersion, which
+say whether it is as certjob left it. Every real write is conditional on the uid and resourceVersion that a look saw.
 """
 
 from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from certs.validity import StoredCertificate
 from issuer_job import objects
 from issuer_job import vocabulary as v
 from issuer_job.kube import SECRETS, AlreadyExists, ApiError, Cluster, Conflict, Json, NotFound
+from issuer_job.record import Record
 
 
 class Refusal(StrEnum):
@@ -22,6 +25,7 @@ class Refusal(StrEnum):
 
     FOREIGN = "foreignSecret"
     IMMUTABLE = "immutableSecret"
+    OWNED = "ownedSecret"
     QUOTA = "quotaExceeded"
     TERMINATING = "namespaceTerminating"
     NOT_IN_FORCE = "policiesNotInForce"
@@ -30,7 +34,7 @@ class Refusal(StrEnum):
     @property
     def is_permanent(self) -> bool:
         """Only a change by the Secret's owner helps."""
-        return self in {Refusal.FOREIGN, Refusal.IMMUTABLE}
+        return self in {Refusal.FOREIGN, Refusal.IMMUTABLE, Refusal.OWNED}
 
 
 class SecretRefused(Exception):
@@ -41,15 +45,32 @@ class SecretRefused(Exception):
         self.reason = reason
 
 
+class Content(StrEnum):
+    """What a look says of the data in a Secret."""
+
+    SHOWN = "shown"
+    """It is in `stored`."""
+    UNTOUCHED = "untouched"
+    """Nobody has written the Secret since certjob did: it holds what the record says."""
+    CHANGED = "changed"
+    """Somebody else has written the Secret since."""
+    UNKNOWN = "unknown"
+    """It is not the Secret that the record remembers: a placeholder, or one that was handed over or made anew."""
+
+
 @dataclass(frozen=True)
 class Look:
-    """What is stored. `uid` is empty when there is no such Secret."""
+    """What is stored. `uid` is empty when there is no such Secret; the rest is known only if the data was shown."""
 
     uid: str = ""
     resource_version: str = ""
+    content: Content = Content.SHOWN
     state: str = ""
     issuer: str = ""
     stored: StoredCertificate = StoredCertificate(tls_crt=None, tls_key=None)  # noqa: RUF009 - frozen
+    further: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """The other keys of its data."""
+    metadata: Json = field(default_factory=dict, repr=False)
 
     @property
     def found(self) -> bool:
@@ -74,17 +95,46 @@ def policies_in_force(cluster: Cluster, *, timeout: float | None = None) -> bool
     return False
 
 
-def look(cluster: Cluster, namespace: str, name: str) -> Look:
-    """Ask for a managed Secret's data. Raises SecretRefused for what is not certjob's, KubeError."""
-    try:
-        answer = cluster.update(SECRETS, namespace, objects.look_secret(namespace, name), dry_run=True)
-    except NotFound:
+Looker = Callable[[Cluster, Record], Look]
+"""Looks at a record's Secret. Raises SecretRefused for what is not certjob's, KubeError."""
+
+
+def look_by_policy(cluster: Cluster, record: Record) -> Look:
+    """The Secret with its data, as the policy certjob-look shows it. See `Looker`."""
+    answer = _ask(cluster, record)
+    if answer is None:
         return Look()
-    except ApiError as problem:
-        raise _refused(problem, namespace, name) from None
     if (answer["metadata"].get("annotations") or {}).get(v.LOOK) != "seen":
         raise SecretRefused(Refusal.NOT_IN_FORCE, "the admission policy certjob-look is not in force")
     return seen(answer)
+
+
+def look_by_version(cluster: Cluster, record: Record) -> Look:
+    """Whether the Secret is as the record remembers it, where no policy shows data. See `Looker`."""
+    answer = _ask(cluster, record)
+    if answer is None:
+        return Look()
+    uid, version = answer["metadata"]["uid"], answer["metadata"]["resourceVersion"]
+    issued = record.issued
+    if issued is None or issued.secret_uid != uid:
+        content = Content.UNKNOWN
+    else:
+        content = Content.UNTOUCHED if issued.secret_version == version else Content.CHANGED
+    return Look(uid=uid, resource_version=version, content=content)
+
+
+LOOKERS: dict[str, Looker] = {"policy": look_by_policy, "resource-version": look_by_version}
+"""By the value of the environment variable CERTJOB_LOOK."""
+
+
+def _ask(cluster: Cluster, record: Record) -> Json | None:
+    namespace, name = record.namespace, record.secret_name
+    try:
+        return cluster.update(SECRETS, namespace, objects.look_secret(namespace, name), dry_run=True)
+    except NotFound:
+        return None
+    except ApiError as problem:
+        raise _refused(problem, namespace, name) from None
 
 
 def seen(secret: Json) -> Look:
@@ -96,6 +146,8 @@ def seen(secret: Json) -> Look:
         state=(metadata.get("labels") or {}).get(v.STATE, ""),
         issuer=(metadata.get("annotations") or {}).get(v.ISSUER, ""),
         stored=StoredCertificate(tls_crt=_decoded(data, "tls.crt"), tls_key=_decoded(data, "tls.key")),
+        further={key: _decoded(data, key) or b"" for key in data if key not in {"tls.crt", "tls.key"}},
+        metadata=metadata,
     )
 
 
@@ -124,6 +176,8 @@ def _refused(problem: ApiError, namespace: str, name: str) -> Exception:
     text = problem.message
     if problem.status == 403 and "certjob-foreign:" in text:
         return SecretRefused(Refusal.FOREIGN, f"{about} is not certjob's: {_HAND_OVER}")
+    if problem.status == 403 and "certjob-meta:" in text:
+        return SecretRefused(Refusal.OWNED, f"{about} has {_OWNED}")
     if problem.status == 422 and "when `immutable` is set" in text and "type: Invalid value" not in text:
         return SecretRefused(Refusal.IMMUTABLE, f"{about} is immutable: delete it, or name another in spec.tls")
     if problem.status == 422:
@@ -141,6 +195,11 @@ def _refused(problem: ApiError, namespace: str, name: str) -> Exception:
 
 _HAND_OVER = (
     "name another one in spec.tls, or label a kubernetes.io/tls Secret certjob.io/managed=true to hand it over"
+)
+
+_OWNED = (
+    "ownerReferences or finalizers, which a write of certjob would drop on this cluster (before Kubernetes 1.36): "
+    "remove them, or name another Secret in spec.tls"
 )
 
 

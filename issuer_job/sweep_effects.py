@@ -13,7 +13,18 @@ from msgspec.structs import replace
 
 from certs import validity
 from certs.chain import IssuedCertificate, describe
-from issuer_job import events, intents, inventory, leftovers, retire, secrets, sweep_rules, transitions
+from issuer_job import (
+    events,
+    further,
+    intents,
+    inventory,
+    leftovers,
+    retire,
+    secrets,
+    sweep_requests,
+    sweep_rules,
+    transitions,
+)
 from issuer_job import vocabulary as v
 from issuer_job.backoff import wait_after
 from issuer_job.inventory import Known
@@ -21,6 +32,7 @@ from issuer_job.issuers import ABSENT, Issuers
 from issuer_job.kube import CONFIGMAPS, Cluster, Conflict, KubeError, NotFound
 from issuer_job.record import Issued, Problem, Record, RecordError, Renewal, from_config_map, to_config_map
 from issuer_job.renewal import due_at, renew_before
+from issuer_job.secrets import Content, Look, Looker, Refusal
 from issuer_job.situation import IN_ORDER, Action, Reason, Situation, Verdict
 
 logger = logging.getLogger(__name__)
@@ -43,6 +55,7 @@ class Effects:
     known: Known
     now: datetime
     deadline: float
+    looker: Looker = secrets.look_by_policy
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -54,11 +67,13 @@ class Effects:
         if verdict.action is Action.ORPHAN:
             self.counts["orphaned"] += self.write(record, transitions.orphaned) is not None
         elif verdict.action is Action.RETIRE:
-            self.counts["retired"] += retire.retire(self.cluster, record, now=self.now)
+            self.counts["retired"] += retire.retire(self.cluster, record, now=self.now, looker=self.looker)
         elif verdict.action is Action.FORGET:
             self.counts["forgotten"] += retire.forget(self.cluster, record)
         elif verdict.action is Action.MARK_SOURCES:
-            self.write(record, intents.noticed_gone, live=situation.named_by)
+            left = verdict.reason is Reason.ASKS_NO_MORE
+            live = sweep_requests.others(situation, record) if left else situation.named_by
+            self.write(record, intents.noticed_gone, live=live)
         elif verdict.action is Action.GIVE_UP:
             self.put_off(situation, record, CRASHED)
 
@@ -105,24 +120,43 @@ class Effects:
             return IN_ORDER
         self.counts["looks"] += 1
         try:
-            seen = secrets.look(self.cluster, record.namespace, record.secret_name)
+            seen = self.looker(self.cluster, record)
         except secrets.SecretRefused as refused:
             if verdict.reason is not Reason.HANDED_OVER:
                 self._log("look-refused", record, problem=str(refused))
+            if verdict.reason is Reason.NOT_WANTED and refused.reason is not Refusal.NOT_IN_FORCE:
+                return sweep_requests.RETIRED  # whatever is there now, it is not certjob's
             # A renewal that is due must not fail in silence: its Job is refused too, before it orders, and says so.
             return (
                 sweep_rules.after_look(situation, verdict, good=False, same=False) if _is_due(verdict) else IN_ORDER
             )
         if (record.namespace, record.secret_name) in self.known.leftover_keys:
             leftovers.delete_keys(self.cluster, record, self.now)
+        word = sweep_requests.after_look(situation, record, verdict, seen, self.issuers)
+        if word is not None:
+            self._log("secrets-word", record, action=word.action, reason=word.reason)
+            return word
         found = _judge(record, seen, situation)
         after = sweep_rules.after_look(situation, verdict, good=found.good, same=found.same)
         if not found.good:
             self._log("not-good", record, reason=found.reason)
         elif not found.same and found.certificate is not None and after is IN_ORDER:
-            adopted = _adopted(record, found.certificate, self.now)
+            adopted = _adopted(record, found.certificate, seen, self.now)
             self.counts["adopted"] += self.write(record, transitions.adopted, issued=adopted) is not None
+        elif seen.content is Content.CHANGED and after is IN_ORDER:
+            self._left_alone(situation, record, seen)
         return after
+
+    def _left_alone(self, situation: Situation, record: Record, seen: Look) -> None:
+        due = due_at(record, interval=situation.interval)
+        note = (
+            f"Secret {record.secret_name} was changed by somebody else, and what it holds cannot be seen on this "
+            "cluster (before Kubernetes 1.36): it is left as it is until its renewal is due, at "
+            f"{due:%Y-%m-%d %H:%M} UTC. For a new certificate now delete it"
+        )
+        self._log("left-alone", record, secret=record.secret_name)
+        self.counts["left alone"] += 1
+        self.tell(situation, record, "CertificateHeldBack", note, (record.uid, "changed", seen.resource_version))
 
     def remember_suggestion(self, record: Record, renewal: Renewal) -> None:
         """Keep what the CA said about the certificate's renewal. A record that cannot be written is logged."""
@@ -145,7 +179,7 @@ class Effects:
     ) -> None:
         """There is no point in a Job now: wait before the next one, longer each time, and say why."""
         wait = wait_after(failures=transitions.failures_of(record) + 1, asked=None, rate_limited=False, jitter=0.0)
-        version = self.issuers.versions.get(record.intent.settings.issuer, ABSENT)
+        version = self.issuers.versions.get(record.issuer, ABSENT)
         stored = self.write(record, arrow, problem=problem, wait=wait, issuer=version)
         if stored is None:
             return
@@ -176,7 +210,9 @@ class _Found:
     certificate: IssuedCertificate | None = None
 
 
-def _judge(record: Record, seen: secrets.Look, situation: Situation) -> _Found:
+def _judge(record: Record, seen: Look, situation: Situation) -> _Found:
+    if seen.found and seen.content is not Content.SHOWN:
+        return _judge_by_record(record, seen, situation)
     stored = seen.stored if seen.found else None
     verdict = validity.judge(
         stored,
@@ -191,12 +227,22 @@ def _judge(record: Record, seen: secrets.Look, situation: Situation) -> _Found:
     certificate = describe(stored.tls_crt)
     if record.issued is None or record.issued.serial != certificate.serial:
         return _Found(verdict.ok, False, str(verdict.reason), certificate)
+    if missing := further.outdated(record, seen):
+        return _Found(False, True, f"lacks {', '.join(missing)}", certificate)
     # When ours is due is what the record says, which knows what the CA suggested.
     due = situation.now >= due_at(record, interval=situation.interval)
     return _Found(not due, True, str(validity.Reason.RENEWAL_DUE if due else validity.Reason.GOOD), certificate)
 
 
-def _adopted(record: Record, certificate: IssuedCertificate, now: datetime) -> Issued:
+def _judge_by_record(record: Record, seen: Look, situation: Situation) -> _Found:
+    if record.issued is None or seen.content is Content.UNKNOWN:
+        return _Found(False, False, str(seen.content))
+    due = situation.now >= due_at(record, interval=situation.interval)
+    reason = validity.Reason.RENEWAL_DUE if due else seen.content
+    return _Found(not due, seen.content is Content.UNTOUCHED, str(reason))
+
+
+def _adopted(record: Record, certificate: IssuedCertificate, seen: Look, now: datetime) -> Issued:
     return Issued(
         hosts=record.intent.hosts,
         intent_hash=record.intent.hash,
@@ -208,4 +254,6 @@ def _adopted(record: Record, certificate: IssuedCertificate, now: datetime) -> I
         not_before=certificate.not_before,
         not_after=certificate.not_after,
         at=now,
+        secret_uid=seen.uid,
+        secret_version=seen.resource_version,
     )

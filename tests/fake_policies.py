@@ -15,7 +15,7 @@ from tests.fake_api import Attempt, denied, status
 
 @dataclass
 class FakePolicies:
-    """`in_force` False: the validating policies are missing; `look` False: certjob-look is."""
+    """`in_force` False: the validating policies are missing; `look` False: certjob-look is, as before 1.36."""
 
     in_force: bool = True
     look: bool = True
@@ -42,6 +42,9 @@ class FakePolicies:
         return refused or new
 
 
+_KEPT = ("finalizers", "ownerReferences")
+
+
 def _managed(secret: Json) -> bool:
     labels = secret["metadata"].get("labels") or {}
     return bool(secret.get("type") == v.TLS_SECRET_TYPE and labels.get(v.MANAGED) == "true")
@@ -49,6 +52,7 @@ def _managed(secret: Json) -> bool:
 
 def _mutated(new: Json, old: Json, dry_run: bool) -> Json:
     """certjob-look: others' metadata stays; a look is answered with what is stored."""
+    new["metadata"] |= {key: old["metadata"][key] for key in _KEPT if key in old["metadata"]}
     for kind in ("annotations", "labels"):
         kept = {k: x for k, x in (old["metadata"].get(kind) or {}).items() if not k.startswith("certjob.io/")}
         new["metadata"][kind] = {**(new["metadata"].get(kind) or {}), **kept}
@@ -81,4 +85,6 @@ def _policy(new: Json, old: Json | None) -> Response | None:
         return denied(f"{text}certjob-foreign: this Secret is not managed by certjob")
     if not _managed(new):
         return denied(f"{text}certjob-shape: only kubernetes.io/tls Secrets labelled certjob.io/managed=true")
+    if old is not None and any((new["metadata"].get(key) or []) != (old["metadata"].get(key) or []) for key in _KEPT):
+        return denied(f"{text}certjob-meta: no generateName, finalizers or ownerReferences may be set or changed")
     return None

@@ -77,6 +77,9 @@ def issued(**fields: object) -> Issued:
         not_after=LATER,
         at=NOW,
         cert_id="x.y",
+        formats=("ca.crt",),
+        secret_uid="s",
+        secret_version="9",
     )
     return replace(made, **fields)
 

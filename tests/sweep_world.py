@@ -26,7 +26,10 @@ def with_webhook(world: JobWorld) -> JobWorld:
 
 def run(world: JobWorld, *, seconds: float = 60, interval: timedelta = 5 * MINUTE) -> v.ExitCode:
     """One pass."""
-    return sweep.sweep(world.cluster, deadline=time.monotonic() + seconds, interval=interval, clock=world.clock.read)
+    deadline = time.monotonic() + seconds
+    return sweep.sweep(
+        world.cluster, deadline=deadline, interval=interval, clock=world.clock.read, looker=world.looker
+    )
 
 
 def passes(world: JobWorld, number: int, *, until: Callable[[], bool] = lambda: False) -> int:

@@ -13,6 +13,7 @@ import pytest
 from issuer_job import __main__ as program
 from issuer_job import log
 from issuer_job import vocabulary as v
+from issuer_job.secrets import Looker, look_by_policy, look_by_version
 
 ENVIRONMENT = {
     "CERTJOB_RECORD": "shop.web-tls",
@@ -62,6 +63,25 @@ def test_a_pod_that_lacks_its_environment(
 def test_an_epoch_that_is_no_number(outside: pytest.MonkeyPatch) -> None:
     outside.setenv("CERTJOB_EPOCH", "x")
     assert program.main(["issue"]) == v.ExitCode.PERMANENT
+
+
+@pytest.mark.parametrize(
+    ("value", "looker"), [(None, look_by_policy), ("policy", look_by_policy), ("resource-version", look_by_version)]
+)
+def test_the_environment_says_how_to_look(monkeypatch: pytest.MonkeyPatch, value: str | None, looker: Looker) -> None:
+    monkeypatch.delenv("CERTJOB_LOOK", raising=False)
+    if value is not None:
+        monkeypatch.setenv("CERTJOB_LOOK", value)
+    assert program._looker() is looker
+
+
+@pytest.mark.parametrize("command", ["issue", "sweep"])
+def test_a_way_to_look_that_there_is_not(
+    command: str, outside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside.setenv("CERTJOB_LOOK", "harder")
+    assert program.main([command]) == v.ExitCode.PERMANENT
+    assert "CERTJOB_LOOK is none of policy, resource-version" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["issue", "--flag"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator
@@ -9,13 +10,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonpatch
 import pytest
 import yaml
 
+from issuer_job import secrets
 from issuer_job import vocabulary as v
 from issuer_job.issuers import parse
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
+BASE = MANIFESTS / "base"
+OLDER = MANIFESTS / "before-1.36"
 OVERLAY = MANIFESTS.parent / "tests/cluster/overlay"
 Json = dict[str, Any]
 
@@ -23,8 +28,26 @@ Json = dict[str, Any]
 @cache
 def documents() -> tuple[Json, ...]:
     """Every object that the base lists."""
-    listed = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())["resources"]
-    return tuple(d for name in listed for d in yaml.safe_load_all((MANIFESTS / name).read_text()))
+    listed = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
+    return tuple(d for name in listed for d in yaml.safe_load_all((BASE / name).read_text()))
+
+
+@cache
+def older() -> dict[tuple[str, str], Json]:
+    """Every object that is installed on clusters before 1.36, by kind and name."""
+    found = {(d["kind"], d["metadata"]["name"]): copy.deepcopy(d) for d in documents()}
+    for patch in yaml.safe_load((OLDER / "kustomization.yaml").read_text())["patches"]:
+        target, change = (patch["target"]["kind"], patch["target"]["name"]), yaml.safe_load(patch["patch"])
+        if isinstance(change, dict):
+            assert (change["$patch"], change["kind"], change["metadata"]) == (
+                "delete",
+                target[0],
+                {"name": target[1]},
+            )
+            del found[target]
+        else:
+            found[target] = jsonpatch.apply_patch(found[target], change)
+    return found
 
 
 def all_of(kind: str) -> dict[str, Json]:
@@ -32,16 +55,20 @@ def all_of(kind: str) -> dict[str, Json]:
     return {d["metadata"]["name"]: d for d in documents() if d["kind"] == kind}
 
 
+def pod_spec(document: Json) -> Json:
+    """Of something that pods are made from, otherwise empty."""
+    if document["kind"] == "CronJob":
+        document = document["spec"]["jobTemplate"]
+    template = document.get("template") or document.get("spec", {}).get("template") or {}
+    spec: Json = template.get("spec", {})
+    return spec
+
+
 def pod_specs() -> Iterator[tuple[str, Json]]:
     """Every pod spec in the manifests, with its object's name."""
     for document in documents():
-        name, kind = document["metadata"]["name"], document["kind"]
-        if kind == "PodTemplate":
-            yield name, document["template"]["spec"]
-        elif kind in {"Deployment", "Job"}:
-            yield name, document["spec"]["template"]["spec"]
-        elif kind == "CronJob":
-            yield name, document["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        if spec := pod_spec(document):
+            yield document["metadata"]["name"], spec
 
 
 def keys(value: Any) -> Iterator[str]:
@@ -56,10 +83,80 @@ def keys(value: Any) -> Iterator[str]:
 
 
 def test_every_file_is_listed() -> None:
-    listed = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())["resources"]
-    there = {str(p.relative_to(MANIFESTS)) for p in MANIFESTS.rglob("*.yaml")} - {"kustomization.yaml"}
-    there -= {"optional/complete-tls.yaml"}  # applied by whoever wants it
+    listed = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
+    there = {str(p.relative_to(BASE)) for p in BASE.rglob("*.yaml")} - {"kustomization.yaml"}
     assert set(listed) == there
+
+
+def test_both_installations_are_made_of_the_base() -> None:
+    for directory, base in ((MANIFESTS, "base"), (OLDER, "../base")):
+        assert yaml.safe_load((directory / "kustomization.yaml").read_text())["resources"] == [base]
+
+
+def test_clusters_before_1_36_get_all_but_what_they_have_not() -> None:
+    left_out = {(d["kind"], d["metadata"]["name"]) for d in documents()} - older().keys()
+    assert left_out == {
+        ("MutatingAdmissionPolicy", "certjob-look"),
+        ("MutatingAdmissionPolicyBinding", "certjob-look"),
+    }
+    kinds = {d["apiVersion"] for d in older().values() if d["kind"].endswith(("Policy", "PolicyBinding"))}
+    assert kinds == {"admissionregistration.k8s.io/v1", "networking.k8s.io/v1"}
+
+
+def test_before_1_36_every_process_that_looks_is_told_how_and_nothing_else_changes() -> None:
+    variable = {"name": "CERTJOB_LOOK", "value": "resource-version"}
+    assert secrets.LOOKERS[variable["value"]] is secrets.look_by_version
+    changed = {key: (d, older()[key]) for d in documents() if (key := (d["kind"], d["metadata"]["name"])) in older()}
+    changed = {key: pair for key, pair in changed.items() if pair[0] != pair[1]}
+    policy = ("ValidatingAdmissionPolicy", "certjob-tenant-secrets")
+    assert changed.keys() == {policy, ("PodTemplate", v.POD_TEMPLATE), ("CronJob", "certjob-sweep")}
+    for key, (normal, old) in changed.items():
+        if key != policy:
+            container = pod_spec(copy.deepcopy(normal))["containers"][0]
+            assert variable["name"] not in {entry["name"] for entry in container["env"]}
+            assert pod_spec(old)["containers"] == [container | {"env": [*container["env"], variable]}]
+
+
+def rules_of(expression: str) -> list[list[str]]:
+    """The parts of a conjunction that each go over a map, in words."""
+    return [rule.split() for rule in re.split(r"&&(?=\s+variables\.\w+\.all)", expression)]
+
+
+def test_before_1_36_others_labels_may_be_dropped_and_nothing_else_is_relaxed() -> None:
+    key = ("ValidatingAdmissionPolicy", "certjob-tenant-secrets")
+    normal = all_of(key[0])[key[1]]["spec"]["validations"]
+    changed = [pair for pair in zip(normal, older()[key]["spec"]["validations"], strict=True) if pair[0] != pair[1]]
+    [(strict, relaxed)] = changed
+    kept, rules = rules_of(relaxed["expression"]), rules_of(strict["expression"])
+    assert (kept, [rule[0] for rule in rules[2:]]) == (rules[:2], ["variables.oldA.all(k,", "variables.oldL.all(k,"])
+    assert relaxed["message"] == strict["message"].replace(", changed or dropped", " or changed")
+
+
+def expressions(value: Any) -> Iterator[str]:
+    """Every CEL expression of an object."""
+    if isinstance(value, dict):
+        yield from (x for key, x in value.items() if key == "expression")
+        for inner in value.values():
+            yield from expressions(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from expressions(inner)
+
+
+def test_before_1_36_no_expression_needs_functions_that_1_30_does_not_have() -> None:
+    """Macros over keys and values came with 1.33, the libraries with 1.32 and later."""
+    macros = r"transform(Map|List|MapEntry)\(|\.(all|exists|exists_one|existsOne)\(\w+, \w+, "
+    newer = rf"{macros}|format\.|semver|jsonpatch|lists\."
+    found = [e for d in older().values() for e in expressions(d)]
+    assert len(found) > 60
+    assert not [expression for expression in found if re.search(newer, expression)]
+    assert [
+        e
+        for d in documents()
+        if d["kind"] == "MutatingAdmissionPolicy"
+        for e in expressions(d)
+        if re.search(newer, e)
+    ]
 
 
 def test_no_two_objects_have_the_same_name() -> None:

@@ -10,11 +10,14 @@ import pytest
 from issuer_job import objects, secrets
 from issuer_job import vocabulary as v
 from issuer_job.kube import SECRETS, AlreadyExists, ApiError, Cluster, Conflict, Json, Response, Unreachable
-from issuer_job.secrets import Refusal, SecretRefused
+from issuer_job.record import Issued, Phase, Record
+from issuer_job.secrets import Content, Looker, Refusal, SecretRefused, look_by_policy, look_by_version
+from tests import samples
 from tests.fake_api import FakeApi, denied, status
 from tests.fake_policies import FakePolicies
 
 NOW = datetime(2026, 5, 5, 10, 0, tzinfo=UTC)
+RECORD = samples.record()
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def test_no_answer_is_no_verdict(api: FakeApi, fault: Response | Exception) -> N
 
 def test_a_look_sees_what_is_stored_and_changes_nothing(api: FakeApi) -> None:
     stored = api.add(SECRETS, "shop", managed())
-    seen = secrets.look(Cluster(api), "shop", "web-tls")
+    seen = secrets.look_by_policy(Cluster(api), RECORD)
     assert seen.found
     assert (seen.uid, seen.resource_version) == (stored["metadata"]["uid"], stored["metadata"]["resourceVersion"])
     assert (seen.state, seen.issuer) == ("issued", "le")
@@ -92,16 +95,17 @@ def test_a_look_sees_what_is_stored_and_changes_nothing(api: FakeApi) -> None:
 
 
 def test_a_look_at_nothing(api: FakeApi) -> None:
-    assert not secrets.look(Cluster(api), "shop", "web-tls").found
+    assert not secrets.look_by_policy(Cluster(api), RECORD).found
 
 
 @pytest.mark.parametrize("value", ["!", "AAA", ""])
 def test_a_look_at_data_that_is_none(api: FakeApi, value: str) -> None:
     api.add(SECRETS, "shop", managed(data={"tls.crt": value}))
-    seen = secrets.look(Cluster(api), "shop", "web-tls")
+    seen = secrets.look_by_policy(Cluster(api), RECORD)
     assert (seen.stored.tls_crt, seen.stored.tls_key) == (b"", None)
 
 
+@pytest.mark.parametrize("looker", [look_by_policy, look_by_version])
 @pytest.mark.parametrize(
     ("stored", "reason"),
     [
@@ -111,10 +115,13 @@ def test_a_look_at_data_that_is_none(api: FakeApi, value: str) -> None:
         (managed(immutable=True), Refusal.IMMUTABLE),
     ],
 )
-def test_a_look_at_what_is_not_ours(api: FakeApi, stored: Json, reason: Refusal) -> None:
+def test_a_look_at_what_is_not_ours(
+    api: FakeApi, policies: FakePolicies, looker: Looker, stored: Json, reason: Refusal
+) -> None:
+    policies.look = looker is look_by_policy
     api.add(SECRETS, "shop", stored)
     with pytest.raises(SecretRefused) as refused:
-        secrets.look(Cluster(api), "shop", "web-tls")
+        looker(Cluster(api), RECORD)
     assert refused.value.reason is reason
     assert reason.is_permanent
     assert "shop/web-tls" in str(refused.value)
@@ -124,15 +131,70 @@ def test_without_the_look_policy_the_answer_is_our_own_question(api: FakeApi, po
     policies.look = False
     api.add(SECRETS, "shop", managed())
     with pytest.raises(SecretRefused) as refused:
-        secrets.look(Cluster(api), "shop", "web-tls")
+        secrets.look_by_policy(Cluster(api), RECORD)
     assert refused.value.reason is Refusal.NOT_IN_FORCE
     assert not refused.value.reason.is_permanent
+
+
+def remembering(stored: Json, *, version: str = "") -> Record:
+    """A record that remembers the Secret, as it is or in another version."""
+    metadata = stored["metadata"]
+    issued = samples.issued(secret_uid=metadata["uid"], secret_version=version or metadata["resourceVersion"])
+    return samples.record(Phase.ISSUED, issued=issued)
+
+
+def test_without_the_look_policy_the_version_tells_whether_it_was_touched(
+    api: FakeApi, policies: FakePolicies
+) -> None:
+    policies.look = False
+    stored = api.add(SECRETS, "shop", managed())
+    record = remembering(stored)
+    assert look_by_version(Cluster(api), record).content is Content.UNTOUCHED
+    touched = api.add(SECRETS, "shop", managed(data={}))
+    seen = look_by_version(Cluster(api), record)
+    assert seen.content is Content.CHANGED
+    assert (seen.uid, seen.resource_version) == (touched["metadata"]["uid"], touched["metadata"]["resourceVersion"])
+    assert api.stored(SECRETS, "shop", "web-tls") == touched
+
+
+def test_what_our_question_holds_is_never_taken_for_what_is_stored(api: FakeApi, policies: FakePolicies) -> None:
+    policies.look = False
+    seen = look_by_version(Cluster(api), remembering(api.add(SECRETS, "shop", managed())))
+    assert (seen.stored.tls_crt, seen.stored.tls_key, seen.state, seen.issuer) == (None, None, "", "")
+
+
+@pytest.mark.parametrize("issued", [None, samples.issued(), samples.issued(secret_uid="", secret_version="")])
+def test_a_secret_that_the_record_does_not_remember(
+    api: FakeApi, policies: FakePolicies, issued: Issued | None
+) -> None:
+    policies.look = False
+    api.add(SECRETS, "shop", managed())
+    seen = look_by_version(Cluster(api), samples.record(issued=issued))
+    assert (seen.found, seen.content) == (True, Content.UNKNOWN)
+
+
+def test_a_look_by_version_at_nothing(api: FakeApi, policies: FakePolicies) -> None:
+    policies.look = False
+    assert not look_by_version(Cluster(api), RECORD).found
+
+
+@pytest.mark.parametrize("field", ["ownerReferences", "finalizers"])
+def test_what_nobody_keeps_on_a_secret_is_not_dropped(api: FakeApi, policies: FakePolicies, field: str) -> None:
+    metadata = managed()["metadata"] | {field: ["x"]}
+    stored = api.add(SECRETS, "shop", managed(metadata=metadata))
+    assert look_by_policy(Cluster(api), RECORD).found
+    policies.look = False
+    with pytest.raises(SecretRefused, match="ownerReferences or finalizers") as refused:
+        look_by_version(Cluster(api), RECORD)
+    assert refused.value.reason is Refusal.OWNED
+    assert refused.value.reason.is_permanent
+    assert api.stored(SECRETS, "shop", "web-tls") == stored
 
 
 def test_a_write_replaces_just_what_was_looked_at(api: FakeApi) -> None:
     cluster = Cluster(api)
     api.add(SECRETS, "shop", managed())
-    seen = secrets.look(cluster, "shop", "web-tls")
+    seen = secrets.look_by_policy(cluster, RECORD)
     secrets.write(cluster, body(seen.uid, seen.resource_version), dry_run=True)
     secrets.write(cluster, body(seen.uid, seen.resource_version))
     with pytest.raises(Conflict):
@@ -144,7 +206,7 @@ def test_a_write_replaces_just_what_was_looked_at(api: FakeApi) -> None:
 def test_a_secret_deleted_and_made_anew_is_another(api: FakeApi) -> None:
     cluster = Cluster(api)
     api.add(SECRETS, "shop", managed())
-    seen = secrets.look(cluster, "shop", "web-tls")
+    seen = secrets.look_by_policy(cluster, RECORD)
     api.remove(SECRETS, "shop", "web-tls")
     with pytest.raises(Conflict):
         secrets.write(cluster, body(seen.uid, seen.resource_version))
