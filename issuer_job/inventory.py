@@ -12,11 +12,11 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
-from issuer_job.claims import named_hosts
 from issuer_job.issuers import Issuers
 from issuer_job.kube import CONFIGMAPS, INGRESSES, JOBS, NAMESPACES, Cluster, Gone, Json, KubeError
 from issuer_job.ledger import Ledger
 from issuer_job.leftovers import leftover_keys
+from issuer_job.precedence import Namers
 from issuer_job.record import Record, RecordError, from_config_map
 from issuer_job.wants import Entry, named_secrets, own_entry, wants
 
@@ -37,8 +37,8 @@ class Live:
 
     entries: dict[Key, list[Entry]] = field(default_factory=lambda: defaultdict(list))
     named_by: dict[Key, set[str]] = field(default_factory=lambda: defaultdict(set))
-    hosts: set[tuple[str, str]] = field(default_factory=set)
-    """Namespace and host of everything that any Ingress names, opted in or not."""
+    namers: Namers = field(default_factory=Namers)
+    """Who names which host in any Ingress, opted in or not."""
     bare: list[Json] = field(default_factory=list)
     count: int = 0
 
@@ -91,7 +91,7 @@ def read_known(cluster: Cluster, *, now: datetime) -> Known:
 def read_jobs(cluster: Cluster) -> Mapping[str, bool]:
     """Of each Job in certjob's namespace whether it has finished. Raises KubeError."""
     return _whole(
-        lambda: {job["metadata"]["name"]: _finished(job) for job in cluster.items(JOBS, v.NAMESPACE)}, "Jobs"
+        lambda: {job["metadata"]["name"]: is_finished(job) for job in cluster.items(JOBS, v.NAMESPACE)}, "Jobs"
     )
 
 
@@ -113,9 +113,9 @@ def _add(live: Live, ingress: Json, issuers: Issuers, enabled: frozenset[str]) -
     metadata = ingress["metadata"]
     namespace = metadata["namespace"]
     live.count += 1
+    live.namers.add(ingress)
     if namespace in v.EXCLUDED_NAMESPACES:
         return
-    live.hosts.update((namespace, host) for host in named_hosts(ingress))
     for secret_name in named_secrets(ingress, namespace_enabled=namespace in enabled):
         live.named_by[namespace, secret_name].add(metadata["name"])
     wanted = wants(ingress, issuers=issuers, namespace_enabled=namespace in enabled)
@@ -137,6 +137,7 @@ def _whole(read: Callable[[], T], what: str) -> T:
     raise KubeError(f"the list of {what} keeps expiring")
 
 
-def _finished(job: Json) -> bool:
+def is_finished(job: Json) -> bool:
+    """Whether a Job is over, or about to be."""
     conditions: Iterator[Json] = iter((job.get("status") or {}).get("conditions") or [])
     return any(c.get("type") in FINISHED and c.get("status") == "True" for c in conditions)

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from issuer_job import claims, names, record, secrets, transitions
+from issuer_job import host_policy, names, record, requests, secrets, transitions
 from issuer_job import vocabulary as v
+from issuer_job.backoff import wait_after
+from issuer_job.host_policy import Denial
+from issuer_job.issuers import ABSENT
 from issuer_job.kube import (
     CONFIGMAPS,
     AlreadyExists,
@@ -23,7 +26,7 @@ from issuer_job.kube import (
     NotFound,
 )
 from issuer_job.plan import Plan, PlanReason, plan
-from issuer_job.record import Phase, Record
+from issuer_job.record import Kind, Phase, Problem, Record
 from issuer_job.settings import SettingsCache
 from issuer_job.start import Starter, left
 from issuer_job.wants import Entry
@@ -43,7 +46,10 @@ class OutcomeReason(StrEnum):
     UNCHANGED = "Unchanged"
     MERGED = "Merged"
     PUT_OFF = "PutOff"
+    HELD_UP = "HeldUp"
+    """Written down, with what an operator has to put right first."""
     HOST_CLAIMED = "HostClaimed"
+    HOST_NOT_LISTED = "HostNotListed"
     NOT_IN_FORCE = "PoliciesNotInForce"
     UNREADABLE = "RecordUnreadable"
     LATER = "Later"
@@ -98,9 +104,16 @@ class Launcher:
         Never raises KubeError: what could not be done now is an outcome with a warning, and the sweep's work.
         """
         try:
-            return self._launch(entry, namespace, deadline, expect_new=expect_new)
-        except _Stopped as stop:
-            return Outcome(stop.reason, entry.secret_name, warning=stop.warning)
+            if entry.problem is not None:
+                return self._hold_up(entry, entry.problem, namespace, deadline)
+            try:
+                return self._launch(entry, namespace, deadline, expect_new=expect_new)
+            except _Stopped as stop:
+                if entry.source.kind is Kind.SECRET:
+                    # The sweep finds an Ingress again, but not a Secret that nobody has written down.
+                    problem = Problem(type=_PROBLEM_TYPES[stop.reason], detail=stop.warning, step="launch")
+                    self._hold_up(entry, problem, namespace, deadline)
+                return Outcome(stop.reason, entry.secret_name, warning=stop.warning)
         except record.RecordError as problem:
             logger.error("record", extra={"fields": {"problem": str(problem)}})
             name = names.record(namespace, entry.secret_name)
@@ -125,13 +138,14 @@ class Launcher:
             )
             if expect_new and existing is not None and decided.reason in {PlanReason.UNCHANGED, PlanReason.JOINED}:
                 # An Ingress made anew: if its Secret went with the old one, the certificate is gone.
-                missing = missing or self._secret_was_missing(existing, deadline)
+                missing = missing or self._secret_was_missing(existing, entry, deadline)
                 decided = _for_missing_secret(existing, decided, self._clock()) if missing else decided
             warning = _minor_warning(entry, decided)
             if decided.record is None:
                 epoch = existing.epoch if existing else 0
                 reason = OutcomeReason.PUT_OFF if decided.reason is PlanReason.PUT_OFF else OutcomeReason.UNCHANGED
-                return Outcome(reason, entry.secret_name, epoch, warning or _put_off_warning(entry, decided))
+                said = warning or _put_off_warning(entry, decided) or _host_warning(existing)
+                return Outcome(reason, entry.secret_name, epoch, said)
             if decided.launch:
                 self._preconditions(decided.record, deadline)
             try:
@@ -168,6 +182,24 @@ class Launcher:
         reason = OutcomeReason.PUT_OFF if decided.reason is PlanReason.PUT_OFF else OutcomeReason.MERGED
         return Outcome(reason, entry.secret_name, stored.epoch, warning or _put_off_warning(entry, decided))
 
+    def _hold_up(self, entry: Entry, problem: Problem, namespace: str, deadline: float) -> Outcome:
+        """Write down what is wanted and what stands in its way. Raises KubeError, RecordError."""
+        version = self._settings.issuers().versions.get(entry.source.settings.issuer, ABSENT)
+        wait = wait_after(failures=1, asked=None, rate_limited=False, jitter=0.0)
+        for _ in range(ATTEMPTS):
+            existing = self._find(entry, namespace, deadline)
+            wanted = requests.held_up(
+                existing, entry, problem, namespace=namespace, now=self._clock(), wait=wait, issuer=version
+            )
+            if wanted is None:
+                return Outcome(OutcomeReason.UNCHANGED, entry.secret_name, existing.epoch if existing else 0)
+            try:
+                stored = self._starter.store(wanted, deadline)
+            except (AlreadyExists, Conflict, NotFound):
+                continue
+            return Outcome(OutcomeReason.HELD_UP, entry.secret_name, stored.epoch)
+        raise KubeError("the record keeps changing")
+
     def _may_launch(self, namespace: str) -> bool:
         """Whether this process launched less for the namespace than may be active at once."""
         recent = self._recent[namespace]
@@ -175,20 +207,28 @@ class Launcher:
             recent.popleft()
         return len(recent) < self._settings.options().active_orders_per_namespace
 
-    def _secret_was_missing(self, existing: Record, deadline: float) -> bool:
-        """Whether the Secret of what is issued was not there; a placeholder is now."""
-        return existing.phase is Phase.ISSUED and self._starter.create_placeholder(existing, deadline)
+    def _secret_was_missing(self, existing: Record, entry: Entry, deadline: float) -> bool:
+        """Whether the Secret of what is issued was not there: a placeholder is now, or its owner just makes it."""
+        if existing.phase is not Phase.ISSUED:
+            return False
+        if entry.source.kind is Kind.SECRET:
+            return self._starter.secret_is_missing(existing, deadline)
+        return self._starter.create_placeholder(existing, deadline)
 
     def _preconditions(self, wanted: Record, deadline: float) -> None:
-        """The policies are in force, and this namespace holds every host."""
+        """The policies are in force, and this namespace may have every host."""
         canary: Future[bool] = self._pool.submit(secrets.policies_in_force, self._cluster, timeout=left(deadline))
-        # One after the other in the order of their names: of two namespaces that want the same hosts, one gets all.
-        for host in sorted(wanted.intent.hosts):
-            held_by = claims.take(self._cluster, host, wanted.namespace, timeout=left(deadline))
-            if held_by != wanted.namespace:
-                raise _Stopped(
-                    OutcomeReason.HOST_CLAIMED, f"{host[:70]} belongs to another namespace: no certificate"
-                )
+        denied = host_policy.denied(
+            self._cluster,
+            self._settings.options(),
+            wanted.intent.hosts,
+            wanted.namespace,
+            pool=self._pool,
+            timeout=lambda: left(deadline),
+        )
+        if denied is not None:
+            reason, why = _DENIALS[denied.reason]
+            raise _Stopped(reason, f"{denied.host[:70]} {why}")
         if not canary.result():
             raise _Stopped(
                 OutcomeReason.NOT_IN_FORCE,
@@ -199,6 +239,19 @@ class Launcher:
         name = names.record(namespace, entry.secret_name)
         found = self._cluster.find(CONFIGMAPS, v.NAMESPACE, name, timeout=left(deadline))
         return None if found is None else record.from_config_map(found)
+
+
+_DENIALS = {
+    Denial.CLAIMED: (OutcomeReason.HOST_CLAIMED, "belongs to another namespace: no certificate"),
+    Denial.NOT_ALLOWED: (OutcomeReason.HOST_NOT_LISTED, "is not allowed in this namespace: no certificate"),
+}
+
+
+_PROBLEM_TYPES = {
+    OutcomeReason.HOST_CLAIMED: "hostClaimed",
+    OutcomeReason.HOST_NOT_LISTED: "hostNotAllowed",
+    OutcomeReason.NOT_IN_FORCE: "policiesNotInForce",
+}
 
 
 def _for_missing_secret(existing: Record, decided: Plan, now: datetime) -> Plan:
@@ -213,6 +266,15 @@ def _minor_warning(entry: Entry, decided: Plan) -> str | None:
     if not decided.minor:
         return None
     return f"Secret {entry.secret_name[:40]}: an older Ingress decides issuer and key algorithm"
+
+
+def _host_warning(existing: Record | None) -> str | None:
+    """What a Job found out after the first apply, said at the next one."""
+    if existing is None or existing.retry is None or existing.phase is not Phase.FAILED:
+        return None
+    problem = existing.retry.problem
+    said = {_PROBLEM_TYPES[reason]: why for reason, why in _DENIALS.values()}
+    return f"{problem.host[:70]} {said[problem.type]}" if problem.type in said else None
 
 
 def _put_off_warning(entry: Entry, decided: Plan) -> str | None:

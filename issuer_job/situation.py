@@ -59,16 +59,18 @@ class Reason(StrEnum):
     SECRET_NOT_GOOD = "SecretNotGood"  # noqa: S105 - a word, not a secret
     NOT_WANTED = "NotWanted"
     SOURCE_GONE = "SourceGone"
+    ASKS_NO_MORE = "AsksNoMore"
     IN_ORDER = "InOrder"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What follows for one certificate."""
+    """What follows for one certificate. `entries`, if any, is what a look has shown to be wanted."""
 
     action: Action
     reason: Reason
     priority: Priority = Priority.REST
+    entries: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True)

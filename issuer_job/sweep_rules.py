@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from issuer_job import names
+from issuer_job import names, requests
 from issuer_job.backoff import LONGEST_ASKED
 from issuer_job.issuers import ABSENT
 from issuer_job.plan import PlanReason, plan
@@ -28,6 +29,8 @@ GRACE = timedelta(minutes=10)
 STORED_WITHIN = timedelta(minutes=1)
 """How long after its admission an Ingress may not be stored yet."""
 TOMBSTONE = timedelta(days=7)
+UNWRITABLE = frozenset(str(refusal) for refusal in Refusal if refusal.is_permanent)
+"""Types of problems that the Secret's owner ends."""
 LOOK_TURNS = 12
 """Each Secret that seems in order is looked at in one of the twelve five minutes of an hour."""
 
@@ -52,6 +55,11 @@ def nobody_came_back(s: Situation, record: Record) -> bool:
     """Its Ingress is gone, or was never stored, for longer than the grace."""
     waits = record.phase in {Phase.ORPHANED, Phase.UNCONFIRMED}
     return waits and not s.named_by and s.now - record.since >= GRACE
+
+
+def its_secret_may_ask_again(s: Situation, record: Record) -> bool:
+    """The same, of a Secret that asked for itself: it may have been stored late, and cannot be listed."""
+    return requests.is_its_owners(record) and nobody_came_back(s, record)
 
 
 def no_ingress_names_it(s: Situation, record: Record) -> bool:
@@ -124,7 +132,7 @@ def issuer_was_edited(s: Situation, record: Record) -> bool:
         return False
     by_ca = retry.asked and retry.problem.type != HELD_BACK
     bound = by_ca and retry.not_before is not None and s.now < retry.not_before
-    return not bound and retry.issuer != s.issuers.get(record.intent.settings.issuer, ABSENT)
+    return not bound and retry.issuer != s.issuers.get(record.issuer, ABSENT)
 
 
 def ends_soon(record: Record, *, now: datetime, interval: timedelta) -> bool:
@@ -143,6 +151,16 @@ def retry_is_due(s: Situation, record: Record) -> bool:
     return s.now >= record.retry.not_before or record.retry.not_before - s.now > LONGEST_ASKED
 
 
+def fallback_takes_over(s: Situation, record: Record) -> bool:
+    """Its issuer has been failing for as long as the operator has patience."""
+    return bool(s.fallback)
+
+
+def hosts_are_free(s: Situation, record: Record) -> bool:
+    """It failed because its namespace might not have a host, and that has changed."""
+    return record.phase in {Phase.FAILED, Phase.WAITING} and s.hosts_free
+
+
 def daily_retry_is_due(s: Situation, record: Record) -> bool:
     """Failed for good as far as we can tell: once a day somebody may have put it right."""
     return record.phase is Phase.FAILED and s.now - record.since >= PERMANENT_RETRY
@@ -150,7 +168,7 @@ def daily_retry_is_due(s: Situation, record: Record) -> bool:
 
 def secret_may_be_handed_over(s: Situation, record: Record) -> bool:
     """Failed because the Secret was not certjob's to write: its owner may have labelled it meanwhile."""
-    foreign = record.retry is not None and record.retry.problem.type in {Refusal.FOREIGN, Refusal.IMMUTABLE}
+    foreign = record.retry is not None and record.retry.problem.type in UNWRITABLE
     return record.phase is Phase.FAILED and foreign
 
 
@@ -191,6 +209,7 @@ def after_look(situation: Situation, verdict: Verdict, *, good: bool, same: bool
 
 RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (
     (tombstone_has_stood, Verdict(Action.FORGET, Reason.NOT_WANTED)),
+    (its_secret_may_ask_again, Verdict(Action.LOOK, Reason.NOT_WANTED)),
     (nobody_came_back, Verdict(Action.RETIRE, Reason.NOT_WANTED)),
     (no_ingress_names_it, Verdict(Action.ORPHAN, Reason.NOT_WANTED)),
     (ingress_wants_something_else, Verdict(Action.LAUNCH, Reason.CHANGED, Priority.MISSED)),
@@ -202,7 +221,9 @@ RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (
     (attempt_crashes_again, Verdict(Action.GIVE_UP, Reason.CRASHES_AGAIN)),
     (attempt_has_crashed, Verdict(Action.NEW_EPOCH, Reason.CRASHED, Priority.RETRY)),
     (issuer_was_edited, Verdict(Action.NEW_EPOCH, Reason.ISSUER_EDITED, Priority.RETRY)),
+    (fallback_takes_over, Verdict(Action.NEW_EPOCH, Reason.FALLBACK, Priority.RETRY)),
     (retry_is_due, Verdict(Action.NEW_EPOCH, Reason.RETRY_DUE, Priority.RETRY)),
+    (hosts_are_free, Verdict(Action.NEW_EPOCH, Reason.HOSTS_FREE, Priority.RETRY)),
     (daily_retry_is_due, Verdict(Action.NEW_EPOCH, Reason.DAILY_RETRY, Priority.RETRY)),
     (secret_may_be_handed_over, Verdict(Action.LOOK, Reason.HANDED_OVER)),
     (something_else_was_issued, Verdict(Action.NEW_EPOCH, Reason.CHANGED, Priority.MISSED)),
@@ -232,4 +253,4 @@ def _urgent(verdict: Verdict, record: Record, now: datetime) -> Verdict:
     issued = record.issued
     if issued is None or issued.not_after - now >= issued.lifetime / 10:
         return verdict
-    return Verdict(verdict.action, verdict.reason, Priority.URGENT)
+    return replace(verdict, priority=Priority.URGENT)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
 
-from issuer_job import claims, http01, leftovers, names, objects, retire, transitions
+from issuer_job import claim_sweep, claims, http01, leftovers, names, objects, retire, transitions
 from issuer_job import vocabulary as v
 from issuer_job.attempt import utc_now
-from issuer_job.issuers import Issuer
-from issuer_job.kube import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Cluster, Response, Transport
+from issuer_job.issuer_schema import Issuer
+from issuer_job.kube import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Cluster, Json, Response, Transport
+from issuer_job.options import Options
+from issuer_job.precedence import Namers
 from issuer_job.record import IngressClass, Phase, Record, Settings, Source, from_config_map, to_config_map
 from tests.e2e import world
 from tests.e2e.api import Api, wait_for
@@ -229,6 +232,17 @@ def test_a_claim_goes_when_nothing_names_its_host(as_sweep: Cluster, namespace: 
     host = f"claimed.{namespace}.test"
     claims.take(as_sweep, host, namespace)
     mine, later = Cluster(Mine(as_sweep.transport, namespace)), utc_now() + ELEVEN_MINUTES
-    assert claims.release_unused(mine, {(namespace, host)}, now=later) == 0
-    assert claims.release_unused(mine, {("elsewhere", host)}, now=later) == 1
+
+    def released(*ingresses: Json) -> int:
+        namers = Namers()
+        for ingress in ingresses:
+            namers.add(ingress)
+        _, counts = claim_sweep.tidy(mine, Options(), namers, (), now=later, until=time.monotonic() + 60)
+        return counts["claims released"]
+
+    def naming(other: str) -> Json:
+        return world.manifest("web", [host]) | {"metadata": {"name": "web", "namespace": other}}
+
+    assert released(naming(namespace)) == 0
+    assert released(naming("elsewhere")) == 1
     assert claims.holder(cluster(), host) is None

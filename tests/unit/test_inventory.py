@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.inventory import FINISHED, ROUNDS, Live, fresh, read_enabled, read_jobs, read_known, read_live
-from issuer_job.issuers import Issuer, Issuers
+from issuer_job.issuer_schema import Issuer
+from issuer_job.issuers import Issuers
 from issuer_job.kube import CONFIGMAPS, INGRESSES, JOBS, NAMESPACES, Cluster, Json, KubeError
 from issuer_job.record import Counted, HistoryEntry, LedgerEntry, Phase, Record, from_config_map, to_config_map
 from tests.fake_api import FakeApi, status
@@ -41,14 +42,14 @@ def test_what_an_ingress_wants_and_names(api: FakeApi) -> None:
     found = live(api, ingress(), ingress("second", hosts=("b.certjob.dev",)))
     assert [entry.source.name for entry in found.entries[SHOP]] == ["second", "web"]
     assert found.named_by[SHOP] == {"web", "second"}
-    assert found.hosts == {("shop", HOST), ("shop", "b.certjob.dev")}
+    assert all(("shop", host) in found.namers for host in (HOST, "b.certjob.dev"))
     assert (found.count, found.bare) == (2, [])
 
 
 def test_who_does_not_opt_in_is_known_by_its_hosts_only(api: FakeApi) -> None:
     found = live(api, ingress(annotations={v.TLS_ACME: "false"}))
     assert (dict(found.entries), dict(found.named_by)) == ({}, {})
-    assert found.hosts == {("shop", HOST)}
+    assert ("shop", HOST) in found.namers
 
 
 @pytest.mark.parametrize("notes", [{v.ISSUER: "bad"}, {v.ISSUER: "nowhere"}, {v.KEY_ALGORITHM: "none"}])
@@ -61,12 +62,19 @@ def test_who_has_something_wrong_is_named_all_the_same(api: FakeApi, notes: dict
 def test_who_is_being_deleted_wants_and_names_nothing(api: FakeApi) -> None:
     found = live(api, ingress(deletionTimestamp="2026-01-01T00:00:00Z"))
     assert (dict(found.entries), dict(found.named_by)) == ({}, {})
+    assert ("shop", HOST) not in found.namers
 
 
 @pytest.mark.parametrize("namespace", sorted(v.EXCLUDED_NAMESPACES))
 def test_excluded_namespaces(api: FakeApi, namespace: str) -> None:
     found = live(api, ingress(namespace=namespace))
-    assert (dict(found.entries), dict(found.named_by), found.hosts) == ({}, {}, set())
+    assert (dict(found.entries), dict(found.named_by)) == ({}, {})
+
+
+def test_challenge_routes_are_no_owners_of_hosts_but_others_ingresses_are(api: FakeApi) -> None:
+    found = live(api, ingress(namespace="certjob"), ingress(namespace="kube-system"))
+    assert ("certjob", HOST) not in found.namers
+    assert ("kube-system", HOST) in found.namers
 
 
 def bare(**metadata: object) -> Json:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.options import MAX_DOCUMENT, Options, OptionsError, Routes, parse
+from issuer_job.host_rules import HostRule
+from issuer_job.options import MAX_DOCUMENT, HostPolicy, Options, OptionsError, Routes, parse
+
+RULES = "allowedHosts: [{namespaces: [team-*], suffixes: [x.dev]}]\n"
 
 
 def parsed(text: str) -> Options:
@@ -19,10 +22,22 @@ def test_everything_is_optional(text: str) -> None:
 
 
 def test_every_field() -> None:
-    text = "routes: job\nlaunchesPerSweep: 7\nactiveOrdersPerNamespace: 3\ncompleteTls: true\n"
-    assert parsed(text) == Options(
-        routes=Routes.JOB, launches_per_sweep=7, active_orders_per_namespace=3, complete_tls=True
+    text = (
+        "routes: job\nlaunchesPerSweep: 7\nactiveOrdersPerNamespace: 3\ncompleteTls: true\nhostPolicy: allow-list\n"
     )
+    assert parsed(text + RULES) == Options(
+        routes=Routes.JOB,
+        launches_per_sweep=7,
+        active_orders_per_namespace=3,
+        complete_tls=True,
+        host_policy=HostPolicy.ALLOW_LIST,
+        allowed_hosts=(HostRule(namespaces=("team-*",), suffixes=("x.dev",)),),
+    )
+
+
+def test_the_first_claim_counts_unless_the_operator_says_otherwise() -> None:
+    assert Options().host_policy is HostPolicy.FIRST_CLAIM
+    assert parsed("hostPolicy: open").host_policy is HostPolicy.OPEN
 
 
 @pytest.mark.parametrize(
@@ -35,6 +50,18 @@ def test_every_field() -> None:
         ("activeOrdersPerNamespace: many", r"\$\.activeOrdersPerNamespace"),
         ("completeTls: sometimes", r"\$\.completeTls"),
         ("launches_per_sweep: 5", "launches_per_sweep"),
+        ("hostPolicy: closed", r"\$\.hostPolicy"),
+        ("hostPolicy: allow-list", r"\$\.allowedHosts"),
+        ("hostPolicy: open\n" + RULES, "allowedHosts` and `hostPolicy"),
+        (RULES, "allowedHosts` and `hostPolicy"),
+        (
+            "hostPolicy: allow-list\nallowedHosts: [{namespaces: [], suffixes: [x.dev]}]",
+            r"\$\.allowedHosts\[0\]\.names",
+        ),
+        (
+            "hostPolicy: allow-list\nallowedHosts: [{namespaces: [a], suffixes: ['*.x.dev']}]",
+            r"suffixes\[0\].*\*\.x\.dev",
+        ),
         ("[]", "object"),
         ("a: [", "certjob-options"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -12,7 +13,6 @@ from issuer_job import names, transitions
 from issuer_job import sweep_rules as rules
 from issuer_job.backoff import LONGEST_ASKED
 from issuer_job.issuers import ABSENT
-from issuer_job.new_order import RENEWAL
 from issuer_job.record import ACTIVE, Issued, Phase, Record, Retry, Settings, Source
 from issuer_job.secrets import Refusal
 from issuer_job.situation import Action, Priority, Reason, Situation, Verdict
@@ -84,6 +84,7 @@ def unwanted(existing: Record, now: datetime, *, named_by: frozenset[str] = froz
 def test_the_order_of_the_rules() -> None:
     assert [(rule.__name__, v.action, v.reason, v.priority) for rule, v in rules.RULES] == [
         ("tombstone_has_stood", "forget", "NotWanted", 3),
+        ("its_secret_may_ask_again", "look", "NotWanted", 3),
         ("nobody_came_back", "retire", "NotWanted", 3),
         ("no_ingress_names_it", "orphan", "NotWanted", 3),
         ("ingress_wants_something_else", "launch", "Changed", 1),
@@ -94,7 +95,9 @@ def test_the_order_of_the_rules() -> None:
         ("attempt_crashes_again", "give up", "CrashesAgain", 3),
         ("attempt_has_crashed", "new epoch", "Crashed", 2),
         ("issuer_was_edited", "new epoch", "IssuerEdited", 2),
+        ("fallback_takes_over", "new epoch", "Fallback", 2),
         ("retry_is_due", "new epoch", "RetryDue", 2),
+        ("hosts_are_free", "new epoch", "HostsFree", 2),
         ("daily_retry_is_due", "new epoch", "DailyRetry", 2),
         ("secret_may_be_handed_over", "look", "HandedOver", 3),
         ("something_else_was_issued", "new epoch", "Changed", 1),
@@ -103,8 +106,11 @@ def test_the_order_of_the_rules() -> None:
     ]
 
 
-def test_the_issue_job_knows_a_renewal_by_the_same_word() -> None:
-    assert Reason.RENEWAL_DUE == RENEWAL
+@pytest.mark.parametrize("phase", [Phase.FAILED, Phase.WAITING])
+def test_who_may_have_all_of_its_hosts_now_is_tried_again(phase: Phase) -> None:
+    wanted = at_rest(phase)
+    assert judge(situation(wanted)) == IN_ORDER
+    assert judge(dataclasses.replace(situation(wanted), hosts_free=True)).reason is Reason.HOSTS_FREE
 
 
 @pytest.mark.parametrize("phase", sorted(ACTIVE | set(IDLE)))
