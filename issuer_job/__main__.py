@@ -154,7 +154,7 @@ def _of_issuer(command: str, issuer: str) -> v.ExitCode:
     from issuer_job import check_command
     from issuer_job.attempt import utc_now
 
-    logging.getLogger("issuer_job").setLevel(logging.WARNING)  # people read what the command says
+    logging.getLogger().setLevel(logging.WARNING)  # people read what the command says
     do = check_command.check if command == "check-issuer" else check_command.roll_over
     return do(_cluster(CHECK_DEADLINE), issuer, clock=utc_now)
 

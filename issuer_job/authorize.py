@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
@@ -10,12 +11,14 @@ from issuer_job import http01
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Authorization, Challenge, Order
 from issuer_job.acme_client import Problem as AcmeProblem
 from issuer_job.attempt import Attempt, Later
-from issuer_job.issuers import Issuer
+from issuer_job.background import Background
+from issuer_job.issuer_schema import Dns01, Issuer
 from issuer_job.polling import Poll
 from issuer_job.probe import HostChallenge
 from issuer_job.record import Problem
 
-CHALLENGE = "http-01"
+HTTP_01 = "http-01"
+DNS_01 = "dns-01"
 LAST_POLL = timedelta(seconds=5)
 """From the last poll to the Job's deadline: at the deadline itself nothing can be asked or written any more."""
 PAUSES = (1.0, 3.0, 9.0)
@@ -29,6 +32,17 @@ class AuthorizationFailed(Exception):
         super().__init__(f"{host}: {problem}")
         self.problem = problem
         self.host = host
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """How one host is proven: by this challenge, over DNS if there is a solver for that. `host` has its `*.`."""
+
+    authorization: Authorization
+    challenge: Challenge
+    host: str
+    ingress_class: str | None
+    dns01: Dns01 | None
 
 
 class _Polled(Protocol):
@@ -70,16 +84,61 @@ def poll_until(attempt: Attempt, fetch: Callable[[], T], done: Callable[[T], boo
 
 def _answer(attempt: Attempt, client: AcmeClient, pending: list[Authorization], issuer: Issuer) -> None:
     """Have every key authorization in place, then tell the CA to look."""
-    challenges = [
-        HostChallenge(one.host, (token := _challenge(one).token), client.key_authorization(token)) for one in pending
+    proofs = [_proof(attempt, authorization, issuer) for authorization in pending]
+    _present(attempt, client, proofs, issuer)
+    for proof in proofs:
+        _tell(attempt, client, proof.authorization, proof.challenge.type)
+    attempt.step("challenges-answered", hosts=sorted(proof.host for proof in proofs))
+
+
+def _proof(attempt: Attempt, authorization: Authorization, issuer: Issuer) -> _Proof:
+    host = f"*.{authorization.host}" if authorization.wildcard else authorization.host
+    classes = [source.ingress_class.name for source in attempt.record.sources if host in source.hosts]
+    ingress_class = classes[0] if classes else None
+    solver = issuer.solver(host, ingress_class)
+    if solver is None:
+        detail = f"the issuer has no solver for {host}: add one to its solvers" + (
+            ", with dns01" if authorization.wildcard else ""
+        )
+        raise AuthorizationFailed(AcmeProblem("unsupportedChallenge", detail), host)
+    kind = HTTP_01 if solver.dns01 is None else DNS_01
+    return _Proof(authorization, _challenge(authorization, kind), host, ingress_class, solver.dns01)
+
+
+def _present(attempt: Attempt, client: AcmeClient, proofs: list[_Proof], issuer: Issuer) -> None:
+    """Routes and TXT records at the same time: both take a while to be seen."""
+    by_http = [
+        HostChallenge(proof.host, proof.challenge.token, client.key_authorization(proof.challenge.token))
+        for proof in proofs
+        if proof.dns01 is None
     ]
-    http01.present(attempt, challenges, issuer)
-    for authorization in pending:
-        _tell(attempt, client, authorization)
-    attempt.step("challenges-answered", hosts=sorted(authorization.host for authorization in pending))
+    by_dns = [proof for proof in proofs if proof.dns01 is not None]
+    if not by_dns:
+        http01.present(attempt, by_http, issuer)
+        return
+    from issuer_job import dns01  # an order without DNS-01 shall not wait for what this imports
+
+    challenges = [
+        dns01.DnsChallenge(
+            proof.host,
+            dns01.value_of(client.key_authorization(proof.challenge.token)),
+            proof.ingress_class or "",
+            proof.dns01,
+        )
+        for proof in by_dns
+        if proof.dns01 is not None
+    ]
+    if not by_http:
+        dns01.present(attempt, challenges)
+        return
+    background = Background(lambda: dns01.present(attempt, challenges))
+    try:
+        http01.present(attempt, by_http, issuer)
+    finally:
+        background.result((attempt.deadline - attempt.clock()).total_seconds())
 
 
-def _tell(attempt: Attempt, client: AcmeClient, authorization: Authorization) -> None:
+def _tell(attempt: Attempt, client: AcmeClient, authorization: Authorization, kind: str) -> None:
     """Tell the CA to look at one challenge. Without an answer it may be looking already: ask before telling again."""
     told = False
 
@@ -87,7 +146,7 @@ def _tell(attempt: Attempt, client: AcmeClient, authorization: Authorization) ->
         nonlocal told
         now = client.authorization(authorization.url) if told else authorization
         told = True
-        if now.is_final or (challenge := _challenge(now)).status != "pending":
+        if now.is_final or (challenge := _challenge(now, kind)).status != "pending":
             return
         try:
             client.answer(challenge)
@@ -96,7 +155,7 @@ def _tell(attempt: Attempt, client: AcmeClient, authorization: Authorization) ->
         except AcmeError:
             # Another pod or record with this order was faster, and some CAs refuse to be told twice.
             now = client.authorization(authorization.url)
-            if not now.is_final and _challenge(now).status == "pending":
+            if not now.is_final and _challenge(now, kind).status == "pending":
                 raise
 
     _patiently(attempt, tell)
@@ -126,11 +185,11 @@ def _settled(attempt: Attempt, client: AcmeClient, authorization: Authorization)
     )
 
 
-def _challenge(authorization: Authorization) -> Challenge:
+def _challenge(authorization: Authorization, kind: str) -> Challenge:
     for challenge in authorization.challenges:
-        if challenge.type == CHALLENGE:
+        if challenge.type == kind:
             return challenge
-    detail = f"the CA offers no {CHALLENGE} challenge for this host"
+    detail = f"the CA offers no {kind} challenge for this host"
     raise AuthorizationFailed(AcmeProblem("unsupportedChallenge", detail), authorization.host)
 
 

@@ -9,7 +9,8 @@ from issuer_job import objects, rotation
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import new_account_key
 from issuer_job.attempt import utc_now
-from issuer_job.issuers import Issuer, Issuers
+from issuer_job.issuer_schema import Issuer
+from issuer_job.issuers import Issuers
 from issuer_job.kube import CONFIGMAPS, SECRETS, AlreadyExists, Cluster
 
 logger = logging.getLogger(__name__)
@@ -25,8 +26,13 @@ def bootstrap(cluster: Cluster) -> None:
 
 
 def make_account_keys(cluster: Cluster, issuers: Mapping[str, Issuer]) -> None:
-    """A key for every issuer that has none: Jobs then find it mounted from their first pod on."""
+    """A key for every issuer that has none: Jobs then find it mounted from their first pod on.
+
+    Not for one that takes over a key: that is in its credentials, which only its Jobs can read.
+    """
     for name, issuer in issuers.items():
+        if not issuer.is_acme or issuer.existing_account_key:
+            continue
         key = new_account_key(issuer.account_key_algorithm.value)
         secret = objects.account_secret(name, issuer.server, 1, key)
         try:

@@ -1,4 +1,4 @@
-"""What the live Ingresses want: the record's intent is only a hint until they confirm it."""
+"""What the live Ingresses and Secrets want: the record's intent is only a hint until they confirm it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from issuer_job import claims, intents, issuers, transitions
+from issuer_job import events, install, intents, issuers, requests, transitions
 from issuer_job import vocabulary as v
-from issuer_job.attempt import Attempt, Later, Permanent, Resolved, Unwanted
-from issuer_job.issuers import Issuer, IssuerError, Issuers
+from issuer_job.attempt import Attempt, Later, Resolved, Unwanted
+from issuer_job.issuer_schema import Issuer, IssuerType
+from issuer_job.issuers import IssuerError, Issuers
 from issuer_job.kube import CONFIGMAPS, INGRESSES, NAMESPACES, Json
 from issuer_job.polling import Poll
-from issuer_job.record import Problem, Settings, Source
+from issuer_job.record import Kind, Problem, Settings, Source
+from issuer_job.secrets import Content
 from issuer_job.wants import annotations_of, named_secrets, opts_in, wants
 
 PATIENCE = timedelta(seconds=30)
@@ -23,21 +25,22 @@ PATIENCE = timedelta(seconds=30)
 def resolve_issuer(attempt: Attempt) -> Resolved:
     """Read the issuer that the record names. Raises Later if it is missing or broken: an operator edits it."""
     settings = attempt.record.intent.settings
-    found = attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, settings.issuer)
+    name = attempt.record.issuer
+    found = attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, name)
     if found is None or (found["metadata"].get("labels") or {}).get(v.ISSUER) != "true":
         attempt.issuer_version = issuers.ABSENT
-        raise Later(Problem(type="unknownIssuer", detail=f"there is no issuer {settings.issuer}", step="issuer"))
+        raise Later(Problem(type="unknownIssuer", detail=f"there is no issuer {name}", step="issuer"))
     attempt.issuer_version = issuers.version(found)
     try:
         issuer = issuers.parse(found)
     except IssuerError as problem:
         raise Later(Problem(type="brokenIssuer", detail=str(problem), step="issuer")) from None
-    return _resolved(settings, issuer)
+    return _resolved(name, settings, issuer)
 
 
-def _resolved(settings: Settings, issuer: Issuer) -> Resolved:
+def _resolved(name: str, settings: Settings, issuer: Issuer) -> Resolved:
     return Resolved(
-        name=settings.issuer,
+        name=name,
         issuer=issuer,
         key_algorithm=settings.key_algorithm or issuer.key_algorithm,
         profile=settings.profile or issuer.profile or None,
@@ -64,7 +67,7 @@ def confirm(attempt: Attempt, resolved: Resolved) -> Resolved:
         if delay is None:
             break
         attempt.sleep(delay.total_seconds())
-    if intent is not None and intent.settings.issuer != resolved.name:
+    if intent is not None and intent.settings.issuer != attempt.record.intent.settings.issuer:
         named = intent.settings.issuer
         detail = f"the Ingress names issuer {named} now; if there is no such issuer, correct the annotation"
         raise Later(Problem(type="issuerChanged", detail=detail, step="confirm"), wait=timedelta(0))
@@ -79,22 +82,12 @@ def confirm(attempt: Attempt, resolved: Resolved) -> Resolved:
             attempt.record = replace(attempt.record, sources=found.sources, intent=intent)
         else:
             attempt.advance(transitions.confirmed, sources=found.sources)
-    return _resolved(attempt.record.intent.settings, resolved.issuer)
-
-
-def hold_hosts(attempt: Attempt) -> None:
-    """Every host must be claimed by this namespace. Raises Permanent."""
-    namespace = attempt.record.namespace
-    for host in attempt.record.intent.hosts:
-        held_by = claims.holder(attempt.cluster, host) or claims.take(attempt.cluster, host, namespace)
-        if held_by != namespace:
-            detail = "another namespace had this host first"
-            raise Permanent(Problem(type="hostClaimed", detail=detail, host=host, step="claims"))
+    return _resolved(resolved.name, attempt.record.intent.settings, resolved.issuer)
 
 
 @dataclass(frozen=True)
 class _Live:
-    """The live Ingresses that want the Secret, and the sources that they are for the record.
+    """What asks for the Secret's certificate, and the sources that it is for the record.
 
     `wrong` says of one that names the Secret why nothing can be certified for it.
     """
@@ -106,13 +99,10 @@ class _Live:
 
 def _live(attempt: Attempt, resolved: Resolved) -> _Live:
     record = attempt.record
+    own = record.intent.settings.issuer  # the issuer of this attempt may be that one's fallback
     ingresses, sources, wrong = [], [], ""
     for ingress in _candidates(attempt):
-        # Whatever issuer it names: of several Ingresses on one Secret the oldest decides. Whom another issuer serves
-        # is that issuer's word, which the launcher has heard.
-        names_it = annotations_of(ingress).get(v.ISSUER) or resolved.name
-        issuer = resolved.issuer if names_it == resolved.name else _for_everybody(resolved.issuer)
-        known = Issuers({names_it: issuer}, {}, default=resolved.name)
+        known = _known(ingress, own, resolved.issuer)
         enabled = _namespace_enabled(attempt, ingress)
         wanted = wants(ingress, issuers=known, namespace_enabled=enabled)
         mine = [entry.source for entry in wanted.entries if entry.secret_name == record.secret_name]
@@ -122,18 +112,51 @@ def _live(attempt: Attempt, resolved: Resolved) -> _Live:
         elif record.secret_name in named_secrets(ingress, namespace_enabled=enabled):
             notices = "; ".join(notice.message for notice in wanted.notices)
             wrong = f"Ingress {ingress['metadata']['name']} names the Secret, but: {notices}"
+    if any(source.kind is Kind.SECRET for source in record.sources):
+        asking, problem = _secrets_word(attempt, own, resolved.issuer)
+        wrong = problem or wrong
+        if asking is not None:
+            ingresses.append(events.asker(asking, record.namespace))
+            sources.append(asking)
     return _Live(ingresses, tuple(sources), wrong)
 
 
-def _for_everybody(issuer: Issuer) -> Issuer:
-    return replace(issuer, allowed_namespaces=(), ingress_classes=(), private_names=True)
+def _secrets_word(attempt: Attempt, own: str, issuer: Issuer) -> tuple[Source | None, str]:
+    """What the Secret asks for itself, and what is wrong with that. Raises Later, Permanent."""
+    record = attempt.record
+    seen = install.look(attempt)
+    if not seen.found:
+        return None, ""
+    if seen.content is not Content.SHOWN:
+        # The webhook has written down every change that its owner made.
+        return next(source for source in record.sources if source.kind is Kind.SECRET), ""
+    secret = {"metadata": seen.metadata}
+    if not requests.asks(secret):
+        return None, ""
+    asked = requests.asked(secret, issuers=_known(secret, own, issuer))
+    if asked.entry is None or asked.entry.problem is not None:
+        return None, f"Secret {record.secret_name}: " + "; ".join(notice.message for notice in asked.notices)
+    return asked.entry.source, ""
+
+
+def _known(asker: Json, own: str, issuer: Issuer) -> Issuers:
+    """The issuer it names: of several that ask for one Secret the oldest decides. Whom another issuer serves is that
+    issuer's word, which the launcher has heard.
+    """
+    names_it = annotations_of(asker).get(v.ISSUER) or own
+    return Issuers({names_it: issuer if names_it == own else _FOR_EVERYBODY}, {}, default=own)
+
+
+_FOR_EVERYBODY = Issuer(type=IssuerType.SELF_SIGNED)
+"""Takes every namespace and host."""
 
 
 def _candidates(attempt: Attempt) -> list[Json]:
     """The Ingresses the record knows by name; with generateName the name is only known now: all of the namespace."""
     record = attempt.record
-    if all(source.name for source in record.sources):
-        found = (attempt.cluster.find(INGRESSES, record.namespace, source.name) for source in record.sources)
+    sources = [source for source in record.sources if source.kind is Kind.INGRESS]
+    if all(source.name for source in sources):
+        found = (attempt.cluster.find(INGRESSES, record.namespace, source.name) for source in sources)
         return [ingress for ingress in found if ingress is not None]
     return list(attempt.cluster.items(INGRESSES, record.namespace))
 

@@ -1,4 +1,4 @@
-"""Events on the users' Ingresses: what `kubectl describe ingress` shows.
+"""Events on the users' Ingresses and Secrets: what `kubectl describe` shows.
 
 An Event is a courtesy: that it cannot be written is logged, and stops nothing.
 """
@@ -11,39 +11,46 @@ from datetime import datetime
 from issuer_job import objects
 from issuer_job.attempt import Attempt
 from issuer_job.kube import EVENTS, INGRESSES, AlreadyExists, Cluster, Json, KubeError
-from issuer_job.record import Record
+from issuer_job.record import Kind, Record, Source
 
 logger = logging.getLogger(__name__)
 
 
 def tell(attempt: Attempt, reason: str, note: str, *, warning: bool = False) -> None:
-    """Put one Event for this attempt and reason on every Ingress that wants the Secret."""
+    """Put one Event for this attempt and reason on everything that asks for the certificate."""
     record = attempt.record
     unique = (record.uid, str(record.epoch))
     try:
-        ingresses = attempt.ingresses or _named(attempt)
+        askers = attempt.ingresses or _named(attempt)
     except KubeError as problem:
         attempt.step("event-failed", problem=str(problem))
         return
-    for ingress in ingresses:
+    for asker in askers:
         text = f"Secret {record.secret_name}: {note}"
-        tell_one(attempt.cluster, ingress, reason, text, warning=warning, now=attempt.clock(), unique=unique)
+        tell_one(attempt.cluster, asker, reason, text, warning=warning, now=attempt.clock(), unique=unique)
 
 
 def tell_sources(
     cluster: Cluster, record: Record, reason: str, note: str, *, now: datetime, unique: tuple[str, ...]
 ) -> None:
-    """A warning on every Ingress that the record knows, once for each occasion that `unique` names."""
+    """A warning on everything that the record knows to ask, once for each occasion that `unique` names."""
     for source in record.sources:
         if source.name and source.uid:
-            metadata = {"name": source.name, "namespace": record.namespace, "uid": source.uid}
             text = f"Secret {record.secret_name}: {note}"
-            tell_one(cluster, {"metadata": metadata}, reason, text, warning=True, now=now, unique=unique)
+            tell_one(cluster, asker(source, record.namespace), reason, text, warning=True, now=now, unique=unique)
+
+
+def asker(source: Source, namespace: str) -> Json:
+    """As much of the Ingress or Secret as an Event needs."""
+    return {
+        "kind": str(source.kind),
+        "metadata": {"name": source.name, "namespace": namespace, "uid": source.uid},
+    }
 
 
 def tell_one(
     cluster: Cluster,
-    ingress: Json,
+    about: Json,
     reason: str,
     note: str,
     *,
@@ -51,10 +58,10 @@ def tell_one(
     now: datetime,
     unique: tuple[str, ...],
 ) -> None:
-    """One Event on one Ingress; the same `unique` again writes nothing."""
-    event = objects.ingress_event(ingress, reason=reason, note=note, warning=warning, now=now, unique=unique)
+    """One Event on one object, an Ingress unless it says its kind; the same `unique` again writes nothing."""
+    event = objects.event(about, reason=reason, note=note, warning=warning, now=now, unique=unique)
     try:
-        cluster.create(EVENTS, ingress["metadata"]["namespace"], event)
+        cluster.create(EVENTS, about["metadata"]["namespace"], event)
     except AlreadyExists:
         return
     except KubeError as problem:
@@ -62,9 +69,9 @@ def tell_one(
 
 
 def _named(attempt: Attempt) -> list[Json]:
-    """The Ingresses that the record knows by name, for an attempt that ends before they were confirmed."""
+    """What the record knows to ask, for an attempt that ends before that was confirmed."""
     record = attempt.record
-    found = [
-        attempt.cluster.find(INGRESSES, record.namespace, source.name) for source in record.sources if source.name
-    ]
-    return [ingress for ingress in found if ingress is not None]
+    ingresses = [s for s in record.sources if s.kind is Kind.INGRESS and s.name]
+    found = [attempt.cluster.find(INGRESSES, record.namespace, source.name) for source in ingresses]
+    secrets = [s for s in record.sources if s.kind is Kind.SECRET and s.uid]
+    return [i for i in found if i is not None] + [asker(source, record.namespace) for source in secrets]

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from issuer_job import names, objects, probe
 from issuer_job import vocabulary as v
 from issuer_job.attempt import Attempt
-from issuer_job.issuers import Issuer
+from issuer_job.issuer_schema import Issuer
 from issuer_job.kube import (
     CONFIGMAPS,
     ENDPOINT_SLICES,
@@ -39,7 +39,8 @@ def present(attempt: Attempt, challenges: list[HostChallenge], issuer: Issuer) -
     attempt.released = False
     publish(attempt, {challenge.token: challenge.expected for challenge in challenges})
     for host, ingress_class in attempt.record.routes:
-        join_route(attempt.cluster, attempt.record, host, ingress_class, issuer)
+        if issuer.uses_route(host, ingress_class.name):
+            join_route(attempt.cluster, attempt.record, host, ingress_class, issuer)
     addresses = responder_addresses(attempt.cluster)
     last = challenges[-1]
     found = probe.probe_endpoints(addresses, last.token, last.expected, deadline=_half_time(attempt))

@@ -16,7 +16,7 @@ from issuer_job.authorize import AuthorizationFailed
 from issuer_job.backoff import wait_after
 from issuer_job.kube import SECRETS
 from issuer_job.order import Obtained, obtain
-from issuer_job.record import Issued, Problem
+from issuer_job.record import Issued, Phase, Problem
 from issuer_job.secrets import Refusal
 
 PAUSES = (1.0, 3.0, 9.0)
@@ -32,7 +32,8 @@ def issue(attempt: Attempt) -> v.ExitCode:
             return _failed(attempt, failure)
         except Unwanted as unwanted:
             attempt.step("unwanted", reason=str(unwanted))
-            attempt.advance(transitions.unconfirmed)
+            ordered = attempt.record.phase is not Phase.CLAIMED
+            attempt.advance(transitions.orphaned if ordered else transitions.unconfirmed)
             http01.release(attempt)
             host_check.release(attempt)
             return unwanted.exit_code
@@ -47,6 +48,8 @@ def issue(attempt: Attempt) -> v.ExitCode:
     except Stop as stop:
         attempt.step("stopped", reason=str(stop), exit_code=int(stop.exit_code))
         return stop.exit_code
+    finally:
+        attempt.end()
 
 
 def _attempt(attempt: Attempt) -> v.ExitCode:
@@ -62,6 +65,8 @@ def _attempt(attempt: Attempt) -> v.ExitCode:
     host_check.hold_hosts(attempt)
     seen = install.look(attempt)
     issued = install.right_already(attempt, seen)
+    if issued is not None:
+        issued = install.complete(attempt, seen, issued)
     if issued is None:
         seen = install.preflight(attempt, seen)
         issued = install.install(attempt, _obtained(attempt, resolved), seen)
@@ -92,8 +97,7 @@ def _obtained(attempt: Attempt, resolved: Resolved) -> Obtained:
 def _passes_soon(attempt: Attempt, resolved: Resolved, error: AcmeError, pause: float) -> bool:
     """Whether it is worth going on within this Job; waits if so."""
     if account.is_dead(error):
-        attempt.step("account-gone", problem=str(error.problem))
-        return account.forget(attempt, resolved)
+        return account.forget(attempt, resolved, error)
     if not isinstance(error, AcmeUnavailable):
         return False
     asked = error.retry_after.total_seconds() if error.retry_after else 0.0

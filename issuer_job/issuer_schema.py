@@ -1,36 +1,52 @@
 """What an issuer's configuration may say: the types that its YAML is read into, and the JSON Schema is made from.
 
-Unknown fields and wrong values are named with their path. What a type cannot say is checked in `problems`.
+Unknown fields and wrong values are named with their path. What a type cannot say is checked by `issuer_rules`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from ipaddress import ip_address
 from typing import Annotated
-from urllib.parse import urlsplit
 
-import msgspec
+from msgspec import Meta
 
 from certs.duration import parse_duration
-from certs.errors import CertError
-from certs.hostnames import HostReason, check_host
 from certs.keys import KeyAlgorithm
 from issuer_job.host_rules import HostRule, allow
+from issuer_job.issuer_solvers import (
+    DURATION,
+    MAX_LIST,
+    MAX_SOLVERS,
+    ClassName,
+    Dns01,
+    Http01,
+    Part,
+    Selector,
+    Solver,
+    most_specific,
+    nameserver,
+    says,
+)
 
-MAX_SOLVERS = 50
-MAX_PROPAGATION = timedelta(minutes=4)
-"""The Job has four and a half minutes for everything."""
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_DATA_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
-PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
+__all__ = [
+    "AccountKeyAlgorithm",
+    "Dns01",
+    "ExternalAccount",
+    "Fallback",
+    "Http01",
+    "Issuer",
+    "IssuerType",
+    "Limits",
+    "PathType",
+    "Selector",
+    "Solver",
+    "nameserver",
+]
 
-PathProblem = tuple[str, str]
-"""What is wrong, and the path of the field."""
+ISSUER_NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+DATA_KEY = r"^[-._a-zA-Z0-9]{1,253}$"
 
 
 class IssuerType(StrEnum):
@@ -58,37 +74,29 @@ class PathType(StrEnum):
     IMPLEMENTATION_SPECIFIC = "ImplementationSpecific"
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    pass
-
-
-class ExternalAccount(_Part, frozen=True):
+class ExternalAccount(Part, frozen=True):
     """External account binding (RFC 8555, section 7.3.4). The HMAC key is `eab-hmac-key` in `credentials-ISSUER`."""
 
-    key_id: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+    key_id: Annotated[str, says("The key identifier that the CA gave out.", min_length=1, max_length=1000)]
 
 
-Limit = Annotated[int, msgspec.Meta(ge=0)]
+Limit = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
-class Limits(_Part, frozen=True):
-    """What certjob does not exceed at the CA, per account; 0 is no limit. The defaults are Let's Encrypt's.
+class Limits(Part, frozen=True):
+    """What certjob does not exceed at the CA, per account; 0 is no limit. The defaults are Let's Encrypt's."""
 
-    `orders` in 3 hours; certificates in 7 days `per_registered_domain` (public suffix and one label) and
-    `per_exact_set` of hosts; `failed_validations` of a host in an hour.
-    """
-
-    orders: Limit = 300
-    per_registered_domain: Limit = 50
-    per_exact_set: Limit = 5
-    failed_validations: Limit = 5
+    orders: Annotated[Limit, says("Orders in 3 hours.")] = 300
+    per_registered_domain: Annotated[Limit, says("Certificates in 7 days for a public suffix and one label.")] = 50
+    per_exact_set: Annotated[Limit, says("Certificates in 7 days for exactly the same hosts.")] = 5
+    failed_validations: Annotated[Limit, says("Failed validations of one host in an hour.")] = 5
 
 
-class Fallback(_Part, frozen=True):
+class Fallback(Part, frozen=True):
     """The issuer that takes over when this one has failed a certificate for as long as `after`."""
 
-    issuer: str
-    after: str = "24h"
+    issuer: Annotated[str, says("Name of the other issuer.", pattern=ISSUER_NAME)]
+    after: Annotated[str, says("How long this one must have failed.", pattern=DURATION)] = "24h"
 
     @property
     def patience(self) -> timedelta:
@@ -96,93 +104,75 @@ class Fallback(_Part, frozen=True):
         return parse_duration(self.after)
 
 
-class Selector(_Part, frozen=True):
-    """Which hosts a solver is for: all of its lists that are not empty must match."""
+class Issuer(Part, frozen=True):
+    """Where certificates come from: data["issuer.yaml"] of a ConfigMap labelled certjob.io/issuer=true."""
 
-    dns_names: tuple[str, ...] = ()
-    dns_zones: tuple[str, ...] = ()
-    ingress_classes: tuple[str, ...] = ()
-
-    def rank(self, host: str, ingress_class: str | None) -> tuple[int, int, int] | None:
-        """How specific the match is: a name beats a zone, a longer zone a shorter, a zone a class. None: no match."""
-        zones = [zone for zone in self.dns_zones if host == zone or host.endswith(f".{zone}")]
-        if (
-            (self.dns_names and host not in self.dns_names)
-            or (self.dns_zones and not zones)
-            or (self.ingress_classes and (ingress_class or "") not in self.ingress_classes)
-        ):
-            return None
-        labels = max((zone.count(".") + 1 for zone in zones), default=0)
-        return (int(bool(self.dns_names)), labels, int(bool(self.ingress_classes)))
-
-
-class Http01(_Part, frozen=True):
-    """HTTP-01 (RFC 8555, section 8.3). `ingress_class` is for certificates without an Ingress."""
-
-    ingress_class: str = ""
-
-
-class Dns01(_Part, frozen=True):
-    """DNS-01 (RFC 8555, section 8.4) through a DNS provider.
-
-    `options` are the provider's that are no secrets; the secret ones are keys of `credentials-ISSUER`. `zone` is
-    found by its SOA record unless given; `nameservers` are asked instead of the pod's own.
-    """
-
-    provider: Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
-    options: dict[str, str | int | bool] = {}
-    zone: str = ""
-    nameservers: Annotated[tuple[str, ...], msgspec.Meta(max_length=8)] = ()
-    propagation_timeout: str = "2m"
-    ttl: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 60
-
-    @property
-    def patience(self) -> timedelta:
-        """`propagation_timeout` as a duration."""
-        return parse_duration(self.propagation_timeout)
-
-
-class Solver(_Part, frozen=True):
-    """How control over some hosts is proven: exactly one of `http01` and `dns01`."""
-
-    selector: Selector = Selector()
-    http01: Http01 | None = None
-    dns01: Dns01 | None = None
-
-
-class Issuer(_Part, frozen=True):
-    """Where certificates come from.
-
-    `server` is the directory URL of an ACME CA, `ca_bundle` PEM (or `ca_bundle_key` the key of the ConfigMap that has
-    it) for a CA whose own HTTPS certificate is private, `existing_account_key` the key in `credentials-ISSUER` of the
-    account key of an earlier installation, `lifetime` what certificates shall live, `private_names` allows hosts that
-    no public CA certifies (.internal, .test, ...), the two lists of `allowed_` and `ingress_classes` bound who may use
-    the issuer and for which hosts (empty: everybody, everything). `route_annotations` and `path_type` are for ingress
-    controllers that need more on a challenge route; the operator must also allow them in the ConfigMap
-    `certjob-route-policy`.
-    """
-
-    type: IssuerType = IssuerType.ACME
-    server: str = ""
-    email: str = ""
-    ca_bundle: str = ""
-    ca_bundle_key: str = ""
-    external_account: ExternalAccount | None = None
-    account_key_algorithm: AccountKeyAlgorithm = AccountKeyAlgorithm.ES256
-    existing_account_key: str = ""
-    key_algorithm: KeyAlgorithm = KeyAlgorithm.ECDSA_P256
-    profile: Annotated[str, msgspec.Meta(max_length=100)] = ""
-    preferred_chain: Annotated[str, msgspec.Meta(max_length=100)] = ""
-    lifetime: str = ""
-    private_names: bool = False
-    allowed_namespaces: tuple[str, ...] = ()
-    allowed_hosts: tuple[HostRule, ...] = ()
-    ingress_classes: tuple[str, ...] = ()
-    fallback: Fallback | None = None
-    solvers: Annotated[tuple[Solver, ...], msgspec.Meta(max_length=MAX_SOLVERS)] = ()
-    route_annotations: dict[str, str] = {}
-    path_type: PathType = PathType.PREFIX
-    limits: Limits = Limits()
+    type: Annotated[IssuerType, says("An ACME CA, nobody (selfsigned), or a CA key pair of your own (ca).")] = (
+        IssuerType.ACME
+    )
+    server: Annotated[
+        str, says("https URL of the CA's ACME directory; needed for type acme.", pattern="^https://", max_length=2000)
+    ] = ""
+    email: Annotated[str, says("Contact addresses of the account, separated by commas.", max_length=2000)] = ""
+    ca_bundle: Annotated[
+        str, says("PEM of the CA that signed the ACME server's own HTTPS certificate; the system's if empty.")
+    ] = ""
+    ca_bundle_key: Annotated[
+        str, says("Key of this ConfigMap that holds the PEM, instead of caBundle.", pattern=f"^$|{DATA_KEY}")
+    ] = ""
+    external_account: Annotated[ExternalAccount | None, says("For CAs that bind ACME accounts to customers.")] = None
+    account_key_algorithm: Annotated[
+        AccountKeyAlgorithm, says("Of the account key, when it is made; a rollover makes a new one.")
+    ] = AccountKeyAlgorithm.ES256
+    existing_account_key: Annotated[
+        str,
+        says(
+            "Key in Secret credentials-ISSUER with the account key of an earlier installation, to be taken over.",
+            pattern=f"^$|{DATA_KEY}",
+        ),
+    ] = ""
+    key_algorithm: Annotated[KeyAlgorithm, says("Key of the certificates.")] = KeyAlgorithm.ECDSA_P256
+    profile: Annotated[str, says("ACME profile; one that the CA's directory lists.", max_length=100)] = ""
+    preferred_chain: Annotated[
+        str, says("Common name of the root or an intermediate of the chain to be used.", max_length=100)
+    ] = ""
+    lifetime: Annotated[
+        str,
+        says(
+            "What certificates shall live: asked of an ACME CA, which may refuse; given by types selfsigned and ca.",
+            pattern=f"^$|{DURATION}",
+        ),
+    ] = ""
+    private_names: Annotated[
+        bool, says("Allow hosts that no public CA certifies: .internal, .test, .local and the like.")
+    ] = False
+    allowed_namespaces: Annotated[
+        tuple[Annotated[str, Meta(extra_json_schema={"pattern": r"^[-a-z0-9*?\[\]!]{1,63}$"})], ...],
+        says("Names or globs of the namespaces that may use the issuer; all if empty.", max_length=MAX_LIST),
+    ] = ()
+    allowed_hosts: Annotated[
+        tuple[HostRule, ...],
+        says("Which namespace may have which hosts; all may have all if empty.", max_length=MAX_LIST),
+    ] = ()
+    ingress_classes: Annotated[
+        tuple[ClassName, ...],
+        says("Ingress classes that may use the issuer; all if empty.", max_length=MAX_LIST),
+    ] = ()
+    fallback: Annotated[Fallback | None, says("Another issuer that takes over when this one keeps failing.")] = None
+    solvers: Annotated[
+        tuple[Solver, ...], says("How control over hosts is proven; HTTP-01 if empty.", max_length=MAX_SOLVERS)
+    ] = ()
+    route_annotations: Annotated[
+        dict[str, str],
+        says(
+            "Further annotations of challenge routes; the operator allows them in ConfigMap certjob-route-policy.",
+            max_length=50,
+        ),
+    ] = {}
+    path_type: Annotated[
+        PathType, says("Of challenge routes; ImplementationSpecific must be allowed in certjob-route-policy, too.")
+    ] = PathType.PREFIX
+    limits: Annotated[Limits, says("Orders and certificates that certjob does not exceed at this CA.")] = Limits()
 
     @property
     def is_acme(self) -> bool:
@@ -218,14 +208,7 @@ class Issuer(_Part, frozen=True):
 
     def solver(self, host: str, ingress_class: str | None) -> Solver | None:
         """The most specific solver for the host, of equal ones the first; for a wildcard only one with DNS-01."""
-        wildcard = host.startswith("*.")
-        best: Solver | None = None
-        best_rank = (-1, -1, -1)
-        for solver in self.solvers or (_DEFAULT_SOLVER,):
-            rank = solver.selector.rank(host, ingress_class)
-            if rank is not None and rank > best_rank and (solver.dns01 is not None or not wildcard):
-                best, best_rank = solver, rank
-        return best
+        return most_specific(self.solvers, host, ingress_class)
 
     def uses_route(self, host: str, ingress_class: str | None) -> bool:
         """Whether the host is proven through a challenge route."""
@@ -238,9 +221,7 @@ class Issuer(_Part, frozen=True):
         return next((s.http01.ingress_class for s in self.solvers if s.http01 and s.http01.ingress_class), "")
 
 
-_DEFAULT_SOLVER = Solver(http01=Http01())
-
-_ONLY_ACME = (
+ONLY_ACME = (
     "server",
     "email",
     "caBundle",
@@ -255,108 +236,4 @@ _ONLY_ACME = (
     "pathType",
     "limits",
 )
-
-
-def problems(issuer: Issuer) -> Iterator[PathProblem]:
-    """What is wrong with an issuer whose types are right."""
-    if issuer.is_acme:
-        yield from _server_problems(issuer)
-    else:
-        yield from _not_of_this_type(issuer)
-    yield from _account_problems(issuer)
-    if issuer.lifetime:
-        yield from _duration_problems(issuer.lifetime, "$.lifetime")
-    for number, pattern in enumerate(issuer.allowed_namespaces):
-        if not re.fullmatch(r"[-a-z0-9*?\[\]!]{1,63}", pattern):
-            yield f"{pattern[:63]!r} matches no namespace", f"$.allowedNamespaces[{number}]"
-    if issuer.fallback is not None:
-        if not _NAME.fullmatch(issuer.fallback.issuer):
-            yield f"{issuer.fallback.issuer[:63]!r} cannot be the name of an issuer", "$.fallback.issuer"
-        yield from _duration_problems(issuer.fallback.after, "$.fallback.after")
-    for number, solver in enumerate(issuer.solvers):
-        yield from _solver_problems(solver, f"$.solvers[{number}]")
-
-
-def _server_problems(issuer: Issuer) -> Iterator[PathProblem]:
-    if not issuer.server:
-        yield "server is missing: the https URL of an ACME directory", "$.server"
-        return
-    try:
-        url = urlsplit(issuer.server)
-        wrong = url.scheme != "https" or not url.hostname or url.username or url.fragment or url.port == 0
-    except ValueError:
-        wrong = True
-    if wrong or not issuer.server.isascii() or any(c.isspace() for c in issuer.server):
-        yield "server must be an https URL of an ACME directory", "$.server"
-
-
-def _not_of_this_type(issuer: Issuer) -> Iterator[PathProblem]:
-    given, plain = msgspec.to_builtins(issuer), msgspec.to_builtins(Issuer())
-    for name in _ONLY_ACME:
-        if given[name] != plain[name]:
-            yield f"{name} is only for type acme", f"$.{name}"
-
-
-def _account_problems(issuer: Issuer) -> Iterator[PathProblem]:
-    for contact in issuer.contacts:
-        local, at, domain = contact.partition("@")
-        if not (local and at and "." in domain) or any(c.isspace() for c in contact) or "@" in domain:
-            yield f"{contact[:100]!r} is not a mail address", "$.email"
-    if issuer.ca_bundle and PEM_BEGIN not in issuer.ca_bundle:
-        yield "caBundle holds no PEM certificate", "$.caBundle"
-    if issuer.ca_bundle_key and not _DATA_KEY.fullmatch(issuer.ca_bundle_key):
-        yield f"{issuer.ca_bundle_key[:63]!r} cannot be a key of a ConfigMap", "$.caBundleKey"
-    if issuer.existing_account_key and not _DATA_KEY.fullmatch(issuer.existing_account_key):
-        yield f"{issuer.existing_account_key[:63]!r} cannot be a key of a Secret", "$.existingAccountKey"
-
-
-def _solver_problems(solver: Solver, path: str) -> Iterator[PathProblem]:
-    if (solver.http01 is None) is (solver.dns01 is None):
-        yield "a solver has exactly one of http01 and dns01", path
-    for number, name in enumerate(solver.selector.dns_names):
-        if not _is_host(name.removeprefix("*.")):
-            yield f"{name[:100]!r} is not a host name", f"{path}.selector.dnsNames[{number}]"
-        elif name.startswith("*.") and solver.dns01 is None:
-            yield f"{name[:100]!r} is a wildcard, which needs dns01", f"{path}.selector.dnsNames[{number}]"
-    for number, zone in enumerate(solver.selector.dns_zones):
-        if not _is_host(zone):
-            yield f"{zone[:100]!r} is not the name of a zone", f"{path}.selector.dnsZones[{number}]"
-    if solver.dns01 is not None:
-        yield from _dns01_problems(solver.dns01, f"{path}.dns01")
-
-
-def _dns01_problems(dns01: Dns01, path: str) -> Iterator[PathProblem]:
-    if dns01.zone and not _is_host(dns01.zone):
-        yield f"{dns01.zone[:100]!r} is not the name of a zone", f"{path}.zone"
-    for number, server in enumerate(dns01.nameservers):
-        try:
-            nameserver(server)
-        except ValueError:
-            yield f"{server[:100]!r} is no IP address, nor one with a port", f"{path}.nameservers[{number}]"
-    wrong = list(_duration_problems(dns01.propagation_timeout, f"{path}.propagationTimeout"))
-    if not wrong and dns01.patience > MAX_PROPAGATION:
-        wrong = [(f"{dns01.propagation_timeout} is longer than 4m", f"{path}.propagationTimeout")]
-    yield from wrong
-
-
-def nameserver(text: str) -> tuple[str, int]:
-    """Address and port of "192.0.2.1", "192.0.2.1:5353", "2001:db8::1" or "[2001:db8::1]:5353". Raises ValueError."""
-    try:
-        return str(ip_address(text)), 53
-    except ValueError:
-        host, colon, port = text.rpartition(":")
-        if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise
-        return str(ip_address(host.removeprefix("[").removesuffix("]"))), int(port)
-
-
-def _duration_problems(text: str, path: str) -> Iterator[PathProblem]:
-    try:
-        parse_duration(text)
-    except CertError as problem:
-        yield str(problem), path
-
-
-def _is_host(name: str) -> bool:
-    problem = check_host(name, allow_wildcard=False, private_suffixes=())
-    return problem is None or problem.reason is HostReason.SINGLE_LABEL
+"""Fields that the other types have no use for."""

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 import msgspec
 
-from issuer_job import names
+from issuer_job import names, yaml_document
 from issuer_job import vocabulary as v
-from issuer_job.issuer_schema import PEM_BEGIN, Issuer, problems
+from issuer_job.host_rules import HostRule
+from issuer_job.issuer_rules import PEM_BEGIN, problems
+from issuer_job.issuer_schema import Dns01, ExternalAccount, Fallback, Http01, Issuer, Limits, Selector, Solver
 from issuer_job.kube import Json
 
 MAX_DOCUMENT = 256 * 1024
+MAX_PROBLEMS = 5
+"""Of so many one hears at once."""
 ABSENT = "none"
 """Stands for the configuration of an issuer that is not there."""
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`(?: - at `(.*)`)?", re.DOTALL)
 
 
 class IssuerError(ValueError):
@@ -26,7 +33,7 @@ class IssuerError(ValueError):
 def parse(config_map: Json) -> Issuer:
     """Read an issuer's ConfigMap. Raises IssuerError with the path of the field that is wrong."""
     name = config_map["metadata"]["name"]
-    if not _NAME.fullmatch(name):
+    if not is_issuer_name(name):
         raise IssuerError(f"issuer {name[:70]}: its name must be a DNS label: it becomes part of other names")
     text = (config_map.get("data") or {}).get(v.ISSUER_KEY)
     if text is None:
@@ -34,12 +41,42 @@ def parse(config_map: Json) -> Issuer:
     if len(text) > MAX_DOCUMENT:
         raise IssuerError(f"issuer {name}: {v.ISSUER_KEY} is larger than {MAX_DOCUMENT} bytes")
     try:
-        issuer = msgspec.yaml.decode(text, type=Issuer)
-    except (msgspec.DecodeError, ValueError, RecursionError) as problem:
+        document = yaml_document.read(text)
+        issuer = msgspec.convert(document, Issuer)
+    except yaml_document.DocumentError as problem:
         raise IssuerError(f"issuer {name}: {problem}") from None
-    for what, path in problems(issuer):
-        raise IssuerError(f"issuer {name}: {what} - at `{path}`")
+    except msgspec.ValidationError as problem:
+        raise IssuerError(f"issuer {name}: {_told(str(problem))}") from None
+    given = document.keys() if isinstance(document, dict) else ()
+    found = list(islice(problems(issuer, name=name, given=given), MAX_PROBLEMS))
+    if found:
+        raise IssuerError(f"issuer {name}: " + "; ".join(f"{what} - at `{path}`" for what, path in found))
     return _with_bundle(name, issuer, config_map["data"])
+
+
+def is_issuer_name(name: str) -> bool:
+    """Whether a ConfigMap of this name can be an issuer: the name becomes part of others."""
+    return _NAME.fullmatch(name) is not None
+
+
+def _told(problem: str) -> str:
+    """What msgspec says, with the path of an unknown field, and the field that was likely meant."""
+    unknown = _UNKNOWN_FIELD.fullmatch(problem)
+    if unknown is None:
+        return problem
+    field, path = unknown.group(1)[:100], unknown.group(2) or "$"
+    likely = difflib.get_close_matches(field, _FIELDS, n=1)
+    hint = f", perhaps `{likely[0]}`" if likely else ""
+    return f"unknown field `{field}`{hint} - at `{path}.{field}`"
+
+
+_FIELDS = sorted(
+    {
+        field.encode_name
+        for kind in (Issuer, ExternalAccount, Limits, Fallback, Solver, Selector, Http01, Dns01, HostRule)
+        for field in msgspec.structs.fields(kind)
+    }
+)
 
 
 def version(config_map: Json) -> str:
@@ -53,8 +90,6 @@ def _with_bundle(name: str, issuer: Issuer, data: dict[str, str]) -> Issuer:
     key = issuer.ca_bundle_key
     if not key:
         return issuer
-    if issuer.ca_bundle:
-        raise IssuerError(f"issuer {name}: caBundle is given, too - at `$.caBundleKey`")
     bundle = data.get(key, "")
     if PEM_BEGIN not in bundle or len(bundle) > MAX_DOCUMENT:
         raise IssuerError(f"issuer {name}: the ConfigMap has no PEM certificates in {key} - at `$.caBundleKey`")

@@ -39,6 +39,12 @@ def job(namespace: str, secret_name: str, epoch: int) -> str:
     return head + tail
 
 
+def check_job(issuer: str, epoch: int) -> str:
+    """`check-<issuer, cut>-<hash>-<epoch>`, at most 57 characters."""
+    tail = f"-{digest(issuer)}-{epoch}"
+    return f"check-{issuer}"[: _JOB_MAX - len(tail)].rstrip("-") + tail
+
+
 def challenge(namespace: str, secret_name: str, epoch: int) -> str:
     """ConfigMap with one attempt's key authorizations."""
     return f"challenge-{record_hash(namespace, secret_name)}-{epoch}"
@@ -57,6 +63,11 @@ def route(class_id: str, host: str) -> str:
 def claim(host: str) -> str:
     """ConfigMap that says which namespace holds a host."""
     return f"claim-{digest(host, length=32)}"
+
+
+def claim_parent(host: str) -> str:
+    """Stands for the domain directly above a host, the same for a wildcard as for what it covers."""
+    return digest(host.partition(".")[2], length=32)
 
 
 def directory_hash(server: str) -> str:

@@ -9,9 +9,8 @@ from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Order
 from issuer_job.attempt import Attempt, Later, Resolved
 from issuer_job.record import Problem, Record
 from issuer_job.renewal import SWEEP_INTERVAL, due_at
+from issuer_job.situation import Reason
 
-RENEWAL = "RenewalDue"
-"""Why a sweep launches a renewal: the reason of its attempt."""
 CLOCK_SKEW = "clockSkew"
 CLOCK_TOLERANCE = timedelta(minutes=10)
 
@@ -26,7 +25,7 @@ def check_clock(attempt: Attempt, client: AcmeClient) -> None:
         return
     ahead = timedelta(seconds=int((attempt.clock() - ca_time).total_seconds()))
     detail = f"the cluster's clock is ahead of the CA's by {ahead}: by the CA's clock the renewal is not due yet"
-    raise Later(Problem(type="clockSkew", detail=detail, step="newOrder"), wait=early)
+    raise Later(Problem(type=CLOCK_SKEW, detail=detail, step="newOrder"), wait=early)
 
 
 def too_early(record: Record, *, now: datetime, ca_time: datetime) -> timedelta | None:
@@ -35,19 +34,11 @@ def too_early(record: Record, *, now: datetime, ca_time: datetime) -> timedelta 
     One that was put off for this before is checked again: the longest wait may have been too short.
     """
     put_off = record.retry is not None and record.retry.problem.type == CLOCK_SKEW
-    renewal = put_off or transitions.attempt_of(record).reason == RENEWAL
+    renewal = put_off or transitions.attempt_of(record).reason == Reason.RENEWAL_DUE
     if not renewal or record.issued is None or now - ca_time <= CLOCK_TOLERANCE:
         return None
     wait = due_at(record, interval=SWEEP_INTERVAL) - ca_time
     return wait if wait > CLOCK_TOLERANCE else None
-
-
-def replaceable(record: Record, *, directory: str, account: str) -> str:
-    """The CertID that an order of this account may name as replaced (RFC 9773, section 5), empty if none."""
-    issued = record.issued
-    if issued is None or (issued.directory, issued.account) != (directory, account):
-        return ""
-    return issued.cert_id if set(issued.hosts) & set(record.intent.hosts) else ""
 
 
 def place(attempt: Attempt, resolved: Resolved, client: AcmeClient, *, replaces: str) -> tuple[Order, str]:

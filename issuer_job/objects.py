@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from copy import deepcopy
 from datetime import datetime
 from typing import Any
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.issuers import Issuer
+from issuer_job.issuer_schema import Issuer
 from issuer_job.kube import Json
 from issuer_job.record import IngressClass, Problem, Record
 
 DEFAULT_TTL = 600
+_NOTHING: Mapping[str, bytes] = {}
+_API_VERSIONS = {"Ingress": "networking.k8s.io/v1"}
+"""Of what an Event is about; the others are of the core API."""
 BACKOFF_LIMIT = 3
 
 
@@ -29,17 +33,26 @@ def tls_secret(
     not_after: datetime,
     uid: str = "",
     resource_version: str = "",
+    further: Mapping[str, bytes] = _NOTHING,
+    owners: Json | None = None,
 ) -> Json:
-    """A managed Secret. With uid and resourceVersion it replaces just the object that was looked at."""
-    metadata: Json = {
-        "name": name,
-        "namespace": namespace,
-        "labels": {v.MANAGED: "true", v.STATE: str(state), v.MANAGED_BY: "certjob"},
-        "annotations": {v.HOSTS: ",".join(hosts), v.ISSUER: issuer, v.NOT_AFTER: f"{not_after:%Y-%m-%dT%H:%M:%SZ}"},
-    }
+    """A managed Secret. With uid and resourceVersion it replaces just the object that was looked at.
+
+    `further` are the formats that it has besides. `owners` is the metadata of a Secret that its owner makes: what is
+    asked for is written there, in the same words in which certjob tells what is issued elsewhere, and stays.
+    """
+    labels = {v.MANAGED: "true", v.STATE: str(state)}
+    notes = {v.NOT_AFTER: f"{not_after:%Y-%m-%dT%H:%M:%SZ}"}
+    if owners is None:
+        labels |= {v.MANAGED_BY: "certjob"}
+        notes |= {v.HOSTS: ",".join(hosts), v.ISSUER: issuer}
+    else:
+        labels = _certjobs(owners.get("labels")) | labels
+        notes = _certjobs(owners.get("annotations")) | notes
+    metadata: Json = {"name": name, "namespace": namespace, "labels": labels, "annotations": notes}
     if resource_version:
         metadata |= {"uid": uid, "resourceVersion": resource_version}
-    return _secret(metadata, v.TLS_SECRET_TYPE, {"tls.crt": cert_chain_pem, "tls.key": key_pem})
+    return _secret(metadata, v.TLS_SECRET_TYPE, {"tls.crt": cert_chain_pem, "tls.key": key_pem, **further})
 
 
 def look_secret(namespace: str, name: str) -> Json:
@@ -86,9 +99,16 @@ def own_tls_secret(name: str, *, cert_chain_pem: bytes, key_pem: bytes) -> Json:
     return _secret(metadata, v.TLS_SECRET_TYPE, {"tls.crt": cert_chain_pem, "tls.key": key_pem})
 
 
-def claim(host: str, namespace: str) -> Json:
-    """Says that a host belongs to a namespace. Created atomically: the first one holds it."""
-    return _config_map(names.claim(host), {v.CLAIM: "true"}, {"host": host, "namespace": namespace})
+def claim(host: str, namespace: str, *, checked: datetime | None = None) -> Json:
+    """Says that a host belongs to a namespace, and since when that is `checked`.
+
+    Created atomically: the first one holds it.
+    """
+    labels = {v.CLAIM: "true", v.CLAIM_PARENT: names.claim_parent(host)}
+    body = _config_map(names.claim(host), labels, {"host": host, "namespace": namespace})
+    if checked is not None:
+        body["metadata"]["annotations"] = {v.CHECKED: checked.isoformat(timespec="seconds")}
+    return body
 
 
 def challenge(record: Record, key_authorizations: dict[str, str]) -> Json:
@@ -126,7 +146,7 @@ def route(record: Record, host: str, ingress_class: IngressClass, issuer: Issuer
 def job(record: Record, template: Json, *, account_number: int, server: str) -> Json:
     """The Job of the record's current attempt, stamped from the PodTemplate; only its Secret volumes differ."""
     epoch = record.epoch
-    issuer = record.intent.settings.issuer
+    issuer = record.issuer
     labels = {
         v.APP_NAME: "certjob",
         v.APP_COMPONENT: "issue",
@@ -142,6 +162,29 @@ def job(record: Record, template: Json, *, account_number: int, server: str) -> 
         "pending": inherited or names.pending_key(record.namespace, record.secret_name, epoch),
         "credentials": names.credentials(issuer),
     }
+    name = names.job(record.namespace, record.secret_name, epoch)
+    return _stamped(template, name=name, labels=labels, about=record.name, secrets=secrets)
+
+
+def check_job(config_map: Json, template: Json, *, account_number: int, directory: str, epoch: int) -> Json:
+    """The Job that tests an issuer, by its ConfigMap. Its record is the issuer's bare name: others' have a dot."""
+    issuer = config_map["metadata"]["name"]
+    labels = {
+        v.APP_NAME: "certjob",
+        v.APP_COMPONENT: "issue",
+        v.ISSUER: issuer,
+        v.RECORD_UID: config_map["metadata"]["uid"],
+        v.EPOCH: str(epoch),
+    }
+    secrets = {
+        "account": names.account(issuer, directory, account_number),
+        "next": names.account(issuer, directory, account_number + 1),
+        "credentials": names.credentials(issuer),
+    }
+    return _stamped(template, name=names.check_job(issuer, epoch), labels=labels, about=issuer, secrets=secrets)
+
+
+def _stamped(template: Json, *, name: str, labels: dict[str, str], about: str, secrets: dict[str, str]) -> Json:
     pod_spec: dict[str, Any] = deepcopy(template["template"]["spec"])
     for volume in pod_spec.get("volumes", []):
         if volume["name"] in secrets:
@@ -151,26 +194,26 @@ def job(record: Record, template: Json, *, account_number: int, server: str) -> 
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": names.job(record.namespace, record.secret_name, epoch),
+            "name": name,
             "namespace": v.NAMESPACE,
             "labels": labels,
-            "annotations": {v.RECORD: record.name},
+            "annotations": {v.RECORD: about},
         },
         "spec": {
             "backoffLimit": BACKOFF_LIMIT,
             "ttlSecondsAfterFinished": int(ttl) if ttl.isdigit() else DEFAULT_TTL,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _pod_failure_rules()},
-            "template": {"metadata": {"labels": labels, "annotations": {v.RECORD: record.name}}, "spec": pod_spec},
+            "template": {"metadata": {"labels": labels, "annotations": {v.RECORD: about}}, "spec": pod_spec},
         },
     }
 
 
-def ingress_event(
-    ingress: Json, *, reason: str, note: str, warning: bool, now: datetime, unique: tuple[str, ...]
-) -> Json:
-    """An Event on a user's Ingress. `unique` names the occasion: writing the same one twice is a 409."""
-    metadata = ingress["metadata"]
+def event(about: Json, *, reason: str, note: str, warning: bool, now: datetime, unique: tuple[str, ...]) -> Json:
+    """An Event on a user's Ingress, or on what `about` says of its kind. `unique` names the occasion: writing the
+    same one twice is a 409.
+    """
+    metadata, kind = about["metadata"], about.get("kind", "Ingress")
     time = f"{now:%Y-%m-%dT%H:%M:%S.%fZ}"
     return {
         "apiVersion": "events.k8s.io/v1",
@@ -184,8 +227,8 @@ def ingress_event(
         "type": "Warning" if warning else "Normal",
         "note": note[:1000],
         "regarding": {
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "Ingress",
+            "apiVersion": _API_VERSIONS.get(kind, "v1"),
+            "kind": kind,
             "namespace": metadata["namespace"],
             "name": metadata["name"],
             "uid": metadata.get("uid", ""),
@@ -214,6 +257,11 @@ def _pod_failure_rules() -> list[Json]:
         },
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
     ]
+
+
+def _certjobs(owners: Mapping[str, str] | None) -> dict[str, str]:
+    """certjob's own labels or annotations; those of others are kept by the API server's policy."""
+    return {key: x for key, x in (owners or {}).items() if key.startswith(v.PREFIX) and key != v.LOOK}
 
 
 def _secret(metadata: Json, kind: str, data: dict[str, bytes]) -> Json:

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from issuer_job import vocabulary as v
+from issuer_job import yaml_document
 from issuer_job.host_rules import HostRule
 from issuer_job.kube import Json
 
@@ -66,6 +67,6 @@ def parse(config_map: Json | None) -> Options:
     if len(text) > MAX_DOCUMENT:
         raise OptionsError(f"ConfigMap {v.OPTIONS_CONFIG_MAP}: {v.OPTIONS_KEY} is larger than {MAX_DOCUMENT} bytes")
     try:
-        return msgspec.yaml.decode(text, type=Options) if text.strip() else Options()
-    except msgspec.DecodeError as problem:
+        return msgspec.convert(yaml_document.read(text), Options) if text.strip() else Options()
+    except (msgspec.ValidationError, yaml_document.DocumentError) as problem:
         raise OptionsError(f"ConfigMap {v.OPTIONS_CONFIG_MAP}: {problem}") from None

@@ -8,7 +8,7 @@ from certs.chain import IssuedCertificate, check_issued
 from certs.csr import build_csr_pem
 from certs.errors import CertError
 from certs.keys import KeyAlgorithm, PrivateKey, generate_key, key_from_pem, key_to_pem
-from issuer_job import http01, names, new_order, objects, transitions
+from issuer_job import http01, names, new_order, objects, renewal, transitions
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Order
 from issuer_job.attempt import Attempt, Later, OtherPod, Resolved
@@ -35,6 +35,7 @@ class Obtained:
 def obtain(attempt: Attempt, resolved: Resolved, client: AcmeClient) -> Obtained:
     """Complete one order. Raises AuthorizationFailed, Later, OtherPod, AcmeError, KubeError."""
     account = client.account_url or ""
+    _clean_dns_at_end(attempt, resolved)
     maybe_ordered = transitions.attempt_of(attempt.record).ordered
     if not maybe_ordered:
         new_order.check_clock(attempt, client)
@@ -51,6 +52,22 @@ def obtain(attempt: Attempt, resolved: Resolved, client: AcmeClient) -> Obtained
             _drop(attempt, str(useless))
     detail = "every order turned out invalid or another's"
     raise Later(Problem(type="orderDropped", detail=detail, step="order"))
+
+
+def _clean_dns_at_end(attempt: Attempt, resolved: Resolved) -> None:
+    """Whether or not this pod will present anything: an earlier one may have, and ended without a word."""
+    issuer = resolved.issuer
+    pairs = [(host, source.ingress_class.name) for source in attempt.record.sources for host in source.hosts]
+    solvers = [issuer.solver(host, ingress_class) for host, ingress_class in pairs]
+    if attempt.at_end or not any(solver is not None and solver.dns01 is not None for solver in solvers):
+        return
+
+    def clean_up() -> None:
+        from issuer_job import dns01  # an order without DNS-01 shall not wait for what this imports
+
+        dns01.clean_up(attempt, issuer)
+
+    attempt.at_end.append(clean_up)
 
 
 def _former(attempt: Attempt, client: AcmeClient, *, maybe_ordered: bool) -> Order | None:
@@ -91,7 +108,7 @@ def _replaceable(attempt: Attempt, client: AcmeClient) -> str:
     if client.directory.renewal_info is None:
         return ""
     state = transitions.attempt_of(attempt.record)
-    return new_order.replaceable(attempt.record, directory=state.directory, account=state.account)
+    return renewal.replaceable(attempt.record, directory=state.directory, account=state.account)
 
 
 def _complete(attempt: Attempt, resolved: Resolved, client: AcmeClient, order: Order) -> Obtained:

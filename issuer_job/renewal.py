@@ -60,6 +60,17 @@ def renew_before(record: Record) -> timedelta | None:
     return timedelta(seconds=record.intent.settings.renew_before) or None
 
 
+def replaceable(record: Record, *, directory: str, account: str | None = None) -> str:
+    """The CertID that an order may name as replaced (RFC 9773, section 5), empty if none.
+
+    The order's `account` must be the one that ordered it; None if only its Job will know.
+    """
+    issued = record.issued
+    if issued is None or issued.directory != directory or account not in (None, issued.account):
+        return ""
+    return issued.cert_id if set(issued.hosts) & set(record.intent.hosts) else ""
+
+
 def check_is_due(record: Record, now: datetime) -> bool:
     """Whether the CA shall be asked about the certificate: never after its end (RFC 9773, section 4.3.1)."""
     issued = record.issued

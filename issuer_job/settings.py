@@ -8,8 +8,9 @@ from collections.abc import Callable
 from threading import Lock, Thread
 from typing import Generic, TypeVar
 
-from issuer_job import names, options
+from issuer_job import account_state, names, options
 from issuer_job import vocabulary as v
+from issuer_job.account_state import IssuerState
 from issuer_job.issuers import Issuers
 from issuer_job.kube import CONFIGMAPS, POD_TEMPLATES, Cluster, Json, KubeError
 from issuer_job.options import Options, OptionsError
@@ -77,7 +78,7 @@ class SettingsCache:
         self._cluster = cluster
         self._issuers = _Cached(self._load_issuers, clock, sleep)
         self._template = _Cached(self._load_template, clock, sleep)
-        self._accounts = _Cached(self._load_account_numbers, clock, sleep)
+        self._states = _Cached(self._load_states, clock, sleep)
         self._options = _Cached(self._load_options, clock, sleep)
 
     def keep_fresh(self, *, interval: float = LIFETIME / 2) -> None:
@@ -86,7 +87,7 @@ class SettingsCache:
         def refresh() -> None:
             while True:
                 time.sleep(interval)
-                for cached in (self._issuers, self._template, self._accounts, self._options):
+                for cached in (self._issuers, self._template, self._states, self._options):
                     try:
                         cached.get(lifetime=0)
                     except KubeError as problem:
@@ -104,11 +105,15 @@ class SettingsCache:
 
     def account_number(self, issuer: str, server: str) -> int:
         """Which of the issuer's account keys at that directory is in use."""
-        return self._accounts.get().get(names.issuer_state(issuer, server), 1)
+        return self._state(issuer, server).number
 
     def has_account(self, issuer: str, server: str) -> bool:
         """Whether a Job has made or used the issuer's account at that directory, so that its key is there."""
-        return names.issuer_state(issuer, server) in self._accounts.get()
+        state = self._state(issuer, server)
+        return bool(state.account_url) or state.number > 1
+
+    def _state(self, issuer: str, server: str) -> IssuerState:
+        return account_state.read(issuer, server, self._states.get().get(names.issuer_state(issuer, server)))
 
     def options(self) -> Options:
         """The operator's options. Broken ones stop every launch: they may be what keeps something from happening."""
@@ -126,7 +131,6 @@ class SettingsCache:
     def _load_template(self) -> Json:
         return self._cluster.get(POD_TEMPLATES, v.NAMESPACE, v.POD_TEMPLATE)
 
-    def _load_account_numbers(self) -> dict[str, int]:
+    def _load_states(self) -> dict[str, Json]:
         states = self._cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER_STATE}=true")
-        numbers = {s["metadata"]["name"]: (s.get("data") or {}).get("accountNumber", "") for s in states}
-        return {name: int(text) if text.isdigit() else 1 for name, text in numbers.items()}
+        return {state["metadata"]["name"]: state for state in states}

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from issuer_job import names, objects, record, transitions
+from issuer_job import names, objects, record, requests, transitions
 from issuer_job import vocabulary as v
-from issuer_job.issuers import Issuer
+from issuer_job.issuer_schema import Issuer
 from issuer_job.kube import CONFIGMAPS, INGRESSES, JOBS, SECRETS, AlreadyExists, ApiError, Cluster, KubeError
 from issuer_job.options import Routes
 from issuer_job.placeholders import placeholder_secret
@@ -50,9 +50,15 @@ class Starter:
         """
         job = self.pool.submit(self._create_job, stored, deadline)
         if self.settings.options().routes is Routes.ADMISSION:
-            list(self.pool.map(lambda pair: self._create_route(stored, pair[0], pair[1], deadline), stored.routes))
+            routes = self._routes(stored)
+            list(self.pool.map(lambda pair: self._create_route(stored, pair[0], pair[1], deadline), routes))
         self.create_placeholder(stored, deadline)
         return job.result()
+
+    def _routes(self, stored: Record) -> list[tuple[str, record.IngressClass]]:
+        """Hosts that are proven over DNS need none, nor do those that no CA asks for."""
+        issuer = self._issuer(stored)
+        return [pair for pair in stored.routes if issuer.uses_route(pair[0], pair[1].name)]
 
     def _create_route(self, stored: Record, host: str, ingress_class: record.IngressClass, deadline: float) -> None:
         try:
@@ -81,24 +87,38 @@ class Starter:
         return stored
 
     def _issuer(self, stored: Record) -> Issuer:
-        name = stored.intent.settings.issuer
+        name = stored.issuer
         issuer = self.settings.issuers().valid.get(name)
         if issuer is None:
             raise KubeError(f"issuer {name} is not there")
         return issuer
 
     def _post_job(self, stored: Record, deadline: float, *, fresh: bool) -> None:
-        name, issuer = stored.intent.settings.issuer, self._issuer(stored)
+        name, issuer = stored.issuer, self._issuer(stored)
         body = objects.job(
             stored,
             self.settings.pod_template(fresh=fresh),
-            account_number=self.settings.account_number(name, issuer.server),
-            server=issuer.server,
+            account_number=self.settings.account_number(name, issuer.directory),
+            server=issuer.directory,
         )
         self.cluster.create(JOBS, v.NAMESPACE, body, timeout=left(deadline))
 
+    def secret_is_missing(self, stored: Record, deadline: float) -> bool:
+        """Whether a Secret could be made, as its owner is about to do; not known is no. Writes nothing."""
+        body = placeholder_secret(stored, now=self.clock())
+        try:
+            self.cluster.create(SECRETS, stored.namespace, body, dry_run=True, timeout=left(deadline))
+        except KubeError:
+            return False
+        return True
+
     def create_placeholder(self, stored: Record, deadline: float) -> bool:
-        """Whether it was made. Best effort: a Secret that is there already is the Job's to look at."""
+        """Whether it was made. Best effort: a Secret that is there already is the Job's to look at.
+
+        Never in the place of a Secret that its owner makes: it may be just on its way, and would be refused.
+        """
+        if requests.is_its_owners(stored):
+            return False
         body = placeholder_secret(stored, now=self.clock())
         try:
             self.cluster.create(SECRETS, stored.namespace, body, timeout=left(deadline))

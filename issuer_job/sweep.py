@@ -8,17 +8,34 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from issuer_job import bare, bootstrap, claims, inventory, leftovers, rotation, secrets, sweep_rules
+from issuer_job import (
+    bare,
+    bootstrap,
+    check_launch,
+    claim_sweep,
+    dns_leftovers,
+    inventory,
+    leftovers,
+    rotation,
+    secrets,
+    sweep_requests,
+    sweep_rules,
+)
 from issuer_job import vocabulary as v
 from issuer_job.attempt import utc_now
+from issuer_job.claim_sweep import Holders
+from issuer_job.fallback import due_fallback
 from issuer_job.inventory import Known, Live
 from issuer_job.issuers import Issuers
 from issuer_job.kube import Cluster, KubeError
 from issuer_job.launch import Launcher
+from issuer_job.options import Options
 from issuer_job.record import RecordError
 from issuer_job.renewal import SWEEP_INTERVAL, Suggestions, check_is_due
+from issuer_job.secrets import Looker, look_by_policy
 from issuer_job.settings import BrokenOptions, SettingsCache
 from issuer_job.situation import Action, Situation
 from issuer_job.sweep_effects import Effects
@@ -27,6 +44,9 @@ from issuer_job.sweep_queue import Candidate, in_turn
 
 logger = logging.getLogger(__name__)
 
+CLAIMS_SHARE = 0.2
+"""Of the pass's time, for giving up claims."""
+
 
 def sweep(
     cluster: Cluster,
@@ -34,6 +54,7 @@ def sweep(
     deadline: float,
     interval: timedelta = SWEEP_INTERVAL,
     clock: Callable[[], datetime] = utc_now,
+    looker: Looker = look_by_policy,
 ) -> v.ExitCode:
     """One pass, until `deadline` (time.monotonic()); `interval` is the time from one pass to the next.
 
@@ -51,25 +72,54 @@ def sweep(
     except BrokenOptions as problem:
         logger.error("options", extra={"fields": {"problem": str(problem)}})
         return v.ExitCode.LATER
-    new = {name: i for name, i in issuers.valid.items() if not settings.has_account(name, i.server)}
+    new = {name: i for name, i in issuers.valid.items() if i.is_acme and not settings.has_account(name, i.server)}
     bootstrap.make_account_keys(cluster, new)
     # The Ingress of every record in the first list is in the second one, unless it is gone; a record that is made
     # meanwhile is met when its Ingress is launched.
     known = inventory.read_known(cluster, now=now)
     live = inventory.read_live(cluster, issuers)
+    sweep_requests.keep_alive(live, known)
     jobs = inventory.read_jobs(cluster)
-    effects = Effects(cluster, issuers, known, now, deadline)
+    effects = Effects(cluster, issuers, known, now, deadline, looker)
     counts = effects.counts
     launches = Launches(effects, Launcher(cluster, settings, clock=clock), options)
     _ask_for_suggestions(issuers, known, effects)
-    _judge_all(_situations(known, live, issuers, jobs, interval, now), effects, launches)
+    # Before the launches: a host that is given up now is somebody else's in the same pass.
+    holders = _tidy_claims(effects, options, live)
+    _judge_all(_situations(known, live, issuers, jobs, interval, now, holders), effects, launches)
     counts["completed"] = bare.complete_or_tell(cluster, live.bare, issuers, options, now=now)
     counts.update(leftovers.clean(cluster, known.records.values(), now=now))
-    counts["claims released"] = claims.release_unused(cluster, live.hosts, now=now)
+    _launch_checks(effects)
     fields = {"records": len(known.records), "ingresses": live.count, "unreadable": known.unreadable}
     fields |= {name: count for name, count in counts.items() if count}
     logger.info("swept", extra={"fields": fields | {"seconds": round(time.monotonic() - started, 1)}})
     return v.ExitCode.DONE
+
+
+def _launch_checks(effects: Effects) -> None:
+    """Jobs that test new and edited issuers, and remove TXT records that were left in DNS."""
+    cluster, now = effects.cluster, effects.now
+    try:
+        with_leftovers = dns_leftovers.issuers_with_leftovers(cluster, effects.known.records.values(), now=now)
+        effects.counts["checks launched"] += check_launch.launch_due(cluster, leftovers=with_leftovers, now=now)
+    except KubeError as problem:
+        logger.warning("checks-put-off", extra={"fields": {"problem": str(problem)}})
+        effects.counts["trouble"] += 1
+
+
+def _tidy_claims(effects: Effects, options: Options, live: Live) -> Holders:
+    """At most a fifth of the pass's time: what keeps somebody else out goes at the next one."""
+    until = time.monotonic() + (effects.deadline - time.monotonic()) * CLAIMS_SHARE
+    try:
+        holders, counts = claim_sweep.tidy(
+            effects.cluster, options, live.namers, effects.known.records.values(), now=effects.now, until=until
+        )
+    except KubeError as problem:
+        logger.warning("claims-put-off", extra={"fields": {"problem": str(problem)}})
+        effects.counts["trouble"] += 1
+        return Holders(options, live.namers, effects.now)
+    effects.counts.update(counts)
+    return holders
 
 
 def _situations(
@@ -79,19 +129,23 @@ def _situations(
     jobs: Mapping[str, bool],
     interval: timedelta,
     now: datetime,
+    holders: Holders,
 ) -> Iterator[Situation]:
     for namespace, secret_name in known.records.keys() | live.entries.keys():
         key = (namespace, secret_name)
+        record = known.records.get(key)
         yield Situation(
             namespace=namespace,
             secret_name=secret_name,
-            record=known.records.get(key),
+            record=record,
             entries=tuple(live.entries.get(key, ())),
             named_by=frozenset(live.named_by.get(key, ())),
             jobs=jobs,
             issuers=issuers.versions,
             interval=interval,
             now=now,
+            hosts_free=record is not None and holders.free_again(record),
+            fallback="" if record is None else due_fallback(record, issuers.valid, now=now),
         )
 
 
@@ -100,12 +154,13 @@ def _judge_all(situations: Iterator[Situation], effects: Effects, launches: Laun
     candidates: list[Candidate] = []
 
     def settle(situation: Situation) -> None:
-        verdict = sweep_rules.judge(situation)
-        if situation.record is not None:
-            effects.warn_of_end(situation, situation.record)
+        verdict, record = sweep_rules.judge(situation), situation.record
+        if record is not None:
+            effects.warn_of_end(situation, record)
             if verdict.action is Action.LOOK:
-                verdict = effects.look(situation, situation.record, verdict)
-            effects.settle(situation, situation.record, verdict)
+                verdict = effects.look(situation, record, verdict)
+                situation = replace(situation, entries=verdict.entries or situation.entries)
+            effects.settle(situation, record, verdict)
         if verdict.action in LAUNCHES:
             candidates.append(Candidate(situation, verdict))
 

@@ -254,6 +254,7 @@ def _adopted(record: Record, certificate: IssuedCertificate, seen: Look, now: da
         not_before=certificate.not_before,
         not_after=certificate.not_after,
         at=now,
+        formats=record.intent.settings.formats,
         secret_uid=seen.uid,
         secret_version=seen.resource_version,
     )

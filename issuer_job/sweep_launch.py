@@ -18,6 +18,7 @@ from issuer_job.ledger import Held
 from issuer_job.options import Options
 from issuer_job.plan import GONE, is_held_back, plan
 from issuer_job.record import ACTIVE, Phase, Problem, Record, Source
+from issuer_job.renewal import replaceable
 from issuer_job.situation import Action, Reason, Situation
 from issuer_job.sweep_effects import Effects
 from issuer_job.sweep_queue import Candidate
@@ -82,6 +83,8 @@ class Launches:
                 return replace(record, attempt=replace(record.attempt, issuer=_turn(candidate)))
             return record
         for entry in situation.entries:
+            if entry.problem is not None:
+                continue  # it is only written down
             decided = plan(
                 situation.record,
                 entry.source,
@@ -116,12 +119,11 @@ class Launches:
 
     def _tell(self, situation: Situation, entry: Entry, warning: str) -> None:
         source = entry.source
-        metadata = {"name": source.name, "namespace": situation.namespace, "uid": source.uid}
         text = f"Secret {entry.secret_name}: {warning}"
         unique = (source.uid, entry.secret_name, warning)
         events.tell_one(
             self._effects.cluster,
-            {"metadata": metadata},
+            events.asker(source, situation.namespace),
             "CertificateFailed",
             text,
             warning=True,
@@ -173,14 +175,8 @@ class Launches:
         if ordered and attempt is not None and (attempt.order_expires or now) > now:
             return None
         hosts = wanted.intent.hosts
-        # As new_order.replaceable has it; the account is the Job's to know.
-        exempt = (
-            issued is not None
-            and bool(issued.cert_id)
-            and issued.is_suggested(now)
-            and issued.directory == issuer.server
-            and not set(issued.hosts).isdisjoint(hosts)
-        )
+        replaces = replaceable(wanted, directory=issuer.server)
+        exempt = issued is not None and bool(replaces) and issued.is_suggested(now)
         return _Order(name, issuer.limits, hosts, exempt)
 
     def _held(self, situation: Situation, order: _Order) -> Held | None:
@@ -232,7 +228,7 @@ class _Order:
     exempt: bool
 
 
-_OPERATORS = frozenset({OutcomeReason.HOST_CLAIMED, OutcomeReason.HOST_NOT_ALLOWED, OutcomeReason.UNREADABLE})
+_OPERATORS = frozenset({OutcomeReason.HOST_CLAIMED, OutcomeReason.HOST_NOT_LISTED, OutcomeReason.UNREADABLE})
 """What no retry mends, and no attempt would tell."""
 
 

@@ -7,6 +7,7 @@ from enum import IntEnum, StrEnum
 NAMESPACE = "certjob"
 """certjob's own namespace. Fixed: the admission policies name it in CEL strings."""
 EXCLUDED_NAMESPACES = frozenset({NAMESPACE, "kube-system"})
+PREFIX = "certjob.io/"
 CONTROLLER = "certjob.io/issuer-job"
 
 # What a user may write on an Ingress.
@@ -19,9 +20,14 @@ RENEW_BEFORE = "certjob.io/renew-before"
 """How long before its end a certificate is renewed: "720h", "30d", "1h30m"."""
 RETRY = "certjob.io/retry"
 """Any new value ends the back-off after a failure."""
+FORMATS = "certjob.io/formats"
+"""Further keys that the Secret shall have, separated by commas: see `certs.formats`."""
 INGRESS_CLASS = "kubernetes.io/ingress.class"
 NAMESPACE_ENABLED = "certjob.io/enabled"
 """Label on a namespace: every Ingress in it is opted in."""
+REQUEST = "certjob.io/request"
+"""Label "true" on a user's own TLS Secret: a certificate without an Ingress. The annotation `HOSTS` and those above,
+which are the user's there, say which."""
 
 # What certjob writes on a user's Ingress.
 TLS_ENTRY = "certjob.io/tls-entry"
@@ -40,13 +46,23 @@ EPOCH_PREFIX = "epoch.certjob.io/"
 """On a challenge route: one annotation for each record that holds it, with that record's epoch."""
 RECORD_NAMESPACE = "certjob.io/namespace"
 CHALLENGE = "certjob.io/challenge"
+DNS_CHALLENGE = "certjob.io/dns-challenge"
+"""Label "true" on the ConfigMap that says which TXT records a record's attempts have put into DNS."""
 ROUTE = "certjob.io/route"
 CLAIM = "certjob.io/claim"
+CLAIM_PARENT = "certjob.io/claim-parent"
+"""Label on a claim: stands for the domain directly above its host."""
+CHECKED = "certjob.io/checked"
+"""Annotation on a claim: since when it holds against everybody."""
 PENDING = "certjob.io/pending"
 ACCOUNT = "certjob.io/account"
 ISSUER_STATE = "certjob.io/issuer-state"
 DEFAULT_ISSUER = "certjob.io/default"
 """Annotation "true" on the ConfigMap of the default issuer."""
+CHECK = "certjob.io/check"
+"""Annotation on an issuer: any new value has it checked; `never` keeps the sweep from checking it by itself."""
+ROLLOVER = "certjob.io/rollover"
+"""Annotation on an issuer: any new value gives its account a new key."""
 HOSTS = "certjob.io/hosts"
 TTL_AFTER_FINISHED = "certjob.io/ttl-seconds-after-finished"
 """On the PodTemplate: seconds after which a finished issue Job is deleted."""
@@ -58,6 +74,7 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 
 # Well-known objects in the namespace.
 POD_TEMPLATE = "certjob-issue"
+ROUTE_POLICY = "certjob-route-policy"
 OPTIONS_CONFIG_MAP = "certjob-options"
 RESPONDER_SERVICE = "certjob-responder"
 WEBHOOK_SERVICE = "certjob-webhook"
@@ -77,6 +94,7 @@ PENDING_KEY = "key.pem"
 ISSUER_KEY = "issuer.yaml"
 OPTIONS_KEY = "options.yaml"
 RECORD_KEY = "record.json"
+TXT_RECORDS_KEY = "txt-records.json"
 
 ROUTE_ANNOTATIONS = {
     "nginx.ingress.kubernetes.io/ssl-redirect": "false",

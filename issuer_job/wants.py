@@ -5,60 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
-from msgspec.structs import replace
-
 from certs import hostnames
-from certs.duration import parse_duration
-from certs.errors import CertError
-from certs.keys import KeyAlgorithm
 from issuer_job import names
 from issuer_job import vocabulary as v
+from issuer_job.asking import MAX_HOSTS as MAX_HOSTS
+from issuer_job.asking import Notice as Notice
+from issuer_job.asking import Reason as Reason
+from issuer_job.asking import host_problem, named_issuer, settings_of
 from issuer_job.issuer_schema import Issuer
 from issuer_job.issuers import Issuers
 from issuer_job.kube import Json
-from issuer_job.record import IngressClass, Settings, Source
-
-MAX_HOSTS = 100
-"""Names in one certificate: Let's Encrypt's limit."""
-
-
-class Reason(StrEnum):
-    """Why something is not as the user may expect it."""
-
-    NOT_OPTED_IN = "NotOptedIn"
-    BEING_DELETED = "BeingDeleted"
-    NO_HOSTS = "NoHosts"
-    NO_SECRET_NAME = "NoSecretName"  # noqa: S105 - a word, not a secret
-    BAD_SECRET_NAME = "BadSecretName"  # noqa: S105 - a word, not a secret
-    BAD_HOST = "BadHost"
-    WILDCARD = "WildcardNeedsDns"
-    NO_SOLVER = "NoSolver"
-    HOST_NOT_ALLOWED = "HostNotAllowed"
-    TOO_MANY_HOSTS = "TooManyHosts"
-    NO_DEFAULT_ISSUER = "NoDefaultIssuer"
-    UNKNOWN_ISSUER = "UnknownIssuer"
-    BROKEN_ISSUER = "BrokenIssuer"
-    ISSUER_NOT_ALLOWED = "IssuerNotAllowed"
-    BAD_ANNOTATION = "BadAnnotation"
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something the user should know; `message` is one line that says what to do."""
-
-    reason: Reason
-    message: str
+from issuer_job.record import IngressClass, Problem, Settings, Source
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One certificate wanted: the Secret's name, the hosts sorted and without duplicates, and the record's source."""
+    """One certificate wanted: the Secret's name, the hosts sorted and without duplicates, and the record's source.
+
+    `problem` is what an operator has to put right first; only of a Secret that asks for its own certificate.
+    """
 
     secret_name: str
     source: Source
+    problem: Problem | None = None
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -159,43 +130,14 @@ def rule_hosts(ingress: Json) -> list[str]:
 
 def _settings(ingress: Json, issuers: Issuers) -> tuple[Settings | None, Issuer | None, list[Notice]]:
     notes = annotations_of(ingress)
-    namespace = ingress.get("metadata", {}).get("namespace", "")
-    name = notes.get(v.ISSUER) or issuers.default
-    short = name[:63]
-    if not name:
-        return None, None, [Notice(Reason.NO_DEFAULT_ISSUER, f"no default issuer: set the annotation {v.ISSUER}")]
-    if name in issuers.broken:
-        return None, None, [Notice(Reason.BROKEN_ISSUER, issuers.broken[name])]
-    issuer = issuers.valid.get(name)
+    issuer, notices = named_issuer(notes, issuers, namespace=ingress.get("metadata", {}).get("namespace", ""))
     if issuer is None:
-        known = ", ".join(sorted(issuers.valid))[:60] or "none"
-        return None, None, [Notice(Reason.UNKNOWN_ISSUER, f"unknown issuer {short}; known: {known}")]
-    if not issuer.allows_namespace(namespace):
-        return None, None, [Notice(Reason.ISSUER_NOT_ALLOWED, f"issuer {short} is not for namespace {namespace}")]
-    klass = ingress_class(ingress)
-    if not issuer.allows_class(klass.name):
+        return None, None, notices
+    if not issuer.allows_class(ingress_class(ingress).name):
+        short = (notes.get(v.ISSUER) or issuers.default)[:63]
         return None, None, [Notice(Reason.ISSUER_NOT_ALLOWED, f"issuer {short} is not for this Ingress class")]
-    algorithm = notes.get(v.KEY_ALGORITHM, "")
-    if algorithm and algorithm not in set(KeyAlgorithm):
-        message = f"{v.KEY_ALGORITHM}: not one of {', '.join(KeyAlgorithm)}"
-        return None, None, [Notice(Reason.BAD_ANNOTATION, message)]
-    for key in (v.PROFILE, v.PREFERRED_CHAIN, v.RENEW_BEFORE, v.RETRY):
-        if len(notes.get(key, "")) > 100:
-            return None, None, [Notice(Reason.BAD_ANNOTATION, f"{key}: longer than 100 characters")]
-    settings = Settings(
-        issuer=name,
-        key_algorithm=algorithm,
-        profile=notes.get(v.PROFILE, ""),
-        preferred_chain=notes.get(v.PREFERRED_CHAIN, ""),
-    )
-    if not notes.get(v.RENEW_BEFORE):
-        return settings, issuer, []
-    try:
-        before = parse_duration(notes[v.RENEW_BEFORE])
-    except CertError as problem:
-        # A certificate without the wish is better than none.
-        return settings, issuer, [Notice(Reason.BAD_ANNOTATION, f"{v.RENEW_BEFORE}: {problem}"[:119])]
-    return replace(settings, renew_before=max(1, int(before.total_seconds()))), issuer, []
+    settings, notices = settings_of(notes, default=issuers.default)
+    return settings, issuer, notices
 
 
 def _tls_entries(
@@ -268,19 +210,8 @@ def _entry_problems(secret_name: str, hosts: Iterable[str], issuer: Issuer, ingr
 
 
 def _host_problem(host: str, issuer: Issuer, ingress: Json) -> Notice | None:
-    private = issuer.private_names or not issuer.is_acme
-    suffixes = frozenset[str]() if private else hostnames.PRIVATE_SUFFIXES
-    wildcard = host.startswith("*.")
-    problem = hostnames.check_host(host, allow_wildcard=wildcard, private_suffixes=suffixes)
-    if problem is not None:
-        return Notice(Reason.BAD_HOST, problem.message)
-    if not issuer.allows_host(ingress.get("metadata", {}).get("namespace", ""), host):
-        return Notice(Reason.HOST_NOT_ALLOWED, f"{host[:70]}: the issuer is not for this host in this namespace")
-    if not issuer.is_acme or issuer.solver(host, ingress_class(ingress).name) is not None:
-        return None
-    if wildcard:
-        return Notice(Reason.WILDCARD, f"{host[:70]}: a wildcard needs DNS-01, which the issuer has not for it")
-    return Notice(Reason.NO_SOLVER, f"{host[:70]}: none of the issuer's solvers is for this host")
+    namespace = ingress.get("metadata", {}).get("namespace", "")
+    return host_problem(host, issuer, namespace=namespace, ingress_class=ingress_class(ingress).name)
 
 
 def _source(ingress: Json, hosts: tuple[str, ...], settings: Settings) -> Source:

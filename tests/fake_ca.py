@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from ssl import PROTOCOL_TLS_SERVER, SSLContext
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from acme import jws
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from josepy.b64 import b64decode
@@ -48,6 +50,8 @@ class FakeOrders(FakeAcme):
         super().__init__(base)
         self.ordered: list[FakeOrder] = []
         self.accounts: list[str] = []
+        self.directory["keyChange"] = f"{base}/key-change"
+        self.contacts: dict[str, list[str]] = {}
         self.lists_orders = True
         self.reuses = False
         self.failing: dict[str, dict[str, str]] = {}
@@ -78,6 +82,11 @@ class FakeOrders(FakeAcme):
         match request.path.split("/")[1:]:
             case ["account"]:
                 return self._new_account(request)
+            case ["key-change"]:
+                return self._change_key(request.payload, account)
+            case ["acct", _] if request.payload:
+                self.contacts[account] = request.payload["contact"]
+                return Reply(200, {"status": "valid"})
             case ["acct", _]:
                 return Reply(
                     200, {"status": "valid", **({"orders": f"{account}/orders"} if self.lists_orders else {})}
@@ -97,11 +106,28 @@ class FakeOrders(FakeAcme):
     def _new_account(self, request: Request) -> Reply:
         key = signing_key(request.protected["jwk"])
         known = [url for url in self.accounts if self._keys[url] == key]
+        if not known and request.payload.get("onlyReturnExisting"):
+            return problem("accountDoesNotExist")
         if not known:
             known = [f"{self.base}/acct/{len(self.accounts) + 1 + self._count}"]
             self.accounts += known
             self._keys[known[0]] = key
         return Reply(201, {"status": "valid"}, {"Location": known[0]})
+
+    def _change_key(self, inner: dict[str, Any], account: str) -> Reply:
+        """RFC 8555, section 7.3.5."""
+        signed = jws.JWS.from_json(inner)
+        protected, payload = json.loads(signed.signature.protected), json.loads(signed.payload)
+        new = signing_key(protected["jwk"])
+        if not signed.verify(new) or "nonce" in protected or protected["url"] != f"{self.base}/key-change":
+            return problem("malformed", "the inner signature")
+        if payload["account"] != account or signing_key(payload["oldKey"]) != self._keys[account]:
+            return problem("malformed", "not this account's key")
+        holder = next((url for url in self.accounts if self._keys[url] == new), None)
+        if holder is not None:
+            return problem("conflict", "another account has it", status=409, headers={"Location": holder})
+        self._keys[account] = new
+        return Reply(200, {"status": "valid"})
 
     def _new_order(self, request: Request, account: str) -> Reply:
         hosts = [item["value"] for item in request.payload["identifiers"]]
@@ -162,7 +188,6 @@ class FakeOrders(FakeAcme):
         index = order.hosts.index(host)
         state = "valid" if host in order.answered or order.status == "valid" else "pending"
         challenge: dict[str, Any] = {
-            "type": "http-01",
             "url": f"{self._url('chall', order)}/{index}",
             "token": f"token-of-order-{order.number:04d}-host-{index:04d}",
         }
@@ -170,11 +195,12 @@ class FakeOrders(FakeAcme):
             state = "invalid"
             challenge["error"] = self.failing[host]
         challenge["status"] = state
-        identifier = {"type": "dns", "value": host}
+        kinds = ["dns-01"] if host.startswith("*.") else ["http-01", "dns-01"]
         return {
-            "identifier": identifier,
+            "identifier": {"type": "dns", "value": host.removeprefix("*.")},
+            "wildcard": host.startswith("*."),
             "status": state,
-            "challenges": [challenge],
+            "challenges": [challenge | {"type": kind} for kind in kinds],
             "expires": "2096-05-06T10:00:00Z",
         }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from certs.formats import Format
 from issuer_job import vocabulary as v
 from issuer_job.kube import Json, Response
 from tests.fake_api import Attempt, denied, status
@@ -83,6 +84,9 @@ def _policy(new: Json, old: Json | None) -> Response | None:
     text = f'secrets "{name}" is forbidden: {policy}'
     if old is not None and not _managed(old):
         return denied(f"{text}certjob-foreign: this Secret is not managed by certjob")
+    allowed = {"tls.crt", "tls.key", *Format}
+    if _managed(new) and (set(new.get("data") or {}) - allowed or new.get("immutable")):
+        return denied(f"{text}certjob-data: only tls.crt, tls.key and the known formats; never immutable")
     if not _managed(new):
         return denied(f"{text}certjob-shape: only kubernetes.io/tls Secrets labelled certjob.io/managed=true")
     if old is not None and any((new["metadata"].get(key) or []) != (old["metadata"].get(key) or []) for key in _KEPT):

@@ -30,7 +30,7 @@ from tests.fake_policies import FakePolicies
 
 ISSUER = "test-ca"
 HOST = "shop.certjob.dev"
-MOUNTED = ("account", "pending", "credentials")
+MOUNTED = ("account", "pending", "credentials", "next")
 
 
 @dataclass
@@ -84,6 +84,8 @@ class JobWorld:
     clock: Clock = field(default_factory=Clock)
     pods: int = 0
     probed: list[str] = field(default_factory=list)
+    check: str = "never"
+    """Value of the annotation on its issuers: a sweep launches no Jobs of their own."""
     looker: Looker = look_by_policy
 
     def __post_init__(self) -> None:
@@ -104,7 +106,7 @@ class JobWorld:
         """Create or edit an issuer."""
         acme = {"server": self.server, "caBundle": self.ca_pem.decode()}
         document = (acme if fields.get("type", "acme") == "acme" else {}) | fields
-        notes = {v.DEFAULT_ISSUER: "true"} if default else {}
+        notes = {v.CHECK: self.check} | ({v.DEFAULT_ISSUER: "true"} if default else {})
         metadata = {"name": name, "labels": {v.ISSUER: "true"}, "annotations": notes}
         data = {v.ISSUER_KEY: msgspec.yaml.encode(document).decode()}
         self.api.add(CONFIGMAPS, v.NAMESPACE, {"metadata": metadata, "data": data})
@@ -132,9 +134,13 @@ class JobWorld:
 
     def pod(self, *, secret: str = "web-tls", namespace: str = "shop", transport: Transport | None = None) -> Attempt:
         """A pod of the record's newest Job, with its Secrets mounted as they are now."""
-        self.pods += 1
         record = self.record(secret, namespace)
-        job = self.api.stored(JOBS, v.NAMESPACE, names.job(namespace, secret, record.epoch))
+        return self.pod_of(names.job(namespace, secret, record.epoch), transport=transport)
+
+    def pod_of(self, name: str, *, transport: Transport | None = None) -> Attempt:
+        """A pod of a Job."""
+        self.pods += 1
+        job = self.api.stored(JOBS, v.NAMESPACE, name)
         assert job is not None
         mounts = self.root / f"pod-{self.pods}"
         for volume in job["spec"]["template"]["spec"]["volumes"]:
@@ -142,8 +148,9 @@ class JobWorld:
             for key, value in (mounted or {"data": {}})["data"].items():
                 (mounts / volume["name"]).mkdir(parents=True, exist_ok=True)
                 (mounts / volume["name"] / key).write_bytes(b64decode(value))
-        labels = job["spec"]["template"]["metadata"]["labels"]
-        pod = Pod(record.name, labels[v.RECORD_UID], int(labels[v.EPOCH]), f"pod-{self.pods}")
+        metadata = job["spec"]["template"]["metadata"]
+        labels, record = metadata["labels"], metadata["annotations"][v.RECORD]
+        pod = Pod(record, labels[v.RECORD_UID], int(labels[v.EPOCH]), f"pod-{self.pods}")
         return Attempt(
             Cluster(transport or self.api),
             pod,

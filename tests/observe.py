@@ -35,9 +35,9 @@ def cluster() -> Cluster:
     return Cluster(LibraryTransport(connections=32), timeout=30)
 
 
-def root_pem() -> str:
-    """Pebble's root, from its management port: made anew at each start."""
-    url = urlsplit(os.environ["CERTJOB_PEBBLE_MANAGEMENT"])
+def root_pem(management: str = "CERTJOB_PEBBLE_MANAGEMENT") -> str:
+    """Pebble's root, from its management port (the variable that has its URL): made anew at each start."""
+    url = urlsplit(os.environ[management])
     context = ssl.create_default_context(cafile=os.environ["CERTJOB_PEBBLE_CA"])
     connection = http.client.HTTPSConnection(url.hostname or "", url.port, context=context, timeout=5)
     connection.request("GET", "/roots/0")
@@ -80,9 +80,9 @@ def served_chain(host: str) -> list[x509.Certificate]:
 
 @cache
 def _trusting_context() -> ssl.SSLContext:
-    """Trusts Pebble's root alone, and checks the host name."""
+    """Trusts the roots of the two Pebbles alone, and checks the host name."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=root_pem())
+    context.load_verify_locations(cadata=root_pem() + root_pem("CERTJOB_PEBBLE_DNS_MANAGEMENT"))
     return context
 
 

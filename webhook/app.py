@@ -1,4 +1,4 @@
-"""The Flask application: two admission paths and two probes."""
+"""The Flask application: three admission paths and two probes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 from flask import Flask, Response, request
 from gunicorn.http.errors import ParseException
@@ -15,7 +17,8 @@ from issuer_job.kube import Cluster
 from issuer_job.launch import Launcher
 from issuer_job.settings import SettingsCache
 from issuer_job.transport import LibraryTransport
-from webhook.admission import LAUNCH_THREADS, Admission, KnowsIssuers, Launches
+from webhook.admission import Admission, Reply
+from webhook.calls import LAUNCH_THREADS, KnowsIssuers, Launches
 from webhook.readiness import Readiness
 from webhook.review import MAX_BODY, BadRequest, too_large
 
@@ -53,11 +56,15 @@ def create_app(parts: Parts | None = None) -> Flask:
 
     @app.post("/mutate/annotated")
     def annotated() -> Response:
-        return _admit(admission, namespace_enabled=False)
+        return _answered(partial(admission.admit, namespace_enabled=False))
 
     @app.post("/mutate/namespace")
     def namespace() -> Response:
-        return _admit(admission, namespace_enabled=True)
+        return _answered(partial(admission.admit, namespace_enabled=True))
+
+    @app.post("/mutate/request")
+    def request_of_a_secret() -> Response:
+        return _answered(admission.admit_request)
 
     @app.get("/livez")
     def livez() -> Response:
@@ -78,12 +85,16 @@ def create_app(parts: Parts | None = None) -> Flask:
     return app
 
 
-def _admit(admission: Admission, *, namespace_enabled: bool) -> Response:
+class _Admit(Protocol):
+    def __call__(self, body: bytes, *, timeout: str, started: float) -> Reply: ...
+
+
+def _answered(admit: _Admit) -> Response:
     started = time.monotonic()
     try:
         body = _read_body()
         timeout = request.args.get("timeout", "")
-        reply = admission.admit(body, namespace_enabled=namespace_enabled, timeout=timeout, started=started)
+        reply = admit(body, timeout=timeout, started=started)
     except BadRequest as problem:
         logger.warning("bad-request", extra={"fields": {"status": problem.status, "problem": str(problem)}})
         return _text(problem.status, str(problem))

@@ -11,14 +11,13 @@ from issuer_job import wants as w
 from issuer_job.issuers import Issuers
 from issuer_job.kube import Json
 from webhook.patch import make_patch
-from webhook.review import Kind, Review
+from webhook.review import INGRESS, Review
 
 MAX_ENTRIES = 5
 MAX_HOSTS = 20
 """Launched by one admission, in all of its entries; the sweep does the rest."""
 MAX_NAMES = 2000
 """Rules, tls entries and their hosts that are worth looking at here: more would keep other requests waiting."""
-INGRESS = Kind("networking.k8s.io", "v1", "Ingress")
 
 
 class Reason(StrEnum):
@@ -39,15 +38,18 @@ class Reason(StrEnum):
 class Decision:
     """The answer's patch and warnings, and the certificates to launch: none in a dry run.
 
-    `later` counts the certificates beyond the limits of one admission.
+    `later` counts the certificates beyond the limits of one admission. `refused` says why the request must not pass,
+    and `first`, that nobody would come back for it: both only of Secrets that ask for their own certificate.
     """
 
-    reason: Reason
+    reason: StrEnum
     launch: tuple[w.Entry, ...] = ()
     later: int = 0
     patch: tuple[Json, ...] = ()
     warnings: tuple[str, ...] = ()
     dry_run: bool = False
+    refused: str = ""
+    first: bool = False
 
 
 def untouched(review: Review, *, namespace_enabled: bool) -> Decision | None:

@@ -21,6 +21,7 @@ MAX_WARNING = 120
 API_VERSION = "admission.k8s.io/v1"
 _PREFIX = "certjob: "
 _MAX_UID = 128
+_MAX_MESSAGE = 1000
 
 
 class BadRequest(ValueError):
@@ -39,6 +40,12 @@ class Kind(msgspec.Struct, frozen=True):
     kind: str = ""
 
 
+class UserInfo(msgspec.Struct, frozen=True):
+    """Who sent the request."""
+
+    username: str = ""
+
+
 class Review(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The `request` of an AdmissionReview. With a `problem` (one line) only `uid` counts: the rest cannot be trusted.
 
@@ -52,6 +59,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     name: str | None = None
     namespace: str | None = None
     dry_run: bool | None = None
+    user_info: UserInfo = UserInfo()
     object: Json | None = None
     old_object: Json | None = None
     problem: str = ""
@@ -62,6 +70,7 @@ class _Metadata(msgspec.Struct, rename="camel"):
     generate_name: str | None = None
     namespace: str | None = None
     uid: str | None = None
+    labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     creation_timestamp: datetime | None = None
     deletion_timestamp: str | None = None
@@ -87,6 +96,18 @@ class _Ingress(msgspec.Struct):
     spec: _Spec | None = None
 
 
+class _Secret(msgspec.Struct):
+    metadata: _Metadata
+    type: str | None = None
+    data: dict[str, str | None] | None = None
+    immutable: bool | None = None
+
+
+INGRESS = Kind("networking.k8s.io", "v1", "Ingress")
+SECRET = Kind("", "v1", "Secret")
+_CHECKS: dict[Kind, type[_Ingress | _Secret]] = {INGRESS: _Ingress, SECRET: _Secret}
+
+
 def parse(body: bytes) -> Review:
     """Read an AdmissionReview. Raises BadRequest if there is nothing that an answer could refer to."""
     if len(body) > MAX_BODY:
@@ -105,10 +126,10 @@ def parse(body: bytes) -> Review:
         raise BadRequest(400, f"The AdmissionReview has no request.uid of 1 to {_MAX_UID} characters.")
     try:
         review = msgspec.convert(request, Review)
-        if review.kind == Kind("networking.k8s.io", "v1", "Ingress"):
-            for ingress in (review.object, review.old_object):
-                if ingress is not None:
-                    msgspec.convert(ingress, _Ingress)
+        if (check := _CHECKS.get(review.kind)) is not None:
+            for item in (review.object, review.old_object):
+                if item is not None:
+                    msgspec.convert(item, check)
     except (msgspec.ValidationError, RecursionError) as problem:
         return Review(uid=uid, problem=f"the review cannot be read: {_plain(str(problem), 100)}")
     # `problem` is certjob's own field; a request must not set it.
@@ -125,6 +146,16 @@ def answer(uid: str, *, patch: Sequence[Json] = (), warnings: Iterable[str] = ()
     response: Json = {"uid": uid, "allowed": True}
     if patch:
         response |= {"patchType": "JSONPatch", "patch": b64encode(msgspec.json.encode(list(patch))).decode()}
+    lines = warning_lines(warnings)
+    if lines:
+        response["warnings"] = lines
+    return msgspec.json.encode({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response})
+
+
+def refusal(uid: str, *, code: int, message: str, warnings: Iterable[str] = ()) -> bytes:
+    """The AdmissionReview that refuses the request; `code` is an HTTP status, `message` what the user reads."""
+    status = {"code": code, "message": _PREFIX + _plain(message, _MAX_MESSAGE)}
+    response: Json = {"uid": uid, "allowed": False, "status": status}
     lines = warning_lines(warnings)
     if lines:
         response["warnings"] = lines

@@ -13,6 +13,7 @@ from issuer_job.acme_client.directory import Directory, read_directory
 from issuer_job.acme_client.keys import AccountKey, EabKey
 from issuer_job.acme_client.orders import Account, read_account
 from issuer_job.acme_client.problems import (
+    NO_TYPE,
     AcmeError,
     AcmeUnavailable,
     ExternalAccountRefused,
@@ -149,6 +150,24 @@ class AccountClient:
         url = self._known_account_url(step="account")
         answer = self._transport.post(url, POST_AS_GET, step="account")
         return answer.read(lambda body: read_account(body, url=url), step="account")
+
+    def update_contact(self, contact: Sequence[str]) -> Account:
+        """Replace the account's e-mail addresses (7.3.2); none if empty."""
+        url = self._known_account_url(step="contact")
+        payload = {"contact": [f"mailto:{address}" for address in contact]}
+        answer = self._transport.post(url, json_payload(payload), step="contact")
+        return answer.read(lambda body: read_account(body, url=url), step="contact")
+
+    def change_key(self, new_key_pem: bytes) -> None:
+        """Give the account another key (7.3.5); from then on this client's key is worth nothing.
+
+        Raises AcmeError: `conflict` if the CA knows another account with the new key, ValueError for a bad key.
+        """
+        account_url, url = self._known_account_url(step="keyChange"), self.directory.key_change
+        if url is None:
+            raise AcmeError(Problem(NO_TYPE, "the CA's directory offers no change of account keys"), step="keyChange")
+        request = AccountKey(new_key_pem).change_request(self._key, url=url, account_url=account_url)
+        self._transport.post(url, request, step="keyChange")
 
     def deactivate_account(self) -> Account:
         """Give the account up for good (7.3.6)."""

@@ -19,6 +19,7 @@ class _Directory(msgspec.Struct):
     newNonce: str
     newAccount: str
     newOrder: str
+    keyChange: str | None = None
     renewalInfo: str | None = None
     meta: _Meta = msgspec.field(default_factory=_Meta)
 
@@ -30,6 +31,7 @@ class Directory:
     new_nonce: str
     new_account: str
     new_order: str
+    key_change: str | None = None
     renewal_info: str | None = None
     terms_of_service: str | None = None
     external_account_required: bool = False
@@ -50,6 +52,7 @@ def read_directory(document: object) -> Directory:
         new_nonce=body.newNonce,
         new_account=body.newAccount,
         new_order=body.newOrder,
+        key_change=body.keyChange,
         renewal_info=body.renewalInfo,
         terms_of_service=body.meta.termsOfService,
         external_account_required=body.meta.externalAccountRequired,

@@ -27,6 +27,7 @@ from josepy.jwk import JWK, JWKEC, JWKRSA, JWKOct
 AccountKeyAlgorithm = Literal["ES256", "ES384", "RS256"]
 TOKEN = re.compile(r"[A-Za-z0-9_-]{22,128}")  # 128 bits of base64url at least (RFC 8555 8.3)
 RSA_BITS = 2048
+MAX_RSA_BITS = 4096
 
 _CURVES: dict[str, ec.EllipticCurve] = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1()}
 _EC_SIGNATURES = {"secp256r1": ES256, "secp384r1": ES384}
@@ -90,6 +91,24 @@ class AccountKey:
         signed = jws.JWS.sign(payload, key=mac_key, alg=HS256, nonce=None, url=url, kid=eab.key_id)
         binding: dict[str, object] = json.loads(signed.json_dumps())
         return binding
+
+    def change_request(self, old: AccountKey, *, url: str, account_url: str) -> bytes:
+        """The inner JWS of a keyChange at `url`, signed by this key, the new one (RFC 8555 7.3.5)."""
+        payload = {"account": account_url, "oldKey": old._jwk.public_key().to_partial_json()}
+        signed = jws.JWS.sign(json.dumps(payload).encode(), key=self._jwk, alg=self._alg, nonce=None, url=url)
+        return str(signed.json_dumps()).encode()
+
+
+def normal_account_key(pem: bytes) -> bytes:
+    """A PEM key made by another program (PKCS#1, SEC 1 or PKCS#8) as unencrypted PKCS#8.
+
+    Raises ValueError, without the key's contents, for what CAs take no account with.
+    """
+    AccountKey(pem)
+    key = load_pem_private_key(pem, password=None)
+    if isinstance(key, rsa.RSAPrivateKey) and not RSA_BITS <= key.key_size <= MAX_RSA_BITS:
+        raise ValueError(f"the account key has {key.key_size} bits; CAs take {RSA_BITS} to {MAX_RSA_BITS}")
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def encode_base64url(data: bytes) -> str:

@@ -16,6 +16,7 @@ from certs.keys import key_from_pem
 from issuer_job import issuers, names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient, Order
+from issuer_job.issuer_schema import Issuer
 from issuer_job.kube import CONFIGMAPS, INGRESSES, SECRETS, Json
 from issuer_job.record import IngressClass
 from tests.e2e import world
@@ -29,7 +30,7 @@ def route(host: str) -> Json | None:
     return cluster().find(INGRESSES, v.NAMESPACE, names.route(INGRESS_CLASS.identity, host))
 
 
-def parsed_issuer(name: str) -> issuers.Issuer:
+def parsed_issuer(name: str) -> Issuer:
     """The issuer as configured."""
     return issuers.parse(cluster().get(CONFIGMAPS, v.NAMESPACE, name))
 

@@ -95,7 +95,12 @@ def sites_behind_proxies() -> Iterator[NewSite]:
                 "privateNames": True,
                 "profile": "default",
             }
-            metadata: Json = {"name": site.issuer, "namespace": v.NAMESPACE, "labels": {v.ISSUER: "true"}}
+            metadata: Json = {
+                "name": site.issuer,
+                "namespace": v.NAMESPACE,
+                "labels": {v.ISSUER: "true"},
+                "annotations": {v.CHECK: "never"},
+            }
             body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
             cluster().create(CONFIGMAPS, v.NAMESPACE, body | {"data": {v.ISSUER_KEY: json.dumps(document)}})
             sites.append(site)

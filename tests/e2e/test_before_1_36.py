@@ -11,13 +11,15 @@ import pytest
 
 from issuer_job import vocabulary as v
 from issuer_job.kube import SECRETS, Json
-from issuer_job.record import Record
+from issuer_job.record import Phase, Record
 from tests.e2e import world
 from tests.e2e.api import Answer, Api, kubectl, path, wait_for
 from tests.e2e.attacks import OWNER, assert_verdict, create, encoded, look, tls_secret
 from tests.e2e.conftest import NewNamespace, canary
 from tests.e2e.test_look import HOURLY, put, serial
-from tests.e2e.test_renewal import make_due
+from tests.e2e.test_renewal import make_due, wait_renewed
+from tests.e2e.test_requests import asking, send
+from tests.e2e.test_robustness import run_sweep
 from tests.lifecycle import sweep_as_job
 from tests.observe import cluster
 
@@ -205,3 +207,24 @@ def test_a_look_tells_uid_and_version_and_nothing_that_is_stored(
     )
     assert not [word for word in (*data.values(), "theirs", "team") if word in answer.text]
     assert live(namespace, "web") == stored
+
+
+def test_a_secret_that_asks_keeps_its_owners_words_until_it_is_deleted(namespace: str) -> None:
+    """Here it is the webhook that sees to it: no policy does."""
+    host = f"asks.{namespace}.test"
+    send(namespace, asking(host, notes={"renew-before": "20d"}))
+    first = world.wait_issued(namespace, "db-tls", [host])
+    before = live(namespace, "db-tls")["metadata"]
+    assert before["labels"] == {v.REQUEST: "true", "team": "db", v.MANAGED: "true", v.STATE: "issued"}
+    assert before["annotations"]["example.org/note"] == "mine"
+    assert before["annotations"][v.HOSTS] == host
+    make_due(namespace, "db-tls")
+    run_sweep()
+    wait_renewed(namespace, "db-tls", first)
+    after = live(namespace, "db-tls")["metadata"]
+    assert after["labels"] == before["labels"]
+    assert {**after["annotations"], v.NOT_AFTER: ""} == {**before["annotations"], v.NOT_AFTER: ""}
+    make_due(namespace, "db-tls")
+    kubectl("delete", "secret", "-n", namespace, "db-tls")
+    run_sweep()
+    assert world.phase(namespace, "db-tls") == Phase.ORPHANED

@@ -36,7 +36,12 @@ def issuer(name: str, **fields: Any) -> Iterator[str]:
     body = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": name, "namespace": v.NAMESPACE, "labels": {v.ISSUER: "true"}},
+        "metadata": {
+            "name": name,
+            "namespace": v.NAMESPACE,
+            "labels": {v.ISSUER: "true"},
+            "annotations": {v.CHECK: "never"},
+        },
         "data": {v.ISSUER_KEY: msgspec.yaml.encode(fields).decode()},
     }
     cluster().create(CONFIGMAPS, v.NAMESPACE, body)

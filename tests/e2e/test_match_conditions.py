@@ -23,7 +23,7 @@ from issuer_job import vocabulary
 from tests.e2e.api import INGRESSES, MERGE_PATCH, MUTATING_WEBHOOKS, Api, Json, path, wait_for
 from tests.e2e.conftest import NewNamespace
 
-MANIFEST = Path(__file__).resolve().parents[2] / "manifests/mutating-webhook.yaml"
+MANIFEST = Path(__file__).resolve().parents[2] / "manifests/base/mutating-webhook.yaml"
 OURS = "e2e-match"
 
 

@@ -20,6 +20,7 @@ UID = "11111111-1111-1111-1111-111111111111"
 OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "tenant.web", "uid": UID}
 EPOCH = 1700000000
 ACCOUNT = names.account("pebble", "https://ca.test/dir", 1)
+NEXT = names.account("pebble", "https://ca.test/dir", 2)
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +97,41 @@ def extra_volume(source: Json) -> Change:
     return lambda body: pod(body)["volumes"].append({"name": "more"} | source)
 
 
+def check_job(*changes: Change) -> Change:
+    """The Job that tests the issuer instead: its record is the issuer's bare name."""
+
+    def change(body: Json) -> None:
+        body["metadata"]["name"] = names.check_job("pebble", EPOCH)
+        for metadata in (body["metadata"], pod_metadata(body)):
+            metadata["annotations"]["certjob.io/record"] = "pebble"
+            metadata["labels"].pop("certjob.io/namespace", None)
+        for further in changes:
+            further(body)
+
+    return change
+
+
+def record_name(name: str) -> Change:
+    """Name another record, on Job and pod."""
+
+    def change(body: Json) -> None:
+        for metadata in (body["metadata"], pod_metadata(body)):
+            metadata["annotations"]["certjob.io/record"] = name
+
+    return change
+
+
 ALLOWED_JOBS: list[tuple[str, Change]] = [
     ("as it is", lambda body: None),
     ("with account", mount("account", ACCOUNT)),
     ("with pending key", mount("pending", names.pending_key("tenant", "web", EPOCH))),
     ("with credentials", mount("credentials", names.credentials("pebble"))),
     ("with a deadline", lambda body: body["spec"].update(activeDeadlineSeconds=3600)),
+    ("test of an issuer", check_job()),
+    (
+        "test of an issuer, with its keys",
+        check_job(mount("account", ACCOUNT), mount("next", NEXT), mount("credentials", names.credentials("pebble"))),
+    ),
     ("with the record's hash", label("certjob.io/record-hash", names.record_hash("tenant", "web"))),
 ]
 
@@ -159,6 +189,17 @@ REFUSED_JOBS: list[tuple[str, Change]] = [
     ("host path as account", lambda b: [v.update(HOSTPATH) or v.pop("secret") for v in pod(b)["volumes"][1:2]]),
     ("items of a volume", mount("account", ACCOUNT, items=[{"key": "key.pem", "path": "other"}])),
     ("mode of a volume", mount("account", ACCOUNT, defaultMode=0o777)),
+    ("next account key of a certificate's Job", mount("next", NEXT)),
+    ("credentials as next account key", mount("next", "credentials-pebble")),
+    ("test of an issuer with another's next key", check_job(
+        mount("next", names.account("letsencrypt", "https://ca.test/dir", 2)))),
+    ("test of an issuer with a pending key", check_job(mount("pending", names.pending_key("tenant", "web", EPOCH)))),
+    ("test of an issuer with credentials as next key", check_job(mount("next", "credentials-pebble"))),
+    ("test of an issuer with the CA as next key", check_job(mount("next", "certjob-webhook-ca"))),
+    ("test of another issuer", check_job(record_name("letsencrypt"))),
+    ("test of an issuer under another name", check_job(lambda b: b["metadata"].update(
+        name=names.job("tenant", "web", EPOCH)))),
+    ("bare record", record_name("pebble")),
     ("issuer that is an expression", label("certjob.io/issuer", "p.bble")),
     ("no issuer", lambda b: b["metadata"]["labels"].pop("certjob.io/issuer")),
     ("another issuer on the pod", lambda b: pod_metadata(b)["labels"].update({"certjob.io/issuer": "x"})),

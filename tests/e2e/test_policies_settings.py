@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from issuer_job import names, vocabulary
+from issuer_job import dns_leftovers, names, vocabulary
 from tests.e2e.api import CONFIGMAPS, MUTATING_WEBHOOKS, Api, Json, path
 from tests.e2e.attacks import assert_verdict, encoded
 
@@ -26,13 +26,15 @@ KINDS = {
     "record": RECORD,
     "claim": names.claim("e2e-policies.test"),
     "challenge": names.challenge("e2e-policies", "web", EPOCH),
+    "dns-challenge": dns_leftovers.trace_name(names.record_hash("e2e-policies", "web")),
     "issuer-state": names.issuer_state("e2e-policies", "https://ca.test/dir"),
 }
 WRITES = {
     "webhook": {"POST record", "PUT record", "POST claim"},
     "job": {"PUT record", "POST claim", "PUT claim", "DELETE claim", "POST challenge", "PUT challenge",
-            "DELETE challenge", "POST issuer-state", "PUT issuer-state"},
-    "sweep": {f"{verb} {kind}" for verb in ("POST", "PUT", "DELETE") for kind in KINDS},
+            "DELETE challenge", "POST issuer-state", "PUT issuer-state",
+            "POST dns-challenge", "PUT dns-challenge", "DELETE dns-challenge"},
+    "sweep": {f"{verb} {kind}" for verb in ("POST", "PUT", "DELETE") for kind in KINDS if kind != "dns-challenge"},
     "responder": set(),
     "bootstrap": set(),
 }  # fmt: skip

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from issuer_job import account, confirm, transitions
 from issuer_job import vocabulary as v
+from issuer_job.acme_client import AcmeError, Problem
 from issuer_job.attempt import Attempt, Ended, OtherPod, Superseded
 from issuer_job.issue import issue
 from issuer_job.kube import CONFIGMAPS, Unreachable
@@ -184,4 +185,5 @@ def test_a_dead_account_that_another_job_has_dropped_already_is_asked_for_anew(w
     pod.load()
     pod.claim()
     pod.advance(transitions.ordering, directory=world.server, account="https://ca.dev/account/gone")
-    assert account.forget(pod, confirm.resolve_issuer(pod))
+    gone = AcmeError(Problem("accountDoesNotExist", "gone"), step="newOrder")
+    assert account.forget(pod, confirm.resolve_issuer(pod), gone)

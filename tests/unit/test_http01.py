@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from issuer_job import http01, names, objects
 from issuer_job import vocabulary as v
 from issuer_job.issue import issue
-from issuer_job.issuers import Issuer, PathType
+from issuer_job.issuer_schema import Issuer, PathType
 from issuer_job.kube import CONFIGMAPS, ENDPOINT_SLICES, INGRESSES, Cluster, KubeError
 from issuer_job.record import IngressClass, Phase, Record
 from tests.fake_acme import Request

@@ -12,7 +12,8 @@ import pytest
 from certs.keys import KeyAlgorithm
 from issuer_job import names, objects
 from issuer_job import vocabulary as v
-from issuer_job.issuers import Issuer, IssuerError, Issuers, Limits, parse
+from issuer_job.issuer_schema import Issuer, Limits
+from issuer_job.issuers import IssuerError, Issuers, parse
 from issuer_job.kube import CONFIGMAPS, POD_TEMPLATES, Cluster, Json, KubeError, Unreachable
 from issuer_job.settings import LIFETIME, PAUSE, SettingsCache
 from tests.fake_api import FakeApi

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from issuer_job.issuers import Limits
+from issuer_job.issuer_schema import Limits
 from issuer_job.ledger import UNDER_WAY, Held, Ledger, registered_domain
 from issuer_job.record import Counted, LedgerEntry, Phase, Record
 from tests.samples import HOSTS, NOW, SETTINGS, attempt, record, source

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from issuer_job import http01, leftovers, names, objects
 from issuer_job import vocabulary as v
 from issuer_job.attempt import utc_now
-from issuer_job.issuers import Issuer
+from issuer_job.issuer_schema import Issuer
 from issuer_job.kube import CONFIGMAPS, INGRESSES, SECRETS, Cluster, Response
 from issuer_job.record import HistoryEntry, IngressClass, Phase, Record, from_config_map, to_config_map
 from tests.fake_api import FakeApi, status

@@ -6,14 +6,17 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from issuer_job import __main__ as program
-from issuer_job import log
+from issuer_job import check_issuer, issue, log
 from issuer_job import vocabulary as v
+from issuer_job.attempt import Attempt
+from issuer_job.kube import Cluster
 from issuer_job.secrets import Looker, look_by_policy, look_by_version
+from tests.fake_api import FakeApi
 
 ENVIRONMENT = {
     "CERTJOB_RECORD": "shop.web-tls",
@@ -49,6 +52,33 @@ def test_outside_of_a_cluster(command: str, outside: pytest.MonkeyPatch, capsys:
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (line["level"], line["event"]) == ("error", "api-server")
     assert "neither a service account nor a kubeconfig" in line["problem"]
+
+
+@pytest.mark.parametrize("command", ["check-issuer", "rollover-account"])
+def test_commands_about_an_issuer(
+    command: str, outside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program.main([command, "letsencrypt"]) == v.ExitCode.RETRY
+    with pytest.raises(SystemExit):
+        program.main([command])
+    assert "issuer" in capsys.readouterr().err
+
+
+def test_a_bare_name_is_an_issuers_and_one_with_a_dot_a_records(
+    outside: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def note(kind: str) -> Callable[[Attempt], v.ExitCode]:
+        return lambda attempt: done.append(f"{kind} {attempt.pod.record}") or v.ExitCode.DONE  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(check_issuer, "check_issuer", note("check"))
+    monkeypatch.setattr(issue, "issue", note("issue"))
+    monkeypatch.setattr(program, "_cluster", lambda seconds: Cluster(FakeApi()))
+    for record in ("letsencrypt", "shop.web-tls", "shop.a"):
+        outside.setenv("CERTJOB_RECORD", record)
+        assert program.main(["issue"]) == v.ExitCode.DONE
+    assert done == ["check letsencrypt", "issue shop.web-tls", "issue shop.a"]
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)

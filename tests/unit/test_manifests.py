@@ -14,9 +14,11 @@ import jsonpatch
 import pytest
 import yaml
 
+from certs.formats import Format
 from issuer_job import secrets
 from issuer_job import vocabulary as v
 from issuer_job.issuers import parse
+from webhook.decide_request import WRITERS
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 BASE = MANIFESTS / "base"
@@ -109,12 +111,23 @@ def test_before_1_36_every_process_that_looks_is_told_how_and_nothing_else_chang
     changed = {key: (d, older()[key]) for d in documents() if (key := (d["kind"], d["metadata"]["name"])) in older()}
     changed = {key: pair for key, pair in changed.items() if pair[0] != pair[1]}
     policy = ("ValidatingAdmissionPolicy", "certjob-tenant-secrets")
-    assert changed.keys() == {policy, ("PodTemplate", v.POD_TEMPLATE), ("CronJob", "certjob-sweep")}
+    webhooks = ("MutatingWebhookConfiguration", v.WEBHOOK_CONFIGURATION)
+    assert changed.keys() == {policy, webhooks, ("PodTemplate", v.POD_TEMPLATE), ("CronJob", "certjob-sweep")}
     for key, (normal, old) in changed.items():
-        if key != policy:
+        if key not in {policy, webhooks}:
             container = pod_spec(copy.deepcopy(normal))["containers"][0]
             assert variable["name"] not in {entry["name"] for entry in container["env"]}
             assert pod_spec(old)["containers"] == [container | {"env": [*container["env"], variable]}]
+
+
+def test_before_1_36_the_webhook_is_sent_certjobs_own_writes_to_secrets_that_ask() -> None:
+    key = ("MutatingWebhookConfiguration", v.WEBHOOK_CONFIGURATION)
+    normal, old = all_of(key[0])[key[1]]["webhooks"], older()[key]["webhooks"]
+    assert normal[:2] == old[:2]
+    assert {**normal[2], "matchConditions": []} == {**old[2], "matchConditions": []}
+    assert [c["name"] for c in normal[2]["matchConditions"]] == ["not-certjobs-own", "not-being-deleted", "asks-now"]
+    assert [c["name"] for c in old[2]["matchConditions"]] == ["not-being-deleted", "asks-now"]
+    assert "oldObject != null" in old[2]["matchConditions"][1]["expression"]
 
 
 def rules_of(expression: str) -> list[list[str]]:
@@ -266,8 +279,27 @@ def test_webhook_entries_leave_certjobs_namespaces_out() -> None:
         (names,) = webhook["namespaceSelector"]["matchExpressions"]
         assert set(names["values"]) == v.EXCLUDED_NAMESPACES
         assert webhook["clientConfig"]["service"]["name"] == v.WEBHOOK_SERVICE
-        assert (webhook["failurePolicy"], webhook["sideEffects"]) == ("Ignore", "NoneOnDryRun")
+        assert webhook["sideEffects"] == "NoneOnDryRun"
+    assert [webhook["failurePolicy"] for webhook in webhooks] == ["Ignore", "Ignore", "Fail"]
     assert webhooks[1]["namespaceSelector"]["matchLabels"] == {v.NAMESPACE_ENABLED: "true"}
+
+
+def test_no_secret_without_the_label_ever_reaches_the_webhook() -> None:
+    webhooks = all_of("MutatingWebhookConfiguration")[v.WEBHOOK_CONFIGURATION]["webhooks"]
+    for webhook in webhooks:
+        resources = {resource for rule in webhook["rules"] for resource in rule["resources"]}
+        if resources != {"ingresses"}:
+            assert resources == {"secrets"}
+            assert webhook["objectSelector"] == {"matchLabels": {v.REQUEST: "true"}}
+            conditions = {c["name"]: c["expression"] for c in webhook["matchConditions"]}
+            assert all(repr(writer) in conditions["not-certjobs-own"] for writer in WRITERS)
+
+
+def test_the_policy_lets_certjob_write_the_formats_and_no_other_keys() -> None:
+    policy = all_of("ValidatingAdmissionPolicy")["certjob-tenant-secrets"]
+    (rule,) = [r["expression"] for r in policy["spec"]["validations"] if r["message"].startswith("certjob-data")]
+    listed = set(re.findall(r"'([^']+)'", rule))
+    assert listed == {"tls.crt", "tls.key", *Format}
 
 
 @pytest.mark.parametrize(("name", "spec"), list(pod_specs()), ids=[name for name, _ in pod_specs()])

@@ -86,6 +86,7 @@ def test_the_job_differs_from_the_template_in_its_secrets_only() -> None:
         "account": names.account("le", SERVER, 3),
         "pending": "pending-0123456789-1",  # inherited
         "credentials": "credentials-le",
+        "next": "next-none",
     }
     assert {k: x for k, x in spec.items() if k != "volumes"} == {
         k: x for k, x in template["template"]["spec"].items() if k != "volumes"
@@ -94,6 +95,28 @@ def test_the_job_differs_from_the_template_in_its_secrets_only() -> None:
     assert own["spec"]["template"]["spec"]["volumes"][1]["secret"]["secretName"] == names.pending_key(
         "shop", "web-tls", record().epoch
     )
+
+
+def test_the_job_that_tests_an_issuer_has_its_keys_and_its_bare_name() -> None:
+    issuer = {"metadata": {"name": "le", "uid": "issuer-uid"}}
+    made = objects.check_job(issuer, pod_template(), account_number=3, directory=SERVER, epoch=5)
+    spec, pod = made["spec"]["template"]["spec"], made["spec"]["template"]["metadata"]
+    assert {volume["name"]: volume["secret"]["secretName"] for volume in spec["volumes"]} == {
+        "account": names.account("le", SERVER, 3),
+        "pending": "pending-none",
+        "credentials": "credentials-le",
+        "next": names.account("le", SERVER, 4),
+    }
+    assert pod["labels"] == made["metadata"]["labels"]
+    assert (pod["labels"][v.ISSUER], pod["labels"][v.RECORD_UID], pod["labels"][v.EPOCH]) == ("le", "issuer-uid", "5")
+    assert pod["annotations"] == made["metadata"]["annotations"] == {v.RECORD: "le"}
+
+
+@pytest.mark.parametrize("issuer", ["le", "x" * 63, "a-" + "b" * 40])
+def test_names_of_jobs_that_test_issuers(issuer: str) -> None:
+    name = names.check_job(issuer, 1_700_000_000)
+    assert re.fullmatch(r"check-[a-z0-9]([-a-z0-9]*[a-z0-9])?-[0-9a-f]{10}-1700000000", name)
+    assert len(name) <= 57
 
 
 def test_the_job_names_its_attempt() -> None:
@@ -130,7 +153,7 @@ def test_an_event_is_named_by_its_occasion() -> None:
     ingress = {"metadata": {"name": "web", "namespace": "shop", "uid": "u"}}
 
     def event(reason: str, *unique: str) -> Json:
-        return objects.ingress_event(ingress, reason=reason, note="n" * 2000, warning=True, now=NOW, unique=unique)
+        return objects.event(ingress, reason=reason, note="n" * 2000, warning=True, now=NOW, unique=unique)
 
     made = event("Failed", "1")
     assert made["metadata"]["name"] == event("Failed", "1")["metadata"]["name"]
@@ -147,7 +170,8 @@ def test_what_people_read() -> None:
 def test_claims_and_states_have_no_owner() -> None:
     claim = objects.claim("a.dev", "shop")
     assert claim["data"] == {"host": "a.dev", "namespace": "shop"}
-    assert claim["metadata"]["labels"] == {v.CLAIM: "true", v.MANAGED_BY: "certjob"}
+    parent = names.claim_parent("*.dev")
+    assert claim["metadata"]["labels"] == {v.CLAIM: "true", v.CLAIM_PARENT: parent, v.MANAGED_BY: "certjob"}
     state = objects.issuer_state("le", SERVER, {"accountUrl": "u"})
     assert state["metadata"]["labels"] == {v.ISSUER_STATE: "true", v.MANAGED_BY: "certjob"}
     challenge = objects.challenge(record(Phase.AUTHORIZING), {"t": "t.x"})

@@ -11,8 +11,9 @@ from issuer_job import transitions
 from issuer_job import vocabulary as v
 from issuer_job.issue import issue
 from issuer_job.kube import CONFIGMAPS
-from issuer_job.new_order import replaceable, too_early
+from issuer_job.new_order import too_early
 from issuer_job.record import Issued, Phase, Problem, Record, Renewal, Retry, to_config_map
+from issuer_job.renewal import replaceable
 from issuer_job.situation import Reason
 from tests.fake_acme import Reply, Request, problem
 from tests.fake_ca import NO_ANSWER

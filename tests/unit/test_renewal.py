@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from certs.renewal import renewal_time
 from issuer_job import renewal
-from issuer_job.issuers import Issuer, Issuers
+from issuer_job.issuer_schema import Issuer
+from issuer_job.issuers import Issuers
 from issuer_job.record import Issued, Phase, Record, Renewal
 from issuer_job.renewal import Suggestions, check_is_due, due_at
 from tests.fake_acme import FakeAcme, Reply, fake_acme, problem

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from certs.placeholder import make_placeholder
 from issuer_job import http01, names, objects, retire, transitions
 from issuer_job import vocabulary as v
-from issuer_job.issuers import Issuer
+from issuer_job.issuer_schema import Issuer
 from issuer_job.kube import (
     CONFIGMAPS,
     INGRESSES,

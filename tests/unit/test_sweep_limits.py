@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from issuer_job import objects, transitions
 from issuer_job import vocabulary as v
-from issuer_job.issuers import Limits
+from issuer_job.issuer_schema import Limits
 from issuer_job.kube import CONFIGMAPS, INGRESSES, JOBS
 from issuer_job.ledger import Ledger
 from issuer_job.options import Options

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
-from issuer_job import claims, inventory, names, objects
+from issuer_job import claim_sweep, claims, inventory, names, objects
 from issuer_job import vocabulary as v
-from issuer_job.claims import named_hosts
 from issuer_job.kube import CONFIGMAPS, INGRESSES
+from issuer_job.options import Options
+from issuer_job.precedence import named_hosts
 from issuer_job.record import Phase
 from issuer_job.settings import SettingsCache
 from tests.job_world import HOST, JobWorld, ingress
@@ -88,7 +90,8 @@ def test_the_claim_of_an_ingress_that_came_back_during_the_pass_stays(swept: Job
     live = inventory.read_live(swept.cluster, SettingsCache(swept.cluster).issuers())
     swept.api.add(INGRESSES, "shop", ingress())
     assert HOST in named_hosts(ingress())
-    assert claims.release_unused(swept.cluster, live.hosts, now=swept.clock.read()) == 0
+    until = time.monotonic() + 30
+    claim_sweep.tidy(swept.cluster, Options(), live.namers, (), now=swept.clock.read(), until=until)
     assert claims.holder(swept.cluster, HOST) == "shop"
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from issuer_job import vocabulary as v
-from issuer_job.issuers import Issuer, Issuers
+from issuer_job.issuer_schema import Issuer
+from issuer_job.issuers import Issuers
 from issuer_job.kube import Json
 from issuer_job.record import IngressClass, Settings
 from issuer_job.wants import MAX_HOSTS, Reason, TlsEntry, Wants, named_secrets, opts_in, own_entry, rule_hosts, wants

@@ -14,14 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from issuer_job import vocabulary as v
-from issuer_job.issuers import Issuer, Issuers
+from issuer_job.issuer_schema import Issuer
+from issuer_job.issuers import Issuers
 from issuer_job.launch import Outcome, OutcomeReason
 from issuer_job.wants import TlsEntry
 from tests.fake_webhook_parts import FakeLauncher, FakeSettings
 from tests.unit.webhook_samples import Golden, golden_reviews, ingress, review
 from webhook import readiness
-from webhook.admission import LAUNCH_SECONDS, Admission
+from webhook.admission import Admission
 from webhook.app import Parts, create_app
+from webhook.calls import LAUNCH_SECONDS
 from webhook.readiness import Readiness
 from webhook.review import MAX_BODY
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from issuer_job.issuers import Issuer, Issuers
+from issuer_job.issuer_schema import Issuer
+from issuer_job.issuers import Issuers
 
 ISSUERS = Issuers(
     valid={

@@ -1,0 +1,60 @@
+"""The JSON Schemas in docs/, made from the types: `python -m tests.schema` writes them anew."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from issuer_job.issuer_schema import ONLY_ACME, Issuer
+from issuer_job.options import Options
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+Schema = dict[str, Any]
+
+
+def issuer_schema() -> Schema:
+    """Of data["issuer.yaml"] in an issuer's ConfigMap."""
+    schema = _of(Issuer)
+    kinds = schema["$defs"]
+    kinds["Solver"]["oneOf"] = [
+        {"required": [one], "properties": {other: {"type": "null"}}}
+        for one, other in (("http01", "dns01"), ("dns01", "http01"))
+    ]
+    is_other = {"required": ["type"], "properties": {"type": {"enum": ["ca", "selfsigned"]}}}
+    kinds["Issuer"] |= {
+        "if": is_other,
+        "then": {"properties": dict.fromkeys(ONLY_ACME, False)},
+        "else": {"required": ["server"]},
+    }
+    return schema
+
+
+def options_schema() -> Schema:
+    """Of data["options.yaml"] in the ConfigMap certjob-options."""
+    return _of(Options)
+
+
+def text(schema: Schema) -> str:
+    """As it stands in the file."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _of(kind: type) -> Schema:
+    schema = msgspec.json.schema(kind)
+    for definition in schema["$defs"].values():
+        if "description" in definition:  # a docstring: its indentation is the code's
+            definition["description"] = " ".join(definition["description"].split())
+        if not definition.get("required", True):
+            del definition["required"]
+    return {"$schema": DIALECT, "title": f"certjob {kind.__name__.lower()}"} | schema
+
+
+FILES = {"issuer.schema.json": issuer_schema, "options.schema.json": options_schema}
+
+if __name__ == "__main__":
+    for name, make in FILES.items():
+        (DOCS / name).write_text(text(make()))

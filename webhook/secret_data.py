@@ -1,0 +1,104 @@
+"""Which certificate a Secret that asks for one shall hold while it waits, and until the next one comes. Pure."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from certs import formats
+from certs.chain import dns_names, parse_chain
+from certs.placeholder import make_placeholder
+from certs.validity import Reason, StoredCertificate, judge
+from issuer_job.kube import Json
+
+CERTIFICATE, KEY = "tls.crt", "tls.key"
+WORKS = frozenset({Reason.GOOD, Reason.RENEWAL_DUE, Reason.HOSTS_NOT_COVERED, Reason.NOT_YET_VALID})
+"""Of a certificate that somebody may be using: it stays until there is a better one."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the Secret shall hold, in base64; `works` if that is more than a placeholder. Never shows in a repr."""
+
+    data: dict[str, str] = field(repr=False)
+    works: bool
+    not_after: datetime
+    replaced: bool = False
+    """A certificate in the object was given up: it is of no use."""
+
+
+def held(new: Json, old: Json | None, *, hosts: tuple[str, ...], wanted: tuple[str, ...], now: datetime) -> Held:
+    """The certificate in the new object if it works, else the old one's, else a placeholder for the hosts.
+
+    `wanted` are the formats: those without a password are made here, the old ones stay with their certificate.
+    Raises CertError without hosts.
+    """
+    mine, former = _data(new), _data(old or {})
+    for data in (mine, former):
+        if _works(data, now):
+            return Held(_kept(mine, former, data, wanted), True, _not_after(data))
+    for data in (mine, former):
+        if _is_placeholder_for(data, hosts, now):
+            return Held(_kept(mine, former, data, wanted), False, _not_after(data))
+    made = make_placeholder(hosts, now=now)
+    chain, key = made.cert_chain_pems, made.key_pem
+    further = formats.render(wanted, chain_pem=chain, key_pem=key, passwords={}, now=now)
+    fresh = {CERTIFICATE: chain, KEY: key, **further}
+    end = parse_chain(chain)[0].not_valid_after_utc
+    given_up = bool(mine.get(CERTIFICATE)) and mine.get(CERTIFICATE) != former.get(CERTIFICATE)
+    return Held(_others(mine) | {name: b64encode(x).decode() for name, x in fresh.items()}, False, end, given_up)
+
+
+def kept(new: Json, old: Json) -> dict[str, str]:
+    """The old certificate in the place of an empty one: for an update about which nothing else can be said."""
+    mine, former = _data(new), _data(old)
+    if mine.get(CERTIFICATE) and mine.get(KEY):
+        return mine
+    return {**former, **{name: x for name, x in mine.items() if x}}
+
+
+def _kept(
+    mine: dict[str, str], former: dict[str, str], chosen: dict[str, str], wanted: tuple[str, ...]
+) -> dict[str, str]:
+    result = {**mine, CERTIFICATE: chosen[CERTIFICATE], KEY: chosen[KEY]}
+    if former.get(CERTIFICATE) == chosen[CERTIFICATE]:
+        # A manifest knows nothing of them.
+        result |= {name: former[name] for name in wanted if name in former and not mine.get(name)}
+    return result
+
+
+def _others(data: dict[str, str]) -> dict[str, str]:
+    return {name: x for name, x in data.items() if name not in set(formats.Format)}
+
+
+def _data(secret: Json) -> dict[str, str]:
+    return {name: x or "" for name, x in (secret.get("data") or {}).items()}
+
+
+def _stored(data: dict[str, str]) -> StoredCertificate:
+    return StoredCertificate(_decoded(data.get(CERTIFICATE)), _decoded(data.get(KEY)))
+
+
+def _works(data: dict[str, str], now: datetime) -> bool:
+    return judge(_stored(data), hosts=(), now=now).reason in WORKS
+
+
+def _is_placeholder_for(data: dict[str, str], hosts: tuple[str, ...], now: datetime) -> bool:
+    stored = _stored(data)
+    if judge(stored, hosts=(), now=now).reason is not Reason.PLACEHOLDER:
+        return False
+    leaf = parse_chain(stored.tls_crt or b"")[0]
+    return set(dns_names(leaf)) == set(hosts) and now < leaf.not_valid_after_utc
+
+
+def _not_after(data: dict[str, str]) -> datetime:
+    return parse_chain(_decoded(data[CERTIFICATE]) or b"")[0].not_valid_after_utc
+
+
+def _decoded(text: str | None) -> bytes | None:
+    try:
+        return b64decode(text, validate=True) if text else None
+    except (Base64Error, ValueError):
+        return None
