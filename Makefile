@@ -57,6 +57,9 @@ demo: venv install  ## one Ingress on the local cluster, with the timeline of wh
 bench: venv  ## measure on the running local cluster: single applies, burst, admission, memory
 	tests/cluster/run $(VENV)/bin/python -m tests.bench $(BENCH)
 
+dns-bench: venv  ## measure DNS-01 on the running local cluster: single wildcards, burst
+	tests/cluster/run $(VENV)/bin/python -m tests.dns_bench $(BENCH)
+
 scale: venv  ## what a sweep over 10,000 certificates takes
 	tests/cluster/run $(VENV)/bin/python -m tests.scale $(BENCH)
 

@@ -91,7 +91,7 @@ def _module(fake: FakeProvider) -> ModuleType:
             return fake.change("remove", name, content)
 
         def list_records(self, rtype: Any = None, name: Any = None, content: Any = None) -> list[dict[str, Any]]:
-            return []
+            return [{"type": "TXT", "name": name, "content": value} for value in fake.world.values(name)]
 
         def update_record(self, *args: Any, **kwargs: Any) -> bool:
             return False
