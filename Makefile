@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock lint schema unit install e2e test demo bench scale soak chaos
+.PHONY: help venv lock lint schema unit install e2e test demo bench dns-bench scale soak chaos
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
