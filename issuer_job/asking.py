@@ -14,7 +14,7 @@ from certs.errors import CertError
 from certs.keys import KeyAlgorithm
 from issuer_job import vocabulary as v
 from issuer_job.issuer_schema import Issuer
-from issuer_job.issuers import Issuers
+from issuer_job.issuers import Issuers, is_issuer_name
 from issuer_job.record import Settings
 
 MAX_HOSTS = 100
@@ -75,9 +75,11 @@ def settings_of(notes: Mapping[str, str], *, default: str) -> tuple[Settings | N
     for key in (v.PROFILE, v.PREFERRED_CHAIN, v.RENEW_BEFORE, v.RETRY):
         if len(notes.get(key, "")) > 100:
             return None, [Notice(Reason.BAD_ANNOTATION, f"{key}: longer than 100 characters")]
+    if (issuer := notes.get(v.ISSUER, "")) and not is_issuer_name(issuer):
+        return None, [Notice(Reason.BAD_ANNOTATION, f"{v.ISSUER}: not the name of an issuer")]
     wanted, unknown = formats.known(listed(notes.get(v.FORMATS, "")[:1000]))
     settings = Settings(
-        issuer=notes.get(v.ISSUER) or default,
+        issuer=issuer or default,
         key_algorithm=algorithm,
         profile=notes.get(v.PROFILE, ""),
         preferred_chain=notes.get(v.PREFERRED_CHAIN, ""),

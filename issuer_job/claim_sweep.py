@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from issuer_job import claims, host_rules
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, INGRESSES, Cluster, Gone
+from issuer_job.kube import CONFIGMAPS, INGRESSES, ApiError, Cluster, Gone
 from issuer_job.options import HostPolicy, Options
 from issuer_job.plan import GONE
 from issuer_job.precedence import Claim, Namers, is_rival, judge, named_hosts, wildcard_of
@@ -89,13 +89,16 @@ def tidy(
     holders, counts = Holders(options, namers, now), Counter[str]()
     if options.host_policy is not HostPolicy.FIRST_CLAIM:
         return holders, counts
+    records = list(records)
+    certified = _certified(records)
     try:
         for item in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.CLAIM}=true"):
             claim = Claim.from_config_map(item)
-            if v.CLAIM_PARENT in item["metadata"]["labels"] or not claims.label(cluster, claim):
-                holders.add(claim)
-            else:
+            former = v.CLAIM_PARENT not in item["metadata"]["labels"]
+            if former and _labelled(cluster, claim, now if (claim.namespace, claim.host) in certified else None):
                 counts["claims labelled"] += 1  # what is to be done about it is the next pass's
+            else:
+                holders.add(claim)
         holders.whole = not counts
     except Gone:
         logger.info("claims-put-off")  # the list expired on the way: the rest is the next pass's
@@ -107,6 +110,28 @@ def tidy(
             holders.drop(claim)
             counts["claims released"] += 1
     return holders, counts
+
+
+def _labelled(cluster: Cluster, claim: Claim, checked: datetime | None) -> bool:
+    """Whether the label was added. One that somebody made by hand may be what the policies refuse: it stays as it is.
+
+    Raises KubeError when the cluster does not answer.
+    """
+    try:
+        return claims.label(cluster, claim, checked=checked)
+    except ApiError as problem:
+        logger.warning("claim-unreadable", extra={"fields": {"claim": claim.name, "problem": str(problem)}})
+        return False
+
+
+def _certified(records: Iterable[Record]) -> Named:
+    """Namespace and host of what was ordered: claims of a certjob that did not mark them were good for that."""
+    return {
+        (record.namespace, host)
+        for record in records
+        if record.issued is not None and record.issued.directory
+        for host in record.issued.hosts
+    }
 
 
 def _must_go(cluster: Cluster, claim: Claim, holders: Holders, requested: Named) -> bool:

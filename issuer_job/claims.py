@@ -64,9 +64,12 @@ def mark_checked(cluster: Cluster, claim: Claim, *, now: datetime) -> bool:
     return _replace(cluster, claim, objects.claim(claim.host, claim.namespace, checked=now))
 
 
-def label(cluster: Cluster, claim: Claim) -> bool:
-    """Give a claim of an earlier certjob the label by which wildcards find it; whether it was done."""
-    return _replace(cluster, claim, objects.claim(claim.host, claim.namespace, checked=claim.checked))
+def label(cluster: Cluster, claim: Claim, *, checked: datetime | None) -> bool:
+    """Give a claim of an earlier certjob the label by which wildcards find it; whether it was done.
+
+    `checked` if it has been made good already. Raises KubeError.
+    """
+    return _replace(cluster, claim, objects.claim(claim.host, claim.namespace, checked=claim.checked or checked))
 
 
 def give_up(cluster: Cluster, claim: Claim) -> bool:

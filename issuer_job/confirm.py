@@ -16,6 +16,7 @@ from issuer_job.kube import CONFIGMAPS, INGRESSES, NAMESPACES, Json
 from issuer_job.polling import Poll
 from issuer_job.record import Kind, Problem, Settings, Source
 from issuer_job.secrets import Content
+from issuer_job.serving import refusal
 from issuer_job.wants import annotations_of, named_secrets, opts_in, wants
 
 PATIENCE = timedelta(seconds=30)
@@ -75,6 +76,10 @@ def confirm(attempt: Attempt, resolved: Resolved) -> Resolved:
         raise Later(Problem(type="notCertifiable", detail=found.wrong, step="confirm"))
     if intent is None:
         raise Unwanted("no live Ingress wants this Secret")
+    own = attempt.record.intent.settings.issuer
+    if refused := refusal(resolved.issuer, namespace=attempt.record.namespace, sources=found.sources, own=own):
+        detail = f"issuer {resolved.name} is to certify all hosts that ask for this Secret, but: {refused}"
+        raise Later(Problem(type="notCertifiable", detail=detail, step="confirm"))
     attempt.ingresses = found.ingresses
     if found.sources != attempt.record.sources:
         if intent.hash == attempt.record.intent.hash:
@@ -140,9 +145,7 @@ def _secrets_word(attempt: Attempt, own: str, issuer: Issuer) -> tuple[Source | 
 
 
 def _known(asker: Json, own: str, issuer: Issuer) -> Issuers:
-    """The issuer it names: of several that ask for one Secret the oldest decides. Whom another issuer serves is that
-    issuer's word, which the launcher has heard.
-    """
+    """The issuer it names. Of several that ask for one Secret the oldest decides, and its issuer has to serve all."""
     names_it = annotations_of(asker).get(v.ISSUER) or own
     return Issuers({names_it: issuer if names_it == own else _FOR_EVERYBODY}, {}, default=own)
 

@@ -7,16 +7,38 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.kube import Json
+from issuer_job.phases import ACTIVE, Phase
+from issuer_job.sources import IngressClass, Intent, Kind, Moment, Settings, Source, Stored
 
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-"""Aware: one without a zone cannot be compared with the clock."""
+__all__ = [
+    "ACTIVE",
+    "Attempt",
+    "Counted",
+    "HistoryEntry",
+    "IngressClass",
+    "Intent",
+    "Issued",
+    "Kind",
+    "LedgerEntry",
+    "Moment",
+    "Phase",
+    "Problem",
+    "Record",
+    "RecordError",
+    "Renewal",
+    "Retry",
+    "Settings",
+    "Source",
+    "from_config_map",
+    "to_config_map",
+]
 
 SCHEMA_VERSION = 1
 HISTORY_LENGTH = 20
@@ -26,115 +48,7 @@ class RecordError(ValueError):
     """A ConfigMap that claims to be a record cannot be read."""
 
 
-class Phase(StrEnum):
-    """Where the current attempt stands."""
-
-    WANTED = "Wanted"
-    LAUNCHED = "Launched"
-    CLAIMED = "Claimed"
-    UNCONFIRMED = "Unconfirmed"
-    ORDERING = "Ordering"
-    AUTHORIZING = "Authorizing"
-    FINALIZING = "Finalizing"
-    INSTALLING = "Installing"
-    ISSUED = "Issued"
-    WAITING = "Waiting"
-    FAILED = "Failed"
-    ORPHANED = "Orphaned"
-    RETIRED = "Retired"
-
-
-ACTIVE = frozenset(
-    {Phase.LAUNCHED, Phase.CLAIMED, Phase.ORDERING, Phase.AUTHORIZING, Phase.FINALIZING, Phase.INSTALLING}
-)
-"""Phases in which a Job is, or should be, at work."""
-
-
-class _Data(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """Stored data: unknown fields of a later version are ignored, defaults are left out."""
-
-
-class Settings(_Data, frozen=True):
-    """What the user's annotations ask for; empty means the issuer's default. `issuer` is always resolved.
-
-    `renew_before` is in seconds; it says when, not which certificate, so it is no part of the intent's hash.
-    `formats` are the further keys that the Secret shall have.
-    """
-
-    issuer: str
-    key_algorithm: str = ""
-    profile: str = ""
-    preferred_chain: str = ""
-    renew_before: int = 0
-    formats: tuple[str, ...] = ()
-
-
-class IngressClass(_Data, frozen=True):
-    """The Ingress class exactly as the user wrote it: `spec.ingressClassName` or the old annotation."""
-
-    field: str | None = None
-    annotation: str | None = None
-
-    @property
-    def identity(self) -> str:
-        """Distinguishes classes in the names of routes."""
-        return f"field:{self.field}" if self.field is not None else f"annotation:{self.annotation}"
-
-    @property
-    def name(self) -> str | None:
-        """The class's name, wherever it was written; None: the cluster's default."""
-        return self.field or self.annotation
-
-
-class Kind(StrEnum):
-    """What asks for a certificate."""
-
-    INGRESS = "Ingress"
-    SECRET = "Secret"  # noqa: S105 - a kind, not a secret
-    """A Secret with the label `certjob.io/request=true`."""
-
-
-class Source(_Data, frozen=True):
-    """One Ingress that wants the Secret, or that Secret. A CREATE has no uid yet and, with generateName, no name.
-
-    `retry` is the value of its annotation `certjob.io/retry`; `gone_since` is when a sweep first missed it while
-    other Ingresses still want the Secret.
-    """
-
-    hosts: tuple[str, ...]
-    settings: Settings
-    ingress_class: IngressClass = IngressClass()
-    kind: Kind = Kind.INGRESS
-    name: str = ""
-    generate_name: str = ""
-    uid: str = ""
-    created: Moment | None = None
-    retry: str = ""
-    gone_since: Moment | None = None
-
-    @property
-    def key(self) -> str:
-        """Tells the sources of one record apart. A Secret's has a character that no Ingress's name has."""
-        if self.kind is Kind.SECRET:
-            return f"{Kind.SECRET}/{self.name}"
-        return self.name or f"~{self.generate_name}"
-
-
-class Intent(_Data, frozen=True):
-    """What the record's certificate shall be: the union of the sources' hosts, the oldest source's settings."""
-
-    hosts: tuple[str, ...]
-    settings: Settings
-
-    @property
-    def hash(self) -> str:
-        """Changes when another certificate is wanted."""
-        s = self.settings
-        wanted = (s.issuer, s.key_algorithm, s.profile, s.preferred_chain, *s.formats)
-        return names.digest(*self.hosts, "", *wanted, length=16)
-
-
-class Problem(_Data, frozen=True):
+class Problem(Stored, frozen=True):
     """Why an attempt did not succeed. `type` is an ACME error type (RFC 8555, section 6.7) or certjob's own word."""
 
     type: str
@@ -143,7 +57,7 @@ class Problem(_Data, frozen=True):
     step: str = ""
 
 
-class Attempt(_Data, frozen=True):
+class Attempt(Stored, frozen=True):
     """The current attempt. `epoch` identifies it; the holder is the uid of the pod that works on it.
 
     `ordered` says that newOrder may have happened although no URL is known, `replaces` is the CertID that the order
@@ -171,7 +85,7 @@ class Attempt(_Data, frozen=True):
     secret_version: str = ""
 
 
-class Renewal(_Data, frozen=True):
+class Renewal(Stored, frozen=True):
     """What the CA suggests for renewing a certificate (RFC 9773, section 4.2), and when to ask it again.
 
     `at` is the moment chosen in the window `start` to `end`, None if the CA has nothing to suggest.
@@ -184,7 +98,7 @@ class Renewal(_Data, frozen=True):
     explanation: str = ""
 
 
-class Issued(_Data, frozen=True):
+class Issued(Stored, frozen=True):
     """The certificate that was last installed and proven; `directory` is empty if its owner put it there.
 
     `formats` are those that were written with it. `secret_uid` and `secret_version` are those of the Secret when it
@@ -222,7 +136,7 @@ class Issued(_Data, frozen=True):
         return bool(not young and window and window.start and window.end and window.start <= now < window.end)
 
 
-class Retry(_Data, frozen=True):
+class Retry(Stored, frozen=True):
     """When and why to try again. `not_before` None: only after a change. `earlier` failed before `intent_hash`.
 
     `asked` says that the wait is the CA's wish or a limit: nothing shortens it. `issuer` stands for the issuer's
@@ -252,7 +166,7 @@ class Counted(StrEnum):
     FAILURE = "failure"
 
 
-class LedgerEntry(_Data, frozen=True):
+class LedgerEntry(Stored, frozen=True):
     """Something that counts against a limit of the issuer's CA: for an order no hosts, for a failure its host.
 
     `exempt`: a renewal that names what it replaces, which CAs with renewal information do not count.
@@ -265,7 +179,7 @@ class LedgerEntry(_Data, frozen=True):
     exempt: bool = False
 
 
-class HistoryEntry(_Data, frozen=True):
+class HistoryEntry(Stored, frozen=True):
     """One line of the record's story, newest last."""
 
     at: Moment
@@ -274,7 +188,7 @@ class HistoryEntry(_Data, frozen=True):
     detail: str = ""
 
 
-class Record(_Data, frozen=True, kw_only=True):
+class Record(Stored, frozen=True, kw_only=True):
     """One target Secret's certificate. `resource_version` and `uid` are the ConfigMap's."""
 
     namespace: str

@@ -1,4 +1,4 @@
-"""The record's life: which phase may follow which, and one small pure function for each arrow."""
+"""The record's life: one small pure function for each arrow, which phases are allowed says `phases`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from issuer_job.counted import with_certificate, with_failure, with_order
 from issuer_job.intents import NO_ORDER, intended, union
+from issuer_job.phases import ARROWS
 from issuer_job.record import (
     HISTORY_LENGTH,
     Attempt,
@@ -28,34 +29,6 @@ FAILED_HASHES = 4
 
 HELD_BACK = "heldBack"
 """Type of the problem when an order would exceed a limit that is the issuer's own, not yet the CA's answer."""
-
-ARROWS: dict[Phase, frozenset[Phase]] = {
-    P.WANTED: frozenset({P.LAUNCHED, P.WAITING, P.ORPHANED}),
-    P.LAUNCHED: frozenset({P.LAUNCHED, P.CLAIMED, P.WAITING, P.ORPHANED}),
-    P.CLAIMED: frozenset(
-        {
-            P.CLAIMED,
-            P.LAUNCHED,
-            P.ISSUED,
-            P.UNCONFIRMED,
-            P.FAILED,
-            P.WAITING,
-            P.ORDERING,
-            P.INSTALLING,
-            P.ORPHANED,
-        }
-    ),
-    P.UNCONFIRMED: frozenset({P.LAUNCHED, P.WAITING, P.FAILED, P.RETIRED}),
-    P.ORDERING: frozenset({P.ORDERING, P.CLAIMED, P.LAUNCHED, P.AUTHORIZING, P.WAITING, P.FAILED, P.ORPHANED}),
-    P.AUTHORIZING: frozenset({P.CLAIMED, P.LAUNCHED, P.FINALIZING, P.ORDERING, P.WAITING, P.FAILED, P.ORPHANED}),
-    P.FINALIZING: frozenset({P.CLAIMED, P.LAUNCHED, P.INSTALLING, P.ORDERING, P.WAITING, P.FAILED, P.ORPHANED}),
-    P.INSTALLING: frozenset({P.CLAIMED, P.LAUNCHED, P.INSTALLING, P.ISSUED, P.WAITING, P.FAILED, P.ORPHANED}),
-    P.ISSUED: frozenset({P.LAUNCHED, P.ISSUED, P.WAITING, P.ORPHANED}),
-    P.WAITING: frozenset({P.LAUNCHED, P.ISSUED, P.WAITING, P.ORPHANED}),
-    P.FAILED: frozenset({P.LAUNCHED, P.ISSUED, P.WAITING, P.ORPHANED}),
-    P.ORPHANED: frozenset({P.LAUNCHED, P.ISSUED, P.WAITING, P.FAILED, P.RETIRED}),
-    P.RETIRED: frozenset({P.LAUNCHED, P.WAITING, P.FAILED}),
-}
 
 
 class IllegalTransition(RuntimeError):
@@ -288,7 +261,8 @@ def _retry(
         problem=problem,
         failures=failures + 1,
         intent_hash=intent_hash,
-        since=record.retry.since if record.retry and failures else now,
+        # One that was written down without it has been failing since now.
+        since=(record.retry.since if record.retry and failures else None) or now,
         earlier=tuple(h for h in former if h != intent_hash)[:FAILED_HASHES],
         not_before=not_before,
         asked=asked,

@@ -16,9 +16,9 @@ from issuer_job.claim_sweep import GRACE, Holders
 from issuer_job.kube import CONFIGMAPS, INGRESSES, Cluster, Json
 from issuer_job.options import HostPolicy, Options
 from issuer_job.precedence import Claim, Namers
-from issuer_job.record import Kind, Phase, Retry
+from issuer_job.record import Kind, Phase, Record, Retry
 from tests.fake_api import Attempt, FakeApi, Response, status
-from tests.samples import PROBLEM, SETTINGS, record, source
+from tests.samples import HOSTS, PROBLEM, SETTINGS, issued, record, source
 
 OLD = "2026-01-01T00:00:00Z"
 CHECKED = datetime(2026, 1, 2, tzinfo=UTC)
@@ -41,14 +41,18 @@ def cluster(api: FakeApi) -> Cluster:
 
 
 def tidy(
-    cluster: Cluster, *ingresses: Json, after: timedelta = LATER, options: Options | None = None
+    cluster: Cluster,
+    *ingresses: Json,
+    after: timedelta = LATER,
+    options: Options | None = None,
+    records: tuple[Record, ...] = (),
 ) -> tuple[Holders, dict[str, int]]:
     """One pass over the claims, which has read these Ingresses."""
     namers = Namers()
     for body in ingresses:
         namers.add(body)
     now, until = utc_now() + after, time.monotonic() + 30
-    return claim_sweep.tidy(cluster, options or Options(), namers, (), now=now, until=until)
+    return claim_sweep.tidy(cluster, options or Options(), namers, records, now=now, until=until)
 
 
 def released(cluster: Cluster, *ingresses: Json, after: timedelta = LATER) -> int:
@@ -107,6 +111,37 @@ def test_a_claim_of_an_earlier_certjob_is_found_and_gets_its_label(cluster: Clus
     assert stored is not None
     assert stored["metadata"]["labels"][v.CLAIM_PARENT] == names.claim_parent("*.x.dev")
     assert (stored["data"], Claim.from_config_map(stored).checked) == (former["data"], CHECKED)
+
+
+def former_claim(api: FakeApi, host: str = HOSTS[0]) -> None:
+    """As an earlier certjob made them: without label and mark."""
+    body = objects.claim(host, "shop")
+    del body["metadata"]["labels"][v.CLAIM_PARENT]
+    api.add(CONFIGMAPS, v.NAMESPACE, body)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_claim_of_an_earlier_certjob_is_good_for_what_was_ordered(
+    cluster: Cluster, api: FakeApi, ordered: bool
+) -> None:
+    """Else an older Ingress of a neighbour that shares the host would end its renewals after an upgrade."""
+    former_claim(api)
+    older = ingress("neighbour", HOSTS[0], creationTimestamp=OLD)
+    mine = replace(record(Phase.ISSUED), issued=issued(directory="https://ca/dir" if ordered else ""))
+    for _ in range(2):
+        tidy(cluster, ingress("shop", HOSTS[0]), older, records=(mine,))
+    found = claims.find(cluster, HOSTS[0])
+    assert (found is not None and found.checked is not None) is ordered
+
+
+def test_a_claim_that_may_not_be_labelled_keeps_no_other_from_being_tidied(
+    cluster: Cluster, api: FakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    former_claim(api)
+    taken(cluster, "unused.dev", "two")
+    api.fail("PUT", names.claim(HOSTS[0]), status(403, "Forbidden", "denied request: certjob-cm"))
+    assert released(cluster, ingress("shop", HOSTS[0])) == 1
+    assert "claim-unreadable" in caplog.text
 
 
 @pytest.mark.parametrize("checked", [False, True])

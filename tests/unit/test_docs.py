@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from certs import hostnames, validity
-from issuer_job import launch, new_order, plan, probe, record, secrets, situation, transitions, wants
+from issuer_job import launch, new_order, phases, plan, probe, record, secrets, situation, wants
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import problems
 from issuer_job.issuer_schema import Issuer
@@ -173,7 +173,7 @@ def test_phases_and_arrows() -> None:
     rows = re.findall(r"^\| `([A-Z][a-z]+)` \| [^|]+ \| ([^|]+) \|$", _how_it_works(), re.MULTILINE)
     arrows = {phase: set(re.findall(r"`([A-Z][a-z]+)`", cell)) for phase, cell in rows}
     assert {p: a for p, a in arrows.items() if p in set(record.Phase)} == {
-        str(phase): {str(after) for after in afters} for phase, afters in transitions.ARROWS.items()
+        str(phase): {str(after) for after in afters} for phase, afters in phases.ARROWS.items()
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from issuer_job import transitions
 from issuer_job import vocabulary as v
 from issuer_job.fallback import due_fallback
 from issuer_job.host_rules import HostRule
@@ -116,3 +117,18 @@ def test_when_the_fallback_fails_too_the_first_is_next(swept: JobWorld) -> None:
     sweep(swept)
     assert swept.record().issuer == ISSUER
     assert swept.run() is v.ExitCode.DONE
+
+
+def test_key_stores_have_no_fallback() -> None:
+    """The other issuer's credentials have other passwords."""
+    made = failing()
+    settings = replace(made.intent.settings, formats=("keystore.p12",))
+    assert due(replace(made, intent=replace(made.intent, settings=settings))) == ""
+    settings = replace(settings, formats=("ca.crt",))
+    assert due(replace(made, intent=replace(made.intent, settings=settings))) == "other"
+
+
+def test_a_record_that_failed_before_failures_were_timed_is_timed_from_the_next_one_on() -> None:
+    failed_again = transitions.waiting(failing(Phase.CLAIMED, since=None), problem=PROBLEM, now=NOW, wait=HOUR)
+    assert failed_again.retry is not None
+    assert failed_again.retry.since == NOW

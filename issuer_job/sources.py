@@ -1,0 +1,98 @@
+"""Who asks for a certificate, and what they want: the first half of what a record stores."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from issuer_job import names
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""Aware: one without a zone cannot be compared with the clock."""
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """Stored data: unknown fields of a later version are ignored, defaults are left out."""
+
+
+class Settings(Stored, frozen=True):
+    """What the user's annotations ask for; empty means the issuer's default. `issuer` is always resolved.
+
+    `renew_before` is in seconds; it says when, not which certificate, so it is no part of the intent's hash.
+    `formats` are the further keys that the Secret shall have.
+    """
+
+    issuer: str
+    key_algorithm: str = ""
+    profile: str = ""
+    preferred_chain: str = ""
+    renew_before: int = 0
+    formats: tuple[str, ...] = ()
+
+
+class IngressClass(Stored, frozen=True):
+    """The Ingress class exactly as the user wrote it: `spec.ingressClassName` or the old annotation."""
+
+    field: str | None = None
+    annotation: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """Distinguishes classes in the names of routes."""
+        return f"field:{self.field}" if self.field is not None else f"annotation:{self.annotation}"
+
+    @property
+    def name(self) -> str | None:
+        """The class's name, wherever it was written; None: the cluster's default."""
+        return self.field or self.annotation
+
+
+class Kind(StrEnum):
+    """What asks for a certificate."""
+
+    INGRESS = "Ingress"
+    SECRET = "Secret"  # noqa: S105 - a kind, not a secret
+    """A Secret with the label `certjob.io/request=true`."""
+
+
+class Source(Stored, frozen=True):
+    """One Ingress that wants the Secret, or that Secret. A CREATE has no uid yet and, with generateName, no name.
+
+    `retry` is the value of its annotation `certjob.io/retry`; `gone_since` is when a sweep first missed it while
+    other Ingresses still want the Secret.
+    """
+
+    hosts: tuple[str, ...]
+    settings: Settings
+    ingress_class: IngressClass = IngressClass()
+    kind: Kind = Kind.INGRESS
+    name: str = ""
+    generate_name: str = ""
+    uid: str = ""
+    created: Moment | None = None
+    retry: str = ""
+    gone_since: Moment | None = None
+
+    @property
+    def key(self) -> str:
+        """Tells the sources of one record apart. A Secret's has a character that no Ingress's name has."""
+        if self.kind is Kind.SECRET:
+            return f"{Kind.SECRET}/{self.name}"
+        return self.name or f"~{self.generate_name}"
+
+
+class Intent(Stored, frozen=True):
+    """What the record's certificate shall be: the union of the sources' hosts, the oldest source's settings."""
+
+    hosts: tuple[str, ...]
+    settings: Settings
+
+    @property
+    def hash(self) -> str:
+        """Changes when another certificate is wanted."""
+        s = self.settings
+        wanted = (s.issuer, s.key_algorithm, s.profile, s.preferred_chain, *s.formats)
+        return names.digest(*self.hosts, "", *wanted, length=16)
