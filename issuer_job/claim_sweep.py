@@ -7,7 +7,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from issuer_job import claims, host_rules
 from issuer_job import vocabulary as v
@@ -16,11 +16,10 @@ from issuer_job.options import HostPolicy, Options
 from issuer_job.plan import GONE
 from issuer_job.precedence import Claim, Namers, is_rival, judge, named_hosts, wildcard_of
 from issuer_job.record import Kind, Record
+from issuer_job.situation import GRACE
 
 logger = logging.getLogger(__name__)
 
-GRACE = timedelta(minutes=10)
-"""How long a claim may stand before the Ingress that it was made for is stored."""
 DENIALS = frozenset({"hostClaimed", "hostNotAllowed"})
 """Types of the problems with which a Job ends that may not have a host."""
 

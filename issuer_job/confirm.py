@@ -15,7 +15,6 @@ from issuer_job.issuers import IssuerError, Issuers
 from issuer_job.kube import CONFIGMAPS, INGRESSES, NAMESPACES, Json
 from issuer_job.polling import Poll
 from issuer_job.record import Kind, Problem, Settings, Source
-from issuer_job.secrets import Content
 from issuer_job.serving import refusal
 from issuer_job.wants import annotations_of, named_secrets, opts_in, wants
 
@@ -132,9 +131,6 @@ def _secrets_word(attempt: Attempt, own: str, issuer: Issuer) -> tuple[Source | 
     seen = install.look(attempt)
     if not seen.found:
         return None, ""
-    if seen.content is not Content.SHOWN:
-        # The webhook has written down every change that its owner made.
-        return next(source for source in record.sources if source.kind is Kind.SECRET), ""
     secret = {"metadata": seen.metadata}
     if not requests.asks(secret):
         return None, ""

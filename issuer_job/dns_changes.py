@@ -6,10 +6,11 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -17,7 +18,7 @@ from issuer_job import dns_provider
 from issuer_job.background import Background
 from issuer_job.dns_errors import ProviderError
 from issuer_job.dns_leftovers import TxtRecord
-from issuer_job.dns_lock import LockBusy, Locks
+from issuer_job.dns_lock import MARGIN, Hold, LockBusy, LockLost, Locks
 from issuer_job.dns_provider import Provider, ReadSecret, Scope
 from issuer_job.issuer_schema import Dns01, Issuer
 from issuer_job.kube import Cluster
@@ -25,14 +26,21 @@ from issuer_job.kube import Cluster
 logger = logging.getLogger(__name__)
 
 CALL_SECONDS = 60
-"""For one change at a provider, logging in included."""
+"""For logging in to a provider, and for each change there."""
 PAUSES = (1.0, 3.0)
 """Seconds before a change that failed is tried again."""
 _VALUE = re.compile(r"[-_A-Za-z0-9]{43}")
 
+T = TypeVar("T")
+_Change = Callable[[Provider, TxtRecord], None]
+
 
 class ChangeFailed(Exception):
-    """A provider did not make a change; says why, for people."""
+    """A provider did not make a change; says why, for people. `under_way`: it may still make it, at any time."""
+
+    def __init__(self, detail: str, *, under_way: bool = False) -> None:
+        super().__init__(detail)
+        self.under_way = under_way
 
 
 @dataclass(frozen=True)
@@ -47,12 +55,7 @@ class Changes:
 
     def add(self, dns01: Dns01, group: list[TxtRecord], deadline: datetime) -> None:
         """All of the group are in one zone. Raises ChangeFailed, KubeError."""
-
-        def change(provider: Provider) -> None:
-            for txt in group:
-                provider.add(txt.name, txt.value)
-
-        self._make(dns01, group, change, deadline)
+        self._make(dns01, list(group), lambda provider, txt: provider.add(txt.name, txt.value), deadline)
 
     def remove(self, issuer: Issuer, txt_records: Iterable[TxtRecord], deadline: datetime) -> list[TxtRecord]:
         """Those that are gone from DNS now, or that the issuer has no solver for any more. Raises KubeError."""
@@ -68,44 +71,66 @@ class Changes:
                 solvers[txt.host] = dns01
                 known.append(txt)
         for dns01, group in grouped(known, solvers):
+            todo = list(group)
             try:
-                self._make(dns01, group, partial(_remove_all, group), deadline)
-                removed += group
+                self._make(dns01, todo, lambda provider, txt: provider.remove(txt.name, txt.value), deadline)
             except ChangeFailed as problem:
-                fields = {"names": sorted({txt.name for txt in group}), "problem": str(problem)}
+                fields = {"names": sorted({txt.name for txt in todo}), "problem": str(problem)}
                 logger.warning("txt-records-not-removed", extra={"fields": fields})
+            removed += [txt for txt in group if txt not in todo]
         return removed
 
-    def _make(
-        self, dns01: Dns01, group: list[TxtRecord], change: Callable[[Provider], None], deadline: datetime
-    ) -> None:
+    def _make(self, dns01: Dns01, todo: list[TxtRecord], change: _Change, deadline: datetime) -> None:
+        """Make the change for each; those that are done are taken off the list. Raises ChangeFailed, KubeError."""
         pauses = iter(PAUSES)
-        while True:
+        while todo:
+            before = len(todo)
             try:
-                with self._locked(dns01, group, deadline):
-                    self._bounded(lambda: change(self._login(dns01, group[0].zone)), deadline)
-                return
-            except (LockBusy, TimeoutError) as problem:
+                self._make_at_once(dns01, todo, change, deadline)
+            except LockLost:
+                continue
+            except LockBusy as problem:
                 raise ChangeFailed(f"{dns01.provider}: {problem}") from None
+            except TimeoutError as problem:
+                raise ChangeFailed(f"{dns01.provider}: {problem}", under_way=True) from None
             except ProviderError as problem:
+                if len(todo) < before:
+                    pauses = iter(PAUSES)
                 pause = next(pauses, None)
                 if not problem.passes or pause is None or self.clock() + timedelta(seconds=pause) >= deadline:
                     raise ChangeFailed(str(problem)) from None
                 self.sleep(pause)
 
+    def _make_at_once(self, dns01: Dns01, todo: list[TxtRecord], change: _Change, deadline: datetime) -> None:
+        """With one login. A call that hangs goes on in its thread: the locks are left to it.
+
+        Raises LockLost, LockBusy, TimeoutError, ChangeFailed, ProviderError, KubeError.
+        """
+        with self._locked(dns01, todo, deadline) as hold:
+            try:
+                provider = self._bounded(partial(self._login, dns01, todo[0].zone), deadline)
+                while todo:
+                    if self.clock() >= deadline:
+                        raise ChangeFailed(f"{dns01.provider}: there was no time left for {len(todo)} TXT records")
+                    hold.renew()
+                    self._bounded(partial(change, provider, todo[0]), deadline)
+                    todo.pop(0)
+            except TimeoutError:
+                hold.leave()
+                raise
+
     def _login(self, dns01: Dns01, zone: str) -> Provider:
         return dns_provider.open_provider(dns01, zone=zone, mounted=self.mounted)
 
-    def _bounded(self, call: Callable[[], None], deadline: datetime) -> None:
+    def _bounded(self, call: Callable[[], T], deadline: datetime) -> T:
         left = (deadline - self.clock()).total_seconds()
-        Background(call).result(min(CALL_SECONDS, max(left, 1.0)))
+        return Background(call).result(min(CALL_SECONDS, max(left, 1.0)))
 
-    def _locked(self, dns01: Dns01, group: list[TxtRecord], deadline: datetime) -> AbstractContextManager[None]:
+    def _locked(self, dns01: Dns01, group: list[TxtRecord], deadline: datetime) -> AbstractContextManager[Hold]:
         scope = dns_provider.scope(dns01.provider)
-        if scope is Scope.VALUE:
-            return nullcontext()
-        locks = Locks(self.cluster, self.holder, CALL_SECONDS + 10, self.clock, self.sleep)
-        return locks.held([txt.zone if scope is Scope.ZONE else txt.name for txt in group], deadline=deadline)
+        wanted = {Scope.VALUE: set(), Scope.NAME: {txt.name for txt in group}, Scope.ZONE: {group[0].zone}}[scope]
+        locks = Locks(self.cluster, self.holder, CALL_SECONDS + MARGIN, self.clock, self.sleep)
+        return locks.held(wanted, deadline=deadline)
 
 
 def grouped(
@@ -126,8 +151,3 @@ def _solver_of(issuer: Issuer, txt: TxtRecord) -> Dns01 | None:
         if solver is not None and solver.dns01 is not None and solver.dns01.provider == txt.provider:
             return solver.dns01
     return None
-
-
-def _remove_all(group: list[TxtRecord], provider: Provider) -> None:
-    for txt in group:
-        provider.remove(txt.name, txt.value)

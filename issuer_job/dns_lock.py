@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from issuer_job import names
@@ -21,10 +21,51 @@ logger = logging.getLogger(__name__)
 LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 0.5
+MARGIN = 10
+"""Seconds after which a lock that is held is worth a renewal."""
 
 
 class LockBusy(Exception):
     """Others held the lock for as long as we could wait."""
+
+
+class LockLost(Exception):
+    """Somebody has taken over a lock that was not renewed in time."""
+
+
+@dataclass
+class Hold:
+    """Locks that are held, and when each was last renewed."""
+
+    locks: Locks
+    leases: list[tuple[Json, datetime]] = field(default_factory=list)
+
+    def take(self, name: str, deadline: datetime) -> None:
+        """One more. Raises LockBusy, KubeError."""
+        lease = self.locks.take(name, deadline)
+        self.leases.append((lease, self.locks.clock()))
+
+    def renew(self) -> None:
+        """From here on all last `MARGIN` seconds less than their time, or longer. Raises LockLost, KubeError."""
+        for index, (lease, renewed_at) in enumerate(self.leases):
+            now = self.locks.clock()
+            if (now - renewed_at).total_seconds() >= MARGIN:
+                self.leases[index] = (self.locks.renewed(lease), now)
+
+    def give_back(self) -> None:
+        """All, but for those that were taken over."""
+        while self.leases:
+            self.locks.give_back(self.leases.pop()[0])
+
+    def leave(self) -> None:
+        """Let them run out from now on: what they were taken for may still be going on. Not even we get them back."""
+        while self.leases:
+            lease, _ = self.leases.pop()
+            try:
+                self.locks.renewed(lease, holder=f"{self.locks.holder}-left")
+            except (LockLost, KubeError) as problem:
+                fields = {"lease": lease["metadata"]["name"], "problem": str(problem)}
+                logger.warning("lock-not-renewed", extra={"fields": fields})
 
 
 @dataclass(frozen=True)
@@ -38,16 +79,34 @@ class Locks:
     sleep: Callable[[float], None]
 
     @contextmanager
-    def held(self, wanted: Sequence[str], *, deadline: datetime) -> Iterator[None]:
-        """Hold the locks on all these names, taken in one order by everybody. Raises LockBusy, KubeError."""
-        with ExitStack() as stack:
-            for name in sorted(set(wanted)):
-                lease = self._take(name, deadline)
-                stack.callback(self._give_back, lease)
-            yield
+    def held(self, wanted: Iterable[str], *, deadline: datetime) -> Iterator[Hold]:
+        """Hold the locks on all these names, taken in one order by everybody. Raises LockBusy, KubeError.
 
-    def _take(self, name: str, deadline: datetime) -> Json:
-        """Who has not renewed it within its time, by our clock since we first saw it, has lost it."""
+        What takes longer than their time must call `renew` now and then.
+        """
+        hold = Hold(self)
+        try:
+            self._take_all(hold, sorted(set(wanted)), deadline)
+            yield hold
+        finally:
+            hold.give_back()
+
+    def _take_all(self, hold: Hold, wanted: Sequence[str], deadline: datetime) -> None:
+        """The first may be lost again while the last is waited for."""
+        while True:
+            try:
+                for name in wanted:
+                    hold.take(name, deadline)
+                hold.renew()
+                return
+            except LockLost:
+                hold.give_back()
+
+    def take(self, name: str, deadline: datetime) -> Json:
+        """Who has not renewed it within its time, by our clock since we first saw it, has lost it.
+
+        Raises LockBusy, KubeError.
+        """
         body = self._lease(name)
         seen_version, seen_at, pause = "", self.clock(), FIRST_PAUSE
         while True:
@@ -72,7 +131,20 @@ class Locks:
             self.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
-    def _give_back(self, lease: Json) -> None:
+    def renewed(self, lease: Json, *, holder: str = "") -> Json:
+        """The lease, with its time beginning anew, and passed on to a `holder` if one is given.
+
+        Raises LockLost, KubeError.
+        """
+        body = self._lease("", lease)
+        body["spec"]["holderIdentity"] = holder or self.holder
+        try:
+            return self.cluster.update(LEASES, v.NAMESPACE, body)
+        except (Conflict, NotFound):
+            raise LockLost(f"the lock {lease['metadata']['name']} was taken over") from None
+
+    def give_back(self, lease: Json) -> None:
+        """Unless it was taken over. What fails is logged: it runs out all the same."""
         metadata = lease["metadata"]
         uid, version = metadata["uid"], metadata["resourceVersion"]
         try:
@@ -90,7 +162,7 @@ class Locks:
             "labels": {v.MANAGED_BY: "certjob"},
         }
         if held is not None:
-            metadata |= {key: held["metadata"][key] for key in ("uid", "resourceVersion")}
+            metadata |= {key: held["metadata"][key] for key in ("name", "uid", "resourceVersion")}
         now = f"{self.clock():%Y-%m-%dT%H:%M:%S.%fZ}"
         spec = {
             "holderIdentity": self.holder,

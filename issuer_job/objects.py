@@ -55,12 +55,15 @@ def tls_secret(
     return _secret(metadata, v.TLS_SECRET_TYPE, {"tls.crt": cert_chain_pem, "tls.key": key_pem, **further})
 
 
-def look_secret(namespace: str, name: str) -> Json:
-    """The body of a look: sent with dryRun, answered with the stored data if the Secret is managed."""
+def look_secret(namespace: str, name: str, *, asking: bool = False) -> Json:
+    """The body of a look: sent with dryRun, answered with the stored data if the Secret is managed.
+
+    With `asking` the webhook is sent it, although the stored Secret may have lost the label.
+    """
     metadata = {
         "name": name,
         "namespace": namespace,
-        "labels": {v.MANAGED: "true"},
+        "labels": {v.MANAGED: "true"} | ({v.REQUEST: "true"} if asking else {}),
         "annotations": {v.LOOK: "true"},
     }
     return _secret(metadata, v.TLS_SECRET_TYPE, {"tls.crt": b"", "tls.key": b""})

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from cryptography import x509
 
 from certs.placeholder import is_placeholder
-from issuer_job import http01, names, requests, transitions
+from issuer_job import http01, inventory, names, requests, transitions
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, INGRESSES, NAMESPACES, SECRETS, Cluster, Conflict, Json, KubeError, NotFound
-from issuer_job.leftovers import live_record
+from issuer_job.kube import CONFIGMAPS, INGRESSES, NAMESPACES, SECRETS, Cluster, Conflict, KubeError, NotFound
 from issuer_job.record import Phase, Record, to_config_map
 from issuer_job.secrets import Look, Looker, Refusal, SecretRefused, look_by_policy
+from issuer_job.situation import GRACE
 from issuer_job.wants import named_secrets
 
 logger = logging.getLogger(__name__)
-
-GRACE = timedelta(minutes=10)
-"""How long a Secret must have been unwanted."""
-
-
-def names_secret(ingress: Json, secret_name: str, *, namespace_enabled: bool) -> bool:
-    """Whether an opted-in Ingress that is not being deleted names the Secret; its issuer may be broken. Pure."""
-    return secret_name in named_secrets(ingress, namespace_enabled=namespace_enabled)
 
 
 def retire(cluster: Cluster, record: Record, *, now: datetime, looker: Looker = look_by_policy) -> bool:
@@ -33,10 +25,8 @@ def retire(cluster: Cluster, record: Record, *, now: datetime, looker: Looker = 
     False if that is not so as the cluster stands now, or if somebody else is at it. A certificate that was issued
     stays in its Secret. Safe to repeat after any step. Raises KubeError, RecordError.
     """
-    live = live_record(cluster, record.name)
-    if live is None or (live.uid, live.resource_version) != (record.uid, record.resource_version):
-        return False
-    if live.phase not in {Phase.ORPHANED, Phase.UNCONFIRMED} or now - live.since < GRACE:
+    live = inventory.fresh(cluster, record)
+    if live is None or live.phase not in {Phase.ORPHANED, Phase.UNCONFIRMED} or now - live.since < GRACE:
         return False
     if _is_named(cluster, live):
         return False
@@ -77,7 +67,7 @@ def _is_named(cluster: Cluster, record: Record) -> bool:
     labels = (namespace or {"metadata": {}})["metadata"].get("labels") or {}
     enabled = labels.get(v.NAMESPACE_ENABLED) == "true"
     ingresses = cluster.items(INGRESSES, record.namespace)
-    return any(names_secret(ingress, record.secret_name, namespace_enabled=enabled) for ingress in ingresses)
+    return any(record.secret_name in named_secrets(ingress, namespace_enabled=enabled) for ingress in ingresses)
 
 
 def _delete_challenges(cluster: Cluster, record: Record) -> None:

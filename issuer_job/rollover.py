@@ -7,6 +7,7 @@ with the new key.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from issuer_job import account, account_keys, account_state, names, objects
@@ -14,7 +15,7 @@ from issuer_job import vocabulary as v
 from issuer_job.account_state import ACCOUNT_NUMBER, ROLLED_OVER_FOR, ROLLING_OVER, IssuerState
 from issuer_job.acme_client import AcmeError, AcmeUnavailable, new_account_key
 from issuer_job.attempt import Attempt, Later, OtherPod, Resolved
-from issuer_job.kube import SECRETS, AlreadyExists
+from issuer_job.kube import SECRETS, AlreadyExists, KubeError
 from issuer_job.record import Problem
 
 NEXT = "next"
@@ -25,7 +26,7 @@ def roll_over(attempt: Attempt, resolved: Resolved, request: str) -> bool:
     """Give the account the next key, unless that was done for this request; whether it was done now.
 
     One that was begun is ended, even if nobody asks for it any more.
-    Raises Later, OtherPod when the key was stored and the next pod has it mounted, AcmeError.
+    Raises Later, OtherPod when the key was stored and the next pod has it mounted, AcmeError, KubeError.
     """
     state = _load(attempt, resolved)
     if not is_due(state, request):
@@ -33,12 +34,9 @@ def roll_over(attempt: Attempt, resolved: Resolved, request: str) -> bool:
     number = state.number + 1
     resumed = state.data.get(ROLLING_OVER) == str(number)
     new = _next_key(attempt, resolved, number)
-    if not (resumed and _is_told(attempt, resolved, state, new)):
+    if not (resumed and _account_of(attempt, resolved, new) == state.account_url):
         _tell(attempt, resolved, number, new)
-    state = _load(attempt, resolved)
-    change = {ACCOUNT_NUMBER: str(number), ROLLING_OVER: "", ROLLED_OVER_FOR: request}
-    if state.number != number - 1 or not account_state.write(attempt.cluster, state, change):
-        raise Later(account_keys.superseded(resolved), wait=timedelta(0))
+    state = _write(attempt, resolved, number, {ACCOUNT_NUMBER: str(number), ROLLING_OVER: "", ROLLED_OVER_FOR: request})
     account_keys.hold(attempt, new, number)
     attempt.step("account-rolled-over", issuer=resolved.name, number=number, account=state.account_url)
     return True
@@ -65,39 +63,56 @@ def _next_key(attempt: Attempt, resolved: Resolved, number: int) -> bytes:
 
 
 def _tell(attempt: Attempt, resolved: Resolved, number: int, new: bytes) -> None:
-    """The CA, once it is written down that it is being told."""
+    """The CA, once it is written down that it is being told.
+
+    What a refusal means is seen from whose the new key is: two Jobs may tell at once. Raises Later, AcmeError.
+    """
     with account.connected(attempt, resolved) as client:
+        ours = _write(attempt, resolved, number, {ROLLING_OVER: str(number)}).account_url
+        try:
+            client.change_key(new)
+            return
+        except AcmeError as error:
+            refusal = error
+    holder = _account_of(attempt, resolved, new)
+    if holder == ours:
+        return  # the answer was lost, or another Job has told the CA meanwhile
+    if isinstance(refusal, AcmeUnavailable):
+        raise refusal
+    _write(attempt, resolved, number, {ROLLING_OVER: ""})  # the key in use stays: others need not wait for another
+    raise refusal if holder is None else _has_another(resolved, number, holder, ours)
+
+
+def _account_of(attempt: Attempt, resolved: Resolved, key: bytes) -> str | None:
+    """URL of the account that has this key at the CA, None if none has."""
+    with account.connect(attempt, resolved, key, "") as client:
+        found = client.find_account()
+    return None if found is None else found.url
+
+
+def _has_another(resolved: Resolved, number: int, holder: str, ours: str) -> Later:
+    """Which account is wanted only a person knows; the key may be the only one that its account has."""
+    name, server = resolved.name, resolved.issuer.server
+    detail = (
+        f"the key in Secret {names.account(name, server, number)} belongs to another account, {holder}: keep it. The "
+        f"issuer goes on with {ours}; for the other one, set accountNumber to {number} and accountUrl to nothing "
+        f"in ConfigMap {names.issuer_state(name, server)}"
+    )
+    return Later(Problem(type="brokenIssuer", detail=detail, step="keyChange"))
+
+
+def _write(attempt: Attempt, resolved: Resolved, number: int, change: Mapping[str, str]) -> IssuerState:
+    """Change the issuer's state, whoever else does, while the key before this one is in use; what it was before.
+
+    Raises Later once it is not.
+    """
+    for _ in range(account_state.CAS_ROUNDS):
         state = _load(attempt, resolved)
         if state.number != number - 1:
             raise Later(account_keys.superseded(resolved), wait=timedelta(0))
-        if state.data.get(ROLLING_OVER) != str(number) and not account_state.write(
-            attempt.cluster, state, {ROLLING_OVER: str(number)}
-        ):
-            raise Later(account_keys.superseded(resolved), wait=timedelta(0))
-        try:
-            client.change_key(new)
-        except AcmeUnavailable:
-            if not _is_told(attempt, resolved, state, new):
-                raise
-        except AcmeError as refusal:
-            _not_told(attempt, resolved)
-            if refusal.problem.status != 409:
-                raise
-            secret = names.account(resolved.name, resolved.issuer.server, number)
-            detail = f"the key in Secret {secret} belongs to another account: delete it ({refusal.problem.detail})"
-            raise Later(Problem(type="brokenIssuer", detail=detail, step="keyChange")) from None
-
-
-def _is_told(attempt: Attempt, resolved: Resolved, state: IssuerState, new: bytes) -> bool:
-    """Whether the account has the new key already."""
-    with account.connect(attempt, resolved, new, "") as client:
-        found = client.find_account()
-    return found is not None and found.url == state.account_url
-
-
-def _not_told(attempt: Attempt, resolved: Resolved) -> None:
-    """The CA refused: the key in use stays, and other Jobs need not wait for another."""
-    account_state.write(attempt.cluster, _load(attempt, resolved), {ROLLING_OVER: ""})
+        if account_state.write(attempt.cluster, state, change):
+            return state
+    raise KubeError(f"the state of issuer {resolved.name} keeps changing")
 
 
 def _load(attempt: Attempt, resolved: Resolved) -> IssuerState:

@@ -2,7 +2,8 @@
 
 A look is a dry-run PUT. The admission policy `certjob-look` answers it with the stored data, for managed Secrets
 only; without that policy, before Kubernetes 1.36, the answer still has the Secret's uid and resourceVersion, which
-say whether it is as certjob left it. Every real write is conditional on the uid and resourceVersion that a look saw.
+say whether it is as certjob left it, and of a Secret that asks for its own certificate the webhook answers certjob's
+labels and annotations. Every real write is conditional on the uid and resourceVersion that a look saw.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from certs.validity import StoredCertificate
-from issuer_job import objects
+from issuer_job import objects, requests
 from issuer_job import vocabulary as v
 from issuer_job.kube import SECRETS, AlreadyExists, ApiError, Cluster, Conflict, Json, NotFound
 from issuer_job.record import Record
@@ -60,7 +61,10 @@ class Content(StrEnum):
 
 @dataclass(frozen=True)
 class Look:
-    """What is stored. `uid` is empty when there is no such Secret; the rest is known only if the data was shown."""
+    """What is stored. `uid` is empty when there is no such Secret; the rest is known only if the data was shown.
+
+    `metadata` is known without the data, too, of a Secret whose record says that it asks for its own certificate.
+    """
 
     uid: str = ""
     resource_version: str = ""
@@ -104,33 +108,42 @@ def look_by_policy(cluster: Cluster, record: Record) -> Look:
     answer = _ask(cluster, record)
     if answer is None:
         return Look()
-    if (answer["metadata"].get("annotations") or {}).get(v.LOOK) != "seen":
+    if not _is_answered(answer):
         raise SecretRefused(Refusal.NOT_IN_FORCE, "the admission policy certjob-look is not in force")
     return seen(answer)
 
 
 def look_by_version(cluster: Cluster, record: Record) -> Look:
     """Whether the Secret is as the record remembers it, where no policy shows data. See `Looker`."""
-    answer = _ask(cluster, record)
+    asking = requests.is_its_owners(record)
+    answer = _ask(cluster, record, asking=asking)
     if answer is None:
         return Look()
+    if asking and not _is_answered(answer):
+        raise SecretRefused(Refusal.NOT_IN_FORCE, "certjob's webhook is not sent certjob's own writes of Secrets")
     uid, version = answer["metadata"]["uid"], answer["metadata"]["resourceVersion"]
     issued = record.issued
     if issued is None or issued.secret_uid != uid:
         content = Content.UNKNOWN
     else:
         content = Content.UNTOUCHED if issued.secret_version == version else Content.CHANGED
-    return Look(uid=uid, resource_version=version, content=content)
+    return Look(
+        uid=uid, resource_version=version, content=content, metadata=answer["metadata"] if asking else {}
+    )
 
 
 LOOKERS: dict[str, Looker] = {"policy": look_by_policy, "resource-version": look_by_version}
 """By the value of the environment variable CERTJOB_LOOK."""
 
 
-def _ask(cluster: Cluster, record: Record) -> Json | None:
+def _is_answered(answer: Json) -> bool:
+    return (answer["metadata"].get("annotations") or {}).get(v.LOOK) == "seen"
+
+
+def _ask(cluster: Cluster, record: Record, *, asking: bool = False) -> Json | None:
     namespace, name = record.namespace, record.secret_name
     try:
-        return cluster.update(SECRETS, namespace, objects.look_secret(namespace, name), dry_run=True)
+        return cluster.update(SECRETS, namespace, objects.look_secret(namespace, name, asking=asking), dry_run=True)
     except NotFound:
         return None
     except ApiError as problem:

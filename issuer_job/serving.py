@@ -12,8 +12,8 @@ from issuer_job.record import Kind, Source
 def refusal(issuer: Issuer, *, namespace: str, sources: Iterable[Source], own: str = "") -> str:
     """Why the issuer has no certificate for what the sources want together, in a sentence; empty if it has.
 
-    Each of them may have named another issuer, whose word on hosts counts for nothing here. With `own`
-    one that did not name this issuer may be of a class that it is not for. One without an Ingress has the issuer's.
+    Each of them may have named another issuer, whose word on hosts counts for nothing here. `own` is this one's name:
+    a source that named another may be of a class that this one is not for. One without an Ingress has the issuer's.
     """
     if not issuer.allows_namespace(namespace):
         return f"the issuer is not for namespace {namespace}"

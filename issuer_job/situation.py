@@ -10,6 +10,9 @@ from enum import IntEnum, StrEnum
 from issuer_job.record import Record
 from issuer_job.wants import Entry
 
+GRACE = timedelta(minutes=10)
+"""How long an Ingress may be away before what was made for it is given up."""
+
 
 class Action(StrEnum):
     """What to do about a certificate."""

@@ -19,10 +19,10 @@ from issuer_job.options import Options
 from issuer_job.plan import GONE, is_held_back, plan
 from issuer_job.record import ACTIVE, Phase, Problem, Record, Source
 from issuer_job.renewal import replaceable
-from issuer_job.situation import Action, Reason, Situation
+from issuer_job.situation import GRACE, Action, Reason, Situation
 from issuer_job.sweep_effects import Effects
 from issuer_job.sweep_queue import Candidate
-from issuer_job.sweep_rules import GRACE, ends_soon
+from issuer_job.sweep_rules import ends_soon
 from issuer_job.wants import Entry
 
 logger = logging.getLogger(__name__)

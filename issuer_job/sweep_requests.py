@@ -7,7 +7,7 @@ from issuer_job.inventory import Known, Live
 from issuer_job.issuers import Issuers
 from issuer_job.plan import PlanReason, plan
 from issuer_job.record import Record
-from issuer_job.secrets import Content, Look
+from issuer_job.secrets import Look
 from issuer_job.situation import Action, Priority, Reason, Situation, Verdict
 from issuer_job.wants import Entry
 
@@ -31,9 +31,8 @@ def after_look(
     if not requests.is_its_owners(record):
         return None
     secret = {"metadata": seen.metadata}
-    shown = seen.found and seen.content is Content.SHOWN
-    asks = requests.asks(secret) if shown else seen.found
-    entry = requests.asked(secret, issuers=issuers).entry if shown and asks else None
+    asks = seen.found and requests.asks(secret)
+    entry = requests.asked(secret, issuers=issuers).entry if asks else None
     if verdict.reason is Reason.NOT_WANTED:
         return _launched(situation, entry) if entry is not None else RETIRED
     if not requests.standing(record):

@@ -13,7 +13,7 @@ from issuer_job.plan import PlanReason, plan
 from issuer_job.record import ACTIVE, Phase, Record
 from issuer_job.renewal import due_at
 from issuer_job.secrets import Refusal
-from issuer_job.situation import IN_ORDER, Action, Priority, Reason, Situation, Verdict
+from issuer_job.situation import GRACE, IN_ORDER, Action, Priority, Reason, Situation, Verdict
 from issuer_job.transitions import HELD_BACK
 from issuer_job.wants import Entry
 
@@ -24,8 +24,6 @@ MOST_CRASHES = 3
 ATTEMPT_DEADLINE = timedelta(minutes=15)
 """From launch until an attempt without an end counts as crashed: pods may have waited long for a place."""
 PERMANENT_RETRY = timedelta(days=1)
-GRACE = timedelta(minutes=10)
-"""How long an Ingress may be away before what was made for it is given up."""
 STORED_WITHIN = timedelta(minutes=1)
 """How long after its admission an Ingress may not be stored yet."""
 TOMBSTONE = timedelta(days=7)

@@ -55,8 +55,7 @@ def untouched(review: Review) -> Decision | None:
     if review.namespace in v.EXCLUDED_NAMESPACES:
         return Decision(Reason.EXCLUDED_NAMESPACE)
     if review.user_info.username in WRITERS:
-        # A dry run is a look, or tries whether a write would pass: its answer must not tell what is stored.
-        return Decision(Reason.OWN_WRITE, patch=() if review.dry_run else _restored(review))
+        return Decision(Reason.OWN_WRITE, patch=_answered(review) if review.dry_run else _restored(review))
     if review.object.get("type") != v.TLS_SECRET_TYPE or not requests.asks(review.object):
         return Decision(Reason.NOT_A_REQUEST)
     return None
@@ -150,6 +149,20 @@ def _patch(secret: Json, held: secret_data.Held) -> tuple[Json, ...]:
     metadata["annotations"] = annotations_of(after) | {v.NOT_AFTER: f"{held.not_after:%Y-%m-%dT%H:%M:%SZ}"}
     after["data"] = held.data
     return _difference(secret, after)
+
+
+def _answered(review: Review) -> tuple[Json, ...]:
+    """A dry run is a look, or tries whether a write would pass. A look is told what the old object says to certjob;
+    never its data, nor what others wrote there, which may quote the data.
+    """
+    if review.object is None or review.old_object is None or annotations_of(review.object).get(v.LOOK) != "true":
+        return ()
+    after = _touchable(review.object)
+    for kind in ("labels", "annotations"):
+        told = review.old_object["metadata"].get(kind) or {}
+        after["metadata"][kind] = {key: x for key, x in told.items() if key.startswith(v.PREFIX)}
+    after["metadata"]["annotations"][v.LOOK] = "seen"
+    return _difference(review.object, after)
 
 
 def _restored(review: Review) -> tuple[Json, ...]:

@@ -12,11 +12,12 @@ from msgspec.structs import replace
 from issuer_job import claim_sweep, claims, names, objects
 from issuer_job import vocabulary as v
 from issuer_job.attempt import utc_now
-from issuer_job.claim_sweep import GRACE, Holders
+from issuer_job.claim_sweep import Holders
 from issuer_job.kube import CONFIGMAPS, INGRESSES, Cluster, Json
 from issuer_job.options import HostPolicy, Options
 from issuer_job.precedence import Claim, Namers
 from issuer_job.record import Kind, Phase, Record, Retry
+from issuer_job.situation import GRACE
 from tests.fake_api import Attempt, FakeApi, Response, status
 from tests.samples import HOSTS, PROBLEM, SETTINGS, issued, record, source
 

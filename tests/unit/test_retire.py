@@ -25,6 +25,7 @@ from issuer_job.kube import (
 )
 from issuer_job.placeholders import placeholder_secret
 from issuer_job.record import Phase, Record, from_config_map, to_config_map
+from issuer_job.wants import named_secrets
 from tests.fake_api import FakeApi
 from tests.fake_policies import FakePolicies
 from tests.job_world import ingress
@@ -198,12 +199,12 @@ def test_an_ingress_opted_in_by_its_namespace_keeps_everything(world: World) -> 
     ids=["names it", "broken issuer", "bad host", "opted out", "other Secret", "being deleted"],
 )
 def test_which_ingress_names_a_secret(body: Json, names_it: bool) -> None:
-    assert retire.names_secret(body, "web-tls", namespace_enabled=True) is names_it
+    assert ("web-tls" in named_secrets(body, namespace_enabled=True)) is names_it
 
 
 def test_without_opt_in_nothing_is_named() -> None:
     body = ingress(annotations={v.TLS_ACME: ""})
-    assert not retire.names_secret(body, "web-tls", namespace_enabled=False)
+    assert "web-tls" not in named_secrets(body, namespace_enabled=False)
 
 
 def test_an_issued_certificate_stays(world: World) -> None:

@@ -15,7 +15,7 @@ from issuer_job.backoff import LONGEST_ASKED
 from issuer_job.issuers import ABSENT
 from issuer_job.record import ACTIVE, Issued, Phase, Record, Retry, Settings, Source
 from issuer_job.secrets import Refusal
-from issuer_job.situation import Action, Priority, Reason, Situation, Verdict
+from issuer_job.situation import GRACE, Action, Priority, Reason, Situation, Verdict
 from issuer_job.sweep_rules import after_look, judge
 from issuer_job.wants import Entry
 from tests.samples import HOSTS, NOW, PROBLEM, attempt, issued, record, source
@@ -138,9 +138,9 @@ def test_a_tombstone_is_no_obstacle_for_who_comes_back() -> None:
 
 @pytest.mark.parametrize("phase", [Phase.ORPHANED, Phase.UNCONFIRMED])
 def test_what_nobody_came_back_for_is_retired_after_ten_minutes(phase: Phase) -> None:
-    assert rules.GRACE == 10 * MINUTE
-    assert unwanted(record(phase), NOW + rules.GRACE) == Verdict(Action.RETIRE, Reason.NOT_WANTED)
-    assert unwanted(record(phase), NOW + rules.GRACE - SECOND) == IN_ORDER
+    assert GRACE == 10 * MINUTE
+    assert unwanted(record(phase), NOW + GRACE) == Verdict(Action.RETIRE, Reason.NOT_WANTED)
+    assert unwanted(record(phase), NOW + GRACE - SECOND) == IN_ORDER
 
 
 @pytest.mark.parametrize("phase", [Phase.ORPHANED, Phase.UNCONFIRMED])
@@ -218,9 +218,9 @@ def test_one_that_is_back_is_noted_too(phase: Phase) -> None:
 
 @pytest.mark.parametrize("phase", IDLE)
 def test_after_ten_minutes_the_hosts_of_one_that_stayed_away_leave(phase: Phase) -> None:
-    away = two(NOW - rules.GRACE, phase)
+    away = two(NOW - GRACE, phase)
     assert verdict(away) == Verdict(Action.DROP_SOURCES, Reason.SOURCE_GONE, Priority.MISSED)
-    assert reason(two(NOW - rules.GRACE + SECOND, phase), now=QUIET) is Reason.IN_ORDER
+    assert reason(two(NOW - GRACE + SECOND, phase), now=QUIET) is Reason.IN_ORDER
 
 
 def test_while_nobody_else_is_known_to_be_there_nothing_leaves() -> None:
