@@ -25,6 +25,8 @@ _DEAD = frozenset({"accountDoesNotExist", "unauthorized"})
 _BAD_SIGNATURE = "malformed"
 """What CAs say, among many other things, of a request signed with a key that the account has no more."""
 _REPLACED_AT = "accountReplacedAt"
+_BLOCKED_VERSION = "blockedVersion"
+"""Stands for the configuration that the issuer had then."""
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def connected(attempt: Attempt, resolved: Resolved) -> Iterator[AcmeClient]:
     """
     for _ in range(ROUNDS):
         state = account_state.load(attempt.cluster, resolved.name, resolved.issuer.server)
-        _not_blocked(state, attempt.clock())
+        _not_blocked(state, attempt.issuer_version, attempt.clock())
         key = account_keys.current(attempt, resolved, state)
         if key is None:
             continue
@@ -129,12 +131,17 @@ def forget(attempt: Attempt, resolved: Resolved, error: AcmeError) -> bool:
     """
     used = transitions.attempt_of(attempt.record).account
     state = account_state.load(attempt.cluster, resolved.name, resolved.issuer.server)
-    if state.number != account_keys.number_held(attempt) or state.data.get(ROLLING_OVER):
-        raise Later(superseded(resolved), wait=timedelta(0))
+    require_current_key(attempt, resolved, state)
     if error.problem.type == _BAD_SIGNATURE:
         return False
     attempt.step("account-gone", problem=str(error.problem))
     return drop_url(attempt, state, used)
+
+
+def require_current_key(attempt: Attempt, resolved: Resolved, state: IssuerState) -> None:
+    """Raises Later if the account is getting, or has got, another key: with ours it only looks gone."""
+    if state.number != account_keys.number_held(attempt) or state.data.get(ROLLING_OVER):
+        raise Later(superseded(resolved), wait=timedelta(0))
 
 
 def drop_url(attempt: Attempt, state: IssuerState, used: str) -> bool:
@@ -195,19 +202,25 @@ def _not_replaced_lately(attempt: Attempt, resolved: Resolved, state: IssuerStat
 
 
 def block(attempt: Attempt, resolved: Resolved, *, wait: timedelta, reason: str) -> None:
-    """Hold back all Jobs of the issuer for a while."""
+    """Hold back all Jobs of the issuer, as it is configured now, for a while."""
     state = account_state.load(attempt.cluster, resolved.name, resolved.issuer.server)
     until = attempt.clock() + wait
-    _remember(attempt, state, {"blockedUntil": until.isoformat(), "blockedReason": reason[:800]})
+    change = {
+        "blockedUntil": until.isoformat(),
+        "blockedReason": reason[:800],
+        _BLOCKED_VERSION: attempt.issuer_version,
+    }
+    _remember(attempt, state, change)
 
 
 def _remember(attempt: Attempt, state: IssuerState, change: Mapping[str, str]) -> bool:
     return account_state.write(attempt.cluster, state, change)
 
 
-def _not_blocked(state: IssuerState, now: datetime) -> None:
+def _not_blocked(state: IssuerState, version: str, now: datetime) -> None:
+    """An edit of the issuer may be what the CA wants, or name another account: it counts at once. Raises Later."""
     until = state.moment("blockedUntil")
-    if until is None:
+    if until is None or state.data.get(_BLOCKED_VERSION, version) != version:
         return
     wait = until - now
     if timedelta(0) < wait <= LONGEST_ASKED:  # longer ones come from a clock that was wrong

@@ -11,7 +11,7 @@ from issuer_job import account_state, check_launch
 from issuer_job import vocabulary as v
 from issuer_job.account_state import ROLLED_OVER_FOR, IssuerState
 from issuer_job.check_issuer import CHECKED_EPOCH, READY, RESULT, describe, read_findings
-from issuer_job.check_launch import CheckedIssuer
+from issuer_job.check_launch import CheckedIssuer, Running
 from issuer_job.inventory import is_finished
 from issuer_job.kube import CONFIGMAPS, JOBS, Cluster, Conflict
 from issuer_job.polling import Poll
@@ -57,8 +57,10 @@ def _run(
     cluster: Cluster, issue: CheckedIssuer, *, clock: Clock, sleep: Callable[[float], None], say: Say
 ) -> IssuerState | None:
     """Launch the Job and wait for what it writes; None if that did not come."""
+    job = _launch(cluster, issue, clock=clock, sleep=sleep, say=say)
+    if job is None:
+        return None
     started = clock()
-    job = check_launch.launch(cluster, issue, now=started)
     say(f"{issue.name}: Job {job} (kubectl logs -n {v.NAMESPACE} job/{job})")
     epoch = job.rpartition("-")[2]
     poll = Poll(started=started, deadline=started + PATIENCE)
@@ -71,6 +73,26 @@ def _run(
         if ended or delay is None:
             what = "has ended without a word" if ended else f"has said nothing for {PATIENCE}"
             say(f"{issue.name}: Job {job} {what}: see its log, and kubectl describe job -n {v.NAMESPACE} {job}")
+            return None
+        sleep(delay.total_seconds())
+
+
+def _launch(
+    cluster: Cluster, issue: CheckedIssuer, *, clock: Clock, sleep: Callable[[float], None], say: Say
+) -> str | None:
+    """Name of the Job, launched once the one that still runs has ended; None if that does not end."""
+    started, former = clock(), ""
+    poll = Poll(started=started, deadline=started + PATIENCE)
+    while True:
+        try:
+            return check_launch.launch(cluster, issue, now=clock())
+        except Running as running:
+            if not former:
+                say(f"{issue.name}: waits until Job {running} has ended")
+            former = str(running)
+        delay = poll.delay(now=clock())
+        if delay is None:
+            say(f"{issue.name}: Job {former} still runs: kubectl logs -n {v.NAMESPACE} job/{former}")
             return None
         sleep(delay.total_seconds())
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 from msgspec.structs import replace
 
-from issuer_job import account, account_state, dns_leftovers, events, issuers, names, rollover, secrets
+from issuer_job import account, account_state, check_leftovers, events, issuers, names, rollover, secrets
 from issuer_job import vocabulary as v
 from issuer_job.account_state import CONTACTS
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, ExternalAccountRefused
@@ -68,12 +68,15 @@ def _config_map(attempt: Attempt) -> Json:
 
 def _checked(attempt: Attempt, config_map: Json) -> v.ExitCode:
     name = config_map["metadata"]["name"]
+    attempt.issuer_version = issuers.version(config_map)
     try:
         issuer = issuers.parse(config_map)
     except IssuerError as problem:
         findings = [Finding(reason=Reason.BROKEN, message=str(problem).removeprefix(f"issuer {name}: "))]
         return _tell(attempt, config_map, "", findings)
     context = Context(attempt, name, issuer)
+    if check_leftovers.is_all(context):
+        return check_leftovers.clean_only(context)
     findings = [finding for check in CHECKS for finding in check(context)]
     if issuer.is_acme and not any(finding.reason in NO_CA and not finding.warning for finding in findings):
         try:
@@ -81,8 +84,9 @@ def _checked(attempt: Attempt, config_map: Json) -> v.ExitCode:
         except Later:  # another account key is in use than this Job has
             account_state.note(attempt.cluster, name, issuer.directory, {LAUNCHED_FOR: ""})
             raise
-    _clean_dns(context)
-    return _tell(attempt, config_map, issuer.directory, findings)
+    code = _tell(attempt, config_map, issuer.directory, findings)
+    check_leftovers.clean(context)
+    return code
 
 
 # What only the CA can say
@@ -91,8 +95,9 @@ def _checked(attempt: Attempt, config_map: Json) -> v.ExitCode:
 def _ask_the_ca(context: Context, config_map: Json) -> list[Finding]:
     """Raises Later, OtherPod, KubeError."""
     attempt, used = context.attempt, context.state.account_url
+    resolved = Resolved(context.name, context.issuer, context.issuer.key_algorithm, None, None)
     try:
-        return list(_asked(context, config_map))
+        return list(_asked(context, resolved, config_map))
     except AcmeUnavailable as unavailable:
         attempt.step("ca-unavailable", problem=str(unavailable.problem), step=unavailable.step)
         attempt.sleep(AGAIN_IN)
@@ -100,17 +105,18 @@ def _ask_the_ca(context: Context, config_map: Json) -> list[Finding]:
         if not account.is_gone(refusal):
             return [_finding(context, refusal)]
         attempt.step("account-gone", problem=str(refusal.problem))
-        account.drop_url(attempt, context.state, used)
+        state = context.state
+        account.require_current_key(attempt, resolved, state)
+        account.drop_url(attempt, state, used)
     try:
-        return list(_asked(context, config_map))
+        return list(_asked(context, resolved, config_map))
     except AcmeError as refusal:
         return [_finding(context, refusal)]
 
 
-def _asked(context: Context, config_map: Json) -> Iterator[Finding]:
+def _asked(context: Context, resolved: Resolved, config_map: Json) -> Iterator[Finding]:
     """The directory, the account, its addresses, the profile. Raises AcmeError, Later, OtherPod."""
     attempt, issuer = context.attempt, context.issuer
-    resolved = Resolved(context.name, issuer, issuer.key_algorithm, None, None)
     request = (config_map["metadata"].get("annotations") or {}).get(v.ROLLOVER, "")
     try:
         rollover.roll_over(attempt, resolved, request)
@@ -169,29 +175,13 @@ def _account_finding(context: Context, problem: Problem) -> Finding:
     return Finding(reason=reason, message=problem.detail, path="$.server")
 
 
-# TXT records that were left in DNS
-
-
-def _clean_dns(context: Context) -> None:
-    attempt = context.attempt
-    traces = (trace for _, trace in dns_leftovers.traces(attempt.cluster))
-    if not any(txt.issuer == context.name for trace in traces for txt in trace.txt_records):
-        return
-    from issuer_job import dns01
-
-    removed = dns01.clean_leftovers(
-        attempt.cluster, name=context.name, issuer=context.issuer, mounted=context.credential, now=context.now
-    )
-    attempt.step("txt-records-removed", count=removed)
-
-
 # The outcome
 
 
 def _tell(attempt: Attempt, config_map: Json, directory: str, findings: list[Finding]) -> v.ExitCode:
     findings = [replace(finding, message=finding.message[:MAX_MESSAGE]) for finding in findings[:MAX_FINDINGS]]
     ready = all(finding.warning for finding in findings)
-    metadata, version = config_map["metadata"], issuers.version(config_map)
+    metadata, version = config_map["metadata"], attempt.issuer_version
     for finding in findings:
         attempt.step("finding", issuer=metadata["name"], **msgspec.to_builtins(finding))
     told = msgspec.json.encode(findings).decode()

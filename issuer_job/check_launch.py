@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -12,6 +12,8 @@ from issuer_job import account_state, issuers, names, objects, rollover
 from issuer_job import vocabulary as v
 from issuer_job.account_state import IssuerState
 from issuer_job.check_issuer import CHECKED_EPOCH, CHECKED_FOR, CHECKED_VERSION, LAUNCHED_FOR, NOT_READY, RESULT
+from issuer_job.check_leftovers import CLEANED_EPOCH, CLEANING_EPOCH
+from issuer_job.inventory import is_finished
 from issuer_job.issuers import IssuerError
 from issuer_job.kube import CONFIGMAPS, JOBS, POD_TEMPLATES, AlreadyExists, Cluster, Json, KubeError
 
@@ -19,21 +21,28 @@ logger = logging.getLogger(__name__)
 
 TRIES = 5
 LAUNCHED_EPOCH = "checkLaunchedEpoch"
-"""Of the last Job: about the unix seconds of its launch."""
+"""Of the last Job that tests: about the unix seconds of its launch. It is written down before the Job is created."""
 PER_PASS = 10
 """Jobs in one pass of the sweep."""
 AGAIN_AFTER = timedelta(hours=1)
-"""For an issuer that was not ready, or whose Job ended without a word."""
+"""For an issuer that was not ready, whose Job ended without a word, or whose last one removed no leftovers."""
 RUNS_FOR = timedelta(minutes=10)
-"""How long a Job that has not reported counts as running."""
+"""How long a Job that has not reported is waited for."""
+CREATED_WITHIN = timedelta(seconds=30)
+"""So long after a launch was written down its Job may be about to be created."""
 PAUSE = timedelta(minutes=2)
-"""Between two Jobs that remove leftovers."""
+"""Before leftovers are removed, after another Job."""
+_DAY = timedelta(days=1)
 NEVER = "never"
 """Value of the annotation on an issuer that the sweep shall not test."""
 
 
+class Running(Exception):
+    """A Job of the issuer's own still runs: two could both give its account a new key. `args[0]` is its name."""
+
+
 class Why(StrEnum):
-    """Why an issuer is tested."""
+    """Why an issuer's Job is launched; the most urgent first."""
 
     EDITED = "NewOrEdited"
     ASKED = "Asked"
@@ -44,7 +53,10 @@ class Why(StrEnum):
 
 @dataclass(frozen=True)
 class CheckedIssuer:
-    """An issuer's ConfigMap, the directory that its state is named by, and its state."""
+    """An issuer's ConfigMap, the directory that its state is named by, and its state.
+
+    The directory is empty for an issuer that cannot be read.
+    """
 
     config_map: Json
     directory: str
@@ -66,12 +78,9 @@ class CheckedIssuer:
 
 
 def why(issue: CheckedIssuer, *, leftovers: bool, now: datetime) -> Why | None:
-    """Why the issuer is to be tested now, None if it is not. Pure."""
-    state, epoch = issue.state, _epoch(issue.state, LAUNCHED_EPOCH)
-    since = timedelta(seconds=now.timestamp() - epoch)
-    if since < -timedelta(minutes=1):  # from a clock that was wrong
-        epoch, since = 0, AGAIN_AFTER
-    silent = _epoch(state, CHECKED_EPOCH) < epoch
+    """Why a Job is to be launched for the issuer now, None if none is. Pure."""
+    state, since = issue.state, _since(issue.state, LAUNCHED_EPOCH, now)
+    silent = _epoch(state, CHECKED_EPOCH) < _epoch(state, LAUNCHED_EPOCH)
     if silent and since < RUNS_FOR:
         return None
     is_new = state.data.get(LAUNCHED_FOR) != issue.subject or since >= AGAIN_AFTER
@@ -84,27 +93,29 @@ def why(issue: CheckedIssuer, *, leftovers: bool, now: datetime) -> Why | None:
             return Why.NOT_READY
     if rollover.is_due(state, issue.asked(v.ROLLOVER)) and is_new:
         return Why.ROLLOVER
-    return Why.LEFTOVERS if leftovers and since >= PAUSE else None
+    return Why.LEFTOVERS if leftovers and issue.directory and _may_clean(state, since, now) else None
+
+
+def _may_clean(state: IssuerState, since: timedelta, now: datetime) -> bool:
+    """Whether a Job that removes leftovers may do better than the last one. Pure."""
+    since_cleaning = _since(state, CLEANING_EPOCH, now)
+    in_vain = _epoch(state, CLEANED_EPOCH) < _epoch(state, CLEANING_EPOCH)
+    return since >= PAUSE and since_cleaning >= (AGAIN_AFTER if in_vain else PAUSE)
 
 
 def launch_due(cluster: Cluster, *, leftovers: Collection[str], now: datetime) -> int:
-    """Launch the Jobs that are due, at most `PER_PASS`; how many. Raises KubeError."""
-    stored = {
-        s["metadata"]["name"]: s for s in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER_STATE}=true")
-    }
+    """Launch the Jobs that are due, at most `PER_PASS`; how many. `leftovers` names issuers. Raises KubeError."""
+    due = sorted(_due(cluster, leftovers, now), key=lambda entry: list(Why).index(entry[1]))
     launched = 0
-    for config_map in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"):
-        if not issuers.is_issuer_name(config_map["metadata"]["name"]):
-            continue  # its name can be no part of a Job's; whoever uses it is told
-        issue = _issue(config_map, stored)
-        reason = why(issue, leftovers=issue.name in leftovers, now=now)
-        if reason is None:
-            continue
+    for issue, reason in due:
         if launched >= PER_PASS:
             logger.info("checks-put-off", extra={"fields": {"issuer": issue.name}})
             break
         try:
-            job = launch(cluster, issue, now=now)
+            job = launch(cluster, issue, only_clean=reason is Why.LEFTOVERS, now=now)
+        except Running as running:
+            logger.info("check-waits", extra={"fields": {"issuer": issue.name, "job": str(running)}})
+            continue
         except KubeError as problem:
             logger.warning("check-failed", extra={"fields": {"issuer": issue.name, "problem": str(problem)}})
             continue
@@ -113,22 +124,53 @@ def launch_due(cluster: Cluster, *, leftovers: Collection[str], now: datetime) -
     return launched
 
 
-def launch(cluster: Cluster, issue: CheckedIssuer, *, now: datetime) -> str:
-    """Create the Job that tests the issuer; its name. Raises KubeError."""
+def _due(cluster: Cluster, leftovers: Collection[str], now: datetime) -> Iterator[tuple[CheckedIssuer, Why]]:
+    stored = {
+        s["metadata"]["name"]: s for s in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER_STATE}=true")
+    }
+    for config_map in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"):
+        if not issuers.is_issuer_name(config_map["metadata"]["name"]):
+            continue  # its name can be no part of a Job's; whoever uses it is told
+        issue = _issue(config_map, stored)
+        reason = why(issue, leftovers=issue.name in leftovers, now=now)
+        if reason is not None:
+            yield issue, reason
+
+
+def launch(cluster: Cluster, issue: CheckedIssuer, *, only_clean: bool = False, now: datetime) -> str:
+    """Create the Job that tests the issuer, or only removes what it left in DNS; its name. Raises Running, KubeError.
+
+    It is written down first, by compare-and-swap: of two launchers at once one goes on.
+    """
     template = cluster.get(POD_TEMPLATES, v.NAMESPACE, v.POD_TEMPLATE)
-    first = max(int(now.timestamp()), min(_epoch(issue.state, LAUNCHED_EPOCH), int(now.timestamp()) + 60) + 1)
-    for epoch in range(first, first + TRIES):
+    seconds = int(now.timestamp())
+    for _ in range(TRIES):
+        state = account_state.load(cluster, issue.name, issue.directory)
+        last = max(_epoch(state, LAUNCHED_EPOCH), _epoch(state, CLEANING_EPOCH))
+        _require_ended(cluster, issue.name, last, now)
+        epoch = max(seconds, min(last, seconds + 60) + 1)
+        if not account_state.write(cluster, state, {CLEANING_EPOCH if only_clean else LAUNCHED_EPOCH: str(epoch)}):
+            continue
         body = objects.check_job(
-            issue.config_map, template, account_number=issue.state.number, directory=issue.directory, epoch=epoch
+            issue.config_map, template, account_number=state.number, directory=issue.directory, epoch=epoch
         )
         try:
             cluster.create(JOBS, v.NAMESPACE, body)
         except AlreadyExists:
             continue
-        change = {LAUNCHED_EPOCH: str(epoch), LAUNCHED_FOR: issue.subject}
-        account_state.note(cluster, issue.name, issue.directory, change)
+        if not only_clean:
+            account_state.note(cluster, issue.name, issue.directory, {LAUNCHED_FOR: issue.subject})
         return str(body["metadata"]["name"])
     raise KubeError(f"Jobs that test issuer {issue.name} are launched all the time")
+
+
+def _require_ended(cluster: Cluster, issuer: str, epoch: int, now: datetime) -> None:
+    """Raises Running if the issuer's Job of this epoch, its last one, has not ended, or is about to be created."""
+    name = names.check_job(issuer, epoch)
+    job = cluster.find(JOBS, v.NAMESPACE, name)
+    is_young = 0 <= now.timestamp() - epoch < CREATED_WITHIN.total_seconds()
+    if is_young if job is None else not is_finished(job):
+        raise Running(name)
 
 
 def find(cluster: Cluster, name: str) -> CheckedIssuer | None:
@@ -152,6 +194,12 @@ def _directory(config_map: Json) -> str:
         return issuers.parse(config_map).directory
     except IssuerError:
         return ""
+
+
+def _since(state: IssuerState, key: str, now: datetime) -> timedelta:
+    """The time since a stored epoch; a day if there is none, or one from a clock that was wrong."""
+    seconds = now.timestamp() - _epoch(state, key)
+    return timedelta(seconds=seconds) if -60 <= seconds < _DAY.total_seconds() else _DAY
 
 
 def _epoch(state: IssuerState, key: str) -> int:

@@ -16,7 +16,8 @@ import msgspec
 
 from issuer_job import vocabulary as v
 from issuer_job.kube import CONFIGMAPS, AlreadyExists, Cluster, Conflict, Gone, Json, KubeError, NotFound
-from issuer_job.record import ACTIVE, Record
+from issuer_job.leftovers import live_record
+from issuer_job.record import ACTIVE, Record, RecordError
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +131,20 @@ def traces(cluster: Cluster) -> Iterator[tuple[str, Trace]]:
         logger.info("leftovers-put-off", extra={"fields": {"kind": "TXT records"}})
 
 
+def needed_by_others(cluster: Cluster, record_hash: str, txt_records: Collection[TxtRecord]) -> list[TxtRecord]:
+    """Those that an attempt of another record is using: some CAs give one order to all who ask for the same hosts.
+
+    Raises KubeError.
+    """
+    places = {txt.place for txt in txt_records}
+    needed: set[tuple[str, str, str]] = set()
+    for other_hash, trace in traces(cluster):
+        shared = places & {txt.place for txt in trace.txt_records}
+        if other_hash != record_hash and shared and _is_at_work(cluster, trace.record):
+            needed |= shared
+    return [txt for txt in txt_records if txt.place in needed]
+
+
 def is_left_over(txt: TxtRecord, record: Record | None, *, now: datetime) -> bool:
     """Whether nobody needs it: its certificate record, if there still is one, is at no attempt. Pure."""
     if now.timestamp() - txt.epoch < GRACE.total_seconds():
@@ -151,6 +166,37 @@ def issuers_with_leftovers(cluster: Cluster, records: Iterable[Record], *, now: 
         for txt in trace.txt_records
         if is_left_over(txt, known.get(record_hash), now=now)
     )
+
+
+def _is_at_work(cluster: Cluster, record_name: str) -> bool:
+    try:
+        record = live_record(cluster, record_name)
+    except RecordError:
+        return True  # written by a later certjob: leave it alone
+    return record is not None and record.phase in ACTIVE
+
+
+def give_up(cluster: Cluster, records: Iterable[Record], *, usable: Collection[str], now: datetime) -> int:
+    """Cross out the hopeless ones of issuers that are gone or cannot be read, for which there are no Jobs; how many.
+
+    `usable` are the names of the others, whose Jobs do it. Raises KubeError.
+    """
+    known, count = {record.hash: record for record in records}, 0
+    for record_hash, trace in traces(cluster):
+        lost = [
+            txt
+            for txt in trace.txt_records
+            if txt.issuer not in usable
+            and is_left_over(txt, known.get(record_hash), now=now)
+            and is_hopeless(txt, now=now)
+        ]
+        for txt in lost:
+            fields = {"name": txt.name, "value": txt.value, "issuer": txt.issuer}
+            logger.warning("txt-record-given-up", extra={"fields": fields})
+        if lost:
+            cross_out(cluster, record_hash, lost)
+            count += len(lost)
+    return count
 
 
 def _config_map(record_name: str, record_hash: str, txt_records: tuple[TxtRecord, ...]) -> Json:

@@ -57,12 +57,13 @@ class OutcomeReason(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one entry; `warning` is for the user."""
+    """What became of one entry; `warning` is for the user, `why` what kept it from being written down."""
 
     reason: OutcomeReason
     secret_name: str
     epoch: int = 0
     warning: str | None = None
+    why: str = ""
 
 
 class _Stopped(Exception):
@@ -122,7 +123,7 @@ class Launcher:
         except KubeError as problem:
             logger.warning("launch-failed", extra={"fields": {"secret": entry.secret_name, "problem": str(problem)}})
             warning = f"Secret {entry.secret_name[:40]}: certificate will come later ({_short(problem)})"
-            return Outcome(OutcomeReason.LATER, entry.secret_name, warning=warning)
+            return Outcome(OutcomeReason.LATER, entry.secret_name, warning=warning, why=str(problem)[:200])
 
     def _launch(self, entry: Entry, namespace: str, deadline: float, *, expect_new: bool) -> Outcome:
         existing = None if expect_new else self._find(entry, namespace, deadline)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from msgspec.structs import replace
 
 from issuer_job import intents, transitions
-from issuer_job.record import ACTIVE, Phase, Record, Source
+from issuer_job.record import ACTIVE, Kind, Phase, Problem, Record, Source
 
 GONE = frozenset({Phase.UNCONFIRMED, Phase.ORPHANED, Phase.RETIRED})
 """Phases of a record that nobody wanted: whoever comes back starts with new sources."""
@@ -59,7 +59,9 @@ def plan(
         return Plan(PlanReason.NEW, transitions.launched(record, now=now, reason="new"), launch=True)
 
     decided = _merged(existing, source, now)
-    return Plan(PlanReason.PUT_OFF, minor=decided.minor) if decided.launch and not may_launch else decided
+    if decided.launch and not may_launch:
+        return Plan(PlanReason.PUT_OFF, _put_off(existing, source, now), minor=decided.minor)
+    return decided
 
 
 def _merged(existing: Record, source: Source, now: datetime) -> Plan:
@@ -92,6 +94,22 @@ def _merged(existing: Record, source: Source, now: datetime) -> Plan:
     if _new_source(existing, source):
         return Plan(PlanReason.JOINED, record, minor=minor)
     return Plan(PlanReason.UNCHANGED, minor=minor)
+
+
+def _put_off(existing: Record, source: Source, now: datetime) -> Record | None:
+    """The sweep finds an Ingress again, but not a Secret, unless a record knows that it asks.
+
+    What runs is left alone: its Job asks the Secret.
+    """
+    if source.kind is not Kind.SECRET or existing.phase in ACTIVE:
+        return None
+    sources = (source,) if existing.phase in GONE else intents.joined(existing.sources, source)
+    return transitions.held_back(intents.intended(existing, sources=sources), problem=_CROWDED, now=now, until=now)
+
+
+_CROWDED = Problem(
+    type=transitions.HELD_BACK, detail="many orders in this namespace just now: the sweep orders it", step="launch"
+)
 
 
 def _asks_for_retry(existing: Record, source: Source, now: datetime) -> bool:

@@ -107,12 +107,19 @@ def held_up(
             namespace=namespace, secret_name=entry.secret_name, sources=(entry.source,), now=now
         )
         return transitions.waiting(made, problem=problem, now=now, wait=wait, issuer=issuer)
+    record = with_new_intent(existing, entry)
+    if record is None:
+        return None
+    return transitions.waiting(record, problem=problem, now=now, wait=wait, issuer=issuer)
+
+
+def with_new_intent(existing: Record, entry: Entry) -> Record | None:
+    """The record with what the entry asks for, before it moves; None if it says so already."""
     gone = existing.phase in GONE
     sources = (entry.source,) if gone else intents.joined(existing.sources, entry.source)
     record = intents.intended(existing, sources=sources)
-    if record.intent.hash == existing.intent.hash and not gone and existing.phase is not Phase.WANTED:
-        return None
-    return transitions.waiting(record, problem=problem, now=now, wait=wait, issuer=issuer)
+    same = record.intent.hash == existing.intent.hash and not gone and existing.phase is not Phase.WANTED
+    return None if same else record
 
 
 def is_its_owners(record: Record) -> bool:

@@ -36,7 +36,8 @@ def roll_over(attempt: Attempt, resolved: Resolved, request: str) -> bool:
     new = _next_key(attempt, resolved, number)
     if not (resumed and _account_of(attempt, resolved, new) == state.account_url):
         _tell(attempt, resolved, number, new)
-    state = _write(attempt, resolved, number, {ACCOUNT_NUMBER: str(number), ROLLING_OVER: "", ROLLED_OVER_FOR: request})
+    change = {ACCOUNT_NUMBER: str(number), ROLLING_OVER: "", ROLLED_OVER_FOR: request}
+    state = _write(attempt, resolved, number, change)
     account_keys.hold(attempt, new, number)
     attempt.step("account-rolled-over", issuer=resolved.name, number=number, account=state.account_url)
     return True

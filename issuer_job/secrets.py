@@ -120,16 +120,14 @@ def look_by_version(cluster: Cluster, record: Record) -> Look:
     if answer is None:
         return Look()
     if asking and not _is_answered(answer):
-        raise SecretRefused(Refusal.NOT_IN_FORCE, "certjob's webhook is not sent certjob's own writes of Secrets")
+        raise SecretRefused(Refusal.NOT_IN_FORCE, "the look was not answered: apply the manifests again")
     uid, version = answer["metadata"]["uid"], answer["metadata"]["resourceVersion"]
     issued = record.issued
     if issued is None or issued.secret_uid != uid:
         content = Content.UNKNOWN
     else:
         content = Content.UNTOUCHED if issued.secret_version == version else Content.CHANGED
-    return Look(
-        uid=uid, resource_version=version, content=content, metadata=answer["metadata"] if asking else {}
-    )
+    return Look(uid=uid, resource_version=version, content=content, metadata=answer["metadata"] if asking else {})
 
 
 LOOKERS: dict[str, Looker] = {"policy": look_by_policy, "resource-version": look_by_version}

@@ -97,10 +97,13 @@ def sweep(
 
 
 def _launch_checks(effects: Effects) -> None:
-    """Jobs that test new and edited issuers, and remove TXT records that were left in DNS."""
-    cluster, now = effects.cluster, effects.now
+    """Jobs that test new and edited issuers, and remove TXT records left in DNS; what no Job can remove is told."""
+    cluster, records, now = effects.cluster, effects.known.records.values(), effects.now
     try:
-        with_leftovers = dns_leftovers.issuers_with_leftovers(cluster, effects.known.records.values(), now=now)
+        effects.counts["TXT records given up"] += dns_leftovers.give_up(
+            cluster, records, usable=effects.issuers.valid, now=now
+        )
+        with_leftovers = dns_leftovers.issuers_with_leftovers(cluster, records, now=now)
         effects.counts["checks launched"] += check_launch.launch_due(cluster, leftovers=with_leftovers, now=now)
     except KubeError as problem:
         logger.warning("checks-put-off", extra={"fields": {"problem": str(problem)}})

@@ -19,6 +19,7 @@ from issuer_job import (
     intents,
     inventory,
     leftovers,
+    requests,
     retire,
     secrets,
     sweep_requests,
@@ -146,6 +147,23 @@ class Effects:
         elif seen.content is Content.CHANGED and after is IN_ORDER:
             self._left_alone(situation, record, seen)
         return after
+
+    def hear(self, situation: Situation, record: Record, verdict: Verdict) -> tuple[Situation, Verdict | None]:
+        """What a Secret that asks for itself says, where no Job comes to ask it; None if nothing follows."""
+        if not requests.is_its_owners(record):
+            return situation, None
+        self.counts["looks"] += 1
+        try:
+            seen = self.looker(self.cluster, record)
+        except secrets.SecretRefused as refused:
+            self._log("look-refused", record, problem=str(refused))
+            if refused.reason is not Refusal.FOREIGN:
+                return situation, None
+            seen = Look()  # one that asks is certjob's to write
+        word = sweep_requests.after_look(situation, record, verdict, seen, self.issuers)
+        if word is not None:
+            self._log("secrets-word", record, action=word.action, reason=word.reason)
+        return sweep_requests.told(situation, seen, self.issuers), word
 
     def _left_alone(self, situation: Situation, record: Record, seen: Look) -> None:
         due = due_at(record, interval=situation.interval)

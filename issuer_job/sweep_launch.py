@@ -49,7 +49,7 @@ class Launches:
             self._bring_together(candidate)
             return
         if (problem := self._trouble(wanted, candidate)) is not None:
-            self._put_off(candidate, problem)
+            self._hear_or_put_off(candidate, problem)
             return
         if self._launched >= self._options.launches_per_sweep or time.monotonic() >= self._effects.deadline:
             self._counts["put off"] += 1
@@ -139,6 +139,19 @@ class Launches:
         if name in issuers.broken:
             return Problem(type="brokenIssuer", detail=issuers.broken[name], step="issuer")
         return Problem(type="unknownIssuer", detail=f"there is no issuer {name}", step="issuer")
+
+    def _hear_or_put_off(self, candidate: Candidate, problem: Problem) -> None:
+        """No Job comes to ask a Secret that asks for itself, and nobody lists it: what it says now goes first."""
+        record = candidate.situation.record
+        if record is None:
+            return
+        situation, word = self._effects.hear(candidate.situation, record, candidate.verdict)
+        if word is None:
+            self._put_off(Candidate(situation, candidate.verdict), problem)
+        elif word.action is Action.LAUNCH:
+            self.launch(Candidate(situation, word))  # of which the launcher knows whether it can be met
+        else:
+            self._effects.settle(situation, record, word)
 
     def _put_off(self, candidate: Candidate, problem: Problem) -> None:
         record = candidate.situation.record

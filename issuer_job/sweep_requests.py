@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from issuer_job import requests
 from issuer_job.inventory import Known, Live
 from issuer_job.issuers import Issuers
@@ -30,9 +32,8 @@ def after_look(
     """What follows from the Secret's own word; None if nothing does, so that what it holds decides."""
     if not requests.is_its_owners(record):
         return None
-    secret = {"metadata": seen.metadata}
-    asks = seen.found and requests.asks(secret)
-    entry = requests.asked(secret, issuers=issuers).entry if asks else None
+    asks = _asks(seen)
+    entry = _entry(seen, issuers)
     if verdict.reason is Reason.NOT_WANTED:
         return _launched(situation, entry) if entry is not None else RETIRED
     if not requests.standing(record):
@@ -45,13 +46,25 @@ def after_look(
     return LEFT if seen.found else None
 
 
+def told(situation: Situation, seen: Look, issuers: Issuers) -> Situation:
+    """With what the Secret itself says in the place of what its record remembers: only that has a uid."""
+    entry = _entry(seen, issuers)
+    if entry is None:
+        return situation
+    return replace(situation, entries=(*_without(situation, entry), entry))
+
+
 def others(situation: Situation, record: Record) -> frozenset[str]:
     """Who names the Secret besides itself."""
     return situation.named_by - {source.key for source in requests.standing(record)}
 
 
 def _is_another(situation: Situation, record: Record, entry: Entry) -> bool:
-    """Whether the record does not say so yet. Uid and age alone are nothing to write."""
+    """Whether the record does not say so yet. Uid and age alone are nothing to write, nor is the class where no
+    issuer tells it.
+    """
+    if entry.problem is not None:
+        return requests.with_new_intent(record, entry) is not None
     reason = plan(
         record,
         entry.source,
@@ -63,5 +76,16 @@ def _is_another(situation: Situation, record: Record, entry: Entry) -> bool:
 
 
 def _launched(situation: Situation, entry: Entry) -> Verdict:
-    rest = (e for e in situation.entries if e.source.key != entry.source.key)
-    return Verdict(Action.LAUNCH, Reason.CHANGED, Priority.MISSED, entries=(*rest, entry))
+    return Verdict(Action.LAUNCH, Reason.CHANGED, Priority.MISSED, entries=(*_without(situation, entry), entry))
+
+
+def _without(situation: Situation, entry: Entry) -> tuple[Entry, ...]:
+    return tuple(e for e in situation.entries if e.source.key != entry.source.key)
+
+
+def _asks(seen: Look) -> bool:
+    return seen.found and requests.asks({"metadata": seen.metadata})
+
+
+def _entry(seen: Look, issuers: Issuers) -> Entry | None:
+    return requests.asked({"metadata": seen.metadata}, issuers=issuers).entry if _asks(seen) else None

@@ -112,9 +112,8 @@ class Admission:
                 reply = refusal(review.uid, code=_FORBIDDEN, message=decision.refused)
             elif decision.first and launched.unsure:
                 reason = "NotWrittenDown"
-                reply = refusal(
-                    review.uid, code=_UNAVAILABLE, message="the API server is slow: try again in a moment"
-                )
+                message = f"its order cannot be written down just now, try again later: {launched.unsure}"
+                reply = refusal(review.uid, code=_UNAVAILABLE, message=message)
             else:
                 reply = answer(review.uid, patch=decision.patch, warnings=warnings)
         except (KubeError, TimeoutError, Busy) as problem:

@@ -58,12 +58,12 @@ class Busy(Exception):
 class Launched:
     """What became of a decision's entries: warnings, and one word for each entry, in time or not.
 
-    `unsure` if it is not known that each of them is written down.
+    `unsure` says why it is not known that each of them is written down, and is empty if it is.
     """
 
     warnings: tuple[str, ...]
     words: tuple[str, ...]
-    unsure: bool
+    unsure: str = ""
 
 
 class Calls:
@@ -82,25 +82,29 @@ class Calls:
         running: dict[Future[Outcome], Entry] = {}
         warnings: list[str] = []
         words: list[str] = []
+        unsure = ""
         for entry in decision.launch:
             try:
                 running[self._submit(_launch_one(self._launcher, entry, review, end))] = entry
             except Busy:
                 warnings.append(f"Secret {entry.secret_name[:50]}: very busy, {LATER}")
                 words.append("Busy")
+                unsure = "the webhook is very busy"
         done, _ = wait(running, timeout=max(0.0, deadline - time.monotonic()))
         for future, entry in running.items():
             if future not in done:
                 warnings.append(f"Secret {entry.secret_name[:50]}: the API server is slow, {LATER}")
                 words.append("Timeout")
+                unsure = "the API server is slow"
                 continue
             outcome = future.result()
             words.append(str(outcome.reason))
+            if outcome.reason is OutcomeReason.LATER:
+                unsure = outcome.why or "its record could not be stored"
             if outcome.warning:
                 warnings.append(outcome.warning)
             elif outcome.reason is OutcomeReason.LAUNCHED:
                 warnings.append(_on_its_way(entry))
-        unsure = any(word in _UNSURE for word in words)
         return Launched(tuple(warnings), tuple(words), unsure)
 
     def issuers(self, deadline: float, *, fresh: bool = False) -> Issuers:
@@ -135,9 +139,6 @@ class Calls:
 def _launch_one(launcher: Launches, entry: Entry, review: Review, deadline: float) -> Callable[[], Outcome]:
     namespace, new = decide.namespace_of(review), review.operation == "CREATE"
     return lambda: launcher.launch(entry, namespace=namespace, deadline=deadline, expect_new=new)
-
-
-_UNSURE = frozenset({"Busy", "Timeout", str(OutcomeReason.LATER)})
 
 
 def _on_its_way(entry: Entry) -> str:

@@ -24,6 +24,9 @@ from webhook.review import SECRET, Review
 WRITERS = frozenset({f"system:serviceaccount:{v.NAMESPACE}:job", f"system:serviceaccount:{v.NAMESPACE}:sweep"})
 _ASKED_BY = (v.ISSUER, v.KEY_ALGORITHM, v.PROFILE, v.PREFERRED_CHAIN, v.RENEW_BEFORE, v.RETRY, v.FORMATS, v.HOSTS)
 _MAX_KEYS_NAMED = 3
+_OLD_STAYS = "the certificate in data does not work (key, date or form): the one that is stored stays"
+_PLACEHOLDER_INSTEAD = "the certificate in data does not work (key, date or form): a placeholder takes its place"
+_OTHER_TYPE = f"the label {v.REQUEST} asks for a certificate, for which the Secret needs type: {v.TLS_SECRET_TYPE}"
 
 
 class Reason(StrEnum):
@@ -56,9 +59,12 @@ def untouched(review: Review) -> Decision | None:
         return Decision(Reason.EXCLUDED_NAMESPACE)
     if review.user_info.username in WRITERS:
         return Decision(Reason.OWN_WRITE, patch=_answered(review) if review.dry_run else _restored(review))
-    if review.object.get("type") != v.TLS_SECRET_TYPE or not requests.asks(review.object):
+    if not requests.asks(review.object):
         return Decision(Reason.NOT_A_REQUEST)
-    return None
+    if review.object.get("type") == v.TLS_SECRET_TYPE:
+        return None
+    # One that carries the label already may have it for reasons of its owner's.
+    return Decision(Reason.REFUSED, refused=_OTHER_TYPE) if is_first(review) else Decision(Reason.NOT_A_REQUEST)
 
 
 def decide(review: Review, *, issuers: Issuers, now: datetime) -> Decision:
@@ -80,8 +86,8 @@ def decide(review: Review, *, issuers: Issuers, now: datetime) -> Decision:
     held = secret_data.held(
         review.object, review.old_object, hosts=asked.entry.hosts, wanted=settings.formats, now=now
     )
-    if held.replaced:
-        warnings.append("the certificate in data does not work (key, date or form): a placeholder takes its place")
+    if held.given_up:
+        warnings.append(_OLD_STAYS if held.works else _PLACEHOLDER_INSTEAD)
     warnings += _foreign_keys(review, settings.formats)
     return Decision(
         Reason.WANTED,

@@ -25,8 +25,8 @@ class Held:
     data: dict[str, str] = field(repr=False)
     works: bool
     not_after: datetime
-    replaced: bool = False
-    """A certificate in the object was given up: it is of no use."""
+    given_up: bool = False
+    """The certificate in the object is not what stays: it is of no use."""
 
 
 def held(new: Json, old: Json | None, *, hosts: tuple[str, ...], wanted: tuple[str, ...], now: datetime) -> Held:
@@ -36,18 +36,18 @@ def held(new: Json, old: Json | None, *, hosts: tuple[str, ...], wanted: tuple[s
     Raises CertError without hosts.
     """
     mine, former = _data(new), _data(old or {})
+    given_up = bool(mine.get(CERTIFICATE)) and not _same(mine, former) and not _is_placeholder(mine, now)
     for data in (mine, former):
         if _works(data, now):
-            return Held(_kept(mine, former, data, wanted), True, _not_after(data))
+            return Held(_kept(mine, former, data, wanted), True, _not_after(data), given_up and data is former)
     for data in (mine, former):
         if _is_placeholder_for(data, hosts, now):
-            return Held(_kept(mine, former, data, wanted), False, _not_after(data))
+            return Held(_kept(mine, former, data, wanted), False, _not_after(data), given_up)
     made = make_placeholder(hosts, now=now)
     chain, key = made.cert_chain_pems, made.key_pem
     further = formats.render(wanted, chain_pem=chain, key_pem=key, passwords={}, now=now)
     fresh = {CERTIFICATE: chain, KEY: key, **further}
     end = parse_chain(chain)[0].not_valid_after_utc
-    given_up = bool(mine.get(CERTIFICATE)) and mine.get(CERTIFICATE) != former.get(CERTIFICATE)
     return Held(_others(mine) | {name: b64encode(x).decode() for name, x in fresh.items()}, False, end, given_up)
 
 
@@ -85,11 +85,18 @@ def _works(data: dict[str, str], now: datetime) -> bool:
     return judge(_stored(data), hosts=(), now=now).reason in WORKS
 
 
+def _same(one: dict[str, str], other: dict[str, str]) -> bool:
+    return all(one.get(name) == other.get(name) for name in (CERTIFICATE, KEY))
+
+
+def _is_placeholder(data: dict[str, str], now: datetime) -> bool:
+    return judge(_stored(data), hosts=(), now=now).reason is Reason.PLACEHOLDER
+
+
 def _is_placeholder_for(data: dict[str, str], hosts: tuple[str, ...], now: datetime) -> bool:
-    stored = _stored(data)
-    if judge(stored, hosts=(), now=now).reason is not Reason.PLACEHOLDER:
+    if not _is_placeholder(data, now):
         return False
-    leaf = parse_chain(stored.tls_crt or b"")[0]
+    leaf = parse_chain(_stored(data).tls_crt or b"")[0]
     return set(dns_names(leaf)) == set(hosts) and now < leaf.not_valid_after_utc
 
 

@@ -209,6 +209,50 @@ def test_a_look_tells_uid_and_version_and_nothing_that_is_stored(
     assert live(namespace, "web") == stored
 
 
+def test_a_look_at_a_secret_that_asks_tells_what_it_says_to_certjob(
+    identity: Identity, admin: Api, namespace: str
+) -> None:
+    host = f"told.{namespace}.test"
+    send(namespace, asking(host))
+    world.wait_issued(namespace, "db-tls", [host])
+    body = look(namespace, "db-tls")
+    body["metadata"]["labels"] |= {v.REQUEST: "true"}
+    where = path("secrets", namespace, "db-tls")
+    answer = identity("job").call("PUT", where, body, dryRun="All")
+    assert_verdict(answer, "ok")
+    told = answer.json["metadata"]
+    assert told["labels"] == {v.REQUEST: "true", v.MANAGED: "true", v.STATE: "issued"}
+    assert set(told["annotations"]) == {v.HOSTS, v.NOT_AFTER, v.LOOK}
+    assert (told["annotations"][v.HOSTS], told["annotations"][v.LOOK]) == (host, "seen")
+    assert live(namespace, "db-tls")["data"]["tls.key"] not in answer.text
+    kubectl("label", "secret", "-n", namespace, "db-tls", f"{v.REQUEST}-")
+    answer = identity("job").call("PUT", where, body, dryRun="All")
+    assert v.REQUEST not in answer.json["metadata"]["labels"]
+    assert answer.json["metadata"]["annotations"][v.LOOK] == "seen"
+
+
+def test_a_secret_that_asks_has_the_last_word(namespace: str) -> None:
+    hosts = {name: f"{name}.{namespace}.test" for name in ("kept", "let-go")}
+    for name, host in hosts.items():
+        send(namespace, asking(host, name=name))
+    before = {name: serial(world.wait_issued(namespace, name, [host])) for name, host in hosts.items()}
+    with pytest.raises(RuntimeError, match="AlreadyExists"):
+        send(namespace, asking(f"evil.{namespace}.test", name="kept"), "create")
+    wait_for(lambda: is_kept(namespace, hosts["kept"]), what="what is stored counts", seconds=90)
+    assert serial(known(namespace, "kept")) == before["kept"]
+    kubectl("label", "secret", "-n", namespace, "let-go", f"{v.REQUEST}-")
+    data = live(namespace, "let-go")["data"]
+    make_due(namespace, "let-go")
+    run_sweep()
+    assert world.phase(namespace, "let-go") == Phase.ORPHANED
+    assert live(namespace, "let-go")["data"] == data
+
+
+def is_kept(namespace: str, host: str) -> bool:
+    record = known(namespace, "kept")
+    return (record.phase, record.intent.hosts) == (Phase.ISSUED, (host,))
+
+
 def test_a_secret_that_asks_keeps_its_owners_words_until_it_is_deleted(namespace: str) -> None:
     """Here it is the webhook that sees to it: no policy does."""
     host = f"asks.{namespace}.test"

@@ -135,7 +135,8 @@ def test_the_sweep_tests_a_new_issuer_and_one_that_was_edited(issuer: OwnIssuer)
     [finding] = read_findings(issuer.state.data)
     assert (finding.reason, finding.path) == ("ProfileNotOffered", "$.profile")
     assert "shortlived" in finding.message
-    [told] = world.events(v.NAMESPACE, issuer.name, "IssuerNotReady")
+    told = world.wait_event(v.NAMESPACE, issuer.name, "IssuerNotReady")
+    assert len(world.events(v.NAMESPACE, issuer.name, "IssuerNotReady")) == 1
     assert told.startswith("Warning: ProfileNotOffered: ")
 
 

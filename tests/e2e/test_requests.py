@@ -303,7 +303,7 @@ def test_a_wildcard_is_issued_over_dns(namespace: str) -> None:
 
 
 def test_an_issuer_that_needs_no_ca_signs_one_for_an_internal_name(namespace: str) -> None:
-    name, host = f"self-{secrets.token_hex(3)}", "db.shop.svc.cluster.local"
+    name, host = f"self-{secrets.token_hex(3)}", f"db.{namespace}.svc.cluster.local"
     document = {"type": "selfsigned", "lifetime": "720h"}
     metadata = {"name": name, "namespace": v.NAMESPACE, "labels": {v.ISSUER: "true"}}
     data = {v.ISSUER_KEY: json.dumps(document)}
@@ -347,6 +347,34 @@ def _is_admitted(namespace: str, body: Json) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def test_the_label_on_a_secret_of_another_type_is_refused_in_words(namespace: str) -> None:
+    body = asking(f"typeless.{namespace}.test", type="Opaque", data={"a": "eA=="})
+    with pytest.raises(RuntimeError, match=r"needs type: kubernetes\.io/tls"):
+        send(namespace, body)
+    labels = body["metadata"].pop("labels")
+    send(namespace, body)
+    with pytest.raises(RuntimeError, match=r"needs type: kubernetes\.io/tls"):
+        kubectl("label", "secret", "-n", namespace, NAME, f"{v.REQUEST}={labels[v.REQUEST]}")
+    kubectl("label", "secret", "-n", namespace, NAME, "team=db")
+    assert world.record(namespace, NAME) is None
+
+
+def test_after_a_new_installation_an_annotation_makes_them_known_again(namespace: str) -> None:
+    host = f"anew.{namespace}.test"
+    body = asking(host)
+    body["metadata"]["labels"]["team"] = namespace
+    send(namespace, body)
+    world.wait_issued(namespace, NAME, [host])
+    before = stored(namespace)["data"]
+    cluster().delete(CONFIGMAPS, v.NAMESPACE, names.record(namespace, NAME))
+    wait_for(lambda: world.record(namespace, NAME) is None, what="its record is gone")
+    selector = f"{v.REQUEST}=true,team={namespace}"
+    kubectl("annotate", "secret", "-A", "-l", selector, f"{v.RETRY}=1", "--overwrite")
+    record = world.wait_issued(namespace, NAME, [host])
+    assert stored(namespace)["data"] == before
+    assert not [entry for entry in record.history if entry.event == "ordered"]
 
 
 def test_no_private_key_is_in_any_log(namespace: str) -> None:

@@ -186,6 +186,24 @@ def test_and_after_a_day_the_account_is_replaced_again(world: JobWorld, accounts
     assert state(world)["accountNumber"] == "3"
 
 
+def test_an_edit_of_the_issuer_ends_the_hold(world: JobWorld) -> None:
+    world.ca.script("/account", problem("rateLimited", "too many", status=429))
+    assert world.run(secret=another(world, 1)) is v.ExitCode.LATER
+    asked = len(world.ca.requests)
+    assert world.run(secret=another(world, 2)) is v.ExitCode.LATER
+    assert retry(world, "more2-tls").problem.type == "issuerBlocked"
+    assert len(world.ca.requests) == asked
+    world.set_issuer(profile="tlsserver")
+    assert world.run(secret=another(world, 3)) is v.ExitCode.DONE
+
+
+def test_a_hold_that_names_no_configuration_is_of_every_one(world: JobWorld) -> None:
+    until = (world.clock.read() + timedelta(hours=1)).isoformat()
+    world.api.add(CONFIGMAPS, v.NAMESPACE, objects.issuer_state(ISSUER, world.server, {"blockedUntil": until}))
+    assert world.run(secret=another(world, 1)) is v.ExitCode.LATER
+    assert world.ca.requests == []
+
+
 @pytest.mark.parametrize("stored", ["2090-01-01T00:00:00+00:00", "yesterday", "2026-01-01T00:00:00"])
 def test_a_time_that_no_clock_wrote_holds_nobody(world: JobWorld, accounts: Deactivating, stored: str) -> None:
     data = state(world) | {"accountReplacedAt": stored, "blockedUntil": stored}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -12,11 +13,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from issuer_job import account_keys, bootstrap, names, objects
 from issuer_job import vocabulary as v
-from issuer_job.account_state import ACCOUNT_NUMBER, TAKEN_OVER
+from issuer_job.account_state import ACCOUNT_NUMBER, TAKEN_OVER, note
 from issuer_job.acme_client import AcmeClient, normal_account_key
 from issuer_job.issue import issue
 from issuer_job.issuer_checks import Reason
-from issuer_job.issuers import Issuers
+from issuer_job.issuers import Issuers, version
 from issuer_job.kube import CONFIGMAPS, SECRETS
 from tests.check_world import account_numbers, check, credentials, found, one, state
 from tests.fake_acme import problem
@@ -118,6 +119,29 @@ def test_it_takes_the_place_of_an_account_that_is_in_use(world: JobWorld) -> Non
     assert stored_key(world, 2) == normal_account_key(OLD)
     assert world.run(secret=another(world, 1)) is v.ExitCode.DONE
     assert world.ca.ordered[-1].account == url
+
+
+def test_it_helps_an_issuer_that_is_held_back(world: JobWorld) -> None:
+    """One whose accounts the CA gave up, say."""
+    assert check(world) is v.ExitCode.DONE
+    world.apply(ingress())
+    until = (world.clock.read() + timedelta(hours=20)).isoformat()
+    held = {"blockedUntil": until, "blockedReason": "x", "blockedVersion": issuer_version(world)}
+    note(world.cluster, ISSUER, world.server, held)
+    assert world.run() is v.ExitCode.LATER
+    url = registered(world)
+    world.set_issuer(existingAccountKey="tls.key")
+    credentials(world, {"tls.key": OLD})
+    assert check(world) is v.ExitCode.DONE
+    assert state(world).account_url == url
+    assert world.run(secret=another(world, 1)) is v.ExitCode.DONE
+    assert world.ca.ordered[-1].account == url
+
+
+def issuer_version(world: JobWorld) -> str:
+    stored = world.api.stored(CONFIGMAPS, v.NAMESPACE, ISSUER)
+    assert stored is not None
+    return version(stored)
 
 
 def test_a_job_in_flight_with_the_former_key_leaves_it_to_its_next_launch(world: JobWorld) -> None:

@@ -7,17 +7,16 @@ from datetime import timedelta
 import pytest
 import yaml
 
-from issuer_job import check_command, check_launch, dns_leftovers
+from issuer_job import check_command, check_launch, names
 from issuer_job import vocabulary as v
 from issuer_job.account_state import note
 from issuer_job.check_issuer import check_issuer
-from issuer_job.check_launch import AGAIN_AFTER, PER_PASS, RUNS_FOR, Why
-from issuer_job.dns_leftovers import TxtRecord
+from issuer_job.check_launch import AGAIN_AFTER, CREATED_WITHIN, PER_PASS, RUNS_FOR, Running, Why
 from issuer_job.issuer_checks import Reason
-from issuer_job.kube import CONFIGMAPS, JOBS, Json, Unreachable
-from tests.check_world import annotate, check, pod, state
+from issuer_job.kube import CONFIGMAPS, JOBS, Cluster, Json, Response, Unreachable
+from tests.check_world import annotate, check, end_jobs, launch, pod, state
 from tests.fake_api import status
-from tests.job_world import ISSUER, MOUNTED, JobWorld, ingress
+from tests.job_world import ISSUER, MOUNTED, JobWorld
 from tests.sweep_world import MINUTE, run, with_webhook, writes_nothing
 from tests.unit.test_manifests import MANIFESTS
 
@@ -121,12 +120,6 @@ def test_a_job_that_has_a_former_account_key_is_followed_by_another(world: JobWo
     assert due(world, after=RUNS_FOR) is Why.ASKED
 
 
-def test_leftovers_are_removed_soon_but_not_in_every_moment(world: JobWorld) -> None:
-    check(world)
-    assert due(world, leftovers=True) is None
-    assert due(world, leftovers=True, after=3 * MINUTE) is Why.LEFTOVERS
-
-
 @pytest.mark.parametrize("epoch", ["9999999999", "9" * 30, "yesterday", ""])
 def test_a_time_that_no_clock_wrote_holds_nothing_up(world: JobWorld, epoch: str) -> None:
     note(world.cluster, ISSUER, world.server, {"checkLaunchedEpoch": epoch, "checkedEpoch": epoch})
@@ -154,21 +147,6 @@ def test_the_sweep_launches_it(world: JobWorld) -> None:
     assert writes_nothing(world)
 
 
-def test_the_sweep_launches_it_for_what_was_left_in_dns_too(world: JobWorld) -> None:
-    annotate(world, check="never")
-    with_webhook(world)
-    assert check_jobs(world) == []
-    world.apply(ingress())
-    assert world.run() is v.ExitCode.DONE
-    record = world.record()
-    left = TxtRecord(
-        name="_acme-challenge.a.dev", zone="a.dev", value="x", host="a.dev", provider="ddns", issuer=ISSUER, epoch=1
-    )
-    dns_leftovers.write_down(world.cluster, record, [left])
-    run(world)
-    assert len(check_jobs(world)) == 1
-
-
 def test_at_most_so_many_in_one_pass(world: JobWorld) -> None:
     for number in range(PER_PASS + 2):
         world.set_issuer(f"more-{number:02}", default=False)
@@ -178,11 +156,17 @@ def test_at_most_so_many_in_one_pass(world: JobWorld) -> None:
     assert check_launch.launch_due(world.cluster, leftovers=(), now=now) == 0
 
 
-def test_one_that_cannot_be_launched_harms_no_other(world: JobWorld) -> None:
+def test_one_that_cannot_be_launched_harms_no_other_and_is_launched_later(world: JobWorld) -> None:
     world.set_issuer("another", default=False)
     world.api.fail("POST", "/jobs", status(403, "Forbidden", "exceeded quota"))
     assert check_launch.launch_due(world.cluster, leftovers=(), now=world.clock.read()) == 1
+    end_jobs(world)
+    [job] = check_jobs(world)
+    assert job["metadata"]["labels"][v.ISSUER] != "another"
+    assert check_launch.launch_due(world.cluster, leftovers=(), now=world.clock.read()) == 0
+    world.clock.ahead += RUNS_FOR
     assert check_launch.launch_due(world.cluster, leftovers=(), now=world.clock.read()) == 1
+    assert {job["metadata"]["labels"][v.ISSUER] for job in check_jobs(world)} == {ISSUER, "another"}
 
 
 def test_a_name_that_can_be_part_of_no_job_is_passed_by(world: JobWorld) -> None:
@@ -195,8 +179,75 @@ def test_a_sweep_that_cannot_launch_checks_goes_on(world: JobWorld) -> None:
     with_webhook(world)
     assert check_jobs(world) == []
     world.api.clear_faults()
+    world.clock.ahead += RUNS_FOR
     run(world)
     assert len(check_jobs(world)) == 1
+
+
+# One Job at a time
+
+
+def test_no_job_is_launched_while_one_of_the_same_issuer_runs(world: JobWorld) -> None:
+    job = launch(world)
+    issue = check_launch.find(world.cluster, ISSUER)
+    assert issue is not None
+    later = world.clock.read() + timedelta(hours=2)
+    with pytest.raises(Running, match=job):
+        check_launch.launch(world.cluster, issue, now=later)
+    assert check_launch.launch_due(world.cluster, leftovers=(), now=later) == 0
+    assert len(check_jobs(world)) == 1
+    world.set_issuer("another", default=False)
+    assert check_launch.launch_due(world.cluster, leftovers=(), now=later) == 1, "it harms no other"
+    end_jobs(world)
+    assert check_launch.launch(world.cluster, issue, now=later) != job
+
+
+def test_a_job_that_only_cleans_counts_too(world: JobWorld) -> None:
+    issue = check_launch.find(world.cluster, ISSUER)
+    assert issue is not None
+    check_launch.launch(world.cluster, issue, only_clean=True, now=world.clock.read())
+    with pytest.raises(Running):
+        check_launch.launch(world.cluster, issue, now=world.clock.read() + MINUTE)
+
+
+def test_of_two_launches_at_once_one_makes_a_job(world: JobWorld) -> None:
+    sent = world.api.send
+    once = iter([True])
+
+    def meanwhile(method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
+        if method in {"PUT", "POST"} and b"checkLaunchedEpoch" in (body or b"") and next(once, False):
+            launch(world)
+        return sent(method, path, body=body, timeout=timeout)
+
+    class Beside:
+        send = staticmethod(meanwhile)
+        stream = world.api.stream
+
+    issue = check_launch.find(world.cluster, ISSUER)
+    assert issue is not None
+    with pytest.raises(Running):
+        check_launch.launch(Cluster(Beside()), issue, now=world.clock.read())
+    assert len(check_jobs(world)) == 1
+
+
+def test_a_launch_that_died_before_its_job_was_made_holds_up_the_next_one_for_moments(world: JobWorld) -> None:
+    issue = check_launch.find(world.cluster, ISSUER)
+    assert issue is not None
+    now = world.clock.read()
+    note(world.cluster, ISSUER, world.server, {"checkLaunchedEpoch": str(int(now.timestamp()))})
+    with pytest.raises(Running):
+        check_launch.launch(world.cluster, issue, now=now)
+    check_launch.launch(world.cluster, issue, now=now + CREATED_WITHIN + timedelta(seconds=1))
+
+
+def test_a_job_has_the_account_key_that_is_in_use_when_it_is_launched(world: JobWorld) -> None:
+    issue = check_launch.find(world.cluster, ISSUER)
+    assert issue is not None
+    note(world.cluster, ISSUER, world.server, {"accountNumber": "2"})
+    check_launch.launch(world.cluster, issue, now=world.clock.read())
+    [job] = check_jobs(world)
+    mounted = {one["name"]: one["secret"]["secretName"] for one in job["spec"]["template"]["spec"]["volumes"]}
+    assert mounted["account"] == names.account(ISSUER, world.server, 2)
 
 
 def test_the_pod_template_has_every_volume_that_a_launcher_names() -> None:
@@ -226,6 +277,7 @@ class Operator:
             name = check_jobs(self.world)[-1]["metadata"]["name"]
             while check_issuer(self.world.pod_of(name)) is v.ExitCode.OTHER_POD:
                 pass
+            end_jobs(self.world)
 
     def runs(self, command: str, issuer: str = ISSUER) -> v.ExitCode:
         do = check_command.check if command == "check-issuer" else check_command.roll_over
@@ -243,6 +295,33 @@ def test_check_issuer_prints_what_was_found(world: JobWorld) -> None:
     assert f"{ISSUER}: not ready" in operator.said
     assert operator.said[-1].startswith(f"  {Reason.PROFILE}: ")
     assert operator.said[-1].endswith(" - at `$.profile`")
+
+
+@pytest.mark.parametrize("command", ["check-issuer", "rollover-account"])
+def test_a_command_waits_until_a_job_that_runs_has_ended(world: JobWorld, command: str) -> None:
+    class Meanwhile(Operator):
+        def wait(self, seconds: float) -> None:
+            if "waits until" in self.said[-1]:
+                self.world.clock.ahead += timedelta(seconds=seconds)
+                assert len(check_jobs(self.world)) == 1
+                end_jobs(self.world)
+            else:
+                super().wait(seconds)
+
+    job = launch(world)
+    operator = Meanwhile(world)
+    assert operator.runs(command) is v.ExitCode.DONE
+    assert operator.said[0] == f"{ISSUER}: waits until Job {job} has ended"
+    assert len(check_jobs(world)) == 2
+
+
+def test_but_within_bounds(world: JobWorld) -> None:
+    job = launch(world)
+    operator = Operator(world, pods=False)
+    started = world.clock.read()
+    assert operator.runs("check-issuer") is v.ExitCode.LATER
+    assert check_command.PATIENCE <= world.clock.read() - started < check_command.PATIENCE + MINUTE
+    assert f"Job {job} still runs" in operator.said[-1]
 
 
 def test_check_issuer_waits_within_bounds(world: JobWorld) -> None:

@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from requests import ConnectionError as Lost
 
-from issuer_job import dns01, dns_leftovers, dns_lookup, names
+from issuer_job import dns01, dns_changes, dns_leftovers, dns_lookup, names
 from issuer_job import vocabulary as v
 from issuer_job.attempt import utc_now
 from issuer_job.dns_lock import LEASES
@@ -22,6 +24,7 @@ from issuer_job.issue import issue
 from issuer_job.issuers import parse
 from issuer_job.kube import CONFIGMAPS, INGRESSES, SECRETS, Json, Unreachable
 from issuer_job.launch import Outcome
+from issuer_job.probe import ProbeResult
 from tests.fake_dns import FakeDns, fake_dns
 from tests.fake_provider import NAME as PROVIDER
 from tests.fake_provider import FakeProvider, fake_provider
@@ -61,7 +64,7 @@ class DnsWorld:
         """Nothing in DNS, nothing written down, no lock."""
         return not (self.dns.values(NAME) or self.traces() or self.jobs.api.all(LEASES, v.NAMESPACE))
 
-    def clean_leftovers(self) -> int:
+    def clean_leftovers(self, *, deadline: datetime | None = None) -> int:
         """As a Job of the issuer, five minutes later."""
         config = self.jobs.api.stored(CONFIGMAPS, v.NAMESPACE, ISSUER)
         assert config is not None
@@ -74,6 +77,7 @@ class DnsWorld:
             issuer=parse(config),
             mounted=keys.get,
             now=now,
+            deadline=deadline,
             clock=clock.read,
             sleep=clock.sleep,
         )
@@ -294,6 +298,94 @@ def test_a_provider_that_is_down_keeps_the_trace(dns_world: DnsWorld) -> None:
     assert len(dns_world.traces()) == 1
     assert dns_world.clean_leftovers() == 1
     assert dns_world.is_clean()
+
+
+def test_a_change_that_hangs_is_left_to_who_comes_later(dns_world: DnsWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dns_changes, "CALL_SECONDS", 0.3)
+    gate, added = threading.Event(), threading.Event()
+    change = dns_world.provider.change
+
+    def slow(*call: str) -> bool:
+        gate.wait(20)
+        done = change(*call)
+        added.set()
+        return done
+
+    monkeypatch.setattr(dns_world.provider, "change", slow)
+    dns_world.apply(WILD)
+    assert dns_world.jobs.run() is v.ExitCode.LATER
+    gate.set()
+    assert added.wait(20)
+    assert len(dns_world.dns.values(NAME)) == 1
+    assert dns_world.clean_leftovers() == 1
+    assert dns_world.is_clean()
+
+
+def test_a_value_that_another_order_is_using_stays(dns_world: DnsWorld) -> None:
+    """Some CAs give the same order, and so the same value, to all who ask for the same hosts."""
+    dns_world.apply(WILD, secret="other")
+
+    def shared() -> None:
+        mine = dns_leftovers.find(dns_world.jobs.cluster, dns_world.jobs.record().hash)
+        assert mine is not None
+        theirs = [replace(txt, holder="other-pod") for txt in mine.txt_records]
+        dns_leftovers.write_down(dns_world.jobs.cluster, dns_world.jobs.record("other"), theirs)
+
+    dns_world.jobs.ca.before = lambda request: shared() if request.path == "/chall/1/0" else None
+    dns_world.apply(WILD)
+    assert dns_world.jobs.run() is v.ExitCode.DONE
+    assert len(dns_world.dns.values(NAME)) == 1
+    assert [trace["metadata"]["annotations"][v.RECORD] for trace in dns_world.traces()] == [
+        dns_world.jobs.record("other").name
+    ]
+    dns_world.jobs.api.remove(CONFIGMAPS, v.NAMESPACE, dns_world.jobs.record("other").name)
+    assert dns_world.clean_leftovers() == 1
+    assert dns_world.is_clean()
+
+
+def test_cleaning_up_ends_by_its_deadline(dns_world: DnsWorld) -> None:
+    dns_world.apply(WILD)
+    leftover(dns_world, epoch=1)
+    dns_world.jobs.api.remove(CONFIGMAPS, v.NAMESPACE, dns_world.jobs.record().name)
+    assert dns_world.clean_leftovers(deadline=dns_world.jobs.clock.read()) == 0
+    assert len(dns_world.traces()) == 1
+    assert dns_world.clean_leftovers(deadline=dns_world.jobs.clock.read() + timedelta(seconds=30)) == 1
+
+
+def test_silent_servers_take_little_of_an_orders_time(dns_world: DnsWorld) -> None:
+    dns_world.dns.silent = {ONE, TWO}
+    dns_world.apply(*(f"h{number}.example.org" for number in range(30)))
+    attempt = dns_world.jobs.pod()
+    waited: list[str] = []
+
+    def count() -> None:
+        waited[:] = waited or dns_world.dns.unanswered
+
+    dns_world.provider.before_write = count
+    assert issue(attempt) is v.ExitCode.DONE
+    assert len(waited) <= 2 * dns01.AT_ONCE, "before anything was added"
+
+
+def test_txt_records_that_are_not_in_place_in_time_put_a_mixed_order_off(
+    dns_world: DnsWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dns_world.set_issuer({"http01": {}}, dns_world.solver() | {"selector": {"dnsNames": [WILD]}})
+    dns_world.apply("www.shop.example.org", WILD)
+    gate = threading.Event()
+    monkeypatch.setattr(dns01, "present", lambda *_: gate.wait(20))
+    attempt = dns_world.jobs.pod()
+    probe = attempt.probe_hosts
+
+    def slow_probe(*args: Any, **kwargs: Any) -> list[ProbeResult]:
+        dns_world.jobs.clock.ahead += timedelta(seconds=300)
+        return probe(*args, **kwargs)
+
+    attempt.probe_hosts = slow_probe
+    assert issue(attempt) is v.ExitCode.LATER
+    gate.set()
+    retry = dns_world.jobs.record().retry
+    assert retry is not None
+    assert retry.problem.type == "dnsLookup"
 
 
 def leftover(dns_world: DnsWorld, *, epoch: int, issuer: str = ISSUER) -> dns_leftovers.TxtRecord:

@@ -10,6 +10,8 @@ import pytest
 from issuer_job import dns_lexicon, dns_provider
 from issuer_job import vocabulary as v
 from issuer_job.dns_changes import CALL_SECONDS
+from issuer_job.dns_lock import MARGIN
+from issuer_job.dns_provider import Scope
 from issuer_job.issuers import parse
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "dns.md").read_text()
@@ -39,4 +41,11 @@ def test_providers_that_need_another_image_are_named() -> None:
 
 
 def test_the_page_says_how_long_a_lock_stays() -> None:
-    assert f"after {CALL_SECONDS + 10} seconds" in PAGE
+    assert f"after {CALL_SECONDS + MARGIN} seconds" in PAGE
+
+
+def test_providers_that_are_locked_by_zone_are_named() -> None:
+    by_zone = {name for name in dns_provider.providers() if dns_provider.scope(name) is Scope.ZONE}
+    said = re.search(r"writes that as a whole \((.*?)\)", PAGE, re.DOTALL)
+    assert said is not None
+    assert by_zone == set(re.findall(r"`([a-z]+)`", said[1]))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.dns_lock import LEASES, LockBusy, Locks
+from issuer_job.dns_lock import LEASES, Hold, LockBusy, LockLost, Locks
 from issuer_job.kube import Cluster, Json
 from tests.fake_api import FakeApi, status
 
@@ -40,12 +40,12 @@ class World:
 
     api: FakeApi = field(default_factory=FakeApi)
     time: Time = field(default_factory=Time)
-    held: list[AbstractContextManager[None]] = field(default_factory=list)
+    held: list[AbstractContextManager[Hold]] = field(default_factory=list)
 
     def locks(self, holder: str = "me") -> Locks:
         return Locks(Cluster(self.api), holder, 60, self.time.read, self.time.sleep)
 
-    def hold(self, name: str, holder: str) -> AbstractContextManager[None]:
+    def hold(self, name: str, holder: str) -> AbstractContextManager[Hold]:
         """Somebody takes the lock and keeps it."""
         self.held.append(self.locks(holder).held([name], deadline=self.deadline))
         self.held[-1].__enter__()
@@ -140,3 +140,53 @@ def test_a_lock_that_cannot_be_given_back_harms_nobody(world: World) -> None:
     with world.locks().held(["a"], deadline=world.deadline):
         pass
     assert len(world.leases()) == 1
+
+
+def test_the_first_lock_is_renewed_when_the_last_had_to_be_waited_for(world: World) -> None:
+    first = world.hold("b", "other")
+    world.time.on_sleep = lambda: first.__exit__(None, None, None) if world.time.now >= soon else None
+    soon = START + timedelta(seconds=50)
+    with world.locks().held(["a", "b"], deadline=world.deadline):
+        assert all(age(world, lease) <= timedelta(seconds=10) for lease in world.leases())
+
+
+def test_who_lost_a_lock_while_waiting_for_the_next_starts_over(world: World) -> None:
+    first = world.hold("b", "other")
+    taken: list[AbstractContextManager[Hold]] = []
+
+    def later() -> None:
+        if world.time.now - START < timedelta(seconds=50) or taken:
+            return
+        mine = next(lease for lease in world.leases() if lease["spec"]["holderIdentity"] == "me")
+        mine["spec"]["holderIdentity"] = "third"
+        world.api.add(LEASES, v.NAMESPACE, mine)
+        taken.append(first)
+        first.__exit__(None, None, None)
+
+    world.time.on_sleep = later
+    with world.locks().held(["a", "b"], deadline=world.deadline):
+        assert [lease["spec"]["holderIdentity"] for lease in world.leases()] == ["me", "me"]
+        assert world.time.now - START >= timedelta(seconds=110), "the third's time had to pass"
+
+
+def test_a_lock_that_was_taken_over_cannot_be_renewed(world: World) -> None:
+    with world.locks("slow").held(["a"], deadline=world.deadline) as hold:
+        world.time.sleep(61)
+        world.hold("a", "next")
+        world.time.sleep(61)
+        with pytest.raises(LockLost):
+            hold.renew()
+
+
+def test_locks_that_are_left_run_out_for_everybody_alike(world: World) -> None:
+    with world.locks().held(["a"], deadline=world.deadline) as hold:
+        world.time.sleep(50)
+        hold.leave()
+    left_at = world.time.now
+    with world.locks().held(["a"], deadline=world.deadline):
+        assert world.time.now - left_at >= timedelta(seconds=60)
+
+
+def age(world: World, lease: Json) -> timedelta:
+    """Since its renewal."""
+    return world.time.now - datetime.fromisoformat(lease["spec"]["renewTime"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import dns.name
 import pytest
@@ -144,6 +145,28 @@ def test_silence_of_all_recursive_servers_is_an_error(world: FakeDns, lookup: Lo
     world.silent = {world.recursive[0]}
     with pytest.raises(DnsLookupError, match="could not be looked up"):
         lookup.place(NAME)
+
+
+def test_silent_servers_are_not_asked_for_every_name(world: FakeDns) -> None:
+    world.silent = {ONE, THREE}
+    lookup = Lookup(((THREE, world.port), world.recursive), authority_port=world.port, timeout=0.2)
+    for number in range(5):
+        assert lookup.place(f"_acme-challenge.h{number}.example.org").zone == "example.org"
+    assert sorted(world.unanswered) == [ONE, THREE]
+
+
+def test_a_zones_servers_are_looked_up_once_by_all_threads(world: FakeDns, lookup: Lookup) -> None:
+    names = [f"_acme-challenge.h{number}.example.org" for number in range(8)]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        assert {place.zone for place in pool.map(lookup.place, names)} == {"example.org"}
+    assert [kind for _, _, kind in world.asked].count("NS") == 1
+
+
+def test_no_name_is_looked_up_when_no_time_is_left(world: FakeDns) -> None:
+    lookup = Lookup((world.recursive,), authority_port=world.port, seconds_left=lambda: 0)
+    with pytest.raises(DnsLookupError, match="in time"):
+        lookup.place(NAME)
+    assert world.asked == []
 
 
 def test_values_are_put_together_from_their_strings(world: FakeDns, lookup: Lookup) -> None:

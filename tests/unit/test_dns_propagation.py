@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from issuer_job.dns_lookup import Address, NoAnswer, Place
+from issuer_job.dns_lookup import Address, NoAnswer, Place, Silent
 from issuer_job.dns_propagation import Lag, wait
 
 START = datetime(2026, 5, 5, 10, 0, tzinfo=UTC)
@@ -27,7 +27,7 @@ class Servers:
         seconds = (self.now - START).total_seconds()
         self.asked[server].append(seconds)
         if server not in self.since:
-            raise NoAnswer("silence")
+            raise Silent("silence")
         return frozenset(value for value, since in self.since[server].items() if seconds >= since)
 
     def read(self) -> datetime:
@@ -94,3 +94,26 @@ def test_a_zone_without_known_servers_is_not_waited_for() -> None:
     servers = Servers({})
     place = Place(NAME, "example.org", ())
     assert wait({place: ["a"]}, servers.ask, clock=servers.read, sleep=servers.sleep, deadline=START) == []
+
+
+def test_a_silent_server_is_not_asked_for_all_names_in_a_round() -> None:
+    servers = Servers({ONE: {"a": 0}})
+    names = {Place(f"{number}.{NAME}", "example.org", (ONE, TWO)): ["a"] for number in range(200)}
+    wait(names, servers.ask, clock=servers.read, sleep=servers.sleep, deadline=START)
+    assert len(servers.asked[ONE]) == 200
+    assert len(servers.asked[TWO]) < 100
+
+
+def test_a_server_that_does_not_serve_one_zone_is_asked_about_another() -> None:
+    places = {Place("a.example", "a.example", (ONE,)): ["x"], Place("b.example", "b.example", (ONE,)): ["x"]}
+    asked: list[str] = []
+
+    def ask(server: Address, name: str) -> frozenset[str]:
+        asked.append(name)
+        if name == "a.example":
+            raise NoAnswer("REFUSED")
+        return frozenset({"x"})
+
+    lags = wait(places, ask, clock=lambda: START, sleep=lambda _: None, deadline=START)
+    assert [lag.name for lag in lags] == ["a.example"]
+    assert sorted(asked) == ["a.example", "b.example"]

@@ -131,6 +131,12 @@ def test_what_a_provider_refuses_without_an_error_is_one(fake: FakeProvider) -> 
         opened().add("x.example.org", VALUE)
 
 
+def test_a_no_to_a_value_that_is_there_is_none(fake: FakeProvider) -> None:
+    fake.says_no = True
+    fake.world.add_text("x.example.org", VALUE)
+    opened().add("x.example.org", VALUE)
+
+
 def test_nothing_that_lexicon_logs_gets_into_our_log(fake: FakeProvider, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     provider = opened()
@@ -223,7 +229,11 @@ def test_requests_of_providers_have_a_timeout(fake: FakeProvider) -> None:
 def test_providers_are_locked_unless_they_change_single_values() -> None:
     assert scope("ddns") is scope("cloudflare") is scope("acme-dns") is Scope.VALUE
     assert scope("powerdns") is scope("route53") is Scope.NAME
-    assert scope("namecheap") is Scope.ZONE
+
+
+@pytest.mark.parametrize("provider", ["joker", "namecheap", "online", "sakuracloud", "valuedomain"])
+def test_providers_that_write_whole_zones_are_locked_by_zone(provider: str) -> None:
+    assert scope(provider) is Scope.ZONE
 
 
 def test_defaults_of_a_providers_own_parser_hold() -> None:

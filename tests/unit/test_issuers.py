@@ -13,7 +13,7 @@ from certs.keys import KeyAlgorithm
 from issuer_job import names, objects
 from issuer_job import vocabulary as v
 from issuer_job.issuer_schema import Issuer, Limits
-from issuer_job.issuers import IssuerError, Issuers, parse
+from issuer_job.issuers import IssuerError, Issuers, parse, version
 from issuer_job.kube import CONFIGMAPS, POD_TEMPLATES, Cluster, Json, KubeError, Unreachable
 from issuer_job.settings import LIFETIME, PAUSE, SettingsCache
 from tests.fake_api import FakeApi
@@ -107,6 +107,21 @@ def test_one_broken_issuer_harms_no_other() -> None:
     assert "server" in found.broken["a"]
     assert found.default == "a"
     assert Issuers.from_config_maps([config_map("b", default="false")]).default == ""
+
+
+def test_every_key_counts_as_an_edit() -> None:
+    one, other = config_map(), config_map(email="ops@example.org")
+    with_bundle = config_map()
+    with_bundle["data"]["root.pem"] = "x"
+    another_bundle = config_map()
+    another_bundle["data"]["root.pem"] = "y"
+    assert len({version(one), version(other), version(with_bundle), version(another_bundle)}) == 4
+    assert version(one) == version(config_map())
+
+
+def test_a_document_alone_has_the_version_that_older_records_know() -> None:
+    """Or an upgrade would look like an edit of every issuer."""
+    assert version({"data": {"issuer.yaml": "server: https://ca.example.org/dir\n"}}) == "eb9d790caa"
 
 
 def test_who_may_use_it() -> None:

@@ -128,6 +128,17 @@ def test_a_good_certificate_that_its_owner_brought_is_adopted(world: JobWorld) -
     assert metadata(world)["labels"][v.STATE] == "issued"
 
 
+def test_an_annotation_makes_one_known_again_whose_record_is_lost(world: JobWorld) -> None:
+    issue_asked(world)
+    before = world.secret()["data"]
+    world.api.remove(CONFIGMAPS, v.NAMESPACE, names.record("shop", NAME))
+    world.clock.ahead += timedelta(seconds=5)
+    ask(world, asking(retry="1790000000"))
+    assert world.run() is v.ExitCode.DONE
+    assert world.secret()["data"] == before
+    assert (world.record().phase, orders(world)) == (Phase.ISSUED, 1)
+
+
 def test_a_secret_made_anew_gets_a_new_certificate(world: JobWorld) -> None:
     issue_asked(world)
     delete(world)

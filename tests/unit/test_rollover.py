@@ -6,10 +6,19 @@ from base64 import b64decode
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from josepy.jwk import JWKEC
 
 from issuer_job import names, objects, rollover
 from issuer_job import vocabulary as v
-from issuer_job.account_state import ROLLED_OVER_FOR, ROLLING_OVER, IssuerState, note
+from issuer_job.account_state import (
+    ACCOUNT_NUMBER,
+    ACCOUNT_URL,
+    ROLLED_OVER_FOR,
+    ROLLING_OVER,
+    IssuerState,
+    note,
+)
 from issuer_job.acme_client import AcmeClient, AcmeError, new_account_key
 from issuer_job.attempt import Attempt
 from issuer_job.check_issuer import check_issuer
@@ -17,7 +26,8 @@ from issuer_job.issue import issue
 from issuer_job.issuer_checks import Reason
 from issuer_job.kube import SECRETS
 from tests.check_world import account_numbers, annotate, check, credentials, found, launch, one, pod, state
-from tests.fake_acme import Reply, Request, problem
+from tests.fake_acme import Reply, Request, problem, signing_key
+from tests.fake_api import status
 from tests.fake_ca import NO_ANSWER
 from tests.job_world import ISSUER, JobWorld, ingress
 from tests.unit.conftest import NewCa
@@ -149,6 +159,57 @@ def test_a_job_whose_key_is_replaced_on_the_way_makes_no_account(
     assert state(rolled).account_url == rolled.ca.accounts[0]
 
 
+def test_a_job_whose_key_is_refused_because_another_has_told_the_ca_ends_what_that_one_began(
+    rolled: JobWorld,
+) -> None:
+    """The other one stored the key, told the CA, and died; this one had asked just before whether the CA knows."""
+    rolled.api.add(SECRETS, v.NAMESPACE, objects.account_secret(ISSUER, rolled.server, 2, new_account_key()))
+    note(rolled.cluster, ISSUER, rolled.server, {ROLLING_OVER: "2"})
+    effect = rolled.ca._answer
+    once = iter([True])
+
+    def asked_too_early(request: Request) -> Reply | None:
+        if request.path != "/account" or not next(once, False):
+            return None
+        reply = effect(request)
+        rolled.ca._keys[rolled.ca.accounts[0]] = signing_key(request.protected["jwk"])
+        return reply
+
+    rolled.ca.before = asked_too_early
+    assert check(rolled) is v.ExitCode.DONE
+    assert next(once, None) is None
+    assert_rolled_over(rolled)
+
+
+def test_a_test_beside_a_rollover_makes_no_account(world: JobWorld) -> None:
+    """With the key that the account has no more it seems to be gone."""
+    check(world)
+
+    def meanwhile(request: Request) -> Reply | None:
+        if not request.path.startswith("/acct/"):
+            return None
+        note(world.cluster, ISSUER, world.server, {ROLLING_OVER: "2"})
+        world.ca._keys[world.ca.accounts[0]] = JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
+        return problem("accountDoesNotExist", "not by this key")
+
+    world.ca.before = meanwhile
+    assert check(world) is v.ExitCode.LATER
+    assert len(world.ca.accounts) == 1
+    assert state(world).account_url == world.ca.accounts[0]
+
+
+def test_it_ends_whoever_writes_the_issuers_state_meanwhile(rolled: JobWorld) -> None:
+    """Also once the CA knows the new key, when a Job without it can do nothing."""
+
+    def meanwhile(request: Request) -> None:
+        if request.path == "/key-change":
+            rolled.api.fail("PUT", "/configmaps/issuer-state", status(409, "Conflict", "changed"), times=3)
+
+    rolled.ca.before = meanwhile
+    assert check(rolled) is v.ExitCode.DONE
+    assert_rolled_over(rolled)
+
+
 def test_malformed_for_another_reason_is_told_as_it_is(world: JobWorld) -> None:
     world.ca.script("/order", problem("malformed", "bad payload"))
     world.apply(ingress())
@@ -175,10 +236,23 @@ def test_a_key_that_has_another_account(rolled: JobWorld) -> None:
         other.ensure_account(terms_agreed=True)
     finding = one(rolled)
     assert finding.reason is Reason.ROLLOVER
+    [ours, others] = rolled.ca.accounts
     assert (
-        f"Secret {names.account(ISSUER, rolled.server, 2)} belongs to another account: delete it" in finding.message
+        f"Secret {names.account(ISSUER, rolled.server, 2)} belongs to another account, {others}: keep it"
+        in finding.message
     )
-    assert state(rolled).number == 1
+    assert "delete" not in finding.message
+    assert (state(rolled).number, state(rolled).account_url, state(rolled).data[ROLLING_OVER]) == (1, ours, "")
+
+
+def test_and_what_is_said_of_it_leads_to_that_account(rolled: JobWorld) -> None:
+    rolled.api.add(SECRETS, v.NAMESPACE, objects.account_secret(ISSUER, rolled.server, 2, new_account_key()))
+    with client(rolled, 2) as other:
+        url = other.ensure_account(terms_agreed=True).url
+    assert "set accountNumber to 2 and accountUrl to nothing" in one(rolled).message
+    note(rolled.cluster, ISSUER, rolled.server, {ACCOUNT_NUMBER: "2", ACCOUNT_URL: ""})
+    assert check(rolled) is v.ExitCode.DONE
+    assert (state(rolled).number, state(rolled).account_url) == (3, url)
 
 
 def test_a_refusal_leaves_the_issuer_with_its_key(rolled: JobWorld) -> None:

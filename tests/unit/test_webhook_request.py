@@ -296,7 +296,7 @@ def without_label() -> dict[str, Any]:
     ("document", "reason"),
     [
         (review_of(without_label(), secret()), Reason.NOT_A_REQUEST),
-        (review_of(secret(type="Opaque")), Reason.NOT_A_REQUEST),
+        (review_of(secret(type="Opaque"), secret(type="Opaque")), Reason.NOT_A_REQUEST),
         (review_of(secret(metadata={"deletionTimestamp": "2026-05-05T10:00:00Z"})), Reason.NOT_A_REQUEST),
         (review_of(secret(), namespace="certjob"), Reason.EXCLUDED_NAMESPACE),
         (review_of(secret(), namespace="kube-system"), Reason.EXCLUDED_NAMESPACE),
