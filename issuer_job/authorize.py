@@ -135,7 +135,16 @@ def _present(attempt: Attempt, client: AcmeClient, proofs: list[_Proof], issuer:
     try:
         http01.present(attempt, by_http, issuer)
     finally:
+        _finish(attempt, background)
+
+
+def _finish(attempt: Attempt, background: Background[None]) -> None:
+    """Raises what it raised, and Later if it takes longer than the attempt may."""
+    try:
         background.result((attempt.deadline - attempt.clock()).total_seconds())
+    except TimeoutError:
+        detail = "the TXT records were not in place before this Job's deadline"
+        raise Later(Problem(type="dnsLookup", detail=detail, step="dns")) from None
 
 
 def _tell(attempt: Attempt, client: AcmeClient, authorization: Authorization, kind: str) -> None:

@@ -13,15 +13,18 @@ import time
 from base64 import urlsafe_b64encode
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+
+from msgspec.structs import replace
 
 from issuer_job import dns_leftovers, dns_propagation, dns_provider
 from issuer_job.attempt import Attempt, Later, utc_now
 from issuer_job.dns_changes import ChangeFailed, Changes, grouped
 from issuer_job.dns_leftovers import TxtRecord
-from issuer_job.dns_lookup import DnsLookupError, Lookup, Place
+from issuer_job.dns_lookup import Address, DnsLookupError, Lookup, Place
 from issuer_job.dns_provider import ReadSecret
 from issuer_job.issuer_schema import Dns01, Issuer, nameserver
 from issuer_job.kube import Cluster, KubeError
@@ -37,6 +40,8 @@ CLEAN_UP = timedelta(seconds=25)
 """For removing TXT records at the end: the pod is ended half a minute after the process should have given up."""
 LEFTOVERS = timedelta(seconds=100)
 """For those of one record: longer than a lock stays that nobody gave back."""
+AT_ONCE = 8
+"""Names that are looked up at the same time."""
 VOLUME = "credentials"
 STEP = "dns"
 
@@ -63,19 +68,21 @@ def present(attempt: Attempt, challenges: list[DnsChallenge], *, lookup: Callabl
     The wait is advisory and bounded: a server that we cannot ask must not block.
     """
     started = attempt.clock()
-    places, servers = _places(challenges, lookup)
+    deadline = attempt.deadline - RESERVE
+    places, servers = _places(challenges, lookup, lambda: (deadline - attempt.clock()).total_seconds())
     txt_records = [_txt_record(attempt, one, place) for one, place in zip(challenges, places, strict=True)]
     _no_more_than_kept(txt_records)
     written = [txt for txt in txt_records if txt.provider != dns_provider.ACME_DNS]
     if written:
         dns_leftovers.write_down(attempt.cluster, attempt.record, written)
-    deadline = attempt.deadline - RESERVE
     changes = _changes(attempt)
     solvers = {one.host: one.dns01 for one in challenges}
     for dns01, group in grouped(txt_records, solvers):
         try:
             changes.add(dns01, group, deadline)
         except ChangeFailed as problem:
+            if problem.under_way:
+                _leave_to_the_sweep(attempt, [txt for txt in group if txt in written])
             detail = str(problem)
             raise Later(Problem(type="dnsProvider", detail=detail, host=group[0].host, step=STEP)) from None
     seconds = (attempt.clock() - started).total_seconds()
@@ -90,7 +97,7 @@ def clean_up(attempt: Attempt, issuer: Issuer) -> None:
         if trace is None:
             return
         mine = [txt for txt in trace.txt_records if _is_ours(attempt, txt)]
-        removed = _changes(attempt).remove(issuer, mine, attempt.clock() + CLEAN_UP)
+        removed = _remove(_changes(attempt), attempt.record.hash, issuer, mine, attempt.clock() + CLEAN_UP)
         dns_leftovers.cross_out(attempt.cluster, attempt.record.hash, removed)
         attempt.step("dns-cleaned", removed=len(removed), left=len(mine) - len(removed))
     except (KubeError, RecordError) as problem:
@@ -104,12 +111,14 @@ def clean_leftovers(
     issuer: Issuer,
     mounted: ReadSecret,
     now: datetime,
+    deadline: datetime | None = None,
     clock: Callable[[], datetime] = utc_now,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Remove the TXT records that ended attempts of this issuer left in DNS; how many. Raises KubeError.
 
-    `mounted` reads a key of the issuer's credentials.
+    `mounted` reads a key of the issuer's credentials. No removal begins after the `deadline`, and none that has
+    begun is waited for after it.
     """
     count = 0
     changes = Changes(cluster, mounted, f"cleaner-{secrets.token_hex(8)}", clock, sleep)
@@ -122,7 +131,10 @@ def clean_leftovers(
         left = [txt for txt in mine if dns_leftovers.is_left_over(txt, record, now=now)]
         if not left:
             continue
-        removed = changes.remove(issuer, left, clock() + LEFTOVERS)
+        if deadline is not None and clock() >= deadline:
+            break
+        until = clock() + LEFTOVERS
+        removed = _remove(changes, record_hash, issuer, left, until if deadline is None else min(until, deadline))
         count += len(removed)
         hopeless = [txt for txt in left if txt not in removed and dns_leftovers.is_hopeless(txt, now=now)]
         for txt in hopeless:
@@ -132,19 +144,36 @@ def clean_leftovers(
     return count
 
 
-def _places(challenges: list[DnsChallenge], lookup: Callable[..., Lookup]) -> tuple[list[Place], Lookup]:
+def _places(
+    challenges: list[DnsChallenge], lookup: Callable[..., Lookup], seconds_left: Callable[[], float]
+) -> tuple[list[Place], Lookup]:
     """Where each TXT record belongs, and who has asked for it. Raises Later."""
-    lookups: dict[tuple[str, ...], Lookup] = {}
-    places = []
-    for one in challenges:
-        servers = one.dns01.nameservers
-        if servers not in lookups:
-            lookups[servers] = lookup(tuple(nameserver(server) for server in servers))
+    nameservers = [tuple(nameserver(server) for server in one.dns01.nameservers) for one in challenges]
+    lookups = {servers: lookup(servers, seconds_left=seconds_left) for servers in nameservers}
+
+    def place(one: DnsChallenge, servers: tuple[Address, ...]) -> Place:
         try:
-            places.append(lookups[servers].place(_name_for(one.host), zone=one.dns01.zone))
+            return lookups[servers].place(_name_for(one.host), zone=one.dns01.zone)
         except DnsLookupError as problem:
             raise Later(Problem(type="dnsLookup", detail=str(problem), host=one.host, step=STEP)) from None
-    return places, next(iter(lookups.values()))
+
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        return list(pool.map(place, challenges, nameservers)), lookups[nameservers[0]]
+
+
+def _remove(
+    changes: Changes, record_hash: str, issuer: Issuer, txt_records: list[TxtRecord], deadline: datetime
+) -> list[TxtRecord]:
+    """Those that the certificate record has no more: removed, or left to others that need them. Raises KubeError."""
+    others = dns_leftovers.needed_by_others(changes.cluster, record_hash, txt_records)
+    return others + changes.remove(issuer, [txt for txt in txt_records if txt not in others], deadline)
+
+
+def _leave_to_the_sweep(attempt: Attempt, txt_records: list[TxtRecord]) -> None:
+    """What is still being added can only be removed by somebody who comes later: nobody of this attempt will."""
+    if txt_records:
+        nobodys = [replace(txt, holder="") for txt in txt_records]
+        dns_leftovers.write_down(attempt.cluster, attempt.record, nobodys)
 
 
 def _changes(attempt: Attempt) -> Changes:
@@ -205,7 +234,7 @@ def _is_ours(attempt: Attempt, txt: TxtRecord) -> bool:
         return False  # for a Job with that issuer's credentials
     if txt.holder == attempt.pod.uid or txt.epoch < attempt.pod.epoch:
         return True
-    if txt.epoch > attempt.pod.epoch:
+    if txt.epoch > attempt.pod.epoch or not txt.holder:
         return False
     now = live_record(attempt.cluster, attempt.record.name)
     state = now.attempt if now is not None else None

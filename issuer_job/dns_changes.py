@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 CALL_SECONDS = 60
 """For logging in to a provider, and for each change there."""
+LEAST_SECONDS = 5
+"""With less time left none is begun: one that had to be given up may happen all the same, and its locks stay."""
 PAUSES = (1.0, 3.0)
 """Seconds before a change that failed is tried again."""
 _VALUE = re.compile(r"[-_A-Za-z0-9]{43}")
@@ -41,6 +43,10 @@ class ChangeFailed(Exception):
     def __init__(self, detail: str, *, under_way: bool = False) -> None:
         super().__init__(detail)
         self.under_way = under_way
+
+
+class _OutOfTime(Exception):
+    """Nothing was begun any more."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +92,10 @@ class Changes:
         while todo:
             before = len(todo)
             try:
-                self._make_at_once(dns01, todo, change, deadline)
+                self._make_logged_in(dns01, todo, change, deadline)
             except LockLost:
                 continue
-            except LockBusy as problem:
+            except (LockBusy, _OutOfTime) as problem:
                 raise ChangeFailed(f"{dns01.provider}: {problem}") from None
             except TimeoutError as problem:
                 raise ChangeFailed(f"{dns01.provider}: {problem}", under_way=True) from None
@@ -101,17 +107,15 @@ class Changes:
                     raise ChangeFailed(str(problem)) from None
                 self.sleep(pause)
 
-    def _make_at_once(self, dns01: Dns01, todo: list[TxtRecord], change: _Change, deadline: datetime) -> None:
+    def _make_logged_in(self, dns01: Dns01, todo: list[TxtRecord], change: _Change, deadline: datetime) -> None:
         """With one login. A call that hangs goes on in its thread: the locks are left to it.
 
-        Raises LockLost, LockBusy, TimeoutError, ChangeFailed, ProviderError, KubeError.
+        Raises LockLost, LockBusy, TimeoutError, _OutOfTime, ProviderError, KubeError.
         """
         with self._locked(dns01, todo, deadline) as hold:
             try:
                 provider = self._bounded(partial(self._login, dns01, todo[0].zone), deadline)
                 while todo:
-                    if self.clock() >= deadline:
-                        raise ChangeFailed(f"{dns01.provider}: there was no time left for {len(todo)} TXT records")
                     hold.renew()
                     self._bounded(partial(change, provider, todo[0]), deadline)
                     todo.pop(0)
@@ -124,7 +128,9 @@ class Changes:
 
     def _bounded(self, call: Callable[[], T], deadline: datetime) -> T:
         left = (deadline - self.clock()).total_seconds()
-        return Background(call).result(min(CALL_SECONDS, max(left, 1.0)))
+        if left < LEAST_SECONDS:
+            raise _OutOfTime("there was no time left")
+        return Background(call).result(min(CALL_SECONDS, left))
 
     def _locked(self, dns01: Dns01, group: list[TxtRecord], deadline: datetime) -> AbstractContextManager[Hold]:
         scope = dns_provider.scope(dns01.provider)

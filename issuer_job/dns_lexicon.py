@@ -60,6 +60,10 @@ def _module(provider: str) -> Any:
     raise LookupError(f"there is no provider {provider[:63]!r}" + (f": did you mean {close[0]}?" if close else ""))
 
 
+class _SaidNo(ProviderError):
+    """A provider's code returned False."""
+
+
 class Lexicon:
     """One of lexicon's providers, logged in to one zone."""
 
@@ -85,33 +89,37 @@ class Lexicon:
         self._ask(self._provider.authenticate)
 
     def add(self, name: str, value: str) -> None:
-        """See issuer_job.dns_provider.Provider."""
-        self._change(self._provider.create_record, name, value)
+        """See issuer_job.dns_provider.Provider. Some code says no, without an error, to a value that is there."""
+        try:
+            self._change(self._provider.create_record, name, value)
+        except _SaidNo:
+            if not self._has(name, value, unknown=False):
+                raise
 
     def remove(self, name: str, value: str) -> None:
         """See Provider. Some code refuses to remove what is not there, other code just logs a failure."""
         try:
             self._change(self._provider.delete_record, name, value)
         except ProviderError:
-            if self._has(name, value):
+            if self._has(name, value, unknown=True):
                 raise
             return
         said = self._scrub(self._words.last)
-        if said and self._has(name, value):
+        if said and self._has(name, value, unknown=True):
             raise ProviderError(f"{self._name}: {said}", passes=True)
 
-    def _has(self, name: str, value: str) -> bool:
-        """Whether the value is there, or may be."""
+    def _has(self, name: str, value: str, *, unknown: bool) -> bool:
+        """Whether the value is there, `unknown` if that cannot be asked."""
         try:
             found = self._ask(lambda: self._provider.list_records(rtype="TXT", name=name))
             return any(value in str(record.get("content")) for record in found)
         except ProviderError:
-            return True
+            return unknown
 
     def _change(self, change: Callable[..., Any], name: str, value: str) -> None:
         if self._ask(lambda: change(rtype="TXT", name=name, content=value)) is False:
             said = self._scrub(self._words.last) or "it did not say why"
-            raise ProviderError(f"{self._name}: {said}", passes=True)
+            raise _SaidNo(f"{self._name}: {said}", passes=True)
 
     def _ask(self, call: Callable[[], Any]) -> Any:
         from lexicon.exceptions import AuthenticationError

@@ -107,13 +107,13 @@ class Locks:
 
         Raises LockBusy, KubeError.
         """
-        body = self._lease(name)
+        lease_name = self._lease(name)["metadata"]["name"]
         seen_version, seen_at, pause = "", self.clock(), FIRST_PAUSE
         while True:
             try:
-                return self.cluster.create(LEASES, v.NAMESPACE, body)
+                return self.cluster.create(LEASES, v.NAMESPACE, self._lease(name))
             except AlreadyExists:
-                held = self.cluster.find(LEASES, v.NAMESPACE, body["metadata"]["name"])
+                held = self.cluster.find(LEASES, v.NAMESPACE, lease_name)
             now = self.clock()
             if held is None:
                 continue

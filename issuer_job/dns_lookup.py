@@ -6,8 +6,10 @@ own servers: a recursive one would remember for a while that it does not exist (
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +47,10 @@ class NoAnswer(DnsLookupError):
     """A server did not answer, or not as one that serves the zone."""
 
 
+class Silent(NoAnswer):
+    """A server did not answer at all."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a TXT record belongs: a name in a zone (both without the final dot) and the zone's `servers`."""
@@ -56,12 +62,19 @@ class Place:
 
 @dataclass
 class Lookup:
-    """Asks `nameservers` (recursive; none: the pod's own) and authoritative servers. Remembers nothing but zones."""
+    """Asks `nameservers` (recursive; none: the pod's own) and authoritative servers. May be shared by threads.
+
+    Remembers zones' servers, and which servers were silent: those are asked last, or not at all where others can be.
+    No name is looked up any more when no `seconds_left` are left.
+    """
 
     nameservers: tuple[Address, ...] = ()
     authority_port: int = field(default_factory=lambda: AUTHORITY_PORT)
     timeout: float = field(default_factory=lambda: TIMEOUT)
+    seconds_left: Callable[[], float] = lambda: math.inf
     _servers: dict[Name, tuple[Address, ...]] = field(default_factory=dict)
+    _silent: set[Address] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.nameservers = self.nameservers or configured(RESOLV_CONF.read_text())
@@ -104,11 +117,12 @@ class Lookup:
 
     def servers(self, zone: Name) -> tuple[Address, ...]:
         """Every address of the zone's servers; none if they are not in DNS. Raises DnsLookupError."""
-        if zone not in self._servers:
-            answer = self._recursive(zone, dns.rdatatype.NS)
-            names = [rdata.target for rrset in _of(answer.answer, zone, dns.rdatatype.NS) for rdata in rrset]
-            self._servers[zone] = self._addresses(names)
-        return self._servers[zone]
+        with self._lock:  # the others wait for the answer instead of asking, too
+            if zone not in self._servers:
+                answer = self._recursive(zone, dns.rdatatype.NS)
+                names = [rdata.target for rrset in _of(answer.answer, zone, dns.rdatatype.NS) for rdata in rrset]
+                self._servers[zone] = self._addresses(names)
+            return self._servers[zone]
 
     def texts(self, server: Address, name: str) -> frozenset[str]:
         """The values of the TXT records that an authoritative server has. Raises NoAnswer."""
@@ -138,6 +152,9 @@ class Lookup:
 
     def _of_zone(self, name: Name, zone: Name) -> Message:
         for server in self.servers(zone):
+            if server in self._silent:
+                continue
+            self._not_too_late(name)
             try:
                 return self._ask(server, name, dns.rdatatype.CNAME, recursive=False)
             except NoAnswer:
@@ -152,7 +169,8 @@ class Lookup:
 
     def _recursive(self, name: Name, rdtype: dns.rdatatype.RdataType) -> Message:
         problem = "there is no recursive server"
-        for server in self.nameservers * ROUNDS:
+        for server in sorted(self.nameservers, key=self._silent.__contains__) * ROUNDS:
+            self._not_too_late(name)
             try:
                 return self._ask(server, name, rdtype, recursive=True)
             except NoAnswer as no_answer:
@@ -167,10 +185,15 @@ class Lookup:
         try:
             answer, _ = dns.query.udp_with_fallback(query, address, timeout=self.timeout, port=port)
         except (dns.exception.DNSException, OSError, EOFError) as problem:
-            raise NoAnswer(f"{address}: {type(problem).__name__}") from None
+            self._silent.add(server)
+            raise Silent(f"{address}: {type(problem).__name__}") from None
         if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
             raise NoAnswer(f"{address}: {dns.rcode.to_text(answer.rcode())}")
         return answer
+
+    def _not_too_late(self, name: Name) -> None:
+        if self.seconds_left() <= 0:
+            raise DnsLookupError(f"{_text(name)} could not be looked up in time")
 
     def _addresses(self, names: list[Name]) -> tuple[Address, ...]:
         """A server whose address is not found counts for nothing: a CA cannot ask it either."""

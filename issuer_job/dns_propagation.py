@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from issuer_job.dns_lookup import Address, NoAnswer, Place
+from issuer_job.dns_lookup import Address, NoAnswer, Place, Silent
 from issuer_job.polling import Poll
 
 SILENCE = timedelta(seconds=10)
@@ -48,12 +48,18 @@ def wait(
     given_up: list[Lag] = []
     with ThreadPoolExecutor(max_workers=16) as pool:
         while open_questions:
+            silent_now: set[Address] = set()
 
-            def one(question: tuple[Address, str]) -> frozenset[str] | None:
+            def one(question: tuple[Address, str], silent_now: set[Address] = silent_now) -> frozenset[str] | None:
+                if question[0] in silent_now:  # not once more in this round, for another name
+                    return None
                 try:
                     return ask(*question)
+                except Silent:
+                    silent_now.add(question[0])
                 except NoAnswer:
-                    return None
+                    pass
+                return None
 
             for question, values in zip(list(open_questions), pool.map(one, list(open_questions)), strict=True):
                 if values is not None:

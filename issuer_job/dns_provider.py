@@ -58,6 +58,9 @@ _SCOPES = {
     "ddns": Scope.VALUE,
     "joker": Scope.ZONE,
     "namecheap": Scope.ZONE,
+    "online": Scope.ZONE,
+    "sakuracloud": Scope.ZONE,
+    "valuedomain": Scope.ZONE,
 }
 
 

@@ -33,7 +33,7 @@ ADDRESSES = (RECURSIVE, "127.0.0.2", "127.0.0.3", "127.0.0.4")
 
 @dataclass
 class FakeDns:
-    """What its servers know. `asked` are address, name and type of every question."""
+    """What its servers know. `asked` are address, name and type of every question that was answered."""
 
     port: int
     records: dict[tuple[Name, str], list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -42,6 +42,8 @@ class FakeDns:
     silent: set[str] = field(default_factory=set)
     truncated: bool = False
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
+    """Addresses of silent servers, for every question that they got by UDP."""
 
     @property
     def recursive(self) -> tuple[str, int]:
@@ -186,6 +188,7 @@ def _serve_udp(world: FakeDns, one: socket.socket) -> None:
         if not data:
             return
         if address in world.silent:
+            world.unanswered.append(address)
             continue
         answer = world.answer(address, dns.message.from_wire(data))
         if world.truncated:
