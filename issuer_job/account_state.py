@@ -11,9 +11,7 @@ from datetime import datetime
 
 from issuer_job import names, objects
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, AlreadyExists, Cluster, Conflict, Json, KubeError
-
-CAS_ROUNDS = 20
+from issuer_job.kube import CAS_ROUNDS, CONFIGMAPS, AlreadyExists, Cluster, Conflict, Json, KubeError
 
 ACCOUNT_NUMBER = "accountNumber"
 ACCOUNT_URL = "accountUrl"

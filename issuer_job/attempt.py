@@ -14,14 +14,12 @@ from msgspec.structs import replace
 from issuer_job import transitions
 from issuer_job import vocabulary as v
 from issuer_job.issuer_schema import Issuer
-from issuer_job.kube import CONFIGMAPS, Cluster, Conflict, Json, KubeError
+from issuer_job.kube import CAS_ROUNDS, CONFIGMAPS, Cluster, Conflict, Json, KubeError
 from issuer_job.probe import ProbeResult, probe_hosts
 from issuer_job.record import ACTIVE, Problem, Record, from_config_map, to_config_map
 from issuer_job.secrets import Looker, look_by_policy
 
 logger = logging.getLogger(__name__)
-
-CAS_ROUNDS = 20
 
 
 class Stop(Exception):

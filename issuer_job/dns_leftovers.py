@@ -15,15 +15,12 @@ from datetime import datetime, timedelta
 import msgspec
 
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, AlreadyExists, Cluster, Conflict, Gone, Json, KubeError, NotFound
-from issuer_job.leftovers import live_record
+from issuer_job.kube import CAS_ROUNDS, CONFIGMAPS, AlreadyExists, Cluster, Conflict, Gone, Json, KubeError, NotFound
+from issuer_job.leftovers import GRACE, live_record
 from issuer_job.record import ACTIVE, Record, RecordError
 
 logger = logging.getLogger(__name__)
 
-CAS_ROUNDS = 20
-GRACE = timedelta(minutes=2)
-"""How long after its launch nothing of an attempt is taken away by others."""
 LONGEST = timedelta(days=7)
 """For how long the removal of a TXT record is tried."""
 

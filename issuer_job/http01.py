@@ -14,6 +14,7 @@ from issuer_job import vocabulary as v
 from issuer_job.attempt import Attempt
 from issuer_job.issuer_schema import Issuer
 from issuer_job.kube import (
+    CAS_ROUNDS,
     CONFIGMAPS,
     ENDPOINT_SLICES,
     INGRESSES,
@@ -26,8 +27,6 @@ from issuer_job.kube import (
 )
 from issuer_job.probe import HostChallenge
 from issuer_job.record import IngressClass, Record
-
-CAS_ROUNDS = 20
 
 
 def present(attempt: Attempt, challenges: list[HostChallenge], issuer: Issuer) -> None:

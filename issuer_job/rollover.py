@@ -15,7 +15,7 @@ from issuer_job import vocabulary as v
 from issuer_job.account_state import ACCOUNT_NUMBER, ROLLED_OVER_FOR, ROLLING_OVER, IssuerState
 from issuer_job.acme_client import AcmeError, AcmeUnavailable, new_account_key
 from issuer_job.attempt import Attempt, Later, OtherPod, Resolved
-from issuer_job.kube import SECRETS, AlreadyExists, KubeError
+from issuer_job.kube import CAS_ROUNDS, SECRETS, AlreadyExists, KubeError
 from issuer_job.record import Problem
 
 NEXT = "next"
@@ -107,7 +107,7 @@ def _write(attempt: Attempt, resolved: Resolved, number: int, change: Mapping[st
 
     Raises Later once it is not.
     """
-    for _ in range(account_state.CAS_ROUNDS):
+    for _ in range(CAS_ROUNDS):
         state = _load(attempt, resolved)
         if state.number != number - 1:
             raise Later(account_keys.superseded(resolved), wait=timedelta(0))

@@ -21,9 +21,8 @@ PEBBLE_ISSUER = "pebble"
 
 
 @contextmanager
-def own_issuer(name: str, **fields: Any) -> Iterator[str]:
-    """A copy of the issuer `pebble` with some fields replaced: its account makes no orders but the caller's."""
-    document = msgspec.yaml.decode(cluster().get(CONFIGMAPS, v.NAMESPACE, PEBBLE_ISSUER)["data"][v.ISSUER_KEY])
+def stored_issuer(name: str, **fields: Any) -> Iterator[str]:
+    """An issuer with just these fields, which no sweep tests."""
     body = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -33,13 +32,23 @@ def own_issuer(name: str, **fields: Any) -> Iterator[str]:
             "labels": {v.ISSUER: "true"},
             "annotations": {v.CHECK: "never"},
         },
-        "data": {v.ISSUER_KEY: msgspec.yaml.encode(document | fields).decode()},
+        "data": {v.ISSUER_KEY: msgspec.yaml.encode(fields).decode()},
     }
     cluster().create(CONFIGMAPS, v.NAMESPACE, body)
     try:
         yield name
     finally:
         cluster().delete(CONFIGMAPS, v.NAMESPACE, name)
+
+
+@contextmanager
+def own_issuer(name: str, **fields: Any) -> Iterator[str]:
+    """A copy of the issuer `pebble` with some fields replaced: its account makes no orders but the caller's."""
+    document = msgspec.yaml.decode(cluster().get(CONFIGMAPS, v.NAMESPACE, PEBBLE_ISSUER)["data"][v.ISSUER_KEY])
+    try:
+        with stored_issuer(name, **document | fields):
+            yield name
+    finally:
         for resource, label, prefix in (
             (SECRETS, v.ACCOUNT, f"account-{name}-"),
             (CONFIGMAPS, v.ISSUER_STATE, f"issuer-state-{name}-"),

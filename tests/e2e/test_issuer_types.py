@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -25,30 +24,9 @@ from tests.e2e.own_pebble import OwnPebble, own_pebble
 from tests.e2e.test_robustness import run_sweep
 from tests.fake_certs_ca import FakeCA, handshake, pem
 from tests.observe import cluster
-from tests.own_issuer import own_issuer
+from tests.own_issuer import own_issuer, stored_issuer
 
 DAY = timedelta(days=1)
-
-
-@contextmanager
-def issuer(name: str, **fields: Any) -> Iterator[str]:
-    """An issuer that needs nothing of Pebble's."""
-    body = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": name,
-            "namespace": v.NAMESPACE,
-            "labels": {v.ISSUER: "true"},
-            "annotations": {v.CHECK: "never"},
-        },
-        "data": {v.ISSUER_KEY: msgspec.yaml.encode(fields).decode()},
-    }
-    cluster().create(CONFIGMAPS, v.NAMESPACE, body)
-    try:
-        yield name
-    finally:
-        cluster().delete(CONFIGMAPS, v.NAMESPACE, name)
 
 
 @contextmanager
@@ -80,7 +58,7 @@ def test_a_private_ca_signs_in_one_job(namespace: str) -> None:
     name, hosts = f"ca-{namespace}", [f"db.{namespace}.internal", f"*.{namespace}.internal"]
     chain = pem(below.certificate, root.certificate)
     with (
-        issuer(name, type="ca", lifetime="30d"),
+        stored_issuer(name, type="ca", lifetime="30d"),
         credentials(name, **{"tls.crt": chain, "tls.key": key_to_pem(below.key)}),
     ):
         world.create(namespace, world.manifest("db", hosts, issuer=name))
@@ -96,7 +74,7 @@ def test_a_private_ca_signs_in_one_job(namespace: str) -> None:
 
 
 def test_a_private_ca_without_its_key_says_what_is_missing(namespace: str) -> None:
-    with issuer(name := f"nokey-{namespace}", type="ca"):
+    with stored_issuer(name := f"nokey-{namespace}", type="ca"):
         world.create(namespace, world.manifest("db", [f"db.{namespace}.internal"], issuer=name))
         event = world.wait_event(namespace, "db", "CertificateFailed")
     assert f"Secret credentials-{name} in namespace certjob has no key tls.crt" in event
@@ -104,7 +82,7 @@ def test_a_private_ca_without_its_key_says_what_is_missing(namespace: str) -> No
 
 
 def test_self_signed_is_long_lived(namespace: str) -> None:
-    with issuer(name := f"self-{namespace}", type="selfsigned"):
+    with stored_issuer(name := f"self-{namespace}", type="selfsigned"):
         world.create(namespace, world.manifest("web", [f"web.{namespace}.lan"], issuer=name))
         world.wait_issued(namespace, "web-tls", [f"web.{namespace}.lan"])
     made = stored(namespace, "web-tls")

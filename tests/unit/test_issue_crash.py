@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from issuer_job import vocabulary as v
 from issuer_job.issue import issue
-from issuer_job.kube import SECRETS, Response
+from issuer_job.kube import SECRETS, Response, Transport
 from issuer_job.record import Phase
 from tests.fake_acme import Reply, Request
 from tests.fake_api import FakeApi
@@ -19,6 +20,8 @@ from tests.fake_ca import NO_ANSWER
 from tests.job_world import JobWorld, ingress
 from tests.unit.conftest import NewCa
 from tests.unit.test_issue import assert_good_secret
+
+T = TypeVar("T")
 
 HOSTS = ("a.certjob.dev", "b.certjob.dev")
 
@@ -64,8 +67,8 @@ class Reaper:
             raise Killed
 
 
-def run_until(world: JobWorld, kill_at: int) -> int:
-    """The first pod, to its death. Returns how many writes it made."""
+def killed_at(world: JobWorld, kill_at: int, pod: Callable[[Transport], T]) -> tuple[T | None, int]:
+    """A pod over this transport, to its death right after a write: what it returned, and how many writes it made."""
     reaper = Reaper(world.api, kill_at)
     effect = world.ca._answer
 
@@ -79,15 +82,22 @@ def run_until(world: JobWorld, kill_at: int) -> int:
 
     world.ca.before = before
     world.clock.on_sleep = reaper.check
+    result: T | None = None
     try:
-        code = issue(world.pod(transport=reaper))
+        result = pod(reaper)
     except Killed:
-        code = None
+        pass
     finally:
         world.ca.before = lambda request: None
         world.clock.on_sleep = lambda: None
-    assert code is None or kill_at > reaper.count
-    return reaper.count
+    return result, reaper.count
+
+
+def run_until(world: JobWorld, kill_at: int) -> int:
+    """The first pod, to its death. Returns how many writes it made."""
+    code, count = killed_at(world, kill_at, lambda transport: issue(world.pod(transport=transport)))
+    assert code is None or kill_at > count
+    return count
 
 
 def fresh(new_ca: NewCa, root: Path) -> JobWorld:

@@ -32,7 +32,7 @@ from tests.fake_ca import NO_ANSWER
 from tests.job_world import ISSUER, JobWorld, ingress
 from tests.unit.conftest import NewCa
 from tests.unit.test_account import another, retry
-from tests.unit.test_issue_crash import Killed, Reaper
+from tests.unit.test_issue_crash import killed_at
 
 
 @pytest.fixture
@@ -281,27 +281,7 @@ def test_an_answer_that_is_lost_is_found_out_within_the_job(rolled: JobWorld) ->
 
 def run_until(world: JobWorld, kill_at: int) -> int:
     """The first pod of the Job, to its death right after a write; how many it made."""
-    reaper = Reaper(world.api, kill_at)
-    effect = world.ca._answer
-
-    def before(request: Request) -> Reply | None:
-        if reaper.dead:
-            return NO_ANSWER
-        if request.payload in ("", None) or not reaper.due():  # reads
-            return None
-        effect(request)
-        return NO_ANSWER
-
-    world.ca.before = before
-    world.clock.on_sleep = reaper.check
-    try:
-        check_issuer(pod(world, transport=reaper))
-    except Killed:
-        pass
-    finally:
-        world.ca.before = lambda request: None
-        world.clock.on_sleep = lambda: None
-    return reaper.count
+    return killed_at(world, kill_at, lambda transport: check_issuer(pod(world, transport=transport)))[1]
 
 
 def to_the_end(world: JobWorld, first: Attempt) -> v.ExitCode:
