@@ -41,7 +41,7 @@ schema: venv  ## write the JSON Schemas in docs/ anew from the types
 	$(PY) -m tests.schema
 
 unit: venv  ## the fast tests, no cluster
-	$(VENV)/bin/pytest -q -n 2 tests/unit
+	$(VENV)/bin/pytest -q -n 2 tests/unit tests/selftests
 
 install: cluster  ## install certjob on the local cluster
 	tests/cluster/run tests/cluster/install --restart
@@ -55,16 +55,16 @@ demo: venv install  ## one Ingress on the local cluster, with the timeline of wh
 	tests/cluster/run $(VENV)/bin/python -m tests.demo
 
 bench: venv  ## measure on the running local cluster: single applies, burst, admission, memory
-	tests/cluster/run $(VENV)/bin/python -m tests.bench $(BENCH)
+	tests/cluster/run $(VENV)/bin/python -m tests.load.bench $(BENCH)
 
 dns-bench: venv  ## measure DNS-01 on the running local cluster: single wildcards, burst
-	tests/cluster/run $(VENV)/bin/python -m tests.dns_bench $(BENCH)
+	tests/cluster/run $(VENV)/bin/python -m tests.load.dns_bench $(BENCH)
 
 scale: venv  ## what a sweep over 10,000 certificates takes
-	tests/cluster/run $(VENV)/bin/python -m tests.scale $(BENCH)
+	tests/cluster/run $(VENV)/bin/python -m tests.load.scale $(BENCH)
 
 soak: venv  ## 40 minutes of ten-minute certificates, watched
-	tests/cluster/run $(VENV)/bin/python -m tests.soak $(BENCH)
+	tests/cluster/run $(VENV)/bin/python -m tests.load.soak $(BENCH)
 
 chaos: venv  ## a burst while Pebble, the webhook and the API server fail
-	tests/cluster/run $(VENV)/bin/python -m tests.chaos $(BENCH)
+	tests/cluster/run $(VENV)/bin/python -m tests.load.chaos $(BENCH)

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from issuer_job import log
 from issuer_job import vocabulary as v
-from issuer_job.kube import Cluster, KubeError
-from issuer_job.retrying import RetryingTransport
+from issuer_job.cluster.api import Cluster, KubeError
+from issuer_job.cluster.retrying import RetryingTransport
 
 if TYPE_CHECKING:
-    from issuer_job.attempt import Attempt
-    from issuer_job.secrets import Looker
+    from issuer_job.attempt.attempt import Attempt
+    from issuer_job.tenant_secrets.access import Looker
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _issue() -> v.ExitCode:
-    from issuer_job.attempt import Attempt, Pod, utc_now
-    from issuer_job.issue import issue
+    from issuer_job.attempt.attempt import Attempt, Pod, utc_now
+    from issuer_job.issue.issue import issue
 
     try:
         pod = Pod(
@@ -94,21 +94,21 @@ def _issue() -> v.ExitCode:
 
 def _check_issuer(attempt: Attempt) -> v.ExitCode:
     """A Job whose record has no dot is an issuer's own: the records of certificates are called NAMESPACE.SECRET."""
-    from issuer_job.check_issuer import check_issuer
+    from issuer_job.checks.check import check_issuer
 
     return check_issuer(attempt)
 
 
 def _responder() -> v.ExitCode:
-    from issuer_job.responder import serve
-    from issuer_job.transport import LibraryTransport
+    from issuer_job.cluster.transport import LibraryTransport
+    from issuer_job.http01.responder import serve
 
     serve(Cluster(LibraryTransport()))
     return v.ExitCode.DONE
 
 
 def _sweep() -> v.ExitCode:
-    from issuer_job.sweep import sweep
+    from issuer_job.sweep.sweep import sweep
 
     seconds = os.environ.get("CERTJOB_SWEEP_INTERVAL", "300")
     if not seconds.isdigit() or not 10 <= int(seconds) <= 86400:
@@ -128,7 +128,7 @@ def _sweep() -> v.ExitCode:
 
 def _looker() -> Looker | None:
     """How this cluster lets certjob look at Secrets, as the manifests say; None if they say something else."""
-    from issuer_job.secrets import LOOKERS
+    from issuer_job.tenant_secrets.access import LOOKERS
 
     looker = LOOKERS.get(os.environ.get("CERTJOB_LOOK", "policy"))
     if looker is None:
@@ -137,22 +137,22 @@ def _looker() -> Looker | None:
 
 
 def _bootstrap() -> v.ExitCode:
-    from issuer_job.bootstrap import bootstrap
+    from issuer_job.upkeep.bootstrap import bootstrap
 
     bootstrap(_cluster(BOOTSTRAP_DEADLINE))
     return v.ExitCode.DONE
 
 
 def _transfer_host(host: str, namespace: str) -> v.ExitCode:
-    from issuer_job.attempt import utc_now
-    from issuer_job.transfer import transfer_host
+    from issuer_job.attempt.attempt import utc_now
+    from issuer_job.hosts.transfer import transfer_host
 
     return transfer_host(_cluster(TRANSFER_DEADLINE), host, namespace, now=utc_now())
 
 
 def _of_issuer(command: str, issuer: str) -> v.ExitCode:
-    from issuer_job import check_command
-    from issuer_job.attempt import utc_now
+    from issuer_job.attempt.attempt import utc_now
+    from issuer_job.checks import command as check_command
 
     logging.getLogger().setLevel(logging.WARNING)  # people read what the command says
     do = check_command.check if command == "check-issuer" else check_command.roll_over
@@ -160,7 +160,7 @@ def _of_issuer(command: str, issuer: str) -> v.ExitCode:
 
 
 def _cluster(seconds: float) -> Cluster:
-    from issuer_job.transport import LibraryTransport
+    from issuer_job.cluster.transport import LibraryTransport
 
     return Cluster(RetryingTransport(LibraryTransport(), deadline=time.monotonic() + seconds))
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.issuer_schema import Issuer
-from issuer_job.kube import Json
-from issuer_job.record import IngressClass, Problem, Record
+from issuer_job.cluster.api import Json
+from issuer_job.issuers.schema import Issuer
+from issuer_job.record.record import IngressClass, Problem, Record
 
 DEFAULT_TTL = 600
 _NOTHING: Mapping[str, bytes] = {}

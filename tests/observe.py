@@ -21,8 +21,8 @@ from cryptography import x509
 
 from certs.placeholder import is_placeholder
 from issuer_job import vocabulary as v
-from issuer_job.kube import SECRETS, Cluster, Json, KubeError, Resource
-from issuer_job.transport import LibraryTransport
+from issuer_job.cluster.api import SECRETS, Cluster, Json, KubeError, Resource
+from issuer_job.cluster.transport import LibraryTransport
 
 PODS = Resource("/api/v1", "pods")
 POLL = 0.04

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from issuer_job.issuer_schema import ONLY_ACME, Issuer
-from issuer_job.options import Options
+from issuer_job.issuers.options import Options
+from issuer_job.issuers.schema import ONLY_ACME, Issuer
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from issuer_job.kube import KubeError
-from webhook import decide, decide_request
-from webhook.calls import BUDGET, LATER, MAX_OUTSTANDING, Busy, Calls, KnowsIssuers, Launches, allowed
-from webhook.decide import Decision
-from webhook.patch import make_patch
+from issuer_job.cluster.api import KubeError
+from webhook import decide_ingress, decide_secret
+from webhook.bounded_calls import BUDGET, LATER, MAX_OUTSTANDING, Busy, Calls, KnowsIssuers, Launches, allowed
+from webhook.decide_ingress import Decision
+from webhook.ingress_patch import make_patch
 from webhook.review import Review, answer, parse, refusal
 
 logger = logging.getLogger(__name__)
@@ -64,12 +64,12 @@ class Admission:
         decision: Decision | None = None
         outcomes: Sequence[str] = ()
         try:
-            decision = decide.untouched(review, namespace_enabled=namespace_enabled)
+            decision = decide_ingress.untouched(review, namespace_enabled=namespace_enabled)
             if decision is None:
                 issuers = self._calls.issuers(deadline)
-                if decide.names_unknown_issuer(review, issuers):
+                if decide_ingress.names_unknown_issuer(review, issuers):
                     issuers = self._calls.issuers(deadline, fresh=True)
-                decision = decide.decide(review, issuers=issuers, namespace_enabled=namespace_enabled)
+                decision = decide_ingress.decide(review, issuers=issuers, namespace_enabled=namespace_enabled)
             launched = self._calls.launch(decision, review, deadline)
             outcomes = launched.words
             reason = str(decision.reason)
@@ -77,7 +77,7 @@ class Admission:
         except (KubeError, TimeoutError, Busy) as problem:
             reason = "IssuersUnknown"
             logger.warning("issuers-unknown", extra={"fields": {"uid": review.uid, "problem": str(problem)[:200]}})
-            patch = make_patch(review.object or {}, decide.kept_entry(review))
+            patch = make_patch(review.object or {}, decide_ingress.kept_entry(review))
             reply = answer(review.uid, patch=patch, warnings=[f"the issuers cannot be read now: {LATER}"])
         except Exception:  # the one edge: a bug must not keep a user's Ingress from being stored
             reason = "InternalError"
@@ -99,12 +99,12 @@ class Admission:
         decision: Decision | None = None
         outcomes: Sequence[str] = ()
         try:
-            decision = decide_request.untouched(review)
+            decision = decide_secret.untouched(review)
             if decision is None:
                 issuers = self._calls.issuers(deadline)
-                if decide_request.names_unknown_issuer(review, issuers):
+                if decide_secret.names_unknown_issuer(review, issuers):
                     issuers = self._calls.issuers(deadline, fresh=True)
-                decision = decide_request.decide(review, issuers=issuers, now=self._clock())
+                decision = decide_secret.decide(review, issuers=issuers, now=self._clock())
             launched = self._calls.launch(decision, review, deadline)
             outcomes, reason = launched.words, str(decision.reason)
             warnings = (*decision.warnings, *launched.warnings)

@@ -13,12 +13,12 @@ from flask import Flask, Response, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
-from issuer_job.kube import Cluster
-from issuer_job.launch import Launcher
-from issuer_job.settings import SettingsCache
-from issuer_job.transport import LibraryTransport
+from issuer_job.cluster.api import Cluster
+from issuer_job.cluster.transport import LibraryTransport
+from issuer_job.launch.configuration import SettingsCache
+from issuer_job.launch.launcher import Launcher
 from webhook.admission import Admission, Reply
-from webhook.calls import LAUNCH_THREADS, KnowsIssuers, Launches
+from webhook.bounded_calls import LAUNCH_THREADS, KnowsIssuers, Launches
 from webhook.readiness import Readiness
 from webhook.review import MAX_BODY, BadRequest, too_large
 

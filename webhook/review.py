@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from issuer_job.kube import Json
+from issuer_job.cluster.api import Json
 
 MAX_BODY = 3 * 1024 * 1024
 """Bytes of a review: the API server takes requests up to 3 MiB."""

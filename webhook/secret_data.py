@@ -11,7 +11,7 @@ from certs import formats
 from certs.chain import dns_names, parse_chain
 from certs.placeholder import make_placeholder
 from certs.validity import Reason, StoredCertificate, judge
-from issuer_job.kube import Json
+from issuer_job.cluster.api import Json
 
 CERTIFICATE, KEY = "tls.crt", "tls.key"
 WORKS = frozenset({Reason.GOOD, Reason.RENEWAL_DUE, Reason.HOSTS_NOT_COVERED, Reason.NOT_YET_VALID})

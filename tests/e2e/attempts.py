@@ -18,17 +18,19 @@ from pathlib import Path
 
 from cryptography import x509
 
-from issuer_job import leftovers, names, transitions
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import Order
-from issuer_job.attempt import Attempt, Pod, utc_now
-from issuer_job.issue import issue
-from issuer_job.kube import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Cluster, Conflict, Json, Transport
-from issuer_job.launch import Launcher, Outcome
-from issuer_job.record import Record, from_config_map, to_config_map
-from issuer_job.retrying import RetryingTransport
-from issuer_job.settings import SettingsCache
-from issuer_job.wants import Entry, wants
+from issuer_job.attempt.attempt import Attempt, Pod, utc_now
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Cluster, Conflict, Json, Transport
+from issuer_job.cluster.retrying import RetryingTransport
+from issuer_job.demand.ingress import Entry, wants
+from issuer_job.issue.issue import issue
+from issuer_job.launch.configuration import SettingsCache
+from issuer_job.launch.launcher import Launcher, Outcome
+from issuer_job.record import transitions
+from issuer_job.record.record import Record, from_config_map, to_config_map
+from issuer_job.upkeep import leftovers
 from tests.e2e import world
 from tests.e2e.api import Endpoint, kubectl
 from tests.e2e.checks import INGRESS_CLASS, assert_good_secret, orders_of, route

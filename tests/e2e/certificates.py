@@ -13,7 +13,7 @@ from requests.adapters import HTTPAdapter
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, INGRESSES, SECRETS, AlreadyExists, Conflict
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, AlreadyExists, Conflict
 from tests.e2e.api import Endpoint
 from tests.e2e.attempts import Certificate, Identities
 from tests.e2e.checks import parsed_issuer

@@ -13,12 +13,13 @@ from cryptography import x509
 
 from certs.chain import has_key
 from certs.keys import key_from_pem
-from issuer_job import issuers, names
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient, Order
-from issuer_job.issuer_schema import Issuer
-from issuer_job.kube import CONFIGMAPS, INGRESSES, SECRETS, Json
-from issuer_job.record import IngressClass
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json
+from issuer_job.issuers import load as issuers
+from issuer_job.issuers.schema import Issuer
+from issuer_job.record.record import IngressClass
 from tests.e2e import world
 from tests.observe import cluster, root_pem
 

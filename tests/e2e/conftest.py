@@ -12,7 +12,7 @@ from issuer_job import vocabulary
 from tests.e2e.api import SECRETS, Answer, Api, Endpoint, kubectl, path, wait_for
 from tests.e2e.api import admin as administrator
 from tests.e2e.site import NewSite, sites_behind_proxies
-from tests.lifecycle import sweeps_suspended
+from tests.load.lifecycle import sweeps_suspended
 
 NewNamespace = Callable[..., str]
 

@@ -16,12 +16,13 @@ import dns.rcode
 import dns.tsigkeyring
 import dns.update
 
-from issuer_job import dns_leftovers, names
+from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.dns_lookup import Lookup, NoAnswer
-from issuer_job.kube import CONFIGMAPS, SECRETS, Json
+from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Json
+from issuer_job.dns01 import trace as dns_leftovers
+from issuer_job.dns01.lookup import Lookup, NoAnswer
 from tests.observe import cluster
-from tests.own_issuer import own_issuer
+from tests.worlds.own_issuer import own_issuer
 
 PRIMARY = os.environ.get("CERTJOB_DNS_SERVER", "")
 SECONDARY = os.environ.get("CERTJOB_DNS_SECONDARY", "")

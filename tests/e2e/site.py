@@ -17,10 +17,10 @@ from certs.keys import key_from_pem
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient
-from issuer_job.kube import CONFIGMAPS, SECRETS, Conflict, Json
-from issuer_job.record import Phase, Problem, Record, to_config_map
+from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Conflict, Json
+from issuer_job.record.record import Phase, Problem, Record, to_config_map
 from tests.e2e import world
-from tests.fault_proxy import FaultProxy, fault_proxy
+from tests.fakes.fault_proxy import FaultProxy, fault_proxy
 from tests.observe import cluster
 
 ENDS_WITHIN = 90.0

@@ -12,13 +12,13 @@ import pytest
 from certs.placeholder import make_placeholder
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, Json
+from issuer_job.cluster.api import CONFIGMAPS, Json
 from tests.e2e import world
 from tests.e2e.conftest import NewNamespace
 from tests.e2e.site import ENDS_WITHIN, NewSite, Site, client_of, trouble
 from tests.e2e.test_robustness import run_sweep
-from tests.fault_proxy import FaultProxy
-from tests.fault_rules import CUT, SWALLOW, Action, Answer, Change, Request, bad_nonce, problem, replaced_body
+from tests.fakes.fault_proxy import FaultProxy
+from tests.fakes.fault_rules import CUT, SWALLOW, Action, Answer, Change, Request, bad_nonce, problem, replaced_body
 from tests.observe import cluster
 
 STEPS = (

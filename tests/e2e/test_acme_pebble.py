@@ -32,7 +32,7 @@ from issuer_job.acme_client import (
     new_account_key,
 )
 from issuer_job.polling import Poll
-from tests.fake_acme_ca import FakeCA, csr_for
+from tests.fakes.acme_ca import FakeCA, csr_for
 
 T = TypeVar("T")
 EAB = EabKey("kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W")

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Json
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Json
 from tests.e2e import world
 from tests.observe import cluster
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.kube import SECRETS, Json
-from issuer_job.record import Phase, Record
+from issuer_job.cluster.api import SECRETS, Json
+from issuer_job.record.record import Phase, Record
 from tests.e2e import world
 from tests.e2e.api import Answer, Api, kubectl, path, wait_for
 from tests.e2e.attacks import OWNER, assert_verdict, create, encoded, look, tls_secret
@@ -20,7 +20,7 @@ from tests.e2e.test_look import HOURLY, put, serial
 from tests.e2e.test_renewal import make_due, wait_renewed
 from tests.e2e.test_requests import asking, send
 from tests.e2e.test_robustness import run_sweep
-from tests.lifecycle import sweep_as_job
+from tests.load.lifecycle import sweep_as_job
 from tests.observe import cluster
 
 Identity = Callable[[str], Api]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, Json
+from issuer_job.cluster.api import CONFIGMAPS, Json
 from tests.e2e import world
 from tests.e2e.api import INGRESSES, Api, kubectl, path
 from tests.e2e.attacks import assert_verdict

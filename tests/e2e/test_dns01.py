@@ -9,13 +9,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from issuer_job import dns01, dns_leftovers, dns_provider, names
+from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.dns_leftovers import TxtRecord
-from issuer_job.issuer_schema import Dns01
-from issuer_job.issuers import parse
-from issuer_job.kube import CONFIGMAPS, INGRESSES
-from issuer_job.record import Intent, Phase, Record, Settings
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES
+from issuer_job.dns01 import solver as dns01
+from issuer_job.dns01 import trace
+from issuer_job.dns01.providers import registry
+from issuer_job.dns01.trace import TxtRecord
+from issuer_job.issuers.load import parse
+from issuer_job.issuers.schema import Dns01
+from issuer_job.record.record import Intent, Phase, Record, Settings
 from tests.e2e import dns_world, world
 from tests.e2e.api import kubectl, wait_for
 from tests.observe import cluster
@@ -158,13 +161,13 @@ def test_what_an_attempt_left_whose_record_is_gone_is_cleaned_with_the_issuers_c
     name, value = f"_acme-challenge.{namespace}.dns.test", "v" * 43
     keys = {"ddns.auth_token": dns_world.tsig_key().encode()}
     solver = msgspec.convert(dns_world.ddns()["dns01"], Dns01)
-    dns_provider.open_provider(solver, zone="dns.test", mounted=keys.get).add(name, value)
+    registry.open_provider(solver, zone="dns.test", mounted=keys.get).add(name, value)
     gone = record_of(namespace, issuer)
     txt = TxtRecord(name=name, zone="dns.test", value=value, host=name, provider="ddns", issuer=issuer, epoch=1)
-    dns_leftovers.write_down(cluster(), gone, [txt])
+    trace.write_down(cluster(), gone, [txt])
 
     now = datetime.now(UTC)
-    assert issuer in dns_leftovers.issuers_with_leftovers(cluster(), [], now=now)
+    assert issuer in trace.issuers_with_leftovers(cluster(), [], now=now)
     config = parse(cluster().get(CONFIGMAPS, v.NAMESPACE, issuer))
     assert dns01.clean_leftovers(cluster(), name=issuer, issuer=config, mounted=keys.get, now=now) == 1
     wait_clean(namespace, "gone-tls", name)

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from issuer_job import dns01
 from issuer_job import vocabulary as v
-from issuer_job.record import ACTIVE
+from issuer_job.dns01 import solver
+from issuer_job.record.record import ACTIVE
 from tests.e2e import dns_world, world
 from tests.e2e.api import Api, Endpoint
 from tests.e2e.attempts import Certificate
@@ -50,7 +50,7 @@ def clean_leftovers(issuer: str) -> int:
     """As a Job of the issuer does it after a sweep."""
     keys = {"ddns.auth_token": dns_world.tsig_key().encode()}
     later = datetime.now(UTC) + LATER
-    return dns01.clean_leftovers(cluster(), name=issuer, issuer=parsed_issuer(issuer), mounted=keys.get, now=later)
+    return solver.clean_leftovers(cluster(), name=issuer, issuer=parsed_issuer(issuer), mounted=keys.get, now=later)
 
 
 def check(one: Certificate, codes: list[v.ExitCode | None]) -> None:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.challenge_index import ChallengeIndex
-from issuer_job.challenge_watch import ChallengeWatch
-from issuer_job.kube import ENDPOINT_SLICES, Cluster, Response, Transport, Unreachable
-from issuer_job.responder import Responder
+from issuer_job.cluster.api import ENDPOINT_SLICES, Cluster, Response, Transport, Unreachable
+from issuer_job.http01.challenge_index import ChallengeIndex
+from issuer_job.http01.challenge_watch import ChallengeWatch
+from issuer_job.http01.responder import Responder
 from tests.e2e.api import Api, Endpoint, wait_for
 from tests.e2e.certificates import NewCertificates, certificates
 from tests.e2e.wire import FREEZE_AT_MOST, Wire

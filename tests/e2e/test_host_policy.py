@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from issuer_job import claims, host_check, names, objects, transitions
+from issuer_job import names, objects
 from issuer_job import vocabulary as v
-from issuer_job.attempt import Attempt, Permanent, Pod, utc_now
-from issuer_job.kube import CONFIGMAPS, INGRESSES, Cluster, Json, Resource
-from issuer_job.record import Settings, Source, to_config_map
+from issuer_job.attempt.attempt import Attempt, Permanent, Pod, utc_now
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, Cluster, Json, Resource
+from issuer_job.hosts import at_order, claims
+from issuer_job.record import transitions
+from issuer_job.record.record import Settings, Source, to_config_map
 from tests.e2e import world
 from tests.e2e.api import CONFIGMAPS as CONFIGMAPS_PATH
 from tests.e2e.api import Api, Endpoint, path, wait_for
@@ -103,7 +105,7 @@ def test_of_a_wildcard_and_a_host_at_once_exactly_one_is_had(
 
         def hold(space: str, host: str) -> bool:
             try:
-                host_check.hold_hosts(job_of(job, space, host))
+                at_order.hold_hosts(job_of(job, space, host))
             except Permanent:
                 return False
             return True

@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, INGRESSES, JOBS, SECRETS
-from issuer_job.record import Phase
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS
+from issuer_job.record.record import Phase
 from tests.e2e import world
 from tests.e2e.api import wait_for
 from tests.e2e.conftest import NewNamespace

@@ -20,13 +20,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from issuer_job import check_command, check_launch, names
+from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.account_state import ACCOUNT_URL, IssuerState
 from issuer_job.acme_client import AcmeClient
-from issuer_job.check_issuer import read_findings
-from issuer_job.kube import CONFIGMAPS, SECRETS, Json
-from issuer_job.record import Phase
+from issuer_job.checks import command as check_command
+from issuer_job.checks import launch as check_launch
+from issuer_job.checks.check import read_findings
+from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Json
+from issuer_job.issuers.state import ACCOUNT_URL, IssuerState
+from issuer_job.record.record import Phase
 from tests.e2e import world
 from tests.e2e.api import kubectl, wait_for
 from tests.e2e.test_robustness import run_sweep

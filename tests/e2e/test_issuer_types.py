@@ -17,14 +17,14 @@ from certs.chain import check_issued
 from certs.keys import CertifiedKey, key_from_pem, key_to_pem
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, SECRETS, Conflict
-from issuer_job.record import Record, from_config_map, to_config_map
+from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Conflict
+from issuer_job.record.record import Record, from_config_map, to_config_map
 from tests.e2e import world
 from tests.e2e.own_pebble import OwnPebble, own_pebble
 from tests.e2e.test_robustness import run_sweep
-from tests.fake_certs_ca import FakeCA, handshake, pem
+from tests.fakes.certs_ca import FakeCA, handshake, pem
 from tests.observe import cluster
-from tests.own_issuer import own_issuer, stored_issuer
+from tests.worlds.own_issuer import own_issuer, stored_issuer
 
 DAY = timedelta(days=1)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.record import ACTIVE
+from issuer_job.record.record import ACTIVE
 from tests.e2e import world
 from tests.e2e.api import Api, Endpoint
 from tests.e2e.attempts import Certificate

@@ -9,9 +9,9 @@ import pytest
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, INGRESSES, SECRETS, Response
-from issuer_job.launch import Launcher, Outcome, OutcomeReason
-from issuer_job.settings import SettingsCache
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Response
+from issuer_job.launch.configuration import SettingsCache
+from issuer_job.launch.launcher import Launcher, Outcome, OutcomeReason
 from tests.e2e import world
 from tests.e2e.api import Api, Endpoint, wait_for
 from tests.e2e.certificates import NewCertificates, certificates

@@ -10,11 +10,11 @@ from cryptography import x509
 
 from certs.authority import make_authority, make_leaf
 from issuer_job import vocabulary as v
-from issuer_job.kube import SECRETS
-from issuer_job.record import Record
+from issuer_job.cluster.api import SECRETS
+from issuer_job.record.record import Record
 from tests.e2e import world
 from tests.e2e.api import wait_for
-from tests.lifecycle import sweep_as_job
+from tests.load.lifecycle import sweep_as_job
 from tests.observe import cluster
 
 HOURLY = {"CERTJOB_SWEEP_INTERVAL": "3600"}

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from issuer_job import dns_leftovers, names, vocabulary
+from issuer_job import names, vocabulary
+from issuer_job.dns01 import trace
 from tests.e2e.api import CONFIGMAPS, MUTATING_WEBHOOKS, Api, Json, path
 from tests.e2e.attacks import assert_verdict, encoded
 
@@ -26,7 +27,7 @@ KINDS = {
     "record": RECORD,
     "claim": names.claim("e2e-policies.test"),
     "challenge": names.challenge("e2e-policies", "web", EPOCH),
-    "dns-challenge": dns_leftovers.trace_name(names.record_hash("e2e-policies", "web")),
+    "dns-challenge": trace.trace_name(names.record_hash("e2e-policies", "web")),
     "issuer-state": names.issuer_state("e2e-policies", "https://ca.test/dir"),
 }
 WRITES = {

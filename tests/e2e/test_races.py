@@ -14,7 +14,7 @@ import pytest
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, SECRETS, Json
+from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Json
 from tests.e2e import world
 from tests.e2e.api import Api, Endpoint
 from tests.e2e.attempts import Certificate

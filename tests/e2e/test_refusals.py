@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from certs.placeholder import make_placeholder
-from issuer_job.kube import INGRESSES, SECRETS, Json
-from issuer_job.record import Record
+from issuer_job.cluster.api import INGRESSES, SECRETS, Json
+from issuer_job.record.record import Record
 from tests.e2e import world
 from tests.e2e.api import kubectl, wait_for
 from tests.e2e.conftest import NewNamespace

@@ -23,8 +23,8 @@ from certs.chain import has_key, parse_chain
 from certs.keys import key_from_pem
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, SECRETS, Conflict, Json, KubeError
-from issuer_job.record import Counted, Issued, Record, Renewal, from_config_map, to_config_map
+from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Conflict, Json, KubeError
+from issuer_job.record.record import Counted, Issued, Record, Renewal, from_config_map, to_config_map
 from tests.e2e import world
 from tests.e2e.api import wait_for
 from tests.e2e.test_robustness import run_sweep

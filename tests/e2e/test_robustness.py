@@ -15,7 +15,7 @@ import pytest
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.kube import CONFIGMAPS, JOBS, MUTATING_WEBHOOKS, SECRETS, Json, KubeError, Resource
+from issuer_job.cluster.api import CONFIGMAPS, JOBS, MUTATING_WEBHOOKS, SECRETS, Json, KubeError, Resource
 from tests.e2e import world
 from tests.e2e.api import Api, kubectl, path, wait_for
 from tests.observe import PODS, cluster

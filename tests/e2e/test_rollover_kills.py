@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 from requests.adapters import HTTPAdapter
 
-from issuer_job import check_launch, names, objects
+from issuer_job import names, objects
 from issuer_job import vocabulary as v
-from issuer_job.account_state import ROLLED_OVER_FOR, ROLLING_OVER
 from issuer_job.acme_client import AcmeClient
-from issuer_job.attempt import Attempt, Pod, utc_now
-from issuer_job.check_issuer import check_issuer
-from issuer_job.kube import CONFIGMAPS, POD_TEMPLATES, SECRETS, Cluster
-from issuer_job.retrying import RetryingTransport
+from issuer_job.attempt.attempt import Attempt, Pod, utc_now
+from issuer_job.checks import launch as check_launch
+from issuer_job.checks.check import check_issuer
+from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, SECRETS, Cluster
+from issuer_job.cluster.retrying import RetryingTransport
+from issuer_job.issuers.state import ROLLED_OVER_FOR, ROLLING_OVER
 from tests.e2e.api import Api, Endpoint
 from tests.e2e.attempts import Identities
 from tests.e2e.test_issuer_checks import DIRECTORY, OwnIssuer, ca_pem

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from certs.authority import make_authority, make_leaf
-from issuer_job.kube import INGRESSES, ApiError, Json, Resource
+from issuer_job.cluster.api import INGRESSES, ApiError, Json, Resource
 from tests.e2e import world
 from tests.e2e.api import Api, Endpoint, wait_for
 from tests.e2e.attempts import Certificate

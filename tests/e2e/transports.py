@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 
-from issuer_job.kube import Json, Response, Transport, Unreachable
+from issuer_job.cluster.api import Json, Response, Transport, Unreachable
 from tests.e2e.api import Endpoint
 from tests.e2e.wire import AnswerLost, Call, Wire
 
 
 class TokenTransport:
-    """`issuer_job.kube.Transport` with one service account's token."""
+    """`issuer_job.cluster.api.Transport` with one service account's token."""
 
     def __init__(self, endpoint: Endpoint, token: str) -> None:
         self._base = f"https://{endpoint.host}:{endpoint.port}"

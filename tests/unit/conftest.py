@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_ca import FakeOrders, acme_server
-from tests.job_world import JobWorld
-from tests.sweep_world import with_webhook
+from tests.fakes.ca import FakeOrders, acme_server
+from tests.worlds.job import JobWorld
+from tests.worlds.sweep import with_webhook
 
 NewCa = Callable[[], tuple[FakeOrders, bytes]]
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from issuer_job import dns_lexicon, dns_provider
 from issuer_job import vocabulary as v
-from issuer_job.dns_changes import CALL_SECONDS
-from issuer_job.dns_lock import MARGIN
-from issuer_job.dns_provider import Scope
-from issuer_job.issuers import parse
+from issuer_job.dns01.changes import CALL_SECONDS
+from issuer_job.dns01.lock import MARGIN
+from issuer_job.dns01.providers import lexicon as dns_lexicon
+from issuer_job.dns01.providers import registry
+from issuer_job.dns01.providers.registry import Scope
+from issuer_job.issuers.load import parse
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "dns.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(solvers:.*?)```(.*?)^###? ", PAGE, re.MULTILINE | re.DOTALL)
@@ -30,7 +31,7 @@ def test_an_example_is_complete_with_the_keys_that_the_text_names(example: str, 
     dns01 = issuer.solvers[0].dns01
     assert dns01 is not None
     keys = re.findall(r"(?:`|=)(auth_[a-z_]+|accounts)\b", text)
-    assert dns_provider.check(dns01, keys) == []
+    assert registry.check(dns01, keys) == []
 
 
 def test_providers_that_need_another_image_are_named() -> None:
@@ -45,7 +46,7 @@ def test_the_page_says_how_long_a_lock_stays() -> None:
 
 
 def test_providers_that_are_locked_by_zone_are_named() -> None:
-    by_zone = {name for name in dns_provider.providers() if dns_provider.scope(name) is Scope.ZONE}
+    by_zone = {name for name in registry.providers() if registry.scope(name) is Scope.ZONE}
     said = re.search(r"writes that as a whole \((.*?)\)", PAGE, re.DOTALL)
     assert said is not None
     assert by_zone == set(re.findall(r"`([a-z]+)`", said[1]))

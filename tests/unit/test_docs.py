@@ -12,13 +12,20 @@ import pytest
 import yaml
 
 from certs import hostnames, validity
-from issuer_job import launch, new_order, phases, plan, probe, record, secrets, situation, wants
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import problems
-from issuer_job.issuer_schema import Issuer
-from issuer_job.issuers import parse
-from issuer_job.options import Options
-from webhook import calls, decide, decide_request
+from issuer_job.demand import ingress as wants
+from issuer_job.demand import plan
+from issuer_job.http01 import probe
+from issuer_job.issue import new_order
+from issuer_job.issuers.load import parse
+from issuer_job.issuers.options import Options
+from issuer_job.issuers.schema import Issuer
+from issuer_job.launch import launcher
+from issuer_job.record import phases, record
+from issuer_job.sweep import situation
+from issuer_job.tenant_secrets import access as secrets
+from webhook import bounded_calls, decide_ingress, decide_secret
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,8 +35,8 @@ NOT_A_NAME = re.compile(r"[A-Z*<$]|\.\.\.")
 
 WORDS: dict[str, Iterable[type[StrEnum]]] = {
     "phase": [record.Phase],
-    "webhook reason": [decide.Reason, decide_request.Reason],
-    "outcome": [launch.OutcomeReason],
+    "webhook reason": [decide_ingress.Reason, decide_secret.Reason],
+    "outcome": [launcher.OutcomeReason],
     "reason of a plan or notice": [plan.PlanReason, wants.Reason],
     "sweep reason": [situation.Reason],
     "verdict of the look": [validity.Reason],
@@ -119,7 +126,7 @@ def test_tables_of_words_are_complete_and_true(head: str) -> None:
     named = first_column(TROUBLESHOOTING.read_text(), head)
     known = {str(word) for kind in WORDS[head] for word in kind}
     if head == "reason of a plan or notice":  # explained elsewhere on the page by the same word
-        known -= {*decide.Reason, *launch.OutcomeReason}
+        known -= {*decide_ingress.Reason, *launcher.OutcomeReason}
     assert known <= set(named)
     for word in set(named) - known:
         assert head in BY_LITERAL, word
@@ -146,7 +153,7 @@ def test_log_events_are_the_codes() -> None:
 
 def test_warnings_are_the_codes() -> None:
     """Between the dots each must be a part of the code's text; numbers and names that it fills in count as dots."""
-    filled = source().replace("{MAX_NAMES}", str(decide.MAX_NAMES)).replace("{LATER}", calls.LATER)
+    filled = source().replace("{MAX_NAMES}", str(decide_ingress.MAX_NAMES)).replace("{LATER}", bounded_calls.LATER)
     warnings = first_column(TROUBLESHOOTING.read_text(), "warning")
     assert len(warnings) > 30
     for warning in warnings:

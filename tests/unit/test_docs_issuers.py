@@ -11,10 +11,10 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from issuer_job import issuers
 from issuer_job import vocabulary as v
-from issuer_job.issuer_checks import Reason
-from issuer_job.issuer_schema import ONLY_ACME
+from issuer_job.checks.questions import Reason
+from issuer_job.issuers import load as issuers
+from issuer_job.issuers.schema import ONLY_ACME
 from tests import schema
 from tests.unit.test_docs import first_column, source
 

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from issuer_job import __main__ as program
-from issuer_job import check_issuer, issue, log
+from issuer_job import log
 from issuer_job import vocabulary as v
-from issuer_job.attempt import Attempt
-from issuer_job.kube import Cluster
-from issuer_job.secrets import Looker, look_by_policy, look_by_version
-from tests.fake_api import FakeApi
+from issuer_job.attempt.attempt import Attempt
+from issuer_job.checks import check as check_issuer
+from issuer_job.cluster.api import Cluster
+from issuer_job.issue import issue
+from issuer_job.tenant_secrets.access import Looker, look_by_policy, look_by_version
+from tests.fakes.api import FakeApi
 
 ENVIRONMENT = {
     "CERTJOB_RECORD": "shop.web-tls",

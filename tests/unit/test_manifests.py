@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from certs.formats import Format
-from issuer_job import secrets
 from issuer_job import vocabulary as v
-from issuer_job.issuers import parse
-from webhook.decide_request import WRITERS
+from issuer_job.issuers.load import parse
+from issuer_job.tenant_secrets import access as secrets
+from webhook.decide_secret import WRITERS
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 BASE = MANIFESTS / "base"

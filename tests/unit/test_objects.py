@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from issuer_job import names, objects
 from issuer_job import vocabulary as v
-from issuer_job.kube import Json
-from issuer_job.record import Phase
-from tests.job_world import pod_template
-from tests.samples import NOW, PROBLEM, attempt, record
+from issuer_job.cluster.api import Json
+from issuer_job.record.record import Phase
+from tests.worlds.job import pod_template
+from tests.worlds.samples import NOW, PROBLEM, attempt, record
 
 SERVER = "https://ca.certjob.dev/dir"
 

@@ -1,0 +1,1 @@
+"""The issuer's ACME account: made, found, replaced, its key rolled over."""

@@ -1,0 +1,132 @@
+"""Which key an issuer's account has: the mounted one, a new one, or that of an earlier installation.
+
+Each is an immutable, numbered Secret; the number in use is in the issuer's state. A Job cannot read Secrets: what is
+not mounted in its pod it has made itself, or the next pod has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from issuer_job import names, objects
+from issuer_job import vocabulary as v
+from issuer_job.acme_client import AccountKey, new_account_key, normal_account_key
+from issuer_job.attempt.attempt import Attempt, Later, OtherPod, Resolved
+from issuer_job.cluster.api import SECRETS, AlreadyExists
+from issuer_job.issuers import state as account_state
+from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, TAKEN_OVER, IssuerState
+from issuer_job.record.record import Problem
+
+MADE_NUMBER = "account-number"
+"""Beside the key that this pod made: its number."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """The key to be used now. `takes_over`: the account that it has at the CA is to be found and kept."""
+
+    pem: bytes
+    takes_over: bool = False
+
+
+def current(attempt: Attempt, resolved: Resolved, state: IssuerState) -> Held | None:
+    """The account key in use: mounted, or made now if none is. None if it was just decided that the next is in use.
+
+    Raises Later if another one is mounted or the one to be taken over cannot be used, OtherPod when another Job made
+    it just now.
+    """
+    existing = to_take_over(attempt, resolved, state)
+    held = attempt.mounted("account", v.ACCOUNT_KEY)
+    if held is None:
+        return Held(make(attempt, resolved, state.number, existing), existing is not None)
+    if number_held(attempt) != state.number:
+        raise Later(superseded(resolved), wait=timedelta(0))
+    if existing is None or _is_same(held, existing):
+        return Held(held, existing is not None)
+    change = {ACCOUNT_NUMBER: str(state.number + 1), ACCOUNT_URL: ""}
+    if account_state.write(attempt.cluster, state, change):
+        attempt.step("account-key-taken-over", issuer=resolved.name, number=state.number + 1)
+        make(attempt, resolved, state.number + 1, existing)
+    return None
+
+
+def make(attempt: Attempt, resolved: Resolved, number: int, existing: bytes | None = None) -> bytes:
+    """Store an account key: a new one, or the existing one.
+
+    Used by this pod at once; the next ones find it mounted. Raises Later, OtherPod.
+    """
+    key = existing or new_account_key(resolved.issuer.account_key_algorithm.value)
+    secret = objects.account_secret(resolved.name, resolved.issuer.server, number, key)
+    try:
+        attempt.cluster.create(SECRETS, v.NAMESPACE, secret)
+    except AlreadyExists:
+        if number > 1:  # which number this Job's pods have mounted was settled at launch
+            raise Later(superseded(resolved), wait=timedelta(0)) from None
+        raise OtherPod("the account key was made meanwhile: the next pod has it") from None
+    hold(attempt, key, number)
+    attempt.step("account-key", secret=secret["metadata"]["name"])
+    return key
+
+
+def hold(attempt: Attempt, key: bytes, number: int) -> None:
+    """From now on this pod uses the key."""
+    attempt.made["account"] = key
+    attempt.made[MADE_NUMBER] = str(number).encode()
+
+
+def number_held(attempt: Attempt) -> int:
+    """The number of the key that this pod has. One that was stored without a number is the first."""
+    text = attempt.made.get(MADE_NUMBER) or (
+        b"" if "account" in attempt.made else attempt.mounted("account", v.ACCOUNT_NUMBER) or b""
+    )
+    return int(text) if text.isdigit() else 1
+
+
+def superseded(resolved: Resolved) -> Problem:
+    """What this Job's key is worth."""
+    detail = f"issuer {resolved.name} has a new account key: the next Job has it"
+    return Problem(type="accountReplaced", detail=detail, step="account")
+
+
+def to_take_over(attempt: Attempt, resolved: Resolved, state: IssuerState) -> bytes | None:
+    """The key of an earlier installation, as PKCS#8, unless there is none or its turn is over. Raises Later.
+
+    After it was taken over it may be removed, and a rollover may have made it worthless.
+    """
+    name, taken = resolved.issuer.existing_account_key, state.data.get(TAKEN_OVER)
+    if not name:
+        return None
+    found = attempt.mounted("credentials", name)
+    if found is None and taken:
+        return None
+    try:
+        key = read_existing(found, resolved.name, name)
+    except ValueError as problem:
+        raise Later(Problem(type="brokenIssuer", detail=str(problem), step="account")) from None
+    return None if thumbprint(key) == taken else key
+
+
+def read_existing(found: bytes | None, issuer: str, name: str) -> bytes:
+    """The key in the issuer's credentials as PKCS#8. Raises ValueError, with a message for people."""
+    where = existing_place(issuer, name)
+    if found is None:
+        raise ValueError(f"there is no {where}")
+    try:
+        return normal_account_key(found)
+    except ValueError as problem:
+        raise ValueError(f"{where}: {problem}") from None
+
+
+def existing_place(issuer: str, name: str) -> str:
+    """For messages: where the operator has put the key to be taken over."""
+    return f"key {name} of Secret {names.credentials(issuer)} (existingAccountKey)"
+
+
+def thumbprint(key_pem: bytes) -> str:
+    """Of a key's public part (RFC 7638)."""
+    return AccountKey(key_pem).thumbprint
+
+
+def _is_same(one: bytes, other: bytes) -> bool:
+    return thumbprint(one) == thumbprint(other)

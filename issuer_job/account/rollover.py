@@ -1,0 +1,123 @@
+"""A new key for an issuer's account, which stays (RFC 8555, section 7.3.5). A step of the issuer's own Job.
+
+The order of the writes makes it resumable: the new key is stored before the CA is told, and that it is being told is
+in the issuer's state, so that other Jobs do not take the account for dead. Whether the CA knows already, it is asked
+with the new key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from issuer_job import names, objects
+from issuer_job import vocabulary as v
+from issuer_job.account import account
+from issuer_job.account import keys as account_keys
+from issuer_job.acme_client import AcmeError, AcmeUnavailable, new_account_key
+from issuer_job.attempt.attempt import Attempt, Later, OtherPod, Resolved
+from issuer_job.cluster.api import CAS_ROUNDS, SECRETS, AlreadyExists, KubeError
+from issuer_job.issuers import state as account_state
+from issuer_job.issuers.state import ACCOUNT_NUMBER, ROLLED_OVER_FOR, ROLLING_OVER, IssuerState
+from issuer_job.record.record import Problem
+
+NEXT = "next"
+"""The Secret volume in which an issuer's own Job has the key after the one in use, if there is one."""
+
+
+def roll_over(attempt: Attempt, resolved: Resolved, request: str) -> bool:
+    """Give the account the next key, unless that was done for this request; whether it was done now.
+
+    One that was begun is ended, even if nobody asks for it any more.
+    Raises Later, OtherPod when the key was stored and the next pod has it mounted, AcmeError, KubeError.
+    """
+    state = _load(attempt, resolved)
+    if not is_due(state, request):
+        return False
+    number = state.number + 1
+    resumed = state.data.get(ROLLING_OVER) == str(number)
+    new = _next_key(attempt, resolved, number)
+    if not (resumed and _account_of(attempt, resolved, new) == state.account_url):
+        _tell(attempt, resolved, number, new)
+    change = {ACCOUNT_NUMBER: str(number), ROLLING_OVER: "", ROLLED_OVER_FOR: request}
+    state = _write(attempt, resolved, number, change)
+    account_keys.hold(attempt, new, number)
+    attempt.step("account-rolled-over", issuer=resolved.name, number=number, account=state.account_url)
+    return True
+
+
+def is_due(state: IssuerState, request: str) -> bool:
+    """Whether a rollover was begun, or is asked for by a value of the annotation that none was made for. Pure."""
+    return bool(state.data.get(ROLLING_OVER)) or request not in ("", state.data.get(ROLLED_OVER_FOR))
+
+
+def _next_key(attempt: Attempt, resolved: Resolved, number: int) -> bytes:
+    """The key with this number: mounted, or made and stored now."""
+    held, named = attempt.mounted(NEXT, v.ACCOUNT_KEY), attempt.mounted(NEXT, v.ACCOUNT_NUMBER)
+    if held is not None and named == str(number).encode():
+        return held
+    key = new_account_key(resolved.issuer.account_key_algorithm.value)
+    secret = objects.account_secret(resolved.name, resolved.issuer.server, number, key)
+    try:
+        attempt.cluster.create(SECRETS, v.NAMESPACE, secret)
+    except AlreadyExists:
+        raise OtherPod("the next account key was made meanwhile: the next pod has it") from None
+    attempt.step("account-key", secret=secret["metadata"]["name"])
+    return key
+
+
+def _tell(attempt: Attempt, resolved: Resolved, number: int, new: bytes) -> None:
+    """The CA, once it is written down that it is being told.
+
+    What a refusal means is seen from whose the new key is: two Jobs may tell at once. Raises Later, AcmeError.
+    """
+    with account.connected(attempt, resolved) as client:
+        ours = _write(attempt, resolved, number, {ROLLING_OVER: str(number)}).account_url
+        try:
+            client.change_key(new)
+            return
+        except AcmeError as error:
+            refusal = error
+    holder = _account_of(attempt, resolved, new)
+    if holder == ours:
+        return  # the answer was lost, or another Job has told the CA meanwhile
+    if isinstance(refusal, AcmeUnavailable):
+        raise refusal
+    _write(attempt, resolved, number, {ROLLING_OVER: ""})  # the key in use stays: others need not wait for another
+    raise refusal if holder is None else _has_another(resolved, number, holder, ours)
+
+
+def _account_of(attempt: Attempt, resolved: Resolved, key: bytes) -> str | None:
+    """URL of the account that has this key at the CA, None if none has."""
+    with account.connect(attempt, resolved, key, "") as client:
+        found = client.find_account()
+    return None if found is None else found.url
+
+
+def _has_another(resolved: Resolved, number: int, holder: str, ours: str) -> Later:
+    """Which account is wanted only a person knows; the key may be the only one that its account has."""
+    name, server = resolved.name, resolved.issuer.server
+    detail = (
+        f"the key in Secret {names.account(name, server, number)} belongs to another account, {holder}: keep it. The "
+        f"issuer goes on with {ours}; for the other one, set accountNumber to {number} and accountUrl to nothing "
+        f"in ConfigMap {names.issuer_state(name, server)}"
+    )
+    return Later(Problem(type="brokenIssuer", detail=detail, step="keyChange"))
+
+
+def _write(attempt: Attempt, resolved: Resolved, number: int, change: Mapping[str, str]) -> IssuerState:
+    """Change the issuer's state, whoever else does, while the key before this one is in use; what it was before.
+
+    Raises Later once it is not.
+    """
+    for _ in range(CAS_ROUNDS):
+        state = _load(attempt, resolved)
+        if state.number != number - 1:
+            raise Later(account_keys.superseded(resolved), wait=timedelta(0))
+        if account_state.write(attempt.cluster, state, change):
+            return state
+    raise KubeError(f"the state of issuer {resolved.name} keeps changing")
+
+
+def _load(attempt: Attempt, resolved: Resolved) -> IssuerState:
+    return account_state.load(attempt.cluster, resolved.name, resolved.issuer.server)

@@ -1,0 +1,1 @@
+"""One attempt as its pod sees it, how it can end, what users are told."""

@@ -1,0 +1,214 @@
+"""One attempt as its pod sees it: who we are, the record as we last wrote it, and how an attempt can end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CAS_ROUNDS, CONFIGMAPS, Cluster, Conflict, Json, KubeError
+from issuer_job.http01.probe import ProbeResult, probe_hosts
+from issuer_job.issuers.schema import Issuer
+from issuer_job.record import transitions
+from issuer_job.record.record import ACTIVE, Problem, Record, from_config_map, to_config_map
+from issuer_job.tenant_secrets.access import Looker, look_by_policy
+
+logger = logging.getLogger(__name__)
+
+
+class Stop(Exception):
+    """The attempt ends here, before its certificate is installed."""
+
+    exit_code = v.ExitCode.RETRY
+
+
+class Superseded(Stop):
+    """The record is another's now, or gone: touch nothing."""
+
+    exit_code = v.ExitCode.SUPERSEDED
+
+
+class OtherPod(Stop):
+    """Another pod of this attempt is at work, or the next one will find a Secret mounted that we lack."""
+
+    exit_code = v.ExitCode.OTHER_POD
+
+
+class Ended(Stop):
+    """An earlier pod of this attempt has ended it already."""
+
+    def __init__(self, exit_code: v.ExitCode) -> None:
+        super().__init__(f"this attempt has ended already, with code {int(exit_code)}")
+        self.exit_code = exit_code
+
+
+class Unwanted(Stop):
+    """No live Ingress wants the Secret."""
+
+    exit_code = v.ExitCode.LATER
+
+
+class NamespaceGone(Stop):
+    """The Secret's namespace is being deleted."""
+
+    exit_code = v.ExitCode.LATER
+
+
+class Later(Stop):
+    """Something that passes. `wait` is for how long; None leaves it to the back-off. `by_ca`: the CA asked for it."""
+
+    exit_code = v.ExitCode.LATER
+
+    def __init__(self, problem: Problem, *, wait: timedelta | None = None, by_ca: bool = False) -> None:
+        super().__init__(f"{problem.type}: {problem.detail}")
+        self.problem = problem
+        self.wait = wait
+        self.by_ca = by_ca
+
+
+class Permanent(Stop):
+    """Only a change helps."""
+
+    exit_code = v.ExitCode.PERMANENT
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.type}: {problem.detail}")
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What the downward API tells the process: its attempt and itself."""
+
+    record: str
+    record_uid: str
+    epoch: int
+    uid: str
+
+
+def utc_now() -> datetime:
+    """The wall clock, aware."""
+    return datetime.now(UTC)
+
+
+@dataclass
+class Attempt:
+    """The record of the attempt, advanced step by step. `ingresses` are the live Ingresses that want the Secret."""
+
+    cluster: Cluster
+    pod: Pod
+    deadline: datetime
+    mounts: Path = Path("/secrets")
+    clock: Callable[[], datetime] = utc_now
+    sleep: Callable[[float], None] = time.sleep
+    probe_hosts: Callable[..., list[ProbeResult]] = probe_hosts
+    looker: Looker = look_by_policy
+    record: Record = field(init=False)
+    released: bool = False
+    """Whether challenge and routes of this attempt have been given back."""
+    issuer_version: str = ""
+    """Stands for the issuer's configuration, once it has been read."""
+    ingresses: list[Json] = field(default_factory=list)
+    at_end: list[Callable[[], None]] = field(default_factory=list)
+    """What has to be done when this pod is through with the attempt, however it ended."""
+    made: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """Keys that this pod made, by the volume in which the next one finds them."""
+
+    def load(self) -> None:
+        """Read the record. Raises Superseded, Ended."""
+        self.record = self._read()
+        self._still_active()
+
+    def _still_active(self) -> None:
+        code = _ENDED.get(self.record.phase)
+        if code is not None:
+            raise Ended(code)
+        if self.record.phase not in ACTIVE:
+            raise Superseded(f"the record is {self.record.phase}")
+
+    def advance(self, arrow: Callable[..., Record], *, takeover: bool = False, **details: object) -> None:
+        """Write `arrow(record, now=..., **details)`, a function of `transitions`, by compare-and-swap.
+
+        A source that the webhook joined meanwhile is kept.
+
+        Raises Superseded when the epoch is not ours any more, and OtherPod when the holder is not, unless `takeover`:
+        ending the Job would end the pod that holds the attempt now.
+        """
+        for _ in range(CAS_ROUNDS):
+            wanted = arrow(self.record, now=self.clock(), **details)
+            try:
+                stored = self.cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(wanted))
+            except Conflict:
+                fresh = self._read()
+                if not takeover and transitions.attempt_of(fresh).holder != self.pod.uid:
+                    raise OtherPod("another pod holds the attempt") from None
+                if replace(fresh, resource_version="") == replace(wanted, resource_version=""):
+                    self.record = fresh  # our own write, whose answer was lost
+                    return
+                self.record = fresh
+                self._still_active()
+                continue
+            self.record = from_config_map(stored)
+            return
+        raise KubeError("the record keeps changing")
+
+    def claim(self) -> None:
+        """Take the attempt for this pod, also from another pod of the same epoch: its node may be lost."""
+        self.advance(transitions.claimed, takeover=True, holder=self.pod.uid)
+
+    def mounted(self, volume: str, key: str) -> bytes | None:
+        """A key of an optional Secret volume, None if it is not there and this pod did not make it."""
+        if volume in self.made:
+            return self.made[volume]
+        try:
+            return (self.mounts / volume / key).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def end(self) -> None:
+        """Do what has to be done at the end. What fails is logged: how the attempt ended is written down already."""
+        while self.at_end:
+            try:
+                self.at_end.pop()()
+            except Exception as problem:  # noqa: BLE001 - whatever it is, the attempt is over
+                self.step("clean-up-failed", problem=f"{type(problem).__name__}: {problem}"[:300])
+
+    def step(self, name: str, **fields: object) -> None:
+        """One log line."""
+        about = {"record": self.pod.record, "epoch": self.pod.epoch}
+        logger.info(name, extra={"fields": about | fields})
+
+    def _read(self) -> Record:
+        found = self.cluster.find(CONFIGMAPS, v.NAMESPACE, self.pod.record)
+        if found is None or found["metadata"]["uid"] != self.pod.record_uid:
+            raise Superseded("the record is gone")
+        record = from_config_map(found)
+        if record.epoch != self.pod.epoch:
+            raise Superseded(f"the record is at epoch {record.epoch}")
+        return record
+
+
+_ENDED = {
+    "Issued": v.ExitCode.DONE,
+    "Waiting": v.ExitCode.LATER,
+    "Unconfirmed": v.ExitCode.LATER,
+    "Failed": v.ExitCode.PERMANENT,
+    "Orphaned": v.ExitCode.LATER,
+}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The issuer of the attempt and the values that hold: the user's annotation or else the issuer's own."""
+
+    name: str
+    issuer: Issuer
+    key_algorithm: str
+    profile: str | None
+    preferred_chain: str | None

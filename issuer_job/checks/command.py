@@ -1,0 +1,131 @@
+"""The operator's commands: test an issuer, give its account a new key. Both launch the issuer's own Job and wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from datetime import datetime, timedelta
+
+from issuer_job import vocabulary as v
+from issuer_job.checks import launch as check_launch
+from issuer_job.checks.check import CHECKED_EPOCH, READY, RESULT, describe, read_findings
+from issuer_job.checks.launch import CheckedIssuer, Running
+from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Conflict
+from issuer_job.issuers import state as account_state
+from issuer_job.issuers.state import ROLLED_OVER_FOR, IssuerState
+from issuer_job.polling import Poll
+from issuer_job.sweep.inventory import is_finished
+
+PATIENCE = timedelta(minutes=6)
+"""A pod of the Job has five minutes."""
+CAS_ROUNDS = 5
+
+Clock = Callable[[], datetime]
+Say = Callable[[str], None]
+
+
+def check(
+    cluster: Cluster, name: str, *, clock: Clock, sleep: Callable[[float], None] = time.sleep, say: Say = print
+) -> v.ExitCode:
+    """Test the issuer; PERMANENT if it is not ready, LATER if its Job did not say in time. Raises KubeError."""
+    issue = check_launch.find(cluster, name)
+    if issue is None:
+        return _unknown(name, say)
+    state = _run(cluster, issue, clock=clock, sleep=sleep, say=say)
+    return v.ExitCode.LATER if state is None else _told(name, state, say)
+
+
+def roll_over(
+    cluster: Cluster, name: str, *, clock: Clock, sleep: Callable[[float], None] = time.sleep, say: Say = print
+) -> v.ExitCode:
+    """Ask for a new account key by the annotation, and see it done; exit codes as of `check`. Raises KubeError."""
+    request = clock().isoformat(timespec="milliseconds")
+    issue = _annotated(cluster, name, v.ROLLOVER, request)
+    if issue is None:
+        return _unknown(name, say)
+    before = issue.state.number
+    state = _run(cluster, issue, clock=clock, sleep=sleep, say=say)
+    if state is None:
+        return v.ExitCode.LATER
+    done = state.data.get(ROLLED_OVER_FOR) == request
+    say(f"{name}: account key {state.number} took the place of key {before}" if done else f"{name}: not rolled over")
+    code = _told(name, state, say)
+    return code if done else v.ExitCode.PERMANENT
+
+
+def _run(
+    cluster: Cluster, issue: CheckedIssuer, *, clock: Clock, sleep: Callable[[float], None], say: Say
+) -> IssuerState | None:
+    """Launch the Job and wait for what it writes; None if that did not come."""
+    job = _launch(cluster, issue, clock=clock, sleep=sleep, say=say)
+    if job is None:
+        return None
+    started = clock()
+    say(f"{issue.name}: Job {job} (kubectl logs -n {v.NAMESPACE} job/{job})")
+    epoch = job.rpartition("-")[2]
+    poll = Poll(started=started, deadline=started + PATIENCE)
+    while True:
+        ended = _has_ended(cluster, job)
+        state = account_state.load(cluster, issue.name, issue.directory)
+        if state.data.get(CHECKED_EPOCH) == epoch:
+            return state
+        delay = poll.delay(now=clock())
+        if ended or delay is None:
+            what = "has ended without a word" if ended else f"has said nothing for {PATIENCE}"
+            say(f"{issue.name}: Job {job} {what}: see its log, and kubectl describe job -n {v.NAMESPACE} {job}")
+            return None
+        sleep(delay.total_seconds())
+
+
+def _launch(
+    cluster: Cluster, issue: CheckedIssuer, *, clock: Clock, sleep: Callable[[float], None], say: Say
+) -> str | None:
+    """Name of the Job, launched once the one that still runs has ended; None if that does not end."""
+    started, former = clock(), ""
+    poll = Poll(started=started, deadline=started + PATIENCE)
+    while True:
+        try:
+            return check_launch.launch(cluster, issue, now=clock())
+        except Running as running:
+            if not former:
+                say(f"{issue.name}: waits until Job {running} has ended")
+            former = str(running)
+        delay = poll.delay(now=clock())
+        if delay is None:
+            say(f"{issue.name}: Job {former} still runs: kubectl logs -n {v.NAMESPACE} job/{former}")
+            return None
+        sleep(delay.total_seconds())
+
+
+def _has_ended(cluster: Cluster, name: str) -> bool:
+    job = cluster.find(JOBS, v.NAMESPACE, name)
+    return job is None or is_finished(job)
+
+
+def _annotated(cluster: Cluster, name: str, annotation: str, value: str) -> CheckedIssuer | None:
+    for _ in range(CAS_ROUNDS):
+        issue = check_launch.find(cluster, name)
+        if issue is None:
+            return None
+        body = deepcopy(issue.config_map)
+        body["metadata"]["annotations"] = {**(body["metadata"].get("annotations") or {}), annotation: value}
+        try:
+            stored = cluster.update(CONFIGMAPS, v.NAMESPACE, body)
+        except Conflict:
+            continue
+        return CheckedIssuer(stored, issue.directory, issue.state)
+    return None
+
+
+def _told(name: str, state: IssuerState, say: Say) -> v.ExitCode:
+    ready = state.data.get(RESULT) == READY
+    say(f"{name}: {'ready' if ready else 'not ready'}")
+    for finding in read_findings(state.data):
+        say(f"  {describe(finding)}")
+    return v.ExitCode.DONE if ready else v.ExitCode.PERMANENT
+
+
+def _unknown(name: str, say: Say) -> v.ExitCode:
+    say(f"there is no issuer {name[:253]}: kubectl get configmap -n {v.NAMESPACE} -l {v.ISSUER}=true")
+    return v.ExitCode.PERMANENT

@@ -1,0 +1,211 @@
+"""Which issuers are to be tested now, and the Jobs that do it. Used by the sweep and by the operator's commands."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from issuer_job import names, objects
+from issuer_job import vocabulary as v
+from issuer_job.account import rollover
+from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_FOR, CHECKED_VERSION, LAUNCHED_FOR, NOT_READY, RESULT
+from issuer_job.checks.leftovers import CLEANED_EPOCH, CLEANING_EPOCH
+from issuer_job.cluster.api import CONFIGMAPS, JOBS, POD_TEMPLATES, AlreadyExists, Cluster, Json, KubeError
+from issuer_job.issuers import load as issuers
+from issuer_job.issuers import state as account_state
+from issuer_job.issuers.load import IssuerError
+from issuer_job.issuers.state import IssuerState
+from issuer_job.sweep.inventory import is_finished
+
+logger = logging.getLogger(__name__)
+
+TRIES = 5
+LAUNCHED_EPOCH = "checkLaunchedEpoch"
+"""Of the last Job that tests: about the unix seconds of its launch. It is written down before the Job is created."""
+PER_PASS = 10
+"""Jobs in one pass of the sweep."""
+AGAIN_AFTER = timedelta(hours=1)
+"""For an issuer that was not ready, whose Job ended without a word, or whose last one removed no leftovers."""
+RUNS_FOR = timedelta(minutes=10)
+"""How long a Job that has not reported is waited for."""
+CREATED_WITHIN = timedelta(seconds=30)
+"""So long after a launch was written down its Job may be about to be created."""
+PAUSE = timedelta(minutes=2)
+"""Before leftovers are removed, after another Job."""
+_DAY = timedelta(days=1)
+NEVER = "never"
+"""Value of the annotation on an issuer that the sweep shall not test."""
+
+
+class Running(Exception):
+    """A Job of the issuer's own still runs: two could both give its account a new key. `args[0]` is its name."""
+
+
+class Why(StrEnum):
+    """Why an issuer's Job is launched; the most urgent first."""
+
+    EDITED = "NewOrEdited"
+    ASKED = "Asked"
+    ROLLOVER = "Rollover"
+    NOT_READY = "NotReady"
+    LEFTOVERS = "Leftovers"
+
+
+@dataclass(frozen=True)
+class CheckedIssuer:
+    """An issuer's ConfigMap, the directory that its state is named by, and its state.
+
+    The directory is empty for an issuer that cannot be read.
+    """
+
+    config_map: Json
+    directory: str
+    state: IssuerState
+
+    @property
+    def name(self) -> str:
+        return str(self.config_map["metadata"]["name"])
+
+    def asked(self, annotation: str) -> str:
+        """The value of an annotation, empty without it."""
+        return str((self.config_map["metadata"].get("annotations") or {}).get(annotation, ""))
+
+    @property
+    def subject(self) -> str:
+        """Stands for what a Job would test now."""
+        version = issuers.version(self.config_map)
+        return names.digest(version, self.asked(v.CHECK), self.asked(v.ROLLOVER))
+
+
+def why(issue: CheckedIssuer, *, leftovers: bool, now: datetime) -> Why | None:
+    """Why a Job is to be launched for the issuer now, None if none is. Pure."""
+    state, since = issue.state, _since(issue.state, LAUNCHED_EPOCH, now)
+    silent = _epoch(state, CHECKED_EPOCH) < _epoch(state, LAUNCHED_EPOCH)
+    if silent and since < RUNS_FOR:
+        return None
+    is_new = state.data.get(LAUNCHED_FOR) != issue.subject or since >= AGAIN_AFTER
+    if issue.asked(v.CHECK) != NEVER and is_new:
+        if state.data.get(CHECKED_VERSION) != issuers.version(issue.config_map):
+            return Why.EDITED
+        if issue.asked(v.CHECK) not in ("", state.data.get(CHECKED_FOR)):
+            return Why.ASKED
+        if state.data.get(RESULT) == NOT_READY:
+            return Why.NOT_READY
+    if rollover.is_due(state, issue.asked(v.ROLLOVER)) and is_new:
+        return Why.ROLLOVER
+    return Why.LEFTOVERS if leftovers and issue.directory and _may_clean(state, since, now) else None
+
+
+def _may_clean(state: IssuerState, since: timedelta, now: datetime) -> bool:
+    """Whether a Job that removes leftovers may do better than the last one. Pure."""
+    since_cleaning = _since(state, CLEANING_EPOCH, now)
+    in_vain = _epoch(state, CLEANED_EPOCH) < _epoch(state, CLEANING_EPOCH)
+    return since >= PAUSE and since_cleaning >= (AGAIN_AFTER if in_vain else PAUSE)
+
+
+def launch_due(cluster: Cluster, *, leftovers: Collection[str], now: datetime) -> int:
+    """Launch the Jobs that are due, at most `PER_PASS`; how many. `leftovers` names issuers. Raises KubeError."""
+    due = sorted(_due(cluster, leftovers, now), key=lambda entry: list(Why).index(entry[1]))
+    launched = 0
+    for issue, reason in due:
+        if launched >= PER_PASS:
+            logger.info("checks-put-off", extra={"fields": {"issuer": issue.name}})
+            break
+        try:
+            job = launch(cluster, issue, only_clean=reason is Why.LEFTOVERS, now=now)
+        except Running as running:
+            logger.info("check-waits", extra={"fields": {"issuer": issue.name, "job": str(running)}})
+            continue
+        except KubeError as problem:
+            logger.warning("check-failed", extra={"fields": {"issuer": issue.name, "problem": str(problem)}})
+            continue
+        logger.info("check", extra={"fields": {"issuer": issue.name, "reason": reason, "job": job}})
+        launched += 1
+    return launched
+
+
+def _due(cluster: Cluster, leftovers: Collection[str], now: datetime) -> Iterator[tuple[CheckedIssuer, Why]]:
+    stored = {
+        s["metadata"]["name"]: s for s in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER_STATE}=true")
+    }
+    for config_map in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"):
+        if not issuers.is_issuer_name(config_map["metadata"]["name"]):
+            continue  # its name can be no part of a Job's; whoever uses it is told
+        issue = _issue(config_map, stored)
+        reason = why(issue, leftovers=issue.name in leftovers, now=now)
+        if reason is not None:
+            yield issue, reason
+
+
+def launch(cluster: Cluster, issue: CheckedIssuer, *, only_clean: bool = False, now: datetime) -> str:
+    """Create the Job that tests the issuer, or only removes what it left in DNS; its name. Raises Running, KubeError.
+
+    It is written down first, by compare-and-swap: of two launchers at once one goes on.
+    """
+    template = cluster.get(POD_TEMPLATES, v.NAMESPACE, v.POD_TEMPLATE)
+    seconds = int(now.timestamp())
+    for _ in range(TRIES):
+        state = account_state.load(cluster, issue.name, issue.directory)
+        last = max(_epoch(state, LAUNCHED_EPOCH), _epoch(state, CLEANING_EPOCH))
+        _require_ended(cluster, issue.name, last, now)
+        epoch = max(seconds, min(last, seconds + 60) + 1)
+        if not account_state.write(cluster, state, {CLEANING_EPOCH if only_clean else LAUNCHED_EPOCH: str(epoch)}):
+            continue
+        body = objects.check_job(
+            issue.config_map, template, account_number=state.number, directory=issue.directory, epoch=epoch
+        )
+        try:
+            cluster.create(JOBS, v.NAMESPACE, body)
+        except AlreadyExists:
+            continue
+        if not only_clean:
+            account_state.note(cluster, issue.name, issue.directory, {LAUNCHED_FOR: issue.subject})
+        return str(body["metadata"]["name"])
+    raise KubeError(f"Jobs that test issuer {issue.name} are launched all the time")
+
+
+def _require_ended(cluster: Cluster, issuer: str, epoch: int, now: datetime) -> None:
+    """Raises Running if the issuer's Job of this epoch, its last one, has not ended, or is about to be created."""
+    name = names.check_job(issuer, epoch)
+    job = cluster.find(JOBS, v.NAMESPACE, name)
+    is_young = 0 <= now.timestamp() - epoch < CREATED_WITHIN.total_seconds()
+    if is_young if job is None else not is_finished(job):
+        raise Running(name)
+
+
+def find(cluster: Cluster, name: str) -> CheckedIssuer | None:
+    """The issuer and its state as they are stored now, None if there is no such issuer. Raises KubeError."""
+    found = cluster.find(CONFIGMAPS, v.NAMESPACE, name)
+    if found is None or (found["metadata"].get("labels") or {}).get(v.ISSUER) != "true":
+        return None
+    directory = _directory(found)
+    return CheckedIssuer(found, directory, account_state.load(cluster, name, directory))
+
+
+def _issue(config_map: Json, stored: Mapping[str, Json]) -> CheckedIssuer:
+    name, directory = config_map["metadata"]["name"], _directory(config_map)
+    state = account_state.read(name, directory, stored.get(names.issuer_state(name, directory)))
+    return CheckedIssuer(config_map, directory, state)
+
+
+def _directory(config_map: Json) -> str:
+    """What the issuer's state is named by; empty for one that cannot be read."""
+    try:
+        return issuers.parse(config_map).directory
+    except IssuerError:
+        return ""
+
+
+def _since(state: IssuerState, key: str, now: datetime) -> timedelta:
+    """The time since a stored epoch; a day if there is none, or one from a clock that was wrong."""
+    seconds = now.timestamp() - _epoch(state, key)
+    return timedelta(seconds=seconds) if -60 <= seconds < _DAY.total_seconds() else _DAY
+
+
+def _epoch(state: IssuerState, key: str) -> int:
+    """A stored epoch, 0 if there is none."""
+    text = state.data.get(key, "")
+    return int(text) if text.isdigit() and len(text) < 20 else 0

@@ -1,0 +1,57 @@
+"""TXT records that were left in DNS, removed by an issuer's own Job: only Jobs have the issuer's credentials."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from issuer_job import vocabulary as v
+from issuer_job.checks.questions import Context
+from issuer_job.cluster.api import KubeError
+from issuer_job.dns01 import trace as dns_leftovers
+from issuer_job.issuers import state as account_state
+
+CLEANING_EPOCH = "cleanLaunchedEpoch"
+"""Of the last Job that was launched only for this."""
+CLEANED_EPOCH = "cleanedEpoch"
+"""Of the last one of those that removed any."""
+RESERVE = timedelta(seconds=20)
+"""Of the pod's time: for crossing out what is gone."""
+
+
+def is_all(context: Context) -> bool:
+    """Whether this is all that the Job was launched for. Raises KubeError."""
+    return context.state.data.get(CLEANING_EPOCH) == str(context.attempt.pod.epoch)
+
+
+def clean_only(context: Context) -> v.ExitCode:
+    """Ask no CA, and leave the outcome of the last test as it is. Raises KubeError."""
+    if clean(context):
+        done = {CLEANED_EPOCH: str(context.attempt.pod.epoch)}
+        account_state.note(context.attempt.cluster, context.name, context.issuer.directory, done)
+    return v.ExitCode.DONE
+
+
+def clean(context: Context) -> int:
+    """Remove what is left, within the pod's time; how many. Trouble is logged: the next Job goes on."""
+    attempt = context.attempt
+    try:
+        traces = (trace for _, trace in dns_leftovers.traces(attempt.cluster))
+        if not any(txt.issuer == context.name for trace in traces for txt in trace.txt_records):
+            return 0
+        from issuer_job.dns01 import solver
+
+        removed = solver.clean_leftovers(
+            attempt.cluster,
+            name=context.name,
+            issuer=context.issuer,
+            mounted=context.credential,
+            now=context.now,
+            deadline=attempt.deadline - RESERVE,
+            clock=attempt.clock,
+            sleep=attempt.sleep,
+        )
+    except KubeError as problem:
+        attempt.step("txt-records-put-off", problem=str(problem))
+        return 0
+    attempt.step("txt-records-removed", count=removed)
+    return removed

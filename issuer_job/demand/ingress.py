@@ -1,0 +1,229 @@
+"""What an Ingress wants: one pure function for webhook, Job and sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from certs import hostnames
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import Json
+from issuer_job.demand.common import MAX_HOSTS as MAX_HOSTS
+from issuer_job.demand.common import Notice as Notice
+from issuer_job.demand.common import Reason as Reason
+from issuer_job.demand.common import host_problem, named_issuer, settings_of
+from issuer_job.issuers.load import Issuers
+from issuer_job.issuers.schema import Issuer
+from issuer_job.record.record import IngressClass, Problem, Settings, Source
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One certificate wanted: the Secret's name, the hosts sorted and without duplicates, and the record's source.
+
+    `problem` is what an operator has to put right first; only of a Secret that asks for its own certificate.
+    """
+
+    secret_name: str
+    source: Source
+    problem: Problem | None = None
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All hosts of the certificate."""
+        return self.source.hosts
+
+
+@dataclass(frozen=True)
+class TlsEntry:
+    """The spec.tls entry that certjob adds to the Ingress, or already added."""
+
+    secret_name: str
+    hosts: tuple[str, ...]
+
+    @property
+    def marker(self) -> str:
+        """Value of the annotation that marks the entry as certjob's."""
+        return f"{self.secret_name} {names.digest(*self.hosts)}"
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What follows from an Ingress. `added` is set when spec.tls shall hold certjob's own entry."""
+
+    opted_in: bool
+    entries: tuple[Entry, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    added: TlsEntry | None = None
+
+
+def annotations_of(ingress: Json) -> dict[str, str]:
+    """The annotations, or none."""
+    return ingress.get("metadata", {}).get("annotations") or {}
+
+
+def opts_in(ingress: Json, *, namespace_enabled: bool) -> bool:
+    """kube-lego's annotation, an issuer's name, or the namespace's label; an explicit "false" beats them all."""
+    notes = annotations_of(ingress)
+    tls_acme = notes.get(v.TLS_ACME, "").lower()
+    if tls_acme == "false":
+        return False
+    return tls_acme == "true" or bool(notes.get(v.ISSUER)) or namespace_enabled
+
+
+def named_secrets(ingress: Json, *, namespace_enabled: bool) -> frozenset[str]:
+    """The Secrets that an opted-in, live Ingress names, whatever may be wrong with its issuer or hosts just now."""
+    gone = bool(ingress.get("metadata", {}).get("deletionTimestamp"))
+    if gone or not opts_in(ingress, namespace_enabled=namespace_enabled):
+        return frozenset()
+    tls = (ingress.get("spec") or {}).get("tls") or []
+    return frozenset(entry["secretName"] for entry in tls if entry.get("secretName"))
+
+
+def wants(
+    ingress: Json, *, issuers: Issuers, namespace_enabled: bool = False, former: TlsEntry | None = None
+) -> Wants:
+    """What certificates this Ingress wants, and what is wrong with it. Pure; never raises for user input.
+
+    `former` is certjob's own entry before an update: an update without spec.tls keeps its Secret's name.
+    """
+    metadata = ingress.get("metadata", {})
+    if not opts_in(ingress, namespace_enabled=namespace_enabled):
+        return Wants(False, notices=(Notice(Reason.NOT_OPTED_IN, "not opted in"),))
+    if metadata.get("deletionTimestamp"):
+        return Wants(False, notices=(Notice(Reason.BEING_DELETED, "the Ingress is being deleted"),))
+    settings, issuer, notices = _settings(ingress, issuers)
+    if settings is None or issuer is None:
+        return Wants(True, notices=tuple(notices))
+
+    requests, added, more = _tls_entries(ingress, issuer, former)
+    notices += more
+    entries = []
+    for secret_name, hosts in requests.items():
+        problems = _entry_problems(secret_name, hosts, issuer, ingress)
+        if problems:
+            notices += problems
+            added = None
+            continue
+        source = _source(ingress, tuple(sorted(hosts)), settings)
+        entries.append(Entry(secret_name, source))
+    return Wants(True, tuple(entries), tuple(dict.fromkeys(notices)), added)
+
+
+def ingress_class(ingress: Json) -> IngressClass:
+    """The class as the user wrote it."""
+    return IngressClass(
+        field=(ingress.get("spec") or {}).get("ingressClassName"),
+        annotation=annotations_of(ingress).get(v.INGRESS_CLASS),
+    )
+
+
+def rule_hosts(ingress: Json) -> list[str]:
+    """Hosts of the rules, in their order, each once."""
+    rules = (ingress.get("spec") or {}).get("rules") or []
+    hosts = (hostnames.normalize(rule.get("host") or "") for rule in rules)
+    return list(dict.fromkeys(host for host in hosts if host))
+
+
+def _settings(ingress: Json, issuers: Issuers) -> tuple[Settings | None, Issuer | None, list[Notice]]:
+    notes = annotations_of(ingress)
+    issuer, notices = named_issuer(notes, issuers, namespace=ingress.get("metadata", {}).get("namespace", ""))
+    if issuer is None:
+        return None, None, notices
+    if not issuer.allows_class(ingress_class(ingress).name):
+        short = (notes.get(v.ISSUER) or issuers.default)[:63]
+        return None, None, [Notice(Reason.ISSUER_NOT_ALLOWED, f"issuer {short} is not for this Ingress class")]
+    settings, notices = settings_of(notes, default=issuers.default)
+    return settings, issuer, notices
+
+
+def _tls_entries(
+    ingress: Json, issuer: Issuer, former: TlsEntry | None
+) -> tuple[dict[str, list[str]], TlsEntry | None, list[Notice]]:
+    """Hosts by Secret name (entries that name one Secret twice are joined), and certjob's own entry if any."""
+    tls: list[dict[str, Any]] = (ingress.get("spec") or {}).get("tls") or []
+    own = own_entry(ingress)
+    if not tls or own is not None:
+        return _added(ingress, issuer, own or former)
+    requests: dict[str, list[str]] = {}
+    notices = []
+    for number, entry in enumerate(tls):
+        secret_name = entry.get("secretName") or ""
+        hosts = [hostnames.normalize(h) for h in entry.get("hosts") or []] or rule_hosts(ingress)
+        if not secret_name:
+            notices.append(
+                Notice(Reason.NO_SECRET_NAME, f"spec.tls[{number}] has no secretName: no certificate for it")
+            )
+        else:
+            known = requests.setdefault(secret_name, [])
+            known.extend(host for host in dict.fromkeys(hosts) if host not in known)
+    return requests, None, notices
+
+
+def _added(
+    ingress: Json, issuer: Issuer, own: TlsEntry | None
+) -> tuple[dict[str, list[str]], TlsEntry | None, list[Notice]]:
+    """All rule hosts that can be certified, under a name that is the same at every re-apply."""
+    hosts: list[str] = []
+    notices: list[Notice] = []
+    for host in rule_hosts(ingress):
+        problem = _host_problem(host, issuer, ingress)
+        if problem is None:
+            hosts.append(host)
+        else:
+            notices.append(problem)
+    if not hosts:
+        notices.append(Notice(Reason.NO_HOSTS, "no host in spec.rules to get a certificate for"))
+        return {}, None, notices
+    metadata = ingress.get("metadata", {})
+    name = metadata.get("name") or ""
+    secret_name = (
+        own.secret_name if own else names.added_secret(name, metadata.get("generateName") or "", tuple(hosts))
+    )
+    return {secret_name: hosts}, TlsEntry(secret_name, tuple(hosts)), notices
+
+
+def own_entry(ingress: Json) -> TlsEntry | None:
+    """certjob's own entry, if spec.tls consists of just that one and nobody has edited it since."""
+    tls = (ingress.get("spec") or {}).get("tls") or []
+    if len(tls) != 1:
+        return None
+    entry = TlsEntry(tls[0].get("secretName") or "", tuple(tls[0].get("hosts") or ()))
+    return entry if annotations_of(ingress).get(v.TLS_ENTRY) == entry.marker else None
+
+
+def _entry_problems(secret_name: str, hosts: Iterable[str], issuer: Issuer, ingress: Json) -> list[Notice]:
+    hosts = list(hosts)
+    if not hosts:
+        return [
+            Notice(Reason.NO_HOSTS, f"Secret {secret_name[:60]}: no hosts in its spec.tls entry nor in spec.rules")
+        ]
+    if not names.is_dns_subdomain(secret_name):
+        return [Notice(Reason.BAD_SECRET_NAME, f"{secret_name[:60]!r} cannot be the name of a Secret")]
+    if len(hosts) > MAX_HOSTS:
+        message = f"Secret {secret_name[:60]}: {len(hosts)} hosts, a certificate holds at most {MAX_HOSTS}"
+        return [Notice(Reason.TOO_MANY_HOSTS, message)]
+    return [problem for host in hosts if (problem := _host_problem(host, issuer, ingress))]
+
+
+def _host_problem(host: str, issuer: Issuer, ingress: Json) -> Notice | None:
+    namespace = ingress.get("metadata", {}).get("namespace", "")
+    return host_problem(host, issuer, namespace=namespace, ingress_class=ingress_class(ingress).name)
+
+
+def _source(ingress: Json, hosts: tuple[str, ...], settings: Settings) -> Source:
+    metadata = ingress.get("metadata", {})
+    created = metadata.get("creationTimestamp")
+    return Source(
+        hosts=hosts,
+        settings=settings,
+        ingress_class=ingress_class(ingress),
+        name=metadata.get("name") or "",
+        generate_name=metadata.get("generateName") or "",
+        uid=metadata.get("uid") or "",
+        created=datetime.fromisoformat(created) if created else None,
+        retry=annotations_of(ingress).get(v.RETRY, ""),
+    )

@@ -1,0 +1,157 @@
+"""Whether an Ingress passing by needs a new attempt: pure, shared by webhook and sweep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec.structs import replace
+
+from issuer_job.record import intents, transitions
+from issuer_job.record.record import ACTIVE, Kind, Phase, Problem, Record, Source
+
+GONE = frozenset({Phase.UNCONFIRMED, Phase.ORPHANED, Phase.RETIRED})
+"""Phases of a record that nobody wanted: whoever comes back starts with new sources."""
+
+
+class PlanReason(StrEnum):
+    """Why a plan is as it is."""
+
+    NEW = "New"
+    UNCHANGED = "Unchanged"
+    CHANGED = "Changed"
+    CHANGED_BEFORE_CLAIM = "ChangedBeforeClaim"
+    HELD_BACK = "HeldBack"
+    """Changed to an intent that failed lately: its back-off goes on."""
+    JOINED = "Joined"
+    SEEN_AGAIN = "SeenAgain"
+    RETRY_ASKED = "RetryAsked"
+    PUT_OFF = "PutOff"
+    """Too many attempts of this namespace are active: the sweep launches it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to write. `record` None: nothing. `launch`: the record takes an epoch and a Job follows."""
+
+    reason: PlanReason
+    record: Record | None = None
+    launch: bool = False
+    minor: bool = False
+    """The intent differs from that source's: other Ingresses on the same Secret decide too."""
+
+
+def plan(
+    existing: Record | None,
+    source: Source,
+    *,
+    namespace: str,
+    secret_name: str,
+    now: datetime,
+    may_launch: bool = True,
+) -> Plan:
+    """What follows when `source` wants the Secret `secret_name`. Without `may_launch` nothing takes an epoch."""
+    if existing is None:
+        record = transitions.wanted(namespace=namespace, secret_name=secret_name, sources=(source,), now=now)
+        if not may_launch:
+            return Plan(PlanReason.PUT_OFF, record)
+        return Plan(PlanReason.NEW, transitions.launched(record, now=now, reason="new"), launch=True)
+
+    decided = _merged(existing, source, now)
+    if decided.launch and not may_launch:
+        return Plan(PlanReason.PUT_OFF, _put_off(existing, source, now), minor=decided.minor)
+    return decided
+
+
+def _merged(existing: Record, source: Source, now: datetime) -> Plan:
+    gone = existing.phase in GONE
+    sources = (source,) if gone else intents.joined(existing.sources, source)
+    record = intents.intended(existing, sources=sources)
+    minor = record.intent.settings != source.settings
+
+    def launch(reason: PlanReason, why: str) -> Plan:
+        return Plan(reason, transitions.launched(record, now=now, reason=why), launch=True, minor=minor)
+
+    if _asks_for_retry(existing, source, now):
+        record = replace(record, retry=None)
+        return launch(PlanReason.RETRY_ASKED, "retry asked for")
+    if record.intent.hash != existing.intent.hash:
+        same_issuer = record.intent.settings.issuer == existing.intent.settings.issuer
+        if existing.phase is Phase.LAUNCHED and same_issuer:
+            # Its Job has not claimed the attempt yet and reads the intent when it does. Another issuer
+            # needs a Job of its own: account key and credentials are mounted by the issuer's name.
+            record = replace(record, attempt=replace(transitions.attempt_of(record), generation=record.generation))
+            return Plan(PlanReason.CHANGED_BEFORE_CLAIM, record, minor=minor)
+        same_order = same_issuer and record.intent.hosts == existing.intent.hosts
+        if is_held_back(record, now) or (same_order and _is_bound(existing, now)):
+            return Plan(PlanReason.HELD_BACK, _kept_waiting(record, now), minor=minor)
+        return launch(PlanReason.CHANGED, "changed")
+    if gone and is_held_back(record, now):
+        return Plan(PlanReason.HELD_BACK, _kept_waiting(record, now), minor=minor)
+    if gone or existing.phase is Phase.WANTED:
+        return launch(PlanReason.SEEN_AGAIN, "seen again")
+    if _new_source(existing, source):
+        return Plan(PlanReason.JOINED, record, minor=minor)
+    return Plan(PlanReason.UNCHANGED, minor=minor)
+
+
+def _put_off(existing: Record, source: Source, now: datetime) -> Record | None:
+    """The sweep finds an Ingress again, but not a Secret, unless a record knows that it asks.
+
+    What runs is left alone: its Job asks the Secret.
+    """
+    if source.kind is not Kind.SECRET or existing.phase in ACTIVE:
+        return None
+    sources = (source,) if existing.phase in GONE else intents.joined(existing.sources, source)
+    return transitions.held_back(intents.intended(existing, sources=sources), problem=_CROWDED, now=now, until=now)
+
+
+_CROWDED = Problem(
+    type=transitions.HELD_BACK, detail="many orders in this namespace just now: the sweep orders it", step="launch"
+)
+
+
+def _asks_for_retry(existing: Record, source: Source, now: datetime) -> bool:
+    """A new value of the annotation ends a back-off, but not a wait that the CA asked for.
+
+    One that the record has met is not new, whatever the Ingress is called now.
+    """
+    retry = existing.retry
+    if not source.retry or retry is None or any(s.retry == source.retry for s in existing.sources):
+        return False
+    return existing.phase not in ACTIVE and not _is_bound(existing, now)
+
+
+def _is_bound(record: Record, now: datetime) -> bool:
+    """Whether a wait runs that the CA asked for."""
+    retry = record.retry
+    if retry is None or retry.not_before is None or record.phase in ACTIVE:
+        return False
+    return retry.asked and now < retry.not_before
+
+
+def is_held_back(record: Record, now: datetime) -> bool:
+    """Whether the intent is one that failed lately and its time has not come."""
+    retry = record.retry
+    if retry is None or record.phase in ACTIVE or record.intent.hash not in retry.hashes:
+        return False
+    return retry.not_before is None or now < retry.not_before
+
+
+def _kept_waiting(record: Record, now: datetime) -> Record:
+    waits = record.phase in {Phase.WAITING, Phase.FAILED}
+    return record if waits else transitions.kept_waiting(record, now=now)
+
+
+def _new_source(record: Record, source: Source) -> bool:
+    """Uids and times alone are no reason to write: the Job takes them from the live Ingress."""
+    former = next((s for s in record.sources if s.key == source.key), None)
+    if former is None or former.gone_since is not None:
+        return True
+    return (former.hosts, former.settings, former.ingress_class, former.retry) != (
+        source.hosts,
+        source.settings,
+        source.ingress_class,
+        source.retry,
+    )

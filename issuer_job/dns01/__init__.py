@@ -1,0 +1,1 @@
+"""DNS-01: written down, put there, waited for, removed."""

@@ -1,0 +1,173 @@
+"""Locks on names in DNS, for providers that write all values of a name at once: a Lease each, held for one change.
+
+Two orders that read, change and write back at the same time would lose each other's values.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import AlreadyExists, Cluster, Conflict, Json, KubeError, NotFound, Resource
+
+logger = logging.getLogger(__name__)
+
+LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 0.5
+MARGIN = 10
+"""Seconds after which a lock that is held is worth a renewal."""
+
+
+class LockBusy(Exception):
+    """Others held the lock for as long as we could wait."""
+
+
+class LockLost(Exception):
+    """Somebody has taken over a lock that was not renewed in time."""
+
+
+@dataclass
+class Hold:
+    """Locks that are held, and when each was last renewed."""
+
+    locks: Locks
+    leases: list[tuple[Json, datetime]] = field(default_factory=list)
+
+    def take(self, name: str, deadline: datetime) -> None:
+        """One more. Raises LockBusy, KubeError."""
+        lease = self.locks.take(name, deadline)
+        self.leases.append((lease, self.locks.clock()))
+
+    def renew(self) -> None:
+        """From here on all last `MARGIN` seconds less than their time, or longer. Raises LockLost, KubeError."""
+        for index, (lease, renewed_at) in enumerate(self.leases):
+            now = self.locks.clock()
+            if (now - renewed_at).total_seconds() >= MARGIN:
+                self.leases[index] = (self.locks.renewed(lease), now)
+
+    def give_back(self) -> None:
+        """All, but for those that were taken over."""
+        while self.leases:
+            self.locks.give_back(self.leases.pop()[0])
+
+    def leave(self) -> None:
+        """Let them run out from now on: what they were taken for may still be going on. Not even we get them back."""
+        while self.leases:
+            lease, _ = self.leases.pop()
+            try:
+                self.locks.renewed(lease, holder=f"{self.locks.holder}-left")
+            except (LockLost, KubeError) as problem:
+                fields = {"lease": lease["metadata"]["name"], "problem": str(problem)}
+                logger.warning("lock-not-renewed", extra={"fields": fields})
+
+
+@dataclass(frozen=True)
+class Locks:
+    """Takes locks for `holder`, a pod's uid, each for at most `seconds`: then others may take it over."""
+
+    cluster: Cluster
+    holder: str
+    seconds: int
+    clock: Callable[[], datetime]
+    sleep: Callable[[float], None]
+
+    @contextmanager
+    def held(self, wanted: Iterable[str], *, deadline: datetime) -> Iterator[Hold]:
+        """Hold the locks on all these names, taken in one order by everybody. Raises LockBusy, KubeError.
+
+        What takes longer than their time must call `renew` now and then.
+        """
+        hold = Hold(self)
+        try:
+            self._take_all(hold, sorted(set(wanted)), deadline)
+            yield hold
+        finally:
+            hold.give_back()
+
+    def _take_all(self, hold: Hold, wanted: Sequence[str], deadline: datetime) -> None:
+        """The first may be lost again while the last is waited for."""
+        while True:
+            try:
+                for name in wanted:
+                    hold.take(name, deadline)
+                hold.renew()
+                return
+            except LockLost:
+                hold.give_back()
+
+    def take(self, name: str, deadline: datetime) -> Json:
+        """Who has not renewed it within its time, by our clock since we first saw it, has lost it.
+
+        Raises LockBusy, KubeError.
+        """
+        lease_name = self._lease(name)["metadata"]["name"]
+        seen_version, seen_at, pause = "", self.clock(), FIRST_PAUSE
+        while True:
+            try:
+                return self.cluster.create(LEASES, v.NAMESPACE, self._lease(name))
+            except AlreadyExists:
+                held = self.cluster.find(LEASES, v.NAMESPACE, lease_name)
+            now = self.clock()
+            if held is None:
+                continue
+            if held["metadata"]["resourceVersion"] != seen_version:
+                seen_version, seen_at = held["metadata"]["resourceVersion"], now
+            spec = held.get("spec") or {}
+            over = (now - seen_at).total_seconds() >= int(spec.get("leaseDurationSeconds") or self.seconds)
+            if over or spec.get("holderIdentity") == self.holder:
+                try:
+                    return self.cluster.update(LEASES, v.NAMESPACE, self._lease(name, held))
+                except (Conflict, NotFound):
+                    continue
+            if now >= deadline:
+                raise LockBusy(f"another order is changing the records of {name}")
+            self.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+
+    def renewed(self, lease: Json, *, holder: str = "") -> Json:
+        """The lease, with its time beginning anew, and passed on to a `holder` if one is given.
+
+        Raises LockLost, KubeError.
+        """
+        body = self._lease("", lease)
+        body["spec"]["holderIdentity"] = holder or self.holder
+        try:
+            return self.cluster.update(LEASES, v.NAMESPACE, body)
+        except (Conflict, NotFound):
+            raise LockLost(f"the lock {lease['metadata']['name']} was taken over") from None
+
+    def give_back(self, lease: Json) -> None:
+        """Unless it was taken over. What fails is logged: it runs out all the same."""
+        metadata = lease["metadata"]
+        uid, version = metadata["uid"], metadata["resourceVersion"]
+        try:
+            self.cluster.delete(LEASES, v.NAMESPACE, metadata["name"], uid=uid, resource_version=version)
+        except Conflict:
+            return  # it was taken over
+        except KubeError as problem:
+            fields = {"lease": metadata["name"], "problem": str(problem)}
+            logger.warning("lock-not-given-back", extra={"fields": fields})
+
+    def _lease(self, name: str, held: Json | None = None) -> Json:
+        metadata: Json = {
+            "name": f"dns-{names.digest(name, length=20)}",
+            "namespace": v.NAMESPACE,
+            "labels": {v.MANAGED_BY: "certjob"},
+        }
+        if held is not None:
+            metadata |= {key: held["metadata"][key] for key in ("name", "uid", "resourceVersion")}
+        now = f"{self.clock():%Y-%m-%dT%H:%M:%S.%fZ}"
+        spec = {
+            "holderIdentity": self.holder,
+            "leaseDurationSeconds": self.seconds,
+            "acquireTime": now,
+            "renewTime": now,
+        }
+        return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}

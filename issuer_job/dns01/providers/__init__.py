@@ -1,0 +1,1 @@
+"""How TXT records get into DNS: one module a way, one row a provider."""

@@ -1,0 +1,87 @@
+"""acme-dns: a small DNS server that serves nothing but challenges, with an account per host (its API is one POST)."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from urllib.parse import urlsplit
+
+import msgspec
+
+from issuer_job.dns01.providers.errors import ProviderError, Scrubber
+
+TIMEOUT = 10.0
+MAX_ANSWER = 64 * 1024
+PREFIX = "_acme-challenge."
+
+
+class Account(msgspec.Struct, frozen=True):
+    """What acme-dns answered to `/register`. Challenges of the host are read at `fulldomain`."""
+
+    username: str
+    password: str
+    fulldomain: str
+    subdomain: str
+
+    def __repr__(self) -> str:
+        return f"Account({self.fulldomain})"
+
+
+def accounts_from(document: bytes) -> dict[str, Account]:
+    """The registration file: `{"www.example.org": {"username": ..., "password": ..., ...}}`. Raises ValueError."""
+    try:
+        return msgspec.json.decode(document, type=dict[str, Account])
+    except msgspec.DecodeError as problem:
+        raise ValueError(f"the accounts of acme-dns cannot be read: {problem}") from None
+
+
+class AcmeDns:
+    """Publishes values. acme-dns keeps the last two of an account, and forgets the oldest by itself."""
+
+    def __init__(self, server: str, accounts: Mapping[str, Account]) -> None:
+        self._server = urlsplit(server)
+        self._accounts = accounts
+        secrets = (secret for account in accounts.values() for secret in (account.username, account.password))
+        self._scrub = Scrubber(secrets)
+
+    def add(self, name: str, value: str) -> None:
+        """`name` is where the host's alias leads. Raises ProviderError."""
+        account = self._account(name)
+        body = msgspec.json.encode({"subdomain": account.subdomain, "txt": value})
+        headers = {"X-Api-User": account.username, "X-Api-Key": account.password, "Content-Type": "application/json"}
+        status, said = self._post(body, headers)
+        if status == 401:
+            raise ProviderError(f"acme-dns refused the credentials of {account.fulldomain}")
+        if status != 200:
+            raise ProviderError(self._scrub(f"acme-dns answered {status}: {said}"), passes=status >= 500)
+
+    def remove(self, name: str, value: str) -> None:
+        """Nothing: acme-dns has no such call, and the next values take this one's place."""
+
+    def _account(self, name: str) -> Account:
+        for account in self._accounts.values():
+            if account.fulldomain.rstrip(".").lower() == name:
+                return account
+        host = name.removeprefix(PREFIX)
+        known = self._accounts.get(host)
+        if known is None:
+            raise ProviderError(f"none of the accounts has the fulldomain {name}, and none is for {host}")
+        raise ProviderError(f"{PREFIX}{host} must be a CNAME of {known.fulldomain}")
+
+    def _post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:
+        url = self._server
+        try:
+            if url.scheme == "https":
+                context = ssl.create_default_context()
+                connection: HTTPConnection = HTTPSConnection(url.netloc, timeout=TIMEOUT, context=context)
+            else:
+                connection = HTTPConnection(url.netloc, timeout=TIMEOUT)
+            try:
+                connection.request("POST", f"{url.path.rstrip('/')}/update", body, dict(headers))
+                answer = connection.getresponse()
+                return answer.status, answer.read(MAX_ANSWER).decode(errors="replace")
+            finally:
+                connection.close()
+        except (OSError, HTTPException) as problem:
+            raise ProviderError(self._scrub(f"acme-dns: {type(problem).__name__}: {problem}"), passes=True) from None

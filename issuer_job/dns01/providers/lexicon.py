@@ -1,0 +1,205 @@
+"""lexicon's DNS providers, bounded and quiet. The only module that imports lexicon; orders without DNS-01 need none.
+
+Its provider classes are used without its Client: that looks for the zone itself, through a list of public suffixes
+from the Internet, and certjob knows the zone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from issuer_job.dns01.providers.errors import ProviderError, Scrubber, explain
+from issuer_job.issuers.schema import Dns01
+
+HTTP_TIMEOUT = (5.0, 20.0)
+"""Seconds to connect, and for each read, where a provider's code has no bound of its own."""
+LEFT_OUT = frozenset({"auto", "localzone"})
+"""One guesses the provider, the other edits a file."""
+
+
+def names() -> dict[str, bool]:
+    """Every provider's name, and whether the packages that it needs are there."""
+    from lexicon._private.discovery import find_providers
+
+    return {name: there for name, there in find_providers().items() if name not in LEFT_OUT}
+
+
+def lacks_packages(provider: str) -> str:
+    """Says so if the image has not all that a provider's code needs; empty if it has."""
+    return "" if names().get(provider) else f"{provider} needs packages that this image lacks: see docs/dns.md"
+
+
+def options(provider: str) -> dict[str, argparse.Action]:
+    """A provider's options by name, as its own parser knows them. Raises LookupError."""
+    parser = argparse.ArgumentParser(add_help=False)
+    _module(provider).Provider.configure_parser(parser)
+    return {action.dest: action for action in parser._actions}
+
+
+def _module(provider: str) -> Any:
+    """lexicon's module of a provider. Raises LookupError."""
+    # A list of public suffixes comes with the package: nothing is to be fetched, or kept elsewhere.
+    os.environ.setdefault("TLDEXTRACT_PUBLIC_SUFFIX_LIST_URLS", "")
+    os.environ.setdefault("TLDEXTRACT_CACHE", "/tmp/tldextract")  # noqa: S108 - a cache of public data
+    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # boto3 wants one; Route 53 is the same in all
+    if provider.isidentifier() and provider not in LEFT_OUT:
+        try:
+            return importlib.import_module(f"lexicon._private.providers.{provider}")
+        except ModuleNotFoundError:
+            pass  # there is none, or it says so below
+        except ImportError as problem:
+            raise LookupError(f"{provider} cannot be used in this image: {problem}") from None
+    close = difflib.get_close_matches(provider, [*names(), "acme-dns"], n=1)
+    raise LookupError(f"there is no provider {provider[:63]!r}" + (f": did you mean {close[0]}?" if close else ""))
+
+
+class _SaidNo(ProviderError):
+    """A provider's code returned False."""
+
+
+class Lexicon:
+    """One of lexicon's providers, logged in to one zone."""
+
+    def __init__(self, dns01: Dns01, zone: str, secrets: Mapping[str, str]) -> None:
+        """Raises ProviderError, LookupError."""
+        from lexicon.config import ConfigResolver
+
+        self._name = dns01.provider
+        self._scrub = Scrubber(secrets.values())
+        self._words = _listen()
+        _bound_http()
+        known = options(dns01.provider)
+        defaults = {name: action.default for name, action in known.items() if action.default is not None}
+        own: dict[str, Any] = defaults | {"domain": zone}  # where `ddns` looks for it
+        for name, value in {**dns01.options, **secrets}.items():
+            own[name] = own[name.replace("_", "-")] = _typed(value, known.get(name))
+        if dns01.provider == "ddns" and own.get("auth_token", "").count(":") != 2:
+            raise ProviderError("ddns: auth_token is not ALGORITHM:KEYNAME:SECRET")
+        config = {"provider_name": dns01.provider, "domain": zone, "ttl": dns01.ttl, dns01.provider: own}
+        module = _module(dns01.provider)
+        kind = _checked_ddns(module) if dns01.provider == "ddns" else module.Provider
+        self._provider = self._ask(lambda: kind(ConfigResolver().with_dict(config)))  # type: ignore[no-untyped-call]
+        self._ask(self._provider.authenticate)
+
+    def add(self, name: str, value: str) -> None:
+        """See `registry.Provider`. Some code says no, without an error, to a value that is there."""
+        try:
+            self._change(self._provider.create_record, name, value)
+        except _SaidNo:
+            if not self._has(name, value, unknown=False):
+                raise
+
+    def remove(self, name: str, value: str) -> None:
+        """See Provider. Some code refuses to remove what is not there, other code just logs a failure."""
+        try:
+            self._change(self._provider.delete_record, name, value)
+        except ProviderError:
+            if self._has(name, value, unknown=True):
+                raise
+            return
+        said = self._scrub(self._words.last)
+        if said and self._has(name, value, unknown=True):
+            raise ProviderError(f"{self._name}: {said}", passes=True)
+
+    def _has(self, name: str, value: str, *, unknown: bool) -> bool:
+        """Whether the value is there, `unknown` if that cannot be asked."""
+        try:
+            found = self._ask(lambda: self._provider.list_records(rtype="TXT", name=name))
+            return any(value in str(record.get("content")) for record in found)
+        except ProviderError:
+            return unknown
+
+    def _change(self, change: Callable[..., Any], name: str, value: str) -> None:
+        if self._ask(lambda: change(rtype="TXT", name=name, content=value)) is False:
+            said = self._scrub(self._words.last) or "it did not say why"
+            raise _SaidNo(f"{self._name}: {said}", passes=True)
+
+    def _ask(self, call: Callable[[], Any]) -> Any:
+        from lexicon.exceptions import AuthenticationError
+
+        self._words.last = ""
+        try:
+            return call()
+        except ProviderError:
+            raise
+        except AuthenticationError as error:
+            detail = f"it refused the credentials, or has no such zone: {self._scrub(str(error))}"
+            raise ProviderError(f"{self._name}: {detail}") from None
+        except Exception as error:  # noqa: BLE001 - what ninety providers' code may raise
+            if isinstance(error, NameError):  # modules that could not be imported are left out silently
+                raise ProviderError(lacks_packages(self._name) or f"{self._name}: {error}") from None
+            known = explain(error, self._scrub)
+            raise ProviderError(f"{self._name}: {known}", passes=known.passes) from None
+
+
+def _typed(value: str | int | bool, action: argparse.Action | None) -> Any:
+    """As the provider's code expects it from its command line: text, but for switches and what has a type."""
+    if action is not None and action.nargs == 0:
+        return str(value).lower() in ("true", "yes", "1")
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    convert = action.type if action is not None else None
+    return convert(text) if callable(convert) else text
+
+
+def _checked_ddns(module: Any) -> Any:
+    """lexicon's RFC 2136 provider, but it sees when the server refuses, and takes a host name and a port."""
+    import dns.query
+    import dns.rcode
+
+    class CheckedDdns(module.Provider):  # type: ignore[misc]
+        def _run_query(self, message: Any) -> Any:
+            host, _, port = self.endpoint.partition(":") if self.endpoint.count(":") == 1 else (self.endpoint, "", "")
+            found = socket.getaddrinfo(host, int(port or 53), type=socket.SOCK_STREAM)
+            address, number = found[0][4][:2]
+            answer = dns.query.tcp(message, str(address), port=int(number), timeout=10)
+            code = answer.rcode()
+            if code != dns.rcode.NOERROR:
+                said = f"the server answered the update with {dns.rcode.to_text(code)}"
+                if code in (dns.rcode.REFUSED, dns.rcode.NOTAUTH, dns.rcode.NOTZONE):
+                    said += ": it does not let this key change that name, or does not have the zone"
+                raise ProviderError(f"ddns: {said}", passes=code == dns.rcode.SERVFAIL)
+            return answer
+
+    return CheckedDdns
+
+
+class _LastWords(logging.Handler):
+    """Keeps the last error that lexicon logged, since some providers report nothing else. Nothing is written."""
+
+    last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.last = record.getMessage()
+
+
+def _listen() -> _LastWords:
+    """lexicon's log lines may hold tokens: none gets into ours."""
+    words = _LastWords(logging.ERROR)
+    logger = logging.getLogger("lexicon")
+    logger.handlers, logger.propagate = [words], False
+    logger.setLevel(logging.ERROR)
+    return words
+
+
+def _bound_http() -> None:
+    """Providers give their HTTP requests no timeout, which for requests and urllib3 means: wait for ever."""
+    from requests.adapters import HTTPAdapter
+
+    socket.setdefaulttimeout(HTTP_TIMEOUT[1])
+    plain = HTTPAdapter.send
+    if getattr(plain, "bounded", False):
+        return
+
+    def send(self: HTTPAdapter, *args: Any, **kwargs: Any) -> Any:
+        kwargs["timeout"] = kwargs.get("timeout") or HTTP_TIMEOUT
+        return plain(self, *args, **kwargs)
+
+    send.bounded = True  # type: ignore[attr-defined]
+    HTTPAdapter.send = send  # type: ignore[method-assign]

@@ -1,0 +1,223 @@
+"""Which TXT records attempts have put into DNS: written down before one is added, crossed out once it is removed.
+
+One ConfigMap per certificate record, without an owner: it must outlive the record, or nobody would know what is left
+in DNS. Who removes what: an attempt its own and what earlier attempts of its record left; everything else a Job of
+the issuer, launched by the sweep, since the sweep has no credentials.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import (
+    CAS_ROUNDS,
+    CONFIGMAPS,
+    AlreadyExists,
+    Cluster,
+    Conflict,
+    Gone,
+    Json,
+    KubeError,
+    NotFound,
+)
+from issuer_job.record.record import ACTIVE, Record, RecordError
+from issuer_job.upkeep.leftovers import GRACE, live_record
+
+logger = logging.getLogger(__name__)
+
+LONGEST = timedelta(days=7)
+"""For how long the removal of a TXT record is tried."""
+
+
+class TxtRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """One TXT record: `name` and `zone` without the final dot, and the `host` (with its `*.`) that it proves.
+
+    `epoch` and `holder` (a pod's uid) are of the attempt that needs it, the last one if several do.
+    """
+
+    name: str
+    zone: str
+    value: str
+    host: str
+    provider: str
+    issuer: str
+    ingress_class: str = ""
+    epoch: int
+    holder: str = ""
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What it is in DNS, whoever put it there."""
+        return self.provider, self.name, self.value
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The TXT records that one certificate record's attempts have not crossed out. `record` is that one's name."""
+
+    record: str
+    txt_records: tuple[TxtRecord, ...]
+    name: str
+    uid: str
+    resource_version: str
+
+
+def trace_name(record_hash: str) -> str:
+    """Name of the ConfigMap that belongs to a certificate record."""
+    return f"dns-{record_hash}"
+
+
+def find(cluster: Cluster, record_hash: str) -> Trace | None:
+    """What is written down for a certificate record. Raises KubeError."""
+    found = cluster.find(CONFIGMAPS, v.NAMESPACE, trace_name(record_hash))
+    return None if found is None else read(found)
+
+
+def read(config_map: Json) -> Trace:
+    """A trace as it is stored. What cannot be read counts as nothing: it names no TXT record to remove."""
+    metadata, data = config_map["metadata"], config_map.get("data") or {}
+    try:
+        txt_records = msgspec.json.decode(data.get(v.TXT_RECORDS_KEY, "[]"), type=tuple[TxtRecord, ...])
+    except msgspec.DecodeError:
+        txt_records = ()
+    name = (metadata.get("annotations") or {}).get(v.RECORD, "")
+    return Trace(name, txt_records, metadata["name"], metadata.get("uid", ""), metadata.get("resourceVersion", ""))
+
+
+def write_down(cluster: Cluster, record: Record, txt_records: Iterable[TxtRecord]) -> None:
+    """Before they are added to DNS. Those that an earlier attempt wrote down are taken over. Raises KubeError."""
+    new = {txt.place: txt for txt in txt_records}
+    body = _config_map(record.name, record.hash, tuple(new.values()))
+    for _ in range(CAS_ROUNDS):
+        try:
+            cluster.create(CONFIGMAPS, v.NAMESPACE, body)
+        except AlreadyExists:
+            held = find(cluster, record.hash)
+            if held is None:
+                continue
+            merged = {txt.place: txt for txt in held.txt_records} | new
+            try:
+                cluster.update(CONFIGMAPS, v.NAMESPACE, _replacing(held, record.hash, tuple(merged.values())))
+            except (Conflict, NotFound):
+                continue
+        return
+    raise KubeError("the list of TXT records keeps changing")
+
+
+def cross_out(cluster: Cluster, record_hash: str, removed: Collection[TxtRecord]) -> None:
+    """After they were removed from DNS. One that was taken over meanwhile stays written down. Raises KubeError."""
+    for _ in range(CAS_ROUNDS):
+        held = find(cluster, record_hash)
+        if held is None:
+            return
+        kept = tuple(txt for txt in held.txt_records if txt not in removed)
+        try:
+            if kept:
+                cluster.update(CONFIGMAPS, v.NAMESPACE, _replacing(held, record_hash, kept))
+            else:
+                version = held.resource_version
+                cluster.delete(CONFIGMAPS, v.NAMESPACE, held.name, uid=held.uid, resource_version=version)
+        except (Conflict, NotFound):
+            continue
+        return
+    raise KubeError("the list of TXT records keeps changing")
+
+
+def traces(cluster: Cluster) -> Iterator[tuple[str, Trace]]:
+    """Every trace, with the hash of its record. A list that expires on the way ends: the next pass goes on."""
+    try:
+        for config_map in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.DNS_CHALLENGE}=true"):
+            yield (config_map["metadata"].get("labels") or {}).get(v.RECORD_HASH, ""), read(config_map)
+    except Gone:
+        logger.info("leftovers-put-off", extra={"fields": {"kind": "TXT records"}})
+
+
+def needed_by_others(cluster: Cluster, record_hash: str, txt_records: Collection[TxtRecord]) -> list[TxtRecord]:
+    """Those that an attempt of another record is using: some CAs give one order to all who ask for the same hosts.
+
+    Raises KubeError.
+    """
+    places = {txt.place for txt in txt_records}
+    needed: set[tuple[str, str, str]] = set()
+    for other_hash, trace in traces(cluster):
+        shared = places & {txt.place for txt in trace.txt_records}
+        if other_hash != record_hash and shared and _is_at_work(cluster, trace.record):
+            needed |= shared
+    return [txt for txt in txt_records if txt.place in needed]
+
+
+def is_left_over(txt: TxtRecord, record: Record | None, *, now: datetime) -> bool:
+    """Whether nobody needs it: its certificate record, if there still is one, is at no attempt. Pure."""
+    if now.timestamp() - txt.epoch < GRACE.total_seconds():
+        return False
+    return record is None or record.phase not in ACTIVE  # an active attempt removes what earlier ones left, too
+
+
+def is_hopeless(txt: TxtRecord, *, now: datetime) -> bool:
+    """Whether its removal has been tried for long enough. Pure."""
+    return now.timestamp() - txt.epoch > LONGEST.total_seconds()
+
+
+def issuers_with_leftovers(cluster: Cluster, records: Iterable[Record], *, now: datetime) -> frozenset[str]:
+    """Names of the issuers whose Jobs have TXT records to remove. `records` may be minutes old. Raises KubeError."""
+    known = {record.hash: record for record in records}
+    return frozenset(
+        txt.issuer
+        for record_hash, trace in traces(cluster)
+        for txt in trace.txt_records
+        if is_left_over(txt, known.get(record_hash), now=now)
+    )
+
+
+def _is_at_work(cluster: Cluster, record_name: str) -> bool:
+    try:
+        record = live_record(cluster, record_name)
+    except RecordError:
+        return True  # written by a later certjob: leave it alone
+    return record is not None and record.phase in ACTIVE
+
+
+def give_up(cluster: Cluster, records: Iterable[Record], *, usable: Collection[str], now: datetime) -> int:
+    """Cross out the hopeless ones of issuers that are gone or cannot be read, for which there are no Jobs; how many.
+
+    `usable` are the names of the others, whose Jobs do it. Raises KubeError.
+    """
+    known, count = {record.hash: record for record in records}, 0
+    for record_hash, trace in traces(cluster):
+        lost = [
+            txt
+            for txt in trace.txt_records
+            if txt.issuer not in usable
+            and is_left_over(txt, known.get(record_hash), now=now)
+            and is_hopeless(txt, now=now)
+        ]
+        for txt in lost:
+            fields = {"name": txt.name, "value": txt.value, "issuer": txt.issuer}
+            logger.warning("txt-record-given-up", extra={"fields": fields})
+        if lost:
+            cross_out(cluster, record_hash, lost)
+            count += len(lost)
+    return count
+
+
+def _config_map(record_name: str, record_hash: str, txt_records: tuple[TxtRecord, ...]) -> Json:
+    metadata = {
+        "name": trace_name(record_hash),
+        "namespace": v.NAMESPACE,
+        "labels": {v.DNS_CHALLENGE: "true", v.RECORD_HASH: record_hash, v.MANAGED_BY: "certjob"},
+        "annotations": {v.RECORD: record_name},
+    }
+    data = {v.TXT_RECORDS_KEY: msgspec.json.format(msgspec.json.encode(txt_records), indent=1).decode()}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def _replacing(held: Trace, record_hash: str, txt_records: tuple[TxtRecord, ...]) -> Json:
+    body = _config_map(held.record, record_hash, txt_records)
+    body["metadata"] |= {"uid": held.uid, "resourceVersion": held.resource_version}
+    return body

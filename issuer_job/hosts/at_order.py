@@ -1,0 +1,131 @@
+"""Who may have which host, as the Job asks it before it orders: what this says, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from issuer_job import vocabulary as v
+from issuer_job.attempt.attempt import Attempt, Later, Permanent
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, Gone, KubeError
+from issuer_job.demand.plan import GONE
+from issuer_job.hosts import claims
+from issuer_job.hosts.at_launch import not_allowed
+from issuer_job.hosts.precedence import Claim, Namers, judge, wildcard_of
+from issuer_job.issuers import options
+from issuer_job.issuers.options import HostPolicy, Options, OptionsError
+from issuer_job.record.record import Problem, RecordError, from_config_map
+
+ROUNDS = 5
+"""How often it starts again because somebody changed a claim, or a list expired on the way."""
+
+
+def hold_hosts(attempt: Attempt) -> None:
+    """Every host of the record must be this namespace's to have. Raises Permanent, Later, KubeError.
+
+    A claim that was checked before costs one request. One that was not must stand against every older Ingress and
+    every overlapping claim, is marked as checked then, and is given up at once if it does not stand.
+    """
+    set_by_operator = _options(attempt)
+    hosts, namespace = attempt.record.intent.hosts, attempt.record.namespace
+    if (denied := not_allowed(set_by_operator, hosts, namespace)) is not None:
+        detail = "the operator's list does not allow this host in this namespace"
+        raise Permanent(Problem(type="hostNotAllowed", detail=detail, host=denied.host, step="claims"))
+    if set_by_operator.host_policy is not HostPolicy.FIRST_CLAIM:
+        return
+    for _ in range(ROUNDS):
+        if _made_good(attempt):
+            return
+    raise KubeError("the claims keep changing")
+
+
+def release(attempt: Attempt) -> None:
+    """Give up the claims of an attempt that no Ingress wants, unless something else of its namespace names the host.
+
+    Otherwise an Ingress that was refused at admission would keep everybody else out. Raises KubeError.
+    """
+    namespace = attempt.record.namespace
+    held = [claims.find(attempt.cluster, host) for host in attempt.record.intent.hosts]
+    mine = [claim for claim in held if claim is not None and claim.namespace == namespace]
+    if not mine:
+        return
+    named = _namers(attempt, {claim.host for claim in mine}, namespace)
+    mine = [claim for claim in mine if (namespace, claim.host) not in named]
+    if mine:
+        wanted = _wanted_by_records(attempt)
+        for claim in mine:
+            if claim.host not in wanted:
+                claims.give_up(attempt.cluster, claim)
+
+
+def _options(attempt: Attempt) -> Options:
+    try:
+        return options.parse(attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP))
+    except OptionsError as problem:
+        raise Later(Problem(type="brokenOptions", detail=str(problem), step="options")) from None
+
+
+def _made_good(attempt: Attempt) -> bool:
+    """Whether all claims are checked now; False if one changed meanwhile. Raises Permanent."""
+    cluster, namespace = attempt.cluster, attempt.record.namespace
+    unchecked: list[Claim] = []
+    # All are there before anybody else's is looked for: of two that overlap, at least one Job sees the other's.
+    for host in sorted(attempt.record.intent.hosts):
+        mine = claims.find(cluster, host) or claims.take(cluster, host, namespace)
+        if mine.namespace != namespace:
+            raise _refused(host)
+        if mine.checked is None:
+            unchecked.append(mine)
+    if not unchecked:
+        return True
+    namers = _namers(attempt, {claim.host for claim in unchecked})
+    yielding: dict[str, Claim] = {}
+    above: dict[str, list[Claim]] = {}
+    for mine in unchecked:
+        wildcard = wildcard_of(mine.host)
+        if wildcard is None:
+            rivals = claims.rivals(cluster, mine)
+        elif wildcard in above:  # names next to each other have the same one above them
+            rivals = above[wildcard]
+        else:
+            rivals = above[wildcard] = claims.rivals(cluster, mine)
+        judged = judge(mine, rivals, namers)
+        if not judged.stands:
+            claims.give_up(cluster, mine)
+            raise _refused(mine.host)
+        yielding |= {rival.name: rival for rival in judged.yielding}
+    # Their Jobs may mark them at this very moment: only one of the two writes takes place.
+    if not all(claims.give_up(cluster, rival) for rival in yielding.values()):
+        return False
+    return all(claims.mark_checked(cluster, mine, now=attempt.clock()) for mine in unchecked)
+
+
+def _refused(host: str) -> Permanent:
+    detail = "another namespace had this host first; an operator can transfer it"
+    return Permanent(Problem(type="hostClaimed", detail=detail, host=host, step="claims"))
+
+
+def _namers(attempt: Attempt, hosts: Collection[str], namespace: str | None = None) -> Namers:
+    """Who names the hosts, in all namespaces or in one, read page by page."""
+    for _ in range(ROUNDS):
+        namers = Namers(only=frozenset(hosts))
+        try:
+            for ingress in attempt.cluster.items(INGRESSES, namespace):
+                namers.add(ingress)
+        except Gone:
+            continue
+        return namers
+    raise KubeError("the list of Ingresses keeps expiring")
+
+
+def _wanted_by_records(attempt: Attempt) -> set[str]:
+    """Hosts of the namespace's other certificates, which need not be for an Ingress."""
+    labels = f"{v.RECORD}=true,{v.RECORD_NAMESPACE}={attempt.record.namespace}"
+    wanted: set[str] = set()
+    for config_map in attempt.cluster.items(CONFIGMAPS, v.NAMESPACE, labels=labels):
+        try:
+            record = from_config_map(config_map)
+        except RecordError:
+            continue
+        if record.name != attempt.record.name and record.phase not in GONE:
+            wanted.update(record.intent.hosts)
+    return wanted

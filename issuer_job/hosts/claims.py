@@ -1,0 +1,111 @@
+"""First claim: which namespace holds a host. One ConfigMap per host, created atomically, changed by compare-and-swap.
+
+Webhook and sweep take claims, which are hints: admission may be refused later. The Job that orders makes each of its
+claims good (`host_check`): it looks for claims that overlap after its own is there, and then marks it as checked.
+Of two namespaces that do so at the same moment each sees the other's claim; the one that may stay deletes the other's
+claim, and that write and the other's mark exclude each other, since both are conditional on the same object.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from issuer_job import names, objects
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CONFIGMAPS, AlreadyExists, Cluster, Conflict, Json, KubeError, NotFound
+from issuer_job.hosts.precedence import Claim, is_rival, wildcard_of
+
+logger = logging.getLogger(__name__)
+
+ROUNDS = 5
+"""How often a write is tried that others keep coming in between of."""
+
+
+def take(cluster: Cluster, host: str, namespace: str, *, timeout: float | None = None) -> Claim:
+    """The host's claim: a new one of `namespace` if nobody had it. Raises KubeError."""
+    for _ in range(ROUNDS):
+        try:
+            body = objects.claim(host, namespace)
+            return Claim.from_config_map(cluster.create(CONFIGMAPS, v.NAMESPACE, body, timeout=timeout))
+        except AlreadyExists:
+            held = find(cluster, host, timeout=timeout)
+        if held is not None:
+            return held
+    raise KubeError(f"the claim of {host} keeps changing")
+
+
+def find(cluster: Cluster, host: str, *, timeout: float | None = None) -> Claim | None:
+    """The host's claim, None if nobody holds it. Raises KubeError."""
+    held = cluster.find(CONFIGMAPS, v.NAMESPACE, names.claim(host), timeout=timeout)
+    return None if held is None else Claim.from_config_map(held)
+
+
+def holder(cluster: Cluster, host: str) -> str | None:
+    """The namespace that holds the host, None if nobody does. Raises KubeError."""
+    held = find(cluster, host)
+    return None if held is None else held.namespace
+
+
+def rivals(cluster: Cluster, mine: Claim, *, timeout: float | None = None) -> list[Claim]:
+    """The claims of other namespaces that overlap this one, as they are stored now. Raises KubeError."""
+    wildcard = wildcard_of(mine.host)
+    if wildcard is not None:
+        found = find(cluster, wildcard, timeout=timeout)
+        return [found] if found is not None and is_rival(mine, found) else []
+    below = f"{v.CLAIM}=true,{v.CLAIM_PARENT}={names.claim_parent(mine.host)}"
+    unlabelled = f"{v.CLAIM}=true,!{v.CLAIM_PARENT}"  # by hand, or by an earlier certjob: the sweep labels them
+    items = (item for labels in (below, unlabelled) for item in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=labels))
+    return [claim for claim in map(Claim.from_config_map, items) if is_rival(mine, claim)]
+
+
+def mark_checked(cluster: Cluster, claim: Claim, *, now: datetime) -> bool:
+    """Write down that the claim holds; False if it is not any more the one that was read. Raises KubeError."""
+    return _replace(cluster, claim, objects.claim(claim.host, claim.namespace, checked=now))
+
+
+def label(cluster: Cluster, claim: Claim, *, checked: datetime | None) -> bool:
+    """Give a claim of an earlier certjob the label by which wildcards find it; whether it was done.
+
+    `checked` if it has been made good already. Raises KubeError.
+    """
+    return _replace(cluster, claim, objects.claim(claim.host, claim.namespace, checked=claim.checked or checked))
+
+
+def give_up(cluster: Cluster, claim: Claim) -> bool:
+    """Delete exactly the claim that was read; whether it was that still, or is gone. Raises KubeError."""
+    try:
+        cluster.delete(CONFIGMAPS, v.NAMESPACE, claim.name, uid=claim.uid, resource_version=claim.resource_version)
+    except Conflict:
+        return False
+    logger.info("claim-released", extra={"fields": {"host": claim.host, "namespace": claim.namespace}})
+    return True
+
+
+def transfer(cluster: Cluster, host: str, namespace: str, *, now: datetime) -> str | None:
+    """Give the host to the namespace, whoever has it and whether or not anybody has; who had it. Raises KubeError.
+
+    It stays there against every older Ingress and every claim that overlaps it, until no Ingress of that namespace
+    names it.
+    """
+    body = objects.claim(host, namespace, checked=now)
+    for _ in range(ROUNDS):
+        held = find(cluster, host)
+        try:
+            if held is None:
+                cluster.create(CONFIGMAPS, v.NAMESPACE, body)
+            elif not _replace(cluster, held, body):
+                continue
+        except AlreadyExists:
+            continue
+        return None if held is None else held.namespace
+    raise KubeError(f"the claim of {host} keeps changing")
+
+
+def _replace(cluster: Cluster, claim: Claim, body: Json) -> bool:
+    metadata = {"name": claim.name, "uid": claim.uid, "resourceVersion": claim.resource_version}
+    try:
+        cluster.update(CONFIGMAPS, v.NAMESPACE, body | {"metadata": {**body["metadata"], **metadata}})
+    except (Conflict, NotFound):
+        return False
+    return True

@@ -1,0 +1,47 @@
+"""The operator's command that gives a host to a namespace, whoever has it."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from certs import hostnames
+from certs.hostnames import HostReason
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import NAMESPACES, Cluster
+from issuer_job.hosts import claims
+
+logger = logging.getLogger(__name__)
+
+
+def transfer_host(cluster: Cluster, host: str, namespace: str, *, now: datetime) -> v.ExitCode:
+    """Check both, write the claim, log what was done. PERMANENT if there can be no such host or namespace.
+
+    Raises KubeError.
+    """
+    host = hostnames.normalize(host)
+    problem = _problem(cluster, host, namespace)
+    if problem is not None:
+        logger.error("not-transferred", extra={"fields": {"host": host, "namespace": namespace, "problem": problem}})
+        return v.ExitCode.PERMANENT
+    former = claims.transfer(cluster, host, namespace, now=now)
+    fields = {
+        "host": host,
+        "namespace": namespace,
+        "former": former,
+        "next": "the next sweep orders what was refused",
+    }
+    logger.info("host-transferred", extra={"fields": fields})
+    return v.ExitCode.DONE
+
+
+def _problem(cluster: Cluster, host: str, namespace: str) -> str | None:
+    wrong = hostnames.check_host(host, allow_wildcard=True, private_suffixes=())
+    if wrong is not None and wrong.reason is not HostReason.SINGLE_LABEL:
+        return wrong.message
+    if namespace in v.EXCLUDED_NAMESPACES or "." in namespace or not names.is_dns_subdomain(namespace):
+        return "no Ingress of this namespace gets a certificate"
+    if cluster.find(NAMESPACES, None, namespace) is None:
+        return "there is no such namespace"
+    return None

@@ -1,0 +1,1 @@
+"""HTTP-01 at both ends."""

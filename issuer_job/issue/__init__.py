@@ -1,0 +1,1 @@
+"""The issue Job, from claim to installed certificate."""

@@ -1,0 +1,207 @@
+"""Proving control over an order's hosts (RFC 8555, section 7.5.1), and polling until the CA has decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol, TypeVar
+
+from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Authorization, Challenge, Order
+from issuer_job.acme_client import Problem as AcmeProblem
+from issuer_job.attempt.attempt import Attempt, Later
+from issuer_job.background import Background
+from issuer_job.http01 import solver as http01
+from issuer_job.http01.probe import HostChallenge
+from issuer_job.issuers.schema import Dns01, Issuer
+from issuer_job.polling import Poll
+from issuer_job.record.record import Problem
+
+HTTP_01 = "http-01"
+DNS_01 = "dns-01"
+LAST_POLL = timedelta(seconds=5)
+"""From the last poll to the Job's deadline: at the deadline itself nothing can be asked or written any more."""
+PAUSES = (1.0, 3.0, 9.0)
+"""Seconds between tries to reach a CA that may be validating: it must find the challenge in its place meanwhile."""
+
+
+class AuthorizationFailed(Exception):
+    """The CA could not validate a host, and says why."""
+
+    def __init__(self, problem: AcmeProblem, host: str) -> None:
+        super().__init__(f"{host}: {problem}")
+        self.problem = problem
+        self.host = host
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """How one host is proven: by this challenge, over DNS if there is a solver for that. `host` has its `*.`."""
+
+    authorization: Authorization
+    challenge: Challenge
+    host: str
+    ingress_class: str | None
+    dns01: Dns01 | None
+
+
+class _Polled(Protocol):
+    @property
+    def retry_after(self) -> timedelta | None: ...
+
+
+T = TypeVar("T", bound=_Polled)
+R = TypeVar("R")
+
+
+def authorize(attempt: Attempt, client: AcmeClient, order: Order, issuer: Issuer) -> None:
+    """Prove control over every host that is not proven yet. Raises AuthorizationFailed, Later, AcmeError."""
+    authorizations = [client.authorization(url) for url in order.authorization_urls]
+    for authorization in authorizations:
+        _not_failed(authorization)
+    pending = [authorization for authorization in authorizations if not authorization.is_final]
+    if pending:
+        _answer(attempt, client, pending, issuer)
+    settled = [_settled(attempt, client, authorization) for authorization in pending]
+    for authorization in settled:
+        _not_failed(authorization)
+    attempt.step("authorized", hosts=[authorization.host for authorization in authorizations])
+
+
+def poll_until(attempt: Attempt, fetch: Callable[[], T], done: Callable[[T], bool], *, what: str, first: T) -> T:
+    """Ask until it is done: quickly at first, then as the CA's Retry-After says. Raises Later before the deadline."""
+    poll = Poll(started=attempt.clock(), deadline=attempt.deadline - LAST_POLL)
+    seen = first
+    while not done(seen):
+        delay = poll.delay(now=attempt.clock(), retry_after=seen.retry_after)
+        if delay is None:
+            detail = f"the {what} was not final before this Job's deadline"
+            raise Later(Problem(type="timeout", detail=detail, step=what))
+        attempt.sleep(delay.total_seconds())
+        seen = fetch()
+    return seen
+
+
+def _answer(attempt: Attempt, client: AcmeClient, pending: list[Authorization], issuer: Issuer) -> None:
+    """Have every key authorization in place, then tell the CA to look."""
+    proofs = [_proof(attempt, authorization, issuer) for authorization in pending]
+    _present(attempt, client, proofs, issuer)
+    for proof in proofs:
+        _tell(attempt, client, proof.authorization, proof.challenge.type)
+    attempt.step("challenges-answered", hosts=sorted(proof.host for proof in proofs))
+
+
+def _proof(attempt: Attempt, authorization: Authorization, issuer: Issuer) -> _Proof:
+    host = f"*.{authorization.host}" if authorization.wildcard else authorization.host
+    classes = [source.ingress_class.name for source in attempt.record.sources if host in source.hosts]
+    ingress_class = classes[0] if classes else None
+    solver = issuer.solver(host, ingress_class)
+    if solver is None:
+        detail = f"the issuer has no solver for {host}: add one to its solvers" + (
+            ", with dns01" if authorization.wildcard else ""
+        )
+        raise AuthorizationFailed(AcmeProblem("unsupportedChallenge", detail), host)
+    kind = HTTP_01 if solver.dns01 is None else DNS_01
+    return _Proof(authorization, _challenge(authorization, kind), host, ingress_class, solver.dns01)
+
+
+def _present(attempt: Attempt, client: AcmeClient, proofs: list[_Proof], issuer: Issuer) -> None:
+    """Routes and TXT records at the same time: both take a while to be seen."""
+    by_http = [
+        HostChallenge(proof.host, proof.challenge.token, client.key_authorization(proof.challenge.token))
+        for proof in proofs
+        if proof.dns01 is None
+    ]
+    by_dns = [proof for proof in proofs if proof.dns01 is not None]
+    if not by_dns:
+        http01.present(attempt, by_http, issuer)
+        return
+    from issuer_job.dns01 import solver as dns01  # an order without DNS-01 shall not wait for what this imports
+
+    challenges = [
+        dns01.DnsChallenge(
+            proof.host,
+            dns01.value_of(client.key_authorization(proof.challenge.token)),
+            proof.ingress_class or "",
+            proof.dns01,
+        )
+        for proof in by_dns
+        if proof.dns01 is not None
+    ]
+    if not by_http:
+        dns01.present(attempt, challenges)
+        return
+    background = Background(lambda: dns01.present(attempt, challenges))
+    try:
+        http01.present(attempt, by_http, issuer)
+    finally:
+        _finish(attempt, background)
+
+
+def _finish(attempt: Attempt, background: Background[None]) -> None:
+    """Raises what it raised, and Later if it takes longer than the attempt may."""
+    try:
+        background.result((attempt.deadline - attempt.clock()).total_seconds())
+    except TimeoutError:
+        detail = "the TXT records were not in place before this Job's deadline"
+        raise Later(Problem(type="dnsLookup", detail=detail, step="dns")) from None
+
+
+def _tell(attempt: Attempt, client: AcmeClient, authorization: Authorization, kind: str) -> None:
+    """Tell the CA to look at one challenge. Without an answer it may be looking already: ask before telling again."""
+    told = False
+
+    def tell() -> None:
+        nonlocal told
+        now = client.authorization(authorization.url) if told else authorization
+        told = True
+        if now.is_final or (challenge := _challenge(now, kind)).status != "pending":
+            return
+        try:
+            client.answer(challenge)
+        except AcmeUnavailable:
+            raise
+        except AcmeError:
+            # Another pod or record with this order was faster, and some CAs refuse to be told twice.
+            now = client.authorization(authorization.url)
+            if not now.is_final and _challenge(now, kind).status == "pending":
+                raise
+
+    _patiently(attempt, tell)
+
+
+def _patiently(attempt: Attempt, ask: Callable[[], R]) -> R:
+    """Ask, and a few times again if the CA does not answer properly. Raises AcmeError."""
+    for pause in PAUSES:
+        try:
+            return ask()
+        except AcmeUnavailable as error:
+            wait = max(timedelta(seconds=pause), error.retry_after or timedelta(0))
+            if wait > timedelta(seconds=PAUSES[-1]) or attempt.clock() + wait >= attempt.deadline - LAST_POLL:
+                raise
+            attempt.step("ca-unavailable", problem=str(error.problem), step=error.step, again_in=wait.total_seconds())
+            attempt.sleep(wait.total_seconds())
+    return ask()
+
+
+def _settled(attempt: Attempt, client: AcmeClient, authorization: Authorization) -> Authorization:
+    return poll_until(
+        attempt,
+        lambda: _patiently(attempt, lambda: client.authorization(authorization.url)),
+        lambda seen: seen.is_final,
+        what="authorization",
+        first=authorization,
+    )
+
+
+def _challenge(authorization: Authorization, kind: str) -> Challenge:
+    for challenge in authorization.challenges:
+        if challenge.type == kind:
+            return challenge
+    detail = f"the CA offers no {kind} challenge for this host"
+    raise AuthorizationFailed(AcmeProblem("unsupportedChallenge", detail), authorization.host)
+
+
+def _not_failed(authorization: Authorization) -> None:
+    if authorization.problem is not None:
+        raise AuthorizationFailed(authorization.problem, authorization.host)

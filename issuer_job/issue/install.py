@@ -1,0 +1,247 @@
+"""The Secret's side of an attempt: is it right already, may it be written, and the conditional write."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
+
+from certs.chain import IssuedCertificate, describe
+from certs.errors import CertError
+from certs.validity import judge
+from issuer_job import objects
+from issuer_job import vocabulary as v
+from issuer_job.attempt.attempt import Attempt, Later, NamespaceGone, Permanent, Unwanted
+from issuer_job.cluster.api import AlreadyExists, Conflict, Json
+from issuer_job.demand import secret as requests
+from issuer_job.issue import formats
+from issuer_job.issue.order import Obtained
+from issuer_job.record import transitions
+from issuer_job.record.record import Issued, Problem, Record
+from issuer_job.sweep.situation import Reason
+from issuer_job.tenant_secrets import access as secrets
+from issuer_job.tenant_secrets.access import Content, Look, Refusal, SecretRefused
+from issuer_job.tenant_secrets.placeholder import placeholder_secret
+from issuer_job.upkeep import suggestions
+
+ROUNDS = 10
+
+
+def look(attempt: Attempt) -> Look:
+    """What the Secret holds. Raises Later, Permanent."""
+    try:
+        return attempt.looker(attempt.cluster, attempt.record)
+    except SecretRefused as refused:
+        raise _stop(refused, "look") from None
+
+
+def right_already(attempt: Attempt, seen: Look) -> Issued | None:
+    """Whether the Secret holds what is wanted, so that no order is needed; what it holds then.
+
+    Either certjob's own last certificate for just this intent, not yet due, or a good one that its owner put
+    there; if the record knows of none, also one from this issuer. What is not shown is what the record says, or
+    somebody has changed it, which is left alone too.
+    """
+    record, former = attempt.record, attempt.record.issued
+    state = transitions.attempt_of(record)
+    if not seen.found or state.order_url:
+        return None
+    if seen.content is not Content.SHOWN:
+        return _by_record(attempt, seen)
+    if state.reason == Reason.RENEWAL_DUE and _holds_serial(seen, former):
+        return None  # the sweep knows how often it comes by, so it says when a renewal is due
+    known = former is not None and _same_but_formats(record, former)
+    due = (
+        suggestions.due_at(record, interval=suggestions.SWEEP_INTERVAL)
+        if known and _holds_serial(seen, former)
+        else None
+    )
+    verdict = judge(
+        seen.stored,
+        hosts=record.intent.hosts,
+        now=attempt.clock(),
+        renew_before=suggestions.renew_before(record),
+        renew_at=due,
+        spread_key=record.name,
+    )
+    attempt.step("look", verdict=verdict.reason, message=verdict.message)
+    if not verdict.ok or seen.stored.tls_crt is None:
+        return None
+    if former is None:
+        ours = seen.issuer in {"", record.intent.settings.issuer}
+        return _issued(attempt, describe(seen.stored.tls_crt), seen) if ours else None
+    if not known:
+        return None
+    if due is None:
+        return _issued(attempt, describe(seen.stored.tls_crt), seen)
+    wanted = record.intent
+    return replace(
+        former,
+        intent_hash=wanted.hash,
+        formats=wanted.settings.formats,
+        secret_uid=seen.uid,
+        secret_version=seen.resource_version,
+    )
+
+
+def complete(attempt: Attempt, seen: Look, issued: Issued) -> Issued | None:
+    """Add the formats that the Secret lacks to the certificate that is right already: that takes no order.
+
+    None if somebody has changed the Secret meanwhile, so that it is not right any more. Raises Later, Permanent.
+    """
+    for _ in range(ROUNDS):
+        missing = formats.outdated(attempt.record, seen)
+        chain, key = seen.stored.tls_crt, seen.stored.tls_key
+        if not missing or chain is None or key is None:
+            return issued
+        attempt.step("formats", missing=missing)
+        try:
+            body = _secret(attempt, seen, chain_pem=chain, key_pem=key, not_after=issued.not_after)
+            seen = secrets.seen(secrets.write(attempt.cluster, body))
+        except (Conflict, AlreadyExists):
+            seen = look(attempt)
+        except SecretRefused as refused:
+            raise _stop(refused, "install") from None
+        still = right_already(attempt, seen)
+        if still is None:
+            return None
+        issued = still
+    return issued
+
+
+def _same_but_formats(record: Record, former: Issued) -> bool:
+    """Whether the former certificate is for what is wanted now, whatever formats it was written in."""
+    settings = replace(record.intent.settings, formats=former.formats)
+    return former.intent_hash in {record.intent.hash, replace(record.intent, settings=settings).hash}
+
+
+def _by_record(attempt: Attempt, seen: Look) -> Issued | None:
+    record, former = attempt.record, attempt.record.issued
+    attempt.step("look", verdict=seen.content, message="its data is not shown on this cluster")
+    if former is None or former.intent_hash != record.intent.hash or seen.content is Content.UNKNOWN:
+        return None
+    if transitions.attempt_of(record).reason == Reason.RENEWAL_DUE:
+        return None
+    return former if attempt.clock() < suggestions.due_at(record, interval=suggestions.SWEEP_INTERVAL) else None
+
+
+def _holds_serial(seen: Look, former: Issued | None) -> bool:
+    try:
+        return former is not None and describe(seen.stored.tls_crt or b"").serial == former.serial
+    except CertError:
+        return False
+
+
+def preflight(attempt: Attempt, seen: Look) -> Look:
+    """Make sure that the Secret can be written before an order is spent: a missing placeholder is made for real.
+
+    One that its owner makes is not made again: without it nobody wants the certificate. Returns what is stored then.
+    Raises Later, Permanent, Unwanted.
+    """
+    if not seen.found and requests.only_asked_by_itself(attempt.record):
+        raise Unwanted("the Secret that asked for it is gone")
+    formats.passwords(attempt)
+    body = placeholder_secret(
+        attempt.record,
+        now=attempt.clock(),
+        uid=seen.uid,
+        resource_version=seen.resource_version,
+        owners=_owners(attempt, seen),
+    )
+    try:
+        written = secrets.write(attempt.cluster, body, dry_run=seen.found)
+    except (Conflict, AlreadyExists):
+        return look(attempt)  # somebody writes it right now, so it can be written
+    except SecretRefused as refused:
+        raise _stop(refused, "preflight") from None
+    return seen if seen.found else secrets.seen(written)
+
+
+def install(attempt: Attempt, obtained: Obtained, seen: Look) -> Issued:
+    """Put the certificate into the Secret that was seen; if it is another one by now, look and try again.
+
+    Raises Later, Permanent, Superseded.
+    """
+
+    def body_of(seen: Look) -> Json:
+        end = obtained.certificate.not_after
+        return _secret(attempt, seen, chain_pem=obtained.chain_pem, key_pem=obtained.key_pem, not_after=end)
+
+    for _ in range(ROUNDS):
+        attempt.advance(transitions.installing, secret_uid=seen.uid, secret_version=seen.resource_version)
+        if not seen.found:
+            # A create cannot be conditional: the one of an attempt that was superseded a moment ago must not put
+            # an old certificate there. So the placeholder comes first, and the certificate replaces just that.
+            seen = preflight(attempt, seen)
+            continue
+        try:
+            written = secrets.write(attempt.cluster, body_of(seen))
+        except (Conflict, AlreadyExists):
+            seen = look(attempt)
+            if _holds(seen, obtained):
+                return _issued(attempt, obtained.certificate, seen)  # another pod of this attempt was faster
+            continue
+        except SecretRefused as refused:
+            raise _stop(refused, "install") from None
+        # The answer is what was stored, whatever other admission plugins did to it.
+        seen = secrets.seen(written)
+        if _holds(seen, obtained):
+            return _issued(attempt, obtained.certificate, seen)
+    detail = "the Secret keeps changing while its certificate is written"
+    raise Later(Problem(type="secretChanging", detail=detail, step="install"))
+
+
+def _secret(attempt: Attempt, seen: Look, *, chain_pem: bytes, key_pem: bytes, not_after: datetime) -> Json:
+    record = attempt.record
+    return objects.tls_secret(
+        namespace=record.namespace,
+        name=record.secret_name,
+        state=v.SecretState.ISSUED,
+        cert_chain_pem=chain_pem,
+        key_pem=key_pem,
+        hosts=record.intent.hosts,
+        issuer=record.issuer,
+        not_after=not_after,
+        uid=seen.uid,
+        resource_version=seen.resource_version,
+        further=formats.render(attempt, chain_pem=chain_pem, key_pem=key_pem),
+        owners=_owners(attempt, seen),
+    )
+
+
+def _owners(attempt: Attempt, seen: Look) -> Json | None:
+    """The metadata of a Secret that its owner makes, as far as it is shown."""
+    return seen.metadata if requests.is_its_owners(attempt.record) else None
+
+
+def _holds(seen: Look, obtained: Obtained) -> bool:
+    return seen.stored.tls_crt == obtained.chain_pem and seen.stored.tls_key == obtained.key_pem
+
+
+def _issued(attempt: Attempt, certificate: IssuedCertificate, seen: Look) -> Issued:
+    state = transitions.attempt_of(attempt.record)
+    return Issued(
+        hosts=attempt.record.intent.hosts,
+        intent_hash=attempt.record.intent.hash,
+        directory=state.directory,
+        account=state.account,
+        epoch=state.epoch,
+        key_id=certificate.key_id,
+        serial=certificate.serial,
+        not_before=certificate.not_before,
+        not_after=certificate.not_after,
+        at=attempt.clock(),
+        cert_id=certificate.ari_cert_id or "",
+        formats=attempt.record.intent.settings.formats,
+        secret_uid=seen.uid,
+        secret_version=seen.resource_version,
+    )
+
+
+def _stop(refused: SecretRefused, step: str) -> Later | Permanent | NamespaceGone:
+    if refused.reason is Refusal.TERMINATING:
+        return NamespaceGone(str(refused))
+    problem = Problem(type=str(refused.reason), detail=str(refused), step=step)
+    if refused.reason.is_permanent:
+        return Permanent(problem)
+    return Later(problem, wait=timedelta(seconds=30) if refused.reason is Refusal.NOT_IN_FORCE else None)

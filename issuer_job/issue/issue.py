@@ -1,0 +1,163 @@
+"""The issue Job: one attempt of one record, from claim to installed certificate.
+
+The order of the writes is what makes it resumable: each is persisted before the next effect.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+from issuer_job import objects
+from issuer_job import vocabulary as v
+from issuer_job.account import account
+from issuer_job.acme_client import AcmeError, AcmeUnavailable
+from issuer_job.attempt import events
+from issuer_job.attempt.attempt import Attempt, Later, NamespaceGone, Permanent, Resolved, Stop, Unwanted
+from issuer_job.backoff import wait_after
+from issuer_job.cluster.api import SECRETS
+from issuer_job.hosts import at_order
+from issuer_job.http01 import solver
+from issuer_job.issue import confirm, install, sign
+from issuer_job.issue.authorize import AuthorizationFailed
+from issuer_job.issue.order import Obtained, obtain
+from issuer_job.record import transitions
+from issuer_job.record.record import Issued, Phase, Problem
+from issuer_job.tenant_secrets import access as secrets
+from issuer_job.tenant_secrets.access import Refusal
+
+PAUSES = (1.0, 3.0, 9.0)
+"""Seconds before the order is taken up again within this Job when the CA does not answer properly."""
+
+
+def issue(attempt: Attempt) -> v.ExitCode:
+    """Run the attempt to its end and say how it ended. Raises KubeError when the API server is lost for good."""
+    try:
+        try:
+            return _attempt(attempt)
+        except (Later, Permanent) as failure:
+            return _failed(attempt, failure)
+        except Unwanted as unwanted:
+            attempt.step("unwanted", reason=str(unwanted))
+            ordered = attempt.record.phase is not Phase.CLAIMED
+            attempt.advance(transitions.orphaned if ordered else transitions.unconfirmed)
+            solver.release(attempt)
+            at_order.release(attempt)
+            return unwanted.exit_code
+        except NamespaceGone as gone:
+            attempt.step("namespace-gone", reason=str(gone))
+            problem = Problem(type=str(Refusal.TERMINATING), detail=str(gone), step="look")
+            failures = transitions.failures_of(attempt.record) + 1
+            wait = wait_after(failures=failures, asked=None, rate_limited=False, jitter=0.0)
+            attempt.advance(transitions.orphaned, problem=problem, wait=wait)
+            solver.release(attempt)
+            return gone.exit_code
+    except Stop as stop:
+        attempt.step("stopped", reason=str(stop), exit_code=int(stop.exit_code))
+        return stop.exit_code
+    finally:
+        attempt.end()
+
+
+def _attempt(attempt: Attempt) -> v.ExitCode:
+    attempt.load()
+    attempt.claim()
+    attempt.step("claimed", hosts=list(attempt.record.intent.hosts))
+    if not secrets.policies_in_force(attempt.cluster):
+        detail = "certjob's admission policies are not in force: apply the manifests again"
+        raise Later(Problem(type="policiesNotInForce", detail=detail, step="canary"), wait=timedelta(minutes=1))
+    resolved = confirm.resolve_issuer(attempt)
+    resolved = confirm.confirm(attempt, resolved)
+    attempt.step("confirmed", ingresses=[ingress["metadata"]["name"] for ingress in attempt.ingresses])
+    at_order.hold_hosts(attempt)
+    seen = install.look(attempt)
+    issued = install.right_already(attempt, seen)
+    if issued is not None:
+        issued = install.complete(attempt, seen, issued)
+    if issued is None:
+        seen = install.preflight(attempt, seen)
+        issued = install.install(attempt, _obtained(attempt, resolved), seen)
+    _finish(attempt, issued)
+    return v.ExitCode.DONE
+
+
+def _obtained(attempt: Attempt, resolved: Resolved) -> Obtained:
+    """Order, or sign. A CA that does not answer gets a few tries, each of which takes up the same order."""
+    if not resolved.issuer.is_acme:
+        return sign.signed(attempt, resolved)
+    pauses = iter(PAUSES)
+    while True:
+        try:
+            with account.connected(attempt, resolved) as client:
+                return obtain(attempt, resolved, client)
+        except AuthorizationFailed as failed:
+            problem = Problem(
+                type=failed.problem.type, detail=failed.problem.detail, host=failed.host, step="authorization"
+            )
+            raise _stop(AcmeError(failed.problem, step="authorization"), problem) from None
+        except AcmeError as error:
+            pause = next(pauses, None)
+            if pause is None or not _passes_soon(attempt, resolved, error, pause):
+                raise _refused(attempt, resolved, error) from None
+
+
+def _passes_soon(attempt: Attempt, resolved: Resolved, error: AcmeError, pause: float) -> bool:
+    """Whether it is worth going on within this Job; waits if so."""
+    if account.is_dead(error):
+        return account.forget(attempt, resolved, error)
+    if not isinstance(error, AcmeUnavailable):
+        return False
+    asked = error.retry_after.total_seconds() if error.retry_after else 0.0
+    wait = max(pause, asked)
+    if asked > PAUSES[-1] or attempt.clock() + timedelta(seconds=wait) >= attempt.deadline:
+        return False
+    attempt.step("ca-unavailable", problem=str(error.problem), step=error.step, again_in=wait)
+    attempt.sleep(wait)
+    return True
+
+
+def _refused(attempt: Attempt, resolved: Resolved, error: AcmeError) -> Later | Permanent:
+    if error.step == "newAccount" and (error.is_rate_limited or error.problem.type == "userActionRequired"):
+        account.block(attempt, resolved, wait=error.retry_after or timedelta(hours=1), reason=str(error.problem))
+    named = (error.problem.identifier, *(part.identifier for part in error.problem.subproblems))
+    host = next(filter(None, named), "")
+    return _stop(error, Problem(type=error.problem.type, detail=error.problem.detail, host=host, step=error.step))
+
+
+def _stop(error: AcmeError, problem: Problem) -> Later | Permanent:
+    if error.is_permanent:
+        return Permanent(problem)
+    return Later(problem, wait=error.retry_after, by_ca=error.retry_after is not None)
+
+
+def _finish(attempt: Attempt, issued: Issued) -> None:
+    """Tell the user, then the record; the pending key goes last."""
+    pending = transitions.attempt_of(attempt.record).pending_key
+    hosts = ", ".join(issued.hosts)
+    note = f"certificate for {hosts} from issuer {attempt.record.issuer}, "
+    events.tell(attempt, "CertificateIssued", f"{note}valid until {issued.not_after:%Y-%m-%d %H:%M} UTC")
+    attempt.advance(transitions.issued, issued=issued)
+    attempt.step("issued", serial=issued.serial, not_after=issued.not_after.isoformat())
+    solver.release(attempt)
+    if pending:
+        attempt.cluster.delete(SECRETS, v.NAMESPACE, pending)
+
+
+def _failed(attempt: Attempt, failure: Later | Permanent) -> v.ExitCode:
+    """Write down why, tell the user, give routes and challenge back."""
+    problem = failure.problem
+    when = "it is tried again after a change, or once a day"
+    if isinstance(failure, Permanent):
+        attempt.advance(transitions.failed, problem=problem, issuer=attempt.issuer_version)
+    else:
+        failures = transitions.failures_of(attempt.record)
+        limited = problem.type == "rateLimited"
+        jitter = random.random()  # noqa: S311 - jitter
+        wait = wait_after(failures=failures + 1, asked=failure.wait, rate_limited=limited, jitter=jitter)
+        asked = limited or failure.by_ca
+        attempt.advance(transitions.waiting, problem=problem, wait=wait, asked=asked, issuer=attempt.issuer_version)
+        when = f"it is tried again after {attempt.clock() + wait:%Y-%m-%d %H:%M:%S} UTC"
+    attempt.step("failed", type=problem.type, detail=problem.detail, host=problem.host, at=problem.step, next=when)
+    events.tell(attempt, "CertificateFailed", f"{objects.problem_note(problem)}; {when}", warning=True)
+    solver.release(attempt)
+    return failure.exit_code

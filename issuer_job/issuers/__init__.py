@@ -1,0 +1,1 @@
+"""What operators configured, read strictly into frozen values, and the state kept beside it."""

@@ -1,0 +1,133 @@
+"""Issuers: where certificates come from. One ConfigMap each, `data["issuer.yaml"]`, checked against a schema."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+import msgspec
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import Json
+from issuer_job.issuers import yaml_document
+from issuer_job.issuers.host_rules import HostRule
+from issuer_job.issuers.rules import PEM_BEGIN, problems
+from issuer_job.issuers.schema import Dns01, ExternalAccount, Fallback, Http01, Issuer, Limits, Selector, Solver
+
+MAX_DOCUMENT = 256 * 1024
+MAX_PROBLEMS = 5
+"""Of so many one hears at once."""
+ABSENT = "none"
+"""Stands for the configuration of an issuer that is not there."""
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`(?: - at `(.*)`)?", re.DOTALL)
+
+
+class IssuerError(ValueError):
+    """An issuer's configuration is wrong; the message names the field."""
+
+
+def parse(config_map: Json) -> Issuer:
+    """Read an issuer's ConfigMap. Raises IssuerError with the path of the field that is wrong."""
+    name = config_map["metadata"]["name"]
+    if not is_issuer_name(name):
+        raise IssuerError(f"issuer {name[:70]}: its name must be a DNS label: it becomes part of other names")
+    text = (config_map.get("data") or {}).get(v.ISSUER_KEY)
+    if text is None:
+        raise IssuerError(f"issuer {name}: data has no key {v.ISSUER_KEY}")
+    if len(text) > MAX_DOCUMENT:
+        raise IssuerError(f"issuer {name}: {v.ISSUER_KEY} is larger than {MAX_DOCUMENT} bytes")
+    try:
+        document = yaml_document.read(text)
+        issuer = msgspec.convert(document, Issuer)
+    except yaml_document.DocumentError as problem:
+        raise IssuerError(f"issuer {name}: {problem}") from None
+    except msgspec.ValidationError as problem:
+        raise IssuerError(f"issuer {name}: {_told(str(problem))}") from None
+    given = document.keys() if isinstance(document, dict) else ()
+    found = list(islice(problems(issuer, name=name, given=given), MAX_PROBLEMS))
+    if found:
+        raise IssuerError(f"issuer {name}: " + "; ".join(f"{what} - at `{path}`" for what, path in found))
+    return _with_bundle(name, issuer, config_map["data"])
+
+
+def is_issuer_name(name: str) -> bool:
+    """Whether a ConfigMap of this name can be an issuer: the name becomes part of others."""
+    return _NAME.fullmatch(name) is not None
+
+
+def _told(problem: str) -> str:
+    """What msgspec says, with the path of an unknown field, and the field that was likely meant."""
+    unknown = _UNKNOWN_FIELD.fullmatch(problem)
+    if unknown is None:
+        return problem
+    field, path = unknown.group(1)[:100], unknown.group(2) or "$"
+    likely = difflib.get_close_matches(field, _FIELDS, n=1)
+    hint = f", perhaps `{likely[0]}`" if likely else ""
+    return f"unknown field `{field}`{hint} - at `{path}.{field}`"
+
+
+_FIELDS = sorted(
+    {
+        field.encode_name
+        for kind in (Issuer, ExternalAccount, Limits, Fallback, Solver, Selector, Http01, Dns01, HostRule)
+        for field in msgspec.structs.fields(kind)
+    }
+)
+
+
+def version(config_map: Json) -> str:
+    """Stands for an issuer's configuration: another one after an edit.
+
+    Of a document alone it is the same as before other keys counted: records made then were not edited since.
+    """
+    data: dict[str, str] = config_map.get("data") or {}
+    if set(data) == {v.ISSUER_KEY}:
+        return names.digest(str(data[v.ISSUER_KEY]))
+    return names.digest(*(f"{key}={data[key]}" for key in sorted(data)))
+
+
+def _with_bundle(name: str, issuer: Issuer, data: dict[str, str]) -> Issuer:
+    """The issuer with the CA bundle that another key of its ConfigMap holds."""
+    key = issuer.ca_bundle_key
+    if not key:
+        return issuer
+    bundle = data.get(key, "")
+    if PEM_BEGIN not in bundle or len(bundle) > MAX_DOCUMENT:
+        raise IssuerError(f"issuer {name}: the ConfigMap has no PEM certificates in {key} - at `$.caBundleKey`")
+    return msgspec.structs.replace(issuer, ca_bundle=bundle)
+
+
+@dataclass(frozen=True)
+class Issuers:
+    """Every issuer of the cluster, the broken ones with what is wrong with them; `default` is a name or empty.
+
+    `versions` stand for the configurations, see `version`.
+    """
+
+    valid: Mapping[str, Issuer]
+    broken: Mapping[str, str]
+    default: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_config_maps(cls, config_maps: Iterable[Json]) -> Issuers:
+        """One broken issuer harms no other. Of several defaults the first by name counts."""
+        valid: dict[str, Issuer] = {}
+        broken: dict[str, str] = {}
+        versions: dict[str, str] = {}
+        defaults = []
+        for config_map in config_maps:
+            name = config_map["metadata"]["name"]
+            if (config_map["metadata"].get("annotations") or {}).get(v.DEFAULT_ISSUER, "").lower() == "true":
+                defaults.append(name)
+            versions[name] = version(config_map)
+            try:
+                valid[name] = parse(config_map)
+            except IssuerError as problem:
+                broken[name] = str(problem)
+        return cls(valid, broken, min(defaults, default=""), versions)

@@ -1,0 +1,72 @@
+"""What the operator sets for the whole of certjob: ConfigMap `certjob-options`, all fields optional."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import Json
+from issuer_job.issuers import yaml_document
+from issuer_job.issuers.host_rules import HostRule
+
+MAX_DOCUMENT = 64 * 1024
+
+
+class OptionsError(ValueError):
+    """The options are wrong; the message names the field."""
+
+
+class Routes(StrEnum):
+    """Who makes challenge routes."""
+
+    ADMISSION = "admission"
+    """The webhook, at once: the fastest."""
+    JOB = "job"
+    """The issue Job, once the Ingress was really admitted: for clusters whose own policies restrict hosts."""
+
+
+class HostPolicy(StrEnum):
+    """Who may have which host."""
+
+    FIRST_CLAIM = "first-claim"
+    """The namespace that got it first, until it gives it up or an operator transfers it."""
+    ALLOW_LIST = "allow-list"
+    """The namespaces that `allowedHosts` names for it."""
+    OPEN = "open"
+    """Everybody: for clusters whose tenants trust each other."""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """`active_orders_per_namespace` and `launches_per_sweep` are bounds; `complete_tls` lets the sweep add the entry
+    to an empty spec.tls that the webhook was not there to add (it needs `manifests/optional/complete-tls.yaml`).
+    `allowed_hosts` are for the policy allow-list alone, and that policy needs them.
+    """
+
+    routes: Routes = Routes.ADMISSION
+    launches_per_sweep: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+    active_orders_per_namespace: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 200
+    complete_tls: bool = False
+    host_policy: HostPolicy = HostPolicy.FIRST_CLAIM
+    allowed_hosts: tuple[HostRule, ...] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.allowed_hosts) is not (self.host_policy is HostPolicy.ALLOW_LIST):
+            raise ValueError("`$.allowedHosts` and `hostPolicy: allow-list` need each other: one is missing")
+
+
+def parse(config_map: Json | None) -> Options:
+    """Read the ConfigMap, None if there is none. Raises OptionsError with the path of the field that is wrong."""
+    if config_map is None:
+        return Options()
+    text = (config_map.get("data") or {}).get(v.OPTIONS_KEY)
+    if text is None:
+        raise OptionsError(f"ConfigMap {v.OPTIONS_CONFIG_MAP}: data has no key {v.OPTIONS_KEY}")
+    if len(text) > MAX_DOCUMENT:
+        raise OptionsError(f"ConfigMap {v.OPTIONS_CONFIG_MAP}: {v.OPTIONS_KEY} is larger than {MAX_DOCUMENT} bytes")
+    try:
+        return msgspec.convert(yaml_document.read(text), Options) if text.strip() else Options()
+    except (msgspec.ValidationError, yaml_document.DocumentError) as problem:
+        raise OptionsError(f"ConfigMap {v.OPTIONS_CONFIG_MAP}: {problem}") from None

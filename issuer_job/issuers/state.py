@@ -1,0 +1,91 @@
+"""What is known of an issuer at one directory: ConfigMap `issuer-state-ISSUER-<hash>`, written by compare-and-swap.
+
+The account's Jobs, checks and the sweep each write keys of their own; nobody drops those of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from issuer_job import names, objects
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CAS_ROUNDS, CONFIGMAPS, AlreadyExists, Cluster, Conflict, Json, KubeError
+
+ACCOUNT_NUMBER = "accountNumber"
+ACCOUNT_URL = "accountUrl"
+CONTACTS = "contacts"
+"""A hash of the addresses that the account has."""
+TAKEN_OVER = "takenOver"
+"""Thumbprint (RFC 7638) of the key of an earlier installation that was taken over."""
+ROLLING_OVER = "rollingOver"
+"""The number of the key that the CA is being told; the one in use may be dead already."""
+ROLLED_OVER_FOR = "rolledOverFor"
+"""The value of the annotation that the last rollover was made for."""
+
+
+@dataclass(frozen=True)
+class IssuerState:
+    """As it was read; without a resourceVersion if it did not exist."""
+
+    issuer: str
+    directory: str
+    data: Mapping[str, str] = field(default_factory=dict)
+    uid: str = ""
+    resource_version: str = ""
+
+    @property
+    def number(self) -> int:
+        """Which of the issuer's account keys is in use."""
+        text = self.data.get(ACCOUNT_NUMBER, "")
+        return int(text) if text.isdigit() else 1
+
+    @property
+    def account_url(self) -> str:
+        """Of the account, empty if the CA has to be asked."""
+        return self.data.get(ACCOUNT_URL, "")
+
+    def moment(self, key: str) -> datetime | None:
+        """A stored time; one that people have edited beyond recognition is none."""
+        try:
+            moment = datetime.fromisoformat(self.data.get(key, ""))
+        except ValueError:
+            return None
+        return moment if moment.tzinfo is not None else None
+
+
+def load(cluster: Cluster, issuer: str, directory: str) -> IssuerState:
+    """The state as it is stored now; empty if there is none. Raises KubeError."""
+    return read(issuer, directory, cluster.find(CONFIGMAPS, v.NAMESPACE, names.issuer_state(issuer, directory)))
+
+
+def read(issuer: str, directory: str, config_map: Json | None) -> IssuerState:
+    """The state in its ConfigMap, None if there is none. Pure."""
+    if config_map is None:
+        return IssuerState(issuer, directory)
+    metadata = config_map["metadata"]
+    data = config_map.get("data") or {}
+    return IssuerState(issuer, directory, data, metadata.get("uid", ""), metadata.get("resourceVersion", ""))
+
+
+def write(cluster: Cluster, state: IssuerState, change: Mapping[str, str]) -> bool:
+    """Write the state with a change, if nobody changed it meanwhile; who loses leaves the winner's word: False."""
+    body = objects.issuer_state(state.issuer, state.directory, {**state.data, **change})
+    try:
+        if not state.resource_version:
+            cluster.create(CONFIGMAPS, v.NAMESPACE, body)
+        else:
+            body["metadata"] |= {"uid": state.uid, "resourceVersion": state.resource_version}
+            cluster.update(CONFIGMAPS, v.NAMESPACE, body)
+    except (AlreadyExists, Conflict):
+        return False
+    return True
+
+
+def note(cluster: Cluster, issuer: str, directory: str, change: Mapping[str, str]) -> None:
+    """Write keys that nobody else writes, whatever else changes meanwhile. Raises KubeError."""
+    for _ in range(CAS_ROUNDS):
+        if write(cluster, load(cluster, issuer, directory), change):
+            return
+    raise KubeError(f"the state of issuer {issuer} keeps changing")

@@ -1,0 +1,138 @@
+"""What every launch needs and rarely changes: issuers, account numbers, options, PodTemplate. Cached for seconds."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Lock, Thread
+from typing import Generic, TypeVar
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, Cluster, Json, KubeError
+from issuer_job.issuers import options
+from issuer_job.issuers import state as account_state
+from issuer_job.issuers.load import Issuers
+from issuer_job.issuers.options import Options, OptionsError
+from issuer_job.issuers.state import IssuerState
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LIFETIME = 10.0
+"""Seconds that a cached answer is good for."""
+PAUSE = 0.1
+"""Seconds between two loads: whoever asks for something unknown must not make us ask as often as they do."""
+
+
+class BrokenOptions(KubeError):
+    """The operator's options cannot be used; the message names the field."""
+
+
+class _Cached(Generic[T]):
+    """One value, loaded by one thread at a time; while it is loaded anew, the others keep the old one."""
+
+    def __init__(self, load: Callable[[], T], clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        self._load = load
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = Lock()
+        self._value: tuple[float, T] | None = None
+
+    def get(self, *, lifetime: float = LIFETIME) -> T:
+        held = self._value
+        if held is not None and self._clock() - held[0] < lifetime:
+            return held[1]
+        if held is not None and lifetime == LIFETIME and self._lock.locked():
+            return held[1]
+        with self._lock:
+            held = self._value
+            if held is None or self._clock() - held[0] >= lifetime:
+                held = (self._clock(), self._load())
+                self._value = held
+            return held[1]
+
+    def newer(self) -> T:
+        """Loaded after this call began; those who call at the same moment share one load."""
+        asked = self._clock()
+        with self._lock:
+            held = self._value
+            if held is not None and held[0] < asked:
+                self._sleep(max(0.0, held[0] + PAUSE - self._clock()))
+            if held is None or held[0] < asked:
+                held = (self._clock(), self._load())
+                self._value = held
+            return held[1]
+
+
+class SettingsCache:
+    """Reads what the operator configured. Every method may raise KubeError."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._cluster = cluster
+        self._issuers = _Cached(self._load_issuers, clock, sleep)
+        self._template = _Cached(self._load_template, clock, sleep)
+        self._states = _Cached(self._load_states, clock, sleep)
+        self._options = _Cached(self._load_options, clock, sleep)
+
+    def keep_fresh(self, *, interval: float = LIFETIME / 2) -> None:
+        """Load everything anew every `interval` seconds from now on, in a thread, so that nobody waits for it."""
+
+        def refresh() -> None:
+            while True:
+                time.sleep(interval)
+                for cached in (self._issuers, self._template, self._states, self._options):
+                    try:
+                        cached.get(lifetime=0)
+                    except KubeError as problem:
+                        logger.warning("settings", extra={"fields": {"problem": str(problem)}})
+
+        Thread(target=refresh, name="settings", daemon=True).start()
+
+    def issuers(self, *, fresh: bool = False) -> Issuers:
+        """All issuers; `fresh`: those there are now."""
+        return self._issuers.newer() if fresh else self._issuers.get()
+
+    def pod_template(self, *, fresh: bool = False) -> Json:
+        """The PodTemplate that issue Jobs are stamped from."""
+        return self._template.get(lifetime=0 if fresh else LIFETIME)
+
+    def account_number(self, issuer: str, server: str) -> int:
+        """Which of the issuer's account keys at that directory is in use."""
+        return self._state(issuer, server).number
+
+    def has_account(self, issuer: str, server: str) -> bool:
+        """Whether a Job has made or used the issuer's account at that directory, so that its key is there."""
+        state = self._state(issuer, server)
+        return bool(state.account_url) or state.number > 1
+
+    def _state(self, issuer: str, server: str) -> IssuerState:
+        return account_state.read(issuer, server, self._states.get().get(names.issuer_state(issuer, server)))
+
+    def options(self) -> Options:
+        """The operator's options. Broken ones stop every launch: they may be what keeps something from happening."""
+        return self._options.get()
+
+    def _load_options(self) -> Options:
+        try:
+            return options.parse(self._cluster.find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP))
+        except OptionsError as problem:
+            raise BrokenOptions(str(problem)) from None
+
+    def _load_issuers(self) -> Issuers:
+        return Issuers.from_config_maps(self._cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"))
+
+    def _load_template(self) -> Json:
+        return self._cluster.get(POD_TEMPLATES, v.NAMESPACE, v.POD_TEMPLATE)
+
+    def _load_states(self) -> dict[str, Json]:
+        states = self._cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER_STATE}=true")
+        return {state["metadata"]["name"]: state for state in states}

@@ -1,0 +1,294 @@
+"""Launching an attempt: claims, the record, which is the lock, and what `start` makes. Used by webhook and sweep."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.backoff import wait_after
+from issuer_job.cluster.api import (
+    CONFIGMAPS,
+    AlreadyExists,
+    ApiError,
+    Cluster,
+    Conflict,
+    KubeError,
+    NotFound,
+)
+from issuer_job.demand import secret as requests
+from issuer_job.demand.ingress import Entry
+from issuer_job.demand.plan import Plan, PlanReason, plan
+from issuer_job.hosts import at_launch
+from issuer_job.hosts.at_launch import Denial
+from issuer_job.issuers.load import ABSENT
+from issuer_job.launch.configuration import SettingsCache
+from issuer_job.launch.start import Starter, left
+from issuer_job.record import record, transitions
+from issuer_job.record.record import Kind, Phase, Problem, Record
+from issuer_job.tenant_secrets import access as secrets
+
+logger = logging.getLogger(__name__)
+
+ACTIVE_SECONDS = 300.0
+"""How long an attempt counts as active for the bound of its namespace: the deadline of its pod."""
+ATTEMPTS = 5
+"""Rounds of read, merge and compare-and-swap before the sweep has to do it."""
+
+
+class OutcomeReason(StrEnum):
+    """How a launch ended."""
+
+    LAUNCHED = "Launched"
+    UNCHANGED = "Unchanged"
+    MERGED = "Merged"
+    PUT_OFF = "PutOff"
+    HELD_UP = "HeldUp"
+    """Written down, with what an operator has to put right first."""
+    HOST_CLAIMED = "HostClaimed"
+    HOST_NOT_LISTED = "HostNotListed"
+    NOT_IN_FORCE = "PoliciesNotInForce"
+    UNREADABLE = "RecordUnreadable"
+    LATER = "Later"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one entry; `warning` is for the user, `why` what kept it from being written down."""
+
+    reason: OutcomeReason
+    secret_name: str
+    epoch: int = 0
+    warning: str | None = None
+    why: str = ""
+
+
+class _Stopped(Exception):
+    """This entry is not launched now, and the outcome says why."""
+
+    def __init__(self, reason: OutcomeReason, warning: str) -> None:
+        super().__init__(warning)
+        self.reason = reason
+        self.warning = warning
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Launcher:
+    """Launches attempts. One per process; thread-safe."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        settings: SettingsCache,
+        *,
+        clock: Callable[[], datetime] = _utc_now,
+        threads: int = 16,
+    ) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="launch")
+        self._starter = Starter(cluster, settings, clock, self._pool)
+        self._recent: dict[str, deque[float]] = defaultdict(deque)
+        """By namespace: when this process launched lately (time.monotonic())."""
+
+    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> Outcome:
+        """Make sure that an attempt for this entry exists, if it needs one.
+
+        `expect_new` saves a request when there is no record yet. `deadline` is a time.monotonic() value.
+        Never raises KubeError: what could not be done now is an outcome with a warning, and the sweep's work.
+        """
+        try:
+            if entry.problem is not None:
+                return self._hold_up(entry, entry.problem, namespace, deadline)
+            try:
+                return self._launch(entry, namespace, deadline, expect_new=expect_new)
+            except _Stopped as stop:
+                if entry.source.kind is Kind.SECRET:
+                    # The sweep finds an Ingress again, but not a Secret that nobody has written down.
+                    problem = Problem(type=_PROBLEM_TYPES[stop.reason], detail=stop.warning, step="launch")
+                    self._hold_up(entry, problem, namespace, deadline)
+                return Outcome(stop.reason, entry.secret_name, warning=stop.warning)
+        except record.RecordError as problem:
+            logger.error("record", extra={"fields": {"problem": str(problem)}})
+            name = names.record(namespace, entry.secret_name)
+            warning = f"its record cannot be read: an operator has to delete ConfigMap {name}"
+            return Outcome(OutcomeReason.UNREADABLE, entry.secret_name, warning=warning[:119])
+        except KubeError as problem:
+            logger.warning("launch-failed", extra={"fields": {"secret": entry.secret_name, "problem": str(problem)}})
+            warning = f"Secret {entry.secret_name[:40]}: certificate will come later ({_short(problem)})"
+            return Outcome(OutcomeReason.LATER, entry.secret_name, warning=warning, why=str(problem)[:200])
+
+    def _launch(self, entry: Entry, namespace: str, deadline: float, *, expect_new: bool) -> Outcome:
+        existing = None if expect_new else self._find(entry, namespace, deadline)
+        missing = False
+        for _ in range(ATTEMPTS):
+            decided = plan(
+                existing,
+                entry.source,
+                namespace=namespace,
+                secret_name=entry.secret_name,
+                now=self._clock(),
+                may_launch=self._may_launch(namespace),
+            )
+            if expect_new and existing is not None and decided.reason in {PlanReason.UNCHANGED, PlanReason.JOINED}:
+                # An Ingress made anew: if its Secret went with the old one, the certificate is gone.
+                missing = missing or self._secret_was_missing(existing, entry, deadline)
+                decided = _for_missing_secret(existing, decided, self._clock()) if missing else decided
+            warning = _minor_warning(entry, decided)
+            if decided.record is None:
+                epoch = existing.epoch if existing else 0
+                reason = OutcomeReason.PUT_OFF if decided.reason is PlanReason.PUT_OFF else OutcomeReason.UNCHANGED
+                said = warning or _put_off_warning(entry, decided) or _host_warning(existing)
+                return Outcome(reason, entry.secret_name, epoch, said)
+            if decided.launch:
+                self._preconditions(decided.record, deadline)
+            try:
+                stored = self._starter.store(decided.record, deadline)
+            except (AlreadyExists, Conflict, NotFound):
+                existing = self._find(entry, namespace, deadline)
+                continue
+            if not decided.launch:
+                return self._not_launched(entry, decided, stored, deadline, warning)
+            self._recent[namespace].append(time.monotonic())
+            started = self._starter.start(stored, deadline)
+            return Outcome(OutcomeReason.LAUNCHED, entry.secret_name, started.epoch, warning)
+        raise KubeError("the record keeps changing")
+
+    def write_down(self, wanted: Record, deadline: float) -> Record | None:
+        """Store a record that is not launched, with a placeholder; None if somebody else was faster."""
+        try:
+            stored = self._starter.store(wanted, deadline)
+        except (AlreadyExists, Conflict, NotFound):
+            return None
+        self._starter.create_placeholder(stored, deadline)
+        return stored
+
+    def start(self, stored: Record, deadline: float) -> Record:
+        """The effects of an attempt whose epoch is persisted; see `Starter.start`. Raises KubeError."""
+        return self._starter.start(stored, deadline)
+
+    def _not_launched(
+        self, entry: Entry, decided: Plan, stored: Record, deadline: float, warning: str | None
+    ) -> Outcome:
+        """Written, but no Job follows now; HTTPS works all the same."""
+        if decided.reason in {PlanReason.PUT_OFF, PlanReason.HELD_BACK}:
+            self._starter.create_placeholder(stored, deadline)
+        reason = OutcomeReason.PUT_OFF if decided.reason is PlanReason.PUT_OFF else OutcomeReason.MERGED
+        return Outcome(reason, entry.secret_name, stored.epoch, warning or _put_off_warning(entry, decided))
+
+    def _hold_up(self, entry: Entry, problem: Problem, namespace: str, deadline: float) -> Outcome:
+        """Write down what is wanted and what stands in its way. Raises KubeError, RecordError."""
+        version = self._settings.issuers().versions.get(entry.source.settings.issuer, ABSENT)
+        wait = wait_after(failures=1, asked=None, rate_limited=False, jitter=0.0)
+        for _ in range(ATTEMPTS):
+            existing = self._find(entry, namespace, deadline)
+            wanted = requests.held_up(
+                existing, entry, problem, namespace=namespace, now=self._clock(), wait=wait, issuer=version
+            )
+            if wanted is None:
+                return Outcome(OutcomeReason.UNCHANGED, entry.secret_name, existing.epoch if existing else 0)
+            try:
+                stored = self._starter.store(wanted, deadline)
+            except (AlreadyExists, Conflict, NotFound):
+                continue
+            return Outcome(OutcomeReason.HELD_UP, entry.secret_name, stored.epoch)
+        raise KubeError("the record keeps changing")
+
+    def _may_launch(self, namespace: str) -> bool:
+        """Whether this process launched less for the namespace than may be active at once."""
+        recent = self._recent[namespace]
+        while recent and time.monotonic() - recent[0] > ACTIVE_SECONDS:
+            recent.popleft()
+        return len(recent) < self._settings.options().active_orders_per_namespace
+
+    def _secret_was_missing(self, existing: Record, entry: Entry, deadline: float) -> bool:
+        """Whether the Secret of what is issued was not there: a placeholder is now, or its owner just makes it."""
+        if existing.phase is not Phase.ISSUED:
+            return False
+        if entry.source.kind is Kind.SECRET:
+            return self._starter.secret_is_missing(existing, deadline)
+        return self._starter.create_placeholder(existing, deadline)
+
+    def _preconditions(self, wanted: Record, deadline: float) -> None:
+        """The policies are in force, and this namespace may have every host."""
+        canary: Future[bool] = self._pool.submit(secrets.policies_in_force, self._cluster, timeout=left(deadline))
+        denied = at_launch.denied(
+            self._cluster,
+            self._settings.options(),
+            wanted.intent.hosts,
+            wanted.namespace,
+            pool=self._pool,
+            timeout=lambda: left(deadline),
+        )
+        if denied is not None:
+            reason, why = _DENIALS[denied.reason]
+            raise _Stopped(reason, f"{denied.host[:70]} {why}")
+        if not canary.result():
+            raise _Stopped(
+                OutcomeReason.NOT_IN_FORCE,
+                "certjob's admission policies are not in force: no certificate until they are",
+            )
+
+    def _find(self, entry: Entry, namespace: str, deadline: float) -> Record | None:
+        name = names.record(namespace, entry.secret_name)
+        found = self._cluster.find(CONFIGMAPS, v.NAMESPACE, name, timeout=left(deadline))
+        return None if found is None else record.from_config_map(found)
+
+
+_DENIALS = {
+    Denial.CLAIMED: (OutcomeReason.HOST_CLAIMED, "belongs to another namespace: no certificate"),
+    Denial.NOT_ALLOWED: (OutcomeReason.HOST_NOT_LISTED, "is not allowed in this namespace: no certificate"),
+}
+
+
+_PROBLEM_TYPES = {
+    OutcomeReason.HOST_CLAIMED: "hostClaimed",
+    OutcomeReason.HOST_NOT_LISTED: "hostNotAllowed",
+    OutcomeReason.NOT_IN_FORCE: "policiesNotInForce",
+}
+
+
+def _for_missing_secret(existing: Record, decided: Plan, now: datetime) -> Plan:
+    record = decided.record or existing
+    if record.phase is not Phase.ISSUED:
+        return decided  # launched meanwhile
+    launched = transitions.launched(record, now=now, reason="Secret missing")
+    return Plan(PlanReason.SEEN_AGAIN, launched, launch=True, minor=decided.minor)
+
+
+def _minor_warning(entry: Entry, decided: Plan) -> str | None:
+    if not decided.minor:
+        return None
+    return f"Secret {entry.secret_name[:40]}: an older Ingress decides issuer and key algorithm"
+
+
+def _host_warning(existing: Record | None) -> str | None:
+    """What a Job found out after the first apply, said at the next one."""
+    if existing is None or existing.retry is None or existing.phase is not Phase.FAILED:
+        return None
+    problem = existing.retry.problem
+    said = {_PROBLEM_TYPES[reason]: why for reason, why in _DENIALS.values()}
+    return f"{problem.host[:70]} {said[problem.type]}" if problem.type in said else None
+
+
+def _put_off_warning(entry: Entry, decided: Plan) -> str | None:
+    if decided.reason is not PlanReason.PUT_OFF:
+        return None
+    return f"Secret {entry.secret_name[:40]}: many orders in this namespace just now, the sweep orders it"
+
+
+def _short(problem: Exception) -> str:
+    if isinstance(problem, ApiError):
+        return f"API server: {problem.status} {problem.reason}"[:60]
+    return str(problem)[:60]

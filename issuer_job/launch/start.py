@@ -1,0 +1,141 @@
+"""The effects of a launch whose epoch is persisted: Job, challenge routes, placeholder.
+
+The order matters: the routes come before the placeholder and the Ingress itself, which an ingress controller watches
+too, so that its first reload carries them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+from issuer_job import names, objects
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, AlreadyExists, ApiError, Cluster, KubeError
+from issuer_job.demand import secret as requests
+from issuer_job.issuers.options import Routes
+from issuer_job.issuers.schema import Issuer
+from issuer_job.launch.configuration import SettingsCache
+from issuer_job.record import record, transitions
+from issuer_job.record.record import Record
+from issuer_job.tenant_secrets.placeholder import placeholder_secret
+
+logger = logging.getLogger(__name__)
+
+LONGEST_CALL = 10.0
+
+
+@dataclass(frozen=True)
+class Starter:
+    """Writes what an attempt needs. Thread-safe. Every `deadline` is a time.monotonic() value."""
+
+    cluster: Cluster
+    settings: SettingsCache
+    clock: Callable[[], datetime]
+    pool: ThreadPoolExecutor
+
+    def store(self, wanted: Record, deadline: float) -> Record:
+        """Create or replace the record. Raises AlreadyExists, Conflict, NotFound, KubeError."""
+        body = record.to_config_map(wanted)
+        write = self.cluster.update if wanted.resource_version else self.cluster.create
+        return record.from_config_map(write(CONFIGMAPS, v.NAMESPACE, body, timeout=left(deadline)))
+
+    def start(self, stored: Record, deadline: float) -> Record:
+        """The effects of an attempt whose epoch is persisted: Job and routes, and the placeholder after the routes.
+
+        A route or placeholder that cannot be written is left to the Job; without the Job KubeError is raised.
+        Returns the record as it is then: with a later epoch if the Job's name was taken.
+        """
+        job = self.pool.submit(self._create_job, stored, deadline)
+        if self.settings.options().routes is Routes.ADMISSION:
+            routes = self._routes(stored)
+            list(self.pool.map(lambda pair: self._create_route(stored, pair[0], pair[1], deadline), routes))
+        self.create_placeholder(stored, deadline)
+        return job.result()
+
+    def _routes(self, stored: Record) -> list[tuple[str, record.IngressClass]]:
+        """Hosts that are proven over DNS need none, nor do those that no CA asks for."""
+        issuer = self._issuer(stored)
+        return [pair for pair in stored.routes if issuer.uses_route(pair[0], pair[1].name)]
+
+    def _create_route(self, stored: Record, host: str, ingress_class: record.IngressClass, deadline: float) -> None:
+        try:
+            body = objects.route(stored, host, ingress_class, self._issuer(stored))
+            self.cluster.create(INGRESSES, v.NAMESPACE, body, timeout=left(deadline))
+        except AlreadyExists:
+            return  # another record's, or our last attempt's: the Job joins it
+        except KubeError as problem:
+            logger.warning("route-failed", extra={"fields": {"host": host, "problem": str(problem)}})
+
+    def _create_job(self, stored: Record, deadline: float) -> Record:
+        try:
+            self._post_job(stored, deadline, fresh=False)
+        except AlreadyExists:
+            name = names.job(stored.namespace, stored.secret_name, stored.epoch)
+            labels = self.cluster.get(JOBS, v.NAMESPACE, name, timeout=left(deadline))["metadata"].get("labels")
+            if (labels or {}).get(v.RECORD_UID) != stored.uid:
+                # A Job of a record that was deleted and made anew within one second.
+                stored = self.store(transitions.launched(stored, now=self.clock(), reason="name taken"), deadline)
+                self._post_job(stored, deadline, fresh=False)
+        except ApiError as problem:
+            if problem.status not in {403, 422}:
+                raise
+            # The operator may just have changed the PodTemplate that the policy compares with.
+            self._post_job(stored, deadline, fresh=True)
+        return stored
+
+    def _issuer(self, stored: Record) -> Issuer:
+        name = stored.issuer
+        issuer = self.settings.issuers().valid.get(name)
+        if issuer is None:
+            raise KubeError(f"issuer {name} is not there")
+        return issuer
+
+    def _post_job(self, stored: Record, deadline: float, *, fresh: bool) -> None:
+        name, issuer = stored.issuer, self._issuer(stored)
+        body = objects.job(
+            stored,
+            self.settings.pod_template(fresh=fresh),
+            account_number=self.settings.account_number(name, issuer.directory),
+            server=issuer.directory,
+        )
+        self.cluster.create(JOBS, v.NAMESPACE, body, timeout=left(deadline))
+
+    def secret_is_missing(self, stored: Record, deadline: float) -> bool:
+        """Whether a Secret could be made, as its owner is about to do; not known is no. Writes nothing."""
+        body = placeholder_secret(stored, now=self.clock())
+        try:
+            self.cluster.create(SECRETS, stored.namespace, body, dry_run=True, timeout=left(deadline))
+        except KubeError:
+            return False
+        return True
+
+    def create_placeholder(self, stored: Record, deadline: float) -> bool:
+        """Whether it was made. Best effort: a Secret that is there already is the Job's to look at.
+
+        Never in the place of a Secret that its owner makes: it may be just on its way, and would be refused.
+        """
+        if requests.is_its_owners(stored):
+            return False
+        body = placeholder_secret(stored, now=self.clock())
+        try:
+            self.cluster.create(SECRETS, stored.namespace, body, timeout=left(deadline))
+        except AlreadyExists:
+            return False
+        except KubeError as problem:
+            fields = {"secret": stored.secret_name, "problem": str(problem)}
+            logger.warning("placeholder-failed", extra={"fields": fields})
+            return False
+        return True
+
+
+def left(deadline: float) -> float:
+    """Seconds until the deadline, as a timeout of one call. Raises KubeError when there are none."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise KubeError("no time left")
+    return min(left, LONGEST_CALL)

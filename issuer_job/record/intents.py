@@ -1,0 +1,64 @@
+"""What a record's Ingresses want together: sources in, intent out. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec.structs import replace
+
+from issuer_job.record.record import Intent, Record, Source
+
+NO_ORDER: dict[str, Any] = {
+    "ordered": False,
+    "order_url": "",
+    "order_expires": None,
+    "replaces": "",
+    "pending_key": "",
+}
+"""Of an attempt whose order is forgotten."""
+
+
+def union(sources: tuple[Source, ...]) -> Intent:
+    """What several Ingresses on one Secret want together: all hosts, and the oldest one's settings.
+
+    A source that is just being created has no creation time and counts as the youngest.
+    """
+    hosts = sorted({host for source in sources for host in source.hosts})
+    oldest = min(sources, key=lambda s: (s.created is None, s.created.timestamp() if s.created else 0.0))
+    return Intent(hosts=tuple(hosts), settings=oldest.settings)
+
+
+def joined(sources: tuple[Source, ...], source: Source) -> tuple[Source, ...]:
+    """`sources` with `source` in the place of its former self; what is known of uid and age is kept."""
+    former = next((s for s in sources if s.key == source.key), None)
+    if former is None:
+        return (*sources, source)
+    source = replace(source, uid=source.uid or former.uid, created=source.created or former.created)
+    return tuple(source if s.key == source.key else s for s in sources)
+
+
+def intended(record: Record, *, sources: tuple[Source, ...], keep_order: bool = False) -> Record:
+    """Other sources. A changed intent raises the generation and, unless it still fits, forgets the order."""
+    intent = union(sources)
+    if intent.hash == record.intent.hash:
+        return replace(record, sources=sources, intent=intent)
+    attempt = record.attempt
+    if attempt is not None and not keep_order:
+        attempt = replace(attempt, **NO_ORDER, orders_dropped=0)
+    return replace(record, sources=sources, intent=intent, generation=record.generation + 1, attempt=attempt)
+
+
+def noticed_gone(record: Record, *, live: frozenset[str], now: datetime) -> Record:
+    """Mark the sources whose Ingresses are not among the `live` keys, unmark those that are."""
+    sources = tuple(
+        replace(source, gone_since=None if source.key in live else source.gone_since or now)
+        for source in record.sources
+    )
+    return replace(record, sources=sources)
+
+
+def without_gone(record: Record, *, now: datetime, grace: timedelta) -> Record:
+    """Without the sources that have been gone for longer than `grace`; the intent may change by that."""
+    left = tuple(s for s in record.sources if s.gone_since is None or now - s.gone_since < grace)
+    return intended(record, sources=left)

@@ -1,0 +1,48 @@
+"""What a record remembers for the limits of its issuer's CA. Pure; `ledger` counts over all records."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
+
+from issuer_job.record.record import Counted, LedgerEntry, Problem, Record
+
+LEDGER_LENGTH = 100
+WINDOWS = {
+    Counted.ORDER: timedelta(hours=3),
+    Counted.CERTIFICATE: timedelta(days=7),
+    Counted.FAILURE: timedelta(hours=1),
+}
+"""How long what counts against a limit has to be remembered: the periods of Let's Encrypt's limits."""
+
+
+def with_order(record: Record, *, now: datetime, exempt: bool) -> Record:
+    """One more order."""
+    return _with(record, Counted.ORDER, now, exempt=exempt)
+
+
+def with_certificate(record: Record, hosts: tuple[str, ...], *, now: datetime) -> Record:
+    """One more certificate; as exempt as its order was."""
+    order = next((entry for entry in reversed(record.ledger) if entry.kind is Counted.ORDER), None)
+    return _with(record, Counted.CERTIFICATE, now, hosts, exempt=order is not None and order.exempt)
+
+
+def with_failure(record: Record, problem: Problem, *, now: datetime) -> Record:
+    """A failed validation counts against the CA's limit for its host; other problems do not."""
+    if problem.step != "authorization" or not problem.host:
+        return record
+    return _with(record, Counted.FAILURE, now, (problem.host,))
+
+
+def remembered(ledger: tuple[LedgerEntry, ...], entry: LedgerEntry, *, now: datetime) -> tuple[LedgerEntry, ...]:
+    """The ledger with the entry, without what no limit looks back to."""
+    return (*(old for old in ledger if now - old.at < WINDOWS[old.kind]), entry)[-LEDGER_LENGTH:]
+
+
+def _with(
+    record: Record, kind: Counted, now: datetime, hosts: tuple[str, ...] = (), *, exempt: bool = False
+) -> Record:
+    issuer = record.issuer
+    entry = LedgerEntry(at=now, kind=kind, issuer=issuer, hosts=hosts, exempt=exempt)
+    return replace(record, ledger=remembered(record.ledger, entry, now=now))

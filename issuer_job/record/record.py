@@ -1,0 +1,283 @@
+"""The certificate record: what is wanted for one Secret (intent) and what happened (state), in one ConfigMap.
+
+Every write is a compare-and-swap on the ConfigMap's resourceVersion. `transitions` has the arrows.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import Json
+from issuer_job.record.phases import ACTIVE, Phase
+from issuer_job.record.sources import IngressClass, Intent, Kind, Moment, Settings, Source, Stored
+
+__all__ = [
+    "ACTIVE",
+    "Attempt",
+    "Counted",
+    "HistoryEntry",
+    "IngressClass",
+    "Intent",
+    "Issued",
+    "Kind",
+    "LedgerEntry",
+    "Moment",
+    "Phase",
+    "Problem",
+    "Record",
+    "RecordError",
+    "Renewal",
+    "Retry",
+    "Settings",
+    "Source",
+    "from_config_map",
+    "to_config_map",
+]
+
+SCHEMA_VERSION = 1
+HISTORY_LENGTH = 20
+
+
+class RecordError(ValueError):
+    """A ConfigMap that claims to be a record cannot be read."""
+
+
+class Problem(Stored, frozen=True):
+    """Why an attempt did not succeed. `type` is an ACME error type (RFC 8555, section 6.7) or certjob's own word."""
+
+    type: str
+    detail: str
+    host: str = ""
+    step: str = ""
+
+
+class Attempt(Stored, frozen=True):
+    """The current attempt. `epoch` identifies it; the holder is the uid of the pod that works on it.
+
+    `ordered` says that newOrder may have happened although no URL is known, `replaces` is the CertID that the order
+    names (RFC 9773, section 5), `crashes` counts the attempts before this one whose Jobs ended without a word.
+    `issuer` is set if it is not the intent's: its fallback.
+    """
+
+    epoch: int
+    launched_at: Moment
+    reason: str = ""
+    issuer: str = ""
+    crashes: int = 0
+    tries: int = 0
+    holder: str = ""
+    generation: int = 0
+    directory: str = ""
+    account: str = ""
+    ordered: bool = False
+    order_url: str = ""
+    order_expires: Moment | None = None
+    replaces: str = ""
+    orders_dropped: int = 0
+    pending_key: str = ""
+    secret_uid: str = ""
+    secret_version: str = ""
+
+
+class Renewal(Stored, frozen=True):
+    """What the CA suggests for renewing a certificate (RFC 9773, section 4.2), and when to ask it again.
+
+    `at` is the moment chosen in the window `start` to `end`, None if the CA has nothing to suggest.
+    """
+
+    check_after: Moment
+    at: Moment | None = None
+    start: Moment | None = None
+    end: Moment | None = None
+    explanation: str = ""
+
+
+class Issued(Stored, frozen=True):
+    """The certificate that was last installed and proven; `directory` is empty if its owner put it there.
+
+    `formats` are those that were written with it. `secret_uid` and `secret_version` are those of the Secret when it
+    was proven, empty while it is being written.
+    """
+
+    hosts: tuple[str, ...]
+    intent_hash: str
+    directory: str
+    account: str
+    epoch: int
+    key_id: str
+    serial: str
+    not_before: Moment
+    not_after: Moment
+    at: Moment
+    cert_id: str = ""
+    formats: tuple[str, ...] = ()
+    secret_uid: str = ""
+    secret_version: str = ""
+    renewal: Renewal | None = None
+
+    @property
+    def lifetime(self) -> timedelta:
+        """From its notBefore to its notAfter."""
+        return self.not_after - self.not_before
+
+    def is_suggested(self, now: datetime) -> bool:
+        """Whether the CA suggests to renew just now: CAs do not count orders that replace something within that.
+
+        Not of a certificate that has hardly been in use: a CA that suggests it all the time is not to be believed.
+        """
+        window = self.renewal
+        young = now - self.at < self.lifetime / 10
+        return bool(not young and window and window.start and window.end and window.start <= now < window.end)
+
+
+class Retry(Stored, frozen=True):
+    """When and why to try again. `not_before` None: only after a change. `earlier` failed before `intent_hash`.
+
+    `asked` says that the wait is the CA's wish or a limit: nothing shortens it. `issuer` stands for the issuer's
+    configuration at the time: an edit of it ends the wait. `since` is when the first of the `failures` happened.
+    """
+
+    problem: Problem
+    failures: int
+    intent_hash: str
+    since: Moment | None = None
+    earlier: tuple[str, ...] = ()
+    not_before: Moment | None = None
+    asked: bool = False
+    issuer: str = ""
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """The intents that failed lately, the last one first."""
+        return (self.intent_hash, *self.earlier)
+
+
+class Counted(StrEnum):
+    """What CAs limit."""
+
+    ORDER = "order"
+    CERTIFICATE = "certificate"
+    FAILURE = "failure"
+
+
+class LedgerEntry(Stored, frozen=True):
+    """Something that counts against a limit of the issuer's CA: for an order no hosts, for a failure its host.
+
+    `exempt`: a renewal that names what it replaces, which CAs with renewal information do not count.
+    """
+
+    at: Moment
+    kind: Counted
+    issuer: str
+    hosts: tuple[str, ...] = ()
+    exempt: bool = False
+
+
+class HistoryEntry(Stored, frozen=True):
+    """One line of the record's story, newest last."""
+
+    at: Moment
+    epoch: int
+    event: str
+    detail: str = ""
+
+
+class Record(Stored, frozen=True, kw_only=True):
+    """One target Secret's certificate. `resource_version` and `uid` are the ConfigMap's."""
+
+    namespace: str
+    secret_name: str
+    phase: Phase
+    intent: Intent
+    sources: tuple[Source, ...]
+    generation: int = 1
+    since: Moment
+    attempt: Attempt | None = None
+    issued: Issued | None = None
+    retry: Retry | None = None
+    history: tuple[HistoryEntry, ...] = ()
+    ledger: tuple[LedgerEntry, ...] = ()
+    version: int = SCHEMA_VERSION
+    uid: str = ""
+    resource_version: str = ""
+
+    @property
+    def name(self) -> str:
+        """The ConfigMap's name."""
+        return names.record(self.namespace, self.secret_name)
+
+    @property
+    def hash(self) -> str:
+        """Stands for the record in the names of what belongs to it."""
+        return names.record_hash(self.namespace, self.secret_name)
+
+    @property
+    def epoch(self) -> int:
+        """Of the current attempt, 0 before the first."""
+        return self.attempt.epoch if self.attempt else 0
+
+    @property
+    def issuer(self) -> str:
+        """Name of the issuer that the current attempt has to do with: the intent's, or that one's fallback."""
+        return (self.attempt.issuer if self.attempt else "") or self.intent.settings.issuer
+
+    @property
+    def state(self) -> str:
+        """What the label says: a certificate that is being renewed stays Issued."""
+        if self.issued is not None and self.phase in ACTIVE | {Phase.WAITING, Phase.UNCONFIRMED}:
+            return Phase.ISSUED
+        return self.phase
+
+    @property
+    def routes(self) -> list[tuple[str, IngressClass]]:
+        """Each host with each class that an Ingress of the record has it in; wildcards have no route."""
+        every = ((host, source.ingress_class) for source in self.sources for host in source.hosts)
+        pairs = {pair for pair in every if not pair[0].startswith("*.")}
+        return sorted(pairs, key=lambda pair: (pair[0], pair[1].identity))
+
+    @property
+    def owner_reference(self) -> Json:
+        """Makes Kubernetes delete what belongs to the record with it."""
+        return {"apiVersion": "v1", "kind": "ConfigMap", "name": self.name, "uid": self.uid}
+
+
+def to_config_map(record: Record) -> Json:
+    """The record as a ConfigMap; its uid and resourceVersion make the write a compare-and-swap."""
+    metadata: Json = {
+        "name": record.name,
+        "namespace": v.NAMESPACE,
+        "labels": {
+            v.RECORD: "true",
+            v.RECORD_NAMESPACE: record.namespace,
+            v.RECORD_HASH: record.hash,
+            v.STATE: record.state,
+            v.MANAGED_BY: "certjob",
+        },
+        "annotations": {v.HOSTS: ",".join(record.intent.hosts)[:4096]},
+    }
+    if record.resource_version:
+        metadata |= {"resourceVersion": record.resource_version, "uid": record.uid}
+    stored = msgspec.structs.replace(record, uid="", resource_version="")
+    data = msgspec.json.format(msgspec.json.encode(stored), indent=1).decode()
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {v.RECORD_KEY: data}}
+
+
+def from_config_map(config_map: Json) -> Record:
+    """Read a record. Raises RecordError."""
+    metadata: dict[str, Any] = config_map["metadata"]
+    text = (config_map.get("data") or {}).get(v.RECORD_KEY, "")
+    try:
+        record = msgspec.json.decode(text, type=Record)
+    except msgspec.DecodeError as problem:
+        raise RecordError(f"record {metadata['name']}: {problem}") from None
+    if record.version > SCHEMA_VERSION:
+        raise RecordError(f"record {metadata['name']}: written by a later certjob (version {record.version})")
+    return msgspec.structs.replace(
+        record, uid=metadata.get("uid", ""), resource_version=metadata.get("resourceVersion", "")
+    )

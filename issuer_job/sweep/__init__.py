@@ -1,0 +1,1 @@
+"""One pass: read everything, judge each certificate, launch."""

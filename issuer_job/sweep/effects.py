@@ -1,0 +1,270 @@
+"""What a sweep does about one certificate besides launching it. Every write is a compare-and-swap."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
+
+from certs import validity
+from certs.chain import IssuedCertificate, describe
+from issuer_job import vocabulary as v
+from issuer_job.attempt import events
+from issuer_job.backoff import wait_after
+from issuer_job.cluster.api import CONFIGMAPS, Cluster, Conflict, KubeError, NotFound
+from issuer_job.demand import secret as requests
+from issuer_job.issue import formats
+from issuer_job.issuers.load import ABSENT, Issuers
+from issuer_job.record import intents, transitions
+from issuer_job.record.record import Issued, Problem, Record, RecordError, Renewal, from_config_map, to_config_map
+from issuer_job.sweep import inventory, rules, secret_requests
+from issuer_job.sweep.inventory import Known
+from issuer_job.sweep.situation import IN_ORDER, Action, Reason, Situation, Verdict
+from issuer_job.tenant_secrets import access as secrets
+from issuer_job.tenant_secrets.access import Content, Look, Looker, Refusal
+from issuer_job.upkeep import leftovers, retire
+from issuer_job.upkeep.suggestions import due_at, renew_before
+
+logger = logging.getLogger(__name__)
+
+LOOK_SHARE = 0.6
+"""Of the pass's time: what was not looked at by then keeps nobody from being launched."""
+CRASHED = Problem(
+    type="crashed",
+    detail="its Jobs ended without a word, or never got to run: kubectl describe and kubectl logs of Job and pods",
+    step="job",
+)
+
+
+@dataclass
+class Effects:
+    """Acts on one cluster during one pass, until `deadline` (time.monotonic()); `counts` what was done."""
+
+    cluster: Cluster
+    issuers: Issuers
+    known: Known
+    now: datetime
+    deadline: float
+    looker: Looker = secrets.look_by_policy
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        started = time.monotonic()
+        self._looks_until = started + (self.deadline - started) * LOOK_SHARE
+
+    def settle(self, situation: Situation, record: Record, verdict: Verdict) -> None:
+        """Whatever the verdict asks for besides a launch."""
+        if verdict.action is Action.ORPHAN:
+            self.counts["orphaned"] += self.write(record, transitions.orphaned) is not None
+        elif verdict.action is Action.RETIRE:
+            self.counts["retired"] += retire.retire(self.cluster, record, now=self.now, looker=self.looker)
+        elif verdict.action is Action.FORGET:
+            self.counts["forgotten"] += retire.forget(self.cluster, record)
+        elif verdict.action is Action.MARK_SOURCES:
+            left = verdict.reason is Reason.ASKS_NO_MORE
+            live = secret_requests.others(situation, record) if left else situation.named_by
+            self.write(record, intents.noticed_gone, live=live)
+        elif verdict.action is Action.GIVE_UP:
+            self.put_off(situation, record, CRASHED)
+
+    def write(self, record: Record, arrow: Callable[..., Record], **details: object) -> Record | None:
+        """Write `arrow(record, now=..., **details)`; None if the record is not any more what was listed.
+
+        Raises KubeError, RecordError.
+        """
+        whole = inventory.fresh(self.cluster, record)
+        if whole is None:
+            return None
+        wanted = arrow(whole, now=self.now, **details)
+        try:
+            stored = self.cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(wanted))
+        except (Conflict, NotFound):
+            return None  # somebody else is at it
+        return from_config_map(stored)
+
+    def tell(self, situation: Situation, record: Record, reason: str, note: str, unique: tuple[str, ...]) -> None:
+        """A warning on each Ingress. At its admission it had no uid yet, so the live ones go before the record's."""
+        live = tuple(entry.source for entry in situation.entries)
+        told = replace(record, sources=live or record.sources)
+        events.tell_sources(self.cluster, told, reason, note, now=self.now, unique=unique)
+
+    def warn_of_end(self, situation: Situation, record: Record) -> None:
+        """A third, a tenth of the certificate's life is left, and its renewal fails."""
+        issued = record.issued
+        if issued is None or not situation.named_by:
+            return
+        left = issued.not_after - self.now
+        share = next((word for word, part in _SHARES if left <= issued.lifetime * part), None)
+        if share is None or (record.retry is None and share == _SHARES[-1][0]):
+            return
+        end = f"ended at {issued.not_after:%Y-%m-%d %H:%M} UTC" if left <= timedelta(0) else f"has {share} left"
+        note = f"the certificate {end} (until {issued.not_after:%Y-%m-%d %H:%M} UTC) and its renewal fails: "
+        problem = record.retry.problem if record.retry else _NOT_TRIED
+        unique = (record.uid, issued.serial, share)
+        self.tell(situation, record, "CertificateExpiring", f"{note}{problem.detail} ({problem.type})", unique)
+
+    def look(self, situation: Situation, record: Record, verdict: Verdict) -> Verdict:
+        """What the Secret holds, and what follows. One that is not ours to write is left alone until it is due."""
+        if time.monotonic() >= self._looks_until:
+            self.counts["looks put off"] += 1
+            return IN_ORDER
+        self.counts["looks"] += 1
+        try:
+            seen = self.looker(self.cluster, record)
+        except secrets.SecretRefused as refused:
+            if verdict.reason is not Reason.HANDED_OVER:
+                self._log("look-refused", record, problem=str(refused))
+            if verdict.reason is Reason.NOT_WANTED and refused.reason is not Refusal.NOT_IN_FORCE:
+                return secret_requests.RETIRED  # whatever is there now, it is not certjob's
+            # A renewal that is due must not fail in silence: its Job is refused too, before it orders, and says so.
+            return rules.after_look(situation, verdict, good=False, same=False) if _is_due(verdict) else IN_ORDER
+        if (record.namespace, record.secret_name) in self.known.leftover_keys:
+            leftovers.delete_keys(self.cluster, record, self.now)
+        word = secret_requests.after_look(situation, record, verdict, seen, self.issuers)
+        if word is not None:
+            self._log("secrets-word", record, action=word.action, reason=word.reason)
+            return word
+        found = _judge(record, seen, situation)
+        after = rules.after_look(situation, verdict, good=found.good, same=found.same)
+        if not found.good:
+            self._log("not-good", record, reason=found.reason)
+        elif not found.same and found.certificate is not None and after is IN_ORDER:
+            adopted = _adopted(record, found.certificate, seen, self.now)
+            self.counts["adopted"] += self.write(record, transitions.adopted, issued=adopted) is not None
+        elif seen.content is Content.CHANGED and after is IN_ORDER:
+            self._left_alone(situation, record, seen)
+        return after
+
+    def hear(self, situation: Situation, record: Record, verdict: Verdict) -> tuple[Situation, Verdict | None]:
+        """What a Secret that asks for itself says, where no Job comes to ask it; None if nothing follows."""
+        if not requests.is_its_owners(record):
+            return situation, None
+        self.counts["looks"] += 1
+        try:
+            seen = self.looker(self.cluster, record)
+        except secrets.SecretRefused as refused:
+            self._log("look-refused", record, problem=str(refused))
+            if refused.reason is not Refusal.FOREIGN:
+                return situation, None
+            seen = Look()  # one that asks is certjob's to write
+        word = secret_requests.after_look(situation, record, verdict, seen, self.issuers)
+        if word is not None:
+            self._log("secrets-word", record, action=word.action, reason=word.reason)
+        return secret_requests.told(situation, seen, self.issuers), word
+
+    def _left_alone(self, situation: Situation, record: Record, seen: Look) -> None:
+        due = due_at(record, interval=situation.interval)
+        note = (
+            f"Secret {record.secret_name} was changed by somebody else, and what it holds cannot be seen on this "
+            "cluster (before Kubernetes 1.36): it is left as it is until its renewal is due, at "
+            f"{due:%Y-%m-%d %H:%M} UTC. For a new certificate now delete it"
+        )
+        self._log("left-alone", record, secret=record.secret_name)
+        self.counts["left alone"] += 1
+        self.tell(situation, record, "CertificateHeldBack", note, (record.uid, "changed", seen.resource_version))
+
+    def remember_suggestion(self, record: Record, renewal: Renewal) -> None:
+        """Keep what the CA said about the certificate's renewal. A record that cannot be written is logged."""
+        try:
+            stored = self.write(record, transitions.renewal_suggested, renewal=renewal)
+        except (KubeError, RecordError) as problem:
+            self._log("put-off", record, problem=str(problem))
+            return
+        if stored is not None:
+            self.known.records[record.namespace, record.secret_name] = replace(stored, history=(), ledger=())
+            self.counts["renewal suggestions"] += 1
+
+    def put_off(
+        self,
+        situation: Situation,
+        record: Record,
+        problem: Problem,
+        *,
+        arrow: Callable[..., Record] = transitions.waiting,
+    ) -> None:
+        """There is no point in a Job now: wait before the next one, longer each time, and say why."""
+        wait = wait_after(failures=transitions.failures_of(record) + 1, asked=None, rate_limited=False, jitter=0.0)
+        version = self.issuers.versions.get(record.issuer, ABSENT)
+        stored = self.write(record, arrow, problem=problem, wait=wait, issuer=version)
+        if stored is None:
+            return
+        self.counts["given up for now"] += 1
+        note = f"{problem.detail}; it is tried again after {self.now + wait:%Y-%m-%d %H:%M:%S} UTC"
+        unique = (record.uid, str(record.epoch), problem.type)
+        self.tell(situation, record, "CertificateFailed", note, unique)
+
+    def _log(self, event: str, record: Record, **fields: object) -> None:
+        logger.info(event, extra={"fields": {"record": record.name} | fields})
+
+
+def _is_due(verdict: Verdict) -> bool:
+    return verdict.reason is Reason.RENEWAL_DUE
+
+
+_NOT_TRIED = Problem(type="notRenewed", detail="no order could be tried: see the other Events, and the sweep's log")
+_SHARES = (("a tenth of its life", 0.1), ("a third of its life", 1 / 3))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a look has shown: `good` to stay, the `same` certificate that the record knows, and which it is."""
+
+    good: bool
+    same: bool
+    reason: str
+    certificate: IssuedCertificate | None = None
+
+
+def _judge(record: Record, seen: Look, situation: Situation) -> _Found:
+    if seen.found and seen.content is not Content.SHOWN:
+        return _judge_by_record(record, seen, situation)
+    stored = seen.stored if seen.found else None
+    verdict = validity.judge(
+        stored,
+        hosts=record.intent.hosts,
+        now=situation.now,
+        renew_before=renew_before(record),
+        spread_key=record.name,
+    )
+    readable = verdict.reason in {validity.Reason.GOOD, validity.Reason.RENEWAL_DUE}
+    if not readable or stored is None or stored.tls_crt is None:
+        return _Found(False, False, str(verdict.reason))
+    certificate = describe(stored.tls_crt)
+    if record.issued is None or record.issued.serial != certificate.serial:
+        return _Found(verdict.ok, False, str(verdict.reason), certificate)
+    if missing := formats.outdated(record, seen):
+        return _Found(False, True, f"lacks {', '.join(missing)}", certificate)
+    # When ours is due is what the record says, which knows what the CA suggested.
+    due = situation.now >= due_at(record, interval=situation.interval)
+    return _Found(not due, True, str(validity.Reason.RENEWAL_DUE if due else validity.Reason.GOOD), certificate)
+
+
+def _judge_by_record(record: Record, seen: Look, situation: Situation) -> _Found:
+    if record.issued is None or seen.content is Content.UNKNOWN:
+        return _Found(False, False, str(seen.content))
+    due = situation.now >= due_at(record, interval=situation.interval)
+    reason = validity.Reason.RENEWAL_DUE if due else seen.content
+    return _Found(not due, seen.content is Content.UNTOUCHED, str(reason))
+
+
+def _adopted(record: Record, certificate: IssuedCertificate, seen: Look, now: datetime) -> Issued:
+    return Issued(
+        hosts=record.intent.hosts,
+        intent_hash=record.intent.hash,
+        directory="",
+        account="",
+        epoch=record.epoch,
+        key_id=certificate.key_id,
+        serial=certificate.serial,
+        not_before=certificate.not_before,
+        not_after=certificate.not_after,
+        at=now,
+        formats=record.intent.settings.formats,
+        secret_uid=seen.uid,
+        secret_version=seen.resource_version,
+    )

@@ -1,0 +1,290 @@
+"""Launching in a pass: at most so many, each namespace within its bound, each issuer within its CA's limits."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from msgspec.structs import replace
+
+from issuer_job.attempt import events
+from issuer_job.demand.ingress import Entry
+from issuer_job.demand.plan import GONE, is_held_back, plan
+from issuer_job.issuers.options import Options
+from issuer_job.issuers.schema import Limits
+from issuer_job.launch.launcher import Launcher, OutcomeReason
+from issuer_job.record import intents, transitions
+from issuer_job.record.record import ACTIVE, Phase, Problem, Record, Source
+from issuer_job.sweep.effects import Effects
+from issuer_job.sweep.queue import Candidate
+from issuer_job.sweep.rules import ends_soon
+from issuer_job.sweep.situation import GRACE, Action, Reason, Situation
+from issuer_job.upkeep.limits import Held
+from issuer_job.upkeep.suggestions import replaceable
+
+logger = logging.getLogger(__name__)
+
+LAUNCHES = frozenset({Action.LAUNCH, Action.SAME_EPOCH, Action.NEW_EPOCH, Action.DROP_SOURCES})
+
+
+class Launches:
+    """The launches of one pass, counted and bounded."""
+
+    def __init__(self, effects: Effects, launcher: Launcher, options: Options) -> None:
+        self._effects = effects
+        self._launcher = launcher
+        self._options = options
+        self._launched = 0
+        self._counts = effects.counts
+        self._active = Counter(r.namespace for r in effects.known.records.values() if r.phase in ACTIVE)
+
+    def launch(self, candidate: Candidate) -> None:
+        """Launch, unless this pass, the namespace or the issuer has had its share. Raises KubeError, RecordError."""
+        situation = candidate.situation
+        wanted = self._wanted(candidate)
+        if wanted is None:
+            self._bring_together(candidate)
+            return
+        if (problem := self._trouble(wanted, candidate)) is not None:
+            self._hear_or_put_off(candidate, problem)
+            return
+        if self._launched >= self._options.launches_per_sweep or time.monotonic() >= self._effects.deadline:
+            self._counts["put off"] += 1
+            return
+        new = situation.record is None or situation.record.phase not in ACTIVE
+        if new and self._active[situation.namespace] >= self._options.active_orders_per_namespace:
+            self._counts["put off for their namespace"] += 1
+            return
+        order = self._new_order(wanted, candidate)
+        if order is not None and (held := self._held(situation, order)):
+            self._hold(candidate, wanted, held)
+            return
+        merges = candidate.verdict.action is Action.LAUNCH
+        if self._merge(situation) if merges else self._relaunch(candidate):
+            self._launched += 1
+            self._active[situation.namespace] += new
+            if order is not None:  # only now: what was refused must not take the place of another's order
+                self._effects.known.ledger.count(
+                    order.hosts, issuer=order.issuer, now=self._effects.now, exempt=order.exempt
+                )
+
+    def _wanted(self, candidate: Candidate) -> Record | None:
+        """The record as the launch would write it; None if Ingress and record only have to be brought together."""
+        situation, record = candidate.situation, candidate.situation.record
+        now = self._effects.now
+        if candidate.verdict.action is not Action.LAUNCH:
+            if record is not None and candidate.verdict.action is Action.DROP_SOURCES:
+                left = _without_gone(record, now=now, reason=str(candidate.verdict.reason))
+                return left if left.phase is Phase.LAUNCHED else None
+            if record is not None and record.attempt is not None and candidate.verdict.action is Action.NEW_EPOCH:
+                return replace(record, attempt=replace(record.attempt, issuer=_turn(candidate)))
+            return record
+        for entry in situation.entries:
+            if entry.problem is not None:
+                continue  # it is only written down
+            decided = plan(
+                situation.record,
+                entry.source,
+                namespace=situation.namespace,
+                secret_name=situation.secret_name,
+                now=now,
+            )
+            if decided.launch:
+                return decided.record
+        return None
+
+    def _bring_together(self, candidate: Candidate) -> None:
+        record = candidate.situation.record
+        if record is not None and candidate.verdict.action is Action.DROP_SOURCES:
+            self._effects.write(record, _without_gone, reason=str(candidate.verdict.reason))
+        else:
+            self._merge(candidate.situation)
+
+    def _merge(self, situation: Situation) -> bool:
+        """Bring each Ingress and the record together; whether an attempt was launched."""
+        launched = False
+        for entry in situation.entries:
+            outcome = self._launcher.launch(entry, namespace=situation.namespace, deadline=self._effects.deadline)
+            self._counts[str(outcome.reason)] += outcome.reason is not OutcomeReason.UNCHANGED
+            launched |= outcome.reason is OutcomeReason.LAUNCHED
+            if outcome.reason in _OPERATORS and outcome.warning:
+                self._tell(situation, entry, outcome.warning)
+            fields = {"namespace": situation.namespace, "secret": entry.secret_name, "reason": outcome.reason}
+            if outcome.reason is not OutcomeReason.UNCHANGED:
+                logger.info("launch", extra={"fields": fields | {"warning": outcome.warning}})
+        return launched
+
+    def _tell(self, situation: Situation, entry: Entry, warning: str) -> None:
+        source = entry.source
+        text = f"Secret {entry.secret_name}: {warning}"
+        unique = (source.uid, entry.secret_name, warning)
+        events.tell_one(
+            self._effects.cluster,
+            events.asker(source, situation.namespace),
+            "CertificateFailed",
+            text,
+            warning=True,
+            now=self._effects.now,
+            unique=unique,
+        )
+
+    def _trouble(self, wanted: Record, candidate: Candidate) -> Problem | None:
+        """What is wrong with the issuer of a record: nothing of an attempt can be made without it."""
+        name, issuers = wanted.issuer, self._effects.issuers
+        if candidate.verdict.action is Action.LAUNCH or name in issuers.valid:
+            return None
+        if name in issuers.broken:
+            return Problem(type="brokenIssuer", detail=issuers.broken[name], step="issuer")
+        return Problem(type="unknownIssuer", detail=f"there is no issuer {name}", step="issuer")
+
+    def _hear_or_put_off(self, candidate: Candidate, problem: Problem) -> None:
+        """No Job comes to ask a Secret that asks for itself, and nobody lists it: what it says now goes first."""
+        record = candidate.situation.record
+        if record is None:
+            return
+        situation, word = self._effects.hear(candidate.situation, record, candidate.verdict)
+        if word is None:
+            self._put_off(Candidate(situation, candidate.verdict), problem)
+        elif word.action is Action.LAUNCH:
+            self.launch(Candidate(situation, word))  # of which the launcher knows whether it can be met
+        else:
+            self._effects.settle(situation, record, word)
+
+    def _put_off(self, candidate: Candidate, problem: Problem) -> None:
+        record = candidate.situation.record
+        if record is not None:
+            drops = candidate.verdict.action is Action.DROP_SOURCES
+            self._effects.put_off(
+                candidate.situation, record, problem, arrow=_left_waiting if drops else transitions.waiting
+            )
+
+    def _relaunch(self, candidate: Candidate) -> bool:
+        """Take an epoch for a record as it is, or the same one again; whether an attempt was launched."""
+        record, reason = candidate.situation.record, candidate.verdict.reason
+        if record is None:
+            return False
+        details = {"issuer": _turn(candidate)} if candidate.verdict.action is Action.NEW_EPOCH else {}
+        stored = self._effects.write(record, _ARROWS[candidate.verdict.action], reason=str(reason), **details)
+        if stored is None:
+            return False
+        self._counts[str(reason)] += 1
+        if stored.phase not in ACTIVE:
+            return False
+        logger.info("launch", extra={"fields": {"record": stored.name, "epoch": stored.epoch, "reason": reason}})
+        self._launcher.start(stored, self._effects.deadline)
+        return True
+
+    def _new_order(self, wanted: Record, candidate: Candidate) -> _Order | None:
+        """What the attempt will order; None if it goes on with an order that it has."""
+        name = wanted.issuer
+        issuer = self._effects.issuers.valid.get(name)
+        if issuer is None or not issuer.is_acme or candidate.verdict.action is Action.SAME_EPOCH:
+            return None
+        attempt, issued, now = wanted.attempt, wanted.issued, self._effects.now
+        ordered = attempt is not None and attempt.order_url and attempt.directory == issuer.server
+        if ordered and attempt is not None and (attempt.order_expires or now) > now:
+            return None
+        hosts = wanted.intent.hosts
+        replaces = replaceable(wanted, directory=issuer.server)
+        exempt = issued is not None and bool(replaces) and issued.is_suggested(now)
+        return _Order(name, issuer.limits, hosts, exempt)
+
+    def _held(self, situation: Situation, order: _Order) -> Held | None:
+        """Which limit of its issuer's CA the order would exceed now.
+
+        None for a certificate that ends soon: the limits are kept for the CA's sake; here it may speak for itself.
+        """
+        record, now = situation.record, self._effects.now
+        if record is not None and ends_soon(record, now=now, interval=situation.interval):
+            return None
+        return self._effects.known.ledger.allowed(
+            record, order.hosts, issuer=order.issuer, limits=order.limits, now=now, exempt=order.exempt
+        )
+
+    def _hold(self, candidate: Candidate, wanted: Record, held: Held) -> None:
+        """Let it wait until the limit leaves room, and say so."""
+        situation, now = candidate.situation, self._effects.now
+        sources = tuple(entry.source for entry in situation.entries)
+        details: dict[str, Any] = {
+            "problem": held.problem,
+            "until": held.until,
+            "issuer": self._effects.issuers.versions.get(wanted.issuer, ""),
+        }
+        stored: Record | None
+        if situation.record is None:
+            made = transitions.wanted(
+                namespace=situation.namespace, secret_name=situation.secret_name, sources=sources, now=now
+            )
+            stored = self._launcher.write_down(
+                transitions.held_back(made, now=now, **details), self._effects.deadline
+            )
+        else:
+            drops = candidate.verdict.action is Action.DROP_SOURCES
+            stored = self._effects.write(situation.record, _held_back, sources=sources, drops=drops, **details)
+        if stored is None:
+            return
+        self._counts["held back"] += 1
+        unique = (stored.uid, "held", held.until.isoformat())
+        self._effects.tell(situation, stored, "CertificateHeldBack", held.problem.detail, unique)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What a launch will ask of the CA; `exempt` if it will name what it replaces."""
+
+    issuer: str
+    limits: Limits
+    hosts: tuple[str, ...]
+    exempt: bool
+
+
+_OPERATORS = frozenset({OutcomeReason.HOST_CLAIMED, OutcomeReason.HOST_NOT_LISTED, OutcomeReason.UNREADABLE})
+"""What no retry mends, and no attempt would tell."""
+
+
+def _turn(candidate: Candidate) -> str:
+    """Whose turn it is: the fallback's, or (empty) the intent's issuer's."""
+    return candidate.situation.fallback if candidate.verdict.reason is Reason.FALLBACK else ""
+
+
+def _new_epoch(record: Record, *, now: datetime, reason: str, issuer: str = "") -> Record:
+    if reason == Reason.CRASHED:
+        return transitions.crashed(record, now=now, reason=reason)
+    if reason == Reason.ISSUER_EDITED:
+        record = replace(record, retry=None)  # its failures were those of another configuration
+    return transitions.launched(record, now=now, reason=reason, issuer=issuer)
+
+
+def _same_epoch(record: Record, *, now: datetime, reason: str) -> Record:
+    return transitions.relaunched(record, now=now)
+
+
+def _without_gone(record: Record, *, now: datetime, reason: str) -> Record:
+    left = intents.without_gone(record, now=now, grace=GRACE)
+    if left.intent.hash == record.intent.hash or is_held_back(left, now):
+        return left
+    return transitions.launched(left, now=now, reason=reason)
+
+
+def _left_waiting(record: Record, *, now: datetime, **details: Any) -> Record:
+    return transitions.waiting(intents.without_gone(record, now=now, grace=GRACE), now=now, **details)
+
+
+def _held_back(record: Record, *, sources: tuple[Source, ...], drops: bool, now: datetime, **details: Any) -> Record:
+    if drops:
+        record = intents.without_gone(record, now=now, grace=GRACE)
+    joined = () if record.phase in GONE else record.sources
+    for source in sources:
+        joined = intents.joined(joined, source)
+    return transitions.held_back(intents.intended(record, sources=joined), now=now, **details)
+
+
+_ARROWS = {
+    Action.NEW_EPOCH: _new_epoch,
+    Action.SAME_EPOCH: _same_epoch,
+    Action.DROP_SOURCES: _without_gone,
+}

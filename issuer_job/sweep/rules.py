@@ -1,0 +1,255 @@
+"""What one certificate needs now: rules in a chain, the first that applies answers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from issuer_job import names
+from issuer_job.backoff import LONGEST_ASKED
+from issuer_job.demand import secret as requests
+from issuer_job.demand.ingress import Entry
+from issuer_job.demand.plan import PlanReason, plan
+from issuer_job.issuers.load import ABSENT
+from issuer_job.record.record import ACTIVE, Phase, Record
+from issuer_job.record.transitions import HELD_BACK
+from issuer_job.sweep.situation import GRACE, IN_ORDER, Action, Priority, Reason, Situation, Verdict
+from issuer_job.tenant_secrets.access import Refusal
+from issuer_job.upkeep.suggestions import due_at
+
+JOB_GRACE = timedelta(seconds=60)
+"""From launch until the Job must be there."""
+MOST_TRIES = 3
+MOST_CRASHES = 3
+ATTEMPT_DEADLINE = timedelta(minutes=15)
+"""From launch until an attempt without an end counts as crashed: pods may have waited long for a place."""
+PERMANENT_RETRY = timedelta(days=1)
+STORED_WITHIN = timedelta(minutes=1)
+"""How long after its admission an Ingress may not be stored yet."""
+TOMBSTONE = timedelta(days=7)
+UNWRITABLE = frozenset(str(refusal) for refusal in Refusal if refusal.is_permanent)
+"""Types of problems that the Secret's owner ends."""
+LOOK_TURNS = 12
+"""Each Secret that seems in order is looked at in one of the twelve five minutes of an hour."""
+
+
+def judge(situation: Situation) -> Verdict:
+    """The first rule that applies."""
+    if situation.record is None:
+        wanted = bool(situation.entries)
+        return Verdict(Action.LAUNCH, Reason.MISSED, Priority.MISSED) if wanted else IN_ORDER
+    for rule, verdict in RULES:
+        if rule(situation, situation.record):
+            return _urgent(verdict, situation.record, situation.now)
+    return IN_ORDER
+
+
+def tombstone_has_stood(s: Situation, record: Record) -> bool:
+    """Retired a week ago: no limit looks back further."""
+    return record.phase is Phase.RETIRED and not s.entries and s.now - record.since >= TOMBSTONE
+
+
+def nobody_came_back(s: Situation, record: Record) -> bool:
+    """Its Ingress is gone, or was never stored, for longer than the grace."""
+    waits = record.phase in {Phase.ORPHANED, Phase.UNCONFIRMED}
+    return waits and not s.named_by and s.now - record.since >= GRACE
+
+
+def its_secret_may_ask_again(s: Situation, record: Record) -> bool:
+    """The same, of a Secret that asked for itself: it may have been stored late, and cannot be listed."""
+    return requests.is_its_owners(record) and nobody_came_back(s, record)
+
+
+def no_ingress_names_it(s: Situation, record: Record) -> bool:
+    """No live Ingress names the Secret. One whose issuer is broken still does."""
+    idle = record.phase in {Phase.WANTED, Phase.ISSUED, Phase.WAITING, Phase.FAILED}
+    return idle and not s.named_by and s.now - record.since >= STORED_WITHIN
+
+
+def ingress_wants_something_else(s: Situation, record: Record) -> bool:
+    """Hosts, issuer or settings of an Ingress are not those of the record, or it came back."""
+    return any(_plan(s, record, entry) is not PlanReason.UNCHANGED for entry in s.entries)
+
+
+def source_is_missing(s: Situation, record: Record) -> bool:
+    """One of several Ingresses on the Secret is away, or is back, and the record does not say so yet."""
+    return _others_remain(s, record) and any(
+        (source.gone_since is None) is not (source.key in s.named_by) for source in record.sources
+    )
+
+
+def source_stayed_away(s: Situation, record: Record) -> bool:
+    """It has been away for longer than the grace: its hosts leave the certificate."""
+    left = any(source.gone_since is None for source in record.sources)
+    return (
+        left
+        and _others_remain(s, record)
+        and any(source.gone_since is not None and s.now - source.gone_since >= GRACE for source in record.sources)
+    )
+
+
+def never_launched(s: Situation, record: Record) -> bool:
+    """Written down at admission, and left to the sweep."""
+    return record.phase is Phase.WANTED
+
+
+def job_never_came(s: Situation, record: Record) -> bool:
+    """Launched, and a minute later there is no such Job: the launcher died in between."""
+    return (
+        record.phase is Phase.LAUNCHED
+        and record.attempt is not None
+        and s.now - record.attempt.launched_at > JOB_GRACE
+        and record.attempt.tries < MOST_TRIES
+        and _job(record) not in s.jobs
+    )
+
+
+def attempt_has_crashed(s: Situation, record: Record) -> bool:
+    """Active although its Job has ended or is gone, or long after every deadline has passed."""
+    if record.phase not in ACTIVE or record.attempt is None:
+        return False
+    age = s.now - record.attempt.launched_at
+    if age > ATTEMPT_DEADLINE:
+        return True
+    lost = _job(record) not in s.jobs and record.phase is not Phase.LAUNCHED and age > JOB_GRACE
+    return lost or s.jobs.get(_job(record), False)
+
+
+def attempt_crashes_again(s: Situation, record: Record) -> bool:
+    """The third crash in a row."""
+    again = record.attempt is not None and record.attempt.crashes + 1 >= MOST_CRASHES
+    return again and attempt_has_crashed(s, record)
+
+
+def issuer_was_edited(s: Situation, record: Record) -> bool:
+    """It failed with another configuration of its issuer. What the CA asked for is waited for all the same, but not
+    what the issuer's own limits did: they may be what was edited.
+    """
+    retry = record.retry
+    if retry is None or not retry.issuer or record.phase not in {Phase.WAITING, Phase.FAILED}:
+        return False
+    by_ca = retry.asked and retry.problem.type != HELD_BACK
+    bound = by_ca and retry.not_before is not None and s.now < retry.not_before
+    return not bound and retry.issuer != s.issuers.get(record.issuer, ABSENT)
+
+
+def ends_soon(record: Record, *, now: datetime, interval: timedelta) -> bool:
+    """Whether there is little time left to renew the certificate: a tenth of its life, or three sweeps."""
+    issued = record.issued
+    return issued is not None and issued.not_after - now < max(issued.lifetime / 10, 3 * interval)
+
+
+def retry_is_due(s: Situation, record: Record) -> bool:
+    """Waiting, and the time has come; or it is only held back by a limit, and its certificate ends soon."""
+    if record.phase is not Phase.WAITING or record.retry is None or record.retry.not_before is None:
+        return False
+    if record.retry.problem.type == HELD_BACK and ends_soon(record, now=s.now, interval=s.interval):
+        return True
+    # A wait that nobody would have stored comes from a clock that was wrong.
+    return s.now >= record.retry.not_before or record.retry.not_before - s.now > LONGEST_ASKED
+
+
+def fallback_takes_over(s: Situation, record: Record) -> bool:
+    """Its issuer has been failing for as long as the operator has patience."""
+    return bool(s.fallback)
+
+
+def hosts_are_free(s: Situation, record: Record) -> bool:
+    """It failed because its namespace might not have a host, and that has changed."""
+    return record.phase in {Phase.FAILED, Phase.WAITING} and s.hosts_free
+
+
+def daily_retry_is_due(s: Situation, record: Record) -> bool:
+    """Failed for good as far as we can tell: once a day somebody may have put it right."""
+    return record.phase is Phase.FAILED and s.now - record.since >= PERMANENT_RETRY
+
+
+def secret_may_be_handed_over(s: Situation, record: Record) -> bool:
+    """Failed because the Secret was not certjob's to write: its owner may have labelled it meanwhile."""
+    foreign = record.retry is not None and record.retry.problem.type in UNWRITABLE
+    return record.phase is Phase.FAILED and foreign
+
+
+def something_else_was_issued(s: Situation, record: Record) -> bool:
+    """The certificate in the Secret is not the one that is wanted now."""
+    return (
+        record.phase is Phase.ISSUED and record.issued is not None and record.issued.intent_hash != record.intent.hash
+    )
+
+
+def renewal_is_due(s: Situation, record: Record) -> bool:
+    """The time has come that the CA suggested, that its owner asked for, or that its lifetime gives."""
+    return record.phase is Phase.ISSUED and record.issued is not None and s.now >= due_at(record, interval=s.interval)
+
+
+def look_is_due(s: Situation, record: Record) -> bool:
+    """Whether it is this Secret's turn: once an hour each, spread over the passes by name."""
+    turn = int(names.digest(record.name), 16) % LOOK_TURNS
+    seconds = s.now.minute * 60 + s.now.second
+    return record.phase is Phase.ISSUED and any(
+        (seconds + back) // 300 % LOOK_TURNS == turn for back in range(0, _missed_seconds(s), 300)
+    )
+
+
+def after_look(situation: Situation, verdict: Verdict, *, good: bool, same: bool) -> Verdict:
+    """What follows when a look has shown the Secret: `good` to stay, and the `same` that the record knows."""
+    record = situation.record
+    if record is None:
+        return IN_ORDER
+    if verdict.reason is Reason.HANDED_OVER:
+        return Verdict(Action.NEW_EPOCH, Reason.HANDED_OVER, Priority.RETRY)
+    if verdict.reason is Reason.RENEWAL_DUE and (same or not good):
+        return _urgent(Verdict(Action.NEW_EPOCH, Reason.RENEWAL_DUE), record, situation.now)
+    if not good:
+        return _urgent(Verdict(Action.NEW_EPOCH, Reason.SECRET_NOT_GOOD, Priority.MISSED), record, situation.now)
+    return IN_ORDER
+
+
+RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (
+    (tombstone_has_stood, Verdict(Action.FORGET, Reason.NOT_WANTED)),
+    (its_secret_may_ask_again, Verdict(Action.LOOK, Reason.NOT_WANTED)),
+    (nobody_came_back, Verdict(Action.RETIRE, Reason.NOT_WANTED)),
+    (no_ingress_names_it, Verdict(Action.ORPHAN, Reason.NOT_WANTED)),
+    (ingress_wants_something_else, Verdict(Action.LAUNCH, Reason.CHANGED, Priority.MISSED)),
+    # Before the next one: what has come back since it was marked must not be dropped.
+    (source_is_missing, Verdict(Action.MARK_SOURCES, Reason.SOURCE_GONE)),
+    (source_stayed_away, Verdict(Action.DROP_SOURCES, Reason.SOURCE_GONE, Priority.MISSED)),
+    (never_launched, Verdict(Action.NEW_EPOCH, Reason.MISSED, Priority.MISSED)),
+    (job_never_came, Verdict(Action.SAME_EPOCH, Reason.JOB_NEVER_CAME, Priority.MISSED)),
+    (attempt_crashes_again, Verdict(Action.GIVE_UP, Reason.CRASHES_AGAIN)),
+    (attempt_has_crashed, Verdict(Action.NEW_EPOCH, Reason.CRASHED, Priority.RETRY)),
+    (issuer_was_edited, Verdict(Action.NEW_EPOCH, Reason.ISSUER_EDITED, Priority.RETRY)),
+    (fallback_takes_over, Verdict(Action.NEW_EPOCH, Reason.FALLBACK, Priority.RETRY)),
+    (retry_is_due, Verdict(Action.NEW_EPOCH, Reason.RETRY_DUE, Priority.RETRY)),
+    (hosts_are_free, Verdict(Action.NEW_EPOCH, Reason.HOSTS_FREE, Priority.RETRY)),
+    (daily_retry_is_due, Verdict(Action.NEW_EPOCH, Reason.DAILY_RETRY, Priority.RETRY)),
+    (secret_may_be_handed_over, Verdict(Action.LOOK, Reason.HANDED_OVER)),
+    (something_else_was_issued, Verdict(Action.NEW_EPOCH, Reason.CHANGED, Priority.MISSED)),
+    (renewal_is_due, Verdict(Action.LOOK, Reason.RENEWAL_DUE)),
+    (look_is_due, Verdict(Action.LOOK, Reason.LOOK_DUE)),
+)
+
+
+def _plan(s: Situation, record: Record, entry: Entry) -> PlanReason:
+    return plan(record, entry.source, namespace=s.namespace, secret_name=s.secret_name, now=s.now).reason
+
+
+def _others_remain(s: Situation, record: Record) -> bool:
+    return bool(s.named_by) and record.phase in {Phase.ISSUED, Phase.WAITING, Phase.FAILED}
+
+
+def _missed_seconds(s: Situation) -> int:
+    """From one sweep to the next, so that a slower schedule skips nobody's turn."""
+    return max(1, min(int(s.interval.total_seconds()), 3600))
+
+
+def _job(record: Record) -> str:
+    return names.job(record.namespace, record.secret_name, record.epoch)
+
+
+def _urgent(verdict: Verdict, record: Record, now: datetime) -> Verdict:
+    issued = record.issued
+    if issued is None or issued.not_after - now >= issued.lifetime / 10:
+        return verdict
+    return replace(verdict, priority=Priority.URGENT)

@@ -1,0 +1,103 @@
+"""What is known of one certificate in a sweep, and the words for what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import IntEnum, StrEnum
+
+from issuer_job.demand.ingress import Entry
+from issuer_job.record.record import Record
+
+GRACE = timedelta(minutes=10)
+"""How long an Ingress may be away before what was made for it is given up."""
+
+
+class Action(StrEnum):
+    """What to do about a certificate."""
+
+    NOTHING = "nothing"
+    LAUNCH = "launch"
+    """What an Ingress wants is not what its record says: merge it, and launch if that needs it."""
+    SAME_EPOCH = "same epoch"
+    NEW_EPOCH = "new epoch"
+    GIVE_UP = "give up"
+    """Wait before the next attempt: this one has crashed too often."""
+    LOOK = "look"
+    """What the Secret holds decides."""
+    ORPHAN = "orphan"
+    RETIRE = "retire"
+    FORGET = "forget"
+    MARK_SOURCES = "mark sources"
+    DROP_SOURCES = "drop sources"
+
+
+class Priority(IntEnum):
+    """Who goes first when not everything fits into a pass."""
+
+    URGENT = 0
+    """Less than a tenth of the certificate's life is left."""
+    MISSED = 1
+    RETRY = 2
+    REST = 3
+
+
+class Reason(StrEnum):
+    """Why."""
+
+    MISSED = "Missed"
+    CHANGED = "Changed"
+    JOB_NEVER_CAME = "JobNeverCame"
+    CRASHED = "Crashed"
+    CRASHES_AGAIN = "CrashesAgain"
+    ISSUER_EDITED = "IssuerEdited"
+    HOSTS_FREE = "HostsFree"
+    RETRY_DUE = "RetryDue"
+    FALLBACK = "Fallback"
+    DAILY_RETRY = "DailyRetry"
+    HANDED_OVER = "HandedOver"
+    RENEWAL_DUE = "RenewalDue"
+    LOOK_DUE = "LookDue"
+    SECRET_NOT_GOOD = "SecretNotGood"  # noqa: S105 - a word, not a secret
+    NOT_WANTED = "NotWanted"
+    SOURCE_GONE = "SourceGone"
+    ASKS_NO_MORE = "AsksNoMore"
+    IN_ORDER = "InOrder"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What follows for one certificate. `entries`, if any, is what a look has shown to be wanted."""
+
+    action: Action
+    reason: Reason
+    priority: Priority = Priority.REST
+    entries: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that is known of one Secret's certificate, read beforehand.
+
+    `entries` are what live Ingresses want; `named_by` are the names of all opted-in Ingresses that name the Secret,
+    also of those whose issuer or hosts are wrong just now. `jobs` says of each Job by name whether it has finished.
+    `hosts_free` says that it failed for the want of a host, and may have all of them now.
+    `interval` is the time from one sweep to the next, `issuers` stand for the present configuration of each,
+    `fallback` is the issuer that shall take over now, see `fallback.due_fallback`.
+    """
+
+    namespace: str
+    secret_name: str
+    record: Record | None
+    entries: tuple[Entry, ...]
+    named_by: frozenset[str]
+    jobs: Mapping[str, bool]
+    issuers: Mapping[str, str]
+    interval: timedelta
+    now: datetime
+    hosts_free: bool = False
+    fallback: str = ""
+
+
+IN_ORDER = Verdict(Action.NOTHING, Reason.IN_ORDER)

@@ -1,0 +1,1 @@
+"""What a pass keeps in order besides certificates."""

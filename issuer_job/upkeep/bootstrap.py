@@ -1,0 +1,43 @@
+"""Once at install: the webhook's certificate, and the account keys of the issuers. No CA is contacted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from issuer_job import objects
+from issuer_job import vocabulary as v
+from issuer_job.acme_client import new_account_key
+from issuer_job.attempt.attempt import utc_now
+from issuer_job.cluster.api import CONFIGMAPS, SECRETS, AlreadyExists, Cluster
+from issuer_job.issuers.load import Issuers
+from issuer_job.issuers.schema import Issuer
+from issuer_job.upkeep import webhook_certificate
+
+logger = logging.getLogger(__name__)
+
+
+def bootstrap(cluster: Cluster) -> None:
+    """Make what is missing; run again, it changes nothing. Raises KubeError."""
+    webhook_certificate.rotate(cluster, now=utc_now())
+    issuers = Issuers.from_config_maps(cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"))
+    for name, problem in issuers.broken.items():
+        logger.error("issuer", extra={"fields": {"issuer": name, "problem": problem}})
+    make_account_keys(cluster, issuers.valid)
+
+
+def make_account_keys(cluster: Cluster, issuers: Mapping[str, Issuer]) -> None:
+    """A key for every issuer that has none: Jobs then find it mounted from their first pod on.
+
+    Not for one that takes over a key: that is in its credentials, which only its Jobs can read.
+    """
+    for name, issuer in issuers.items():
+        if not issuer.is_acme or issuer.existing_account_key:
+            continue
+        key = new_account_key(issuer.account_key_algorithm.value)
+        secret = objects.account_secret(name, issuer.server, 1, key)
+        try:
+            cluster.create(SECRETS, v.NAMESPACE, secret)
+        except AlreadyExists:
+            continue
+        logger.info("account-key", extra={"fields": {"issuer": name, "secret": secret["metadata"]["name"]}})

@@ -1,0 +1,210 @@
+"""What attempts left behind that ended without a word: challenge routes, challenges and pending keys."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Cluster, Conflict, Gone, Json, NotFound, Resource
+from issuer_job.record.record import ACTIVE, IngressClass, Record, RecordError, from_config_map
+
+logger = logging.getLogger(__name__)
+
+GRACE = timedelta(minutes=2)
+"""How long after its launch nothing of an attempt is taken away."""
+KEY_AGE = timedelta(hours=1)
+"""How long after its last use a pending key stays."""
+KEY_PERIOD = timedelta(minutes=90)
+"""For how long it is then deleted, by name: longer than an hour, in which each record has its turn."""
+KEY_LIFE = timedelta(days=8)
+"""No attempt inherits an older key: CAs let orders live for a week."""
+
+
+def clean(cluster: Cluster, records: Iterable[Record], *, now: datetime) -> Counter[str]:
+    """Release every route and challenge that no active attempt holds; how many of each.
+
+    An attempt that is not known as active from `records`, which may be minutes old, is looked up before anything
+    of it goes. Each write is conditional on what was listed: who changed it meanwhile is at work. Raises KubeError.
+    """
+    released: Counter[str] = Counter()
+    holders = _Holders(cluster, {record.hash: record for record in records if record.phase in ACTIVE}, now)
+    for route in _labelled(cluster, INGRESSES, v.ROUTE):
+        released["routes released"] += _clean_route(cluster, route, holders)
+    for challenge in _labelled(cluster, CONFIGMAPS, v.CHALLENGE):
+        released["challenges deleted"] += _clean_challenge(cluster, challenge, holders)
+    return released
+
+
+def leftover_keys(record: Record, *, now: datetime) -> list[str]:
+    """Names of pending keys that may be left over: of epochs in the record's history that it does not refer to.
+
+    They are named from an hour after the epoch, or after a later event that may have ended the key's use, on for
+    one and a half hours. certjob cannot list Secrets, so that is when they have to be deleted. Pure.
+    """
+    used = set() if record.attempt is None else {record.attempt.pending_key}
+    if record.phase in ACTIVE:
+        used.add(names.pending_key(record.namespace, record.secret_name, record.epoch))
+    found = []
+    for epoch in sorted({entry.epoch for entry in record.history if entry.epoch}):
+        moments = [epoch, *(entry.at.timestamp() for entry in record.history if entry.epoch >= epoch)]
+        ages = [timedelta(seconds=now.timestamp() - moment) for moment in moments]
+        name = names.pending_key(record.namespace, record.secret_name, epoch)
+        if name in used or ages[0] > KEY_LIFE:
+            continue
+        if any(KEY_AGE <= age <= KEY_AGE + KEY_PERIOD for age in ages):
+            found.append(name)
+    return found
+
+
+def delete_keys(cluster: Cluster, record: Record, now: datetime) -> None:
+    """Delete the record's leftover pending keys, as it is stored now. One that is gone is fine. Raises KubeError."""
+    try:
+        live = live_record(cluster, record.name)
+    except RecordError:
+        return
+    if live is None or live.uid != record.uid:
+        return  # Kubernetes deletes them with the record, their owner
+    for name in leftover_keys(live, now=now):
+        cluster.delete(SECRETS, v.NAMESPACE, name)
+
+
+def live_record(cluster: Cluster, name: str) -> Record | None:
+    """The record as it is stored now. Raises RecordError, KubeError."""
+    found = cluster.find(CONFIGMAPS, v.NAMESPACE, name)
+    return None if found is None else from_config_map(found)
+
+
+@dataclass
+class _Holders:
+    """Which attempts hold something. `active` are records by their hash."""
+
+    cluster: Cluster
+    active: dict[str, Record]
+    now: datetime
+    looked_up: dict[str, Record | None] = field(default_factory=dict)
+
+    def is_young(self, epoch: int) -> bool:
+        """Epochs are unix seconds."""
+        return self.now.timestamp() - epoch < GRACE.total_seconds()
+
+    def seem_at_work(self, record_hash: str, epoch: int, host: str, ingress_class: IngressClass) -> bool:
+        """Whether the attempt is young, or active as far as `records` say."""
+        return self.is_young(epoch) or _uses(self.active.get(record_hash), epoch, host, ingress_class)
+
+    def live(self, owners: Iterable[Json]) -> dict[str, Record]:
+        """The owners' records by their hashes, as they are stored now. Raises RecordError, KubeError."""
+        for name in (owner["name"] for owner in owners):
+            if name not in self.looked_up:
+                self.looked_up[name] = live_record(self.cluster, name)
+        found = (self.looked_up[owner["name"]] for owner in owners)
+        return {record.hash: record for record in found if record is not None}
+
+
+def _uses(record: Record | None, epoch: int, host: str, ingress_class: IngressClass) -> bool:
+    """Whether the record is at that attempt, and the host is one of its hosts in that class."""
+    return _is_at(record, epoch) and record is not None and (host, ingress_class) in record.routes
+
+
+def _is_at(record: Record | None, epoch: int) -> bool:
+    return record is not None and record.phase in ACTIVE and record.epoch == epoch
+
+
+def _clean_route(cluster: Cluster, route: Json, holders: _Holders) -> bool:
+    """Take the holds off that no attempt has any more; without a hold the route goes."""
+    metadata, holds = route["metadata"], _holds(route)
+    place = _place(route)
+    if place is None or _is_new(metadata, holders.now):
+        return False
+    if holds and all(holders.seem_at_work(record_hash, epoch, *place) for record_hash, epoch in holds.items()):
+        return False
+    owners = metadata.get("ownerReferences") or []
+    try:
+        live = holders.live(owners)
+    except RecordError:
+        return False  # written by a later certjob: leave it alone
+    kept = {
+        h for h, epoch in holds.items() if h in live and (holders.is_young(epoch) or _uses(live[h], epoch, *place))
+    }
+    if kept == set(holds) and kept:
+        return False
+    keepers = {live[record_hash].name for record_hash in kept}
+    return _release_route(cluster, route, kept, [owner for owner in owners if owner["name"] in keepers])
+
+
+def _release_route(cluster: Cluster, route: Json, kept: set[str], owners: list[Json]) -> bool:
+    metadata = route["metadata"]
+    try:
+        if kept:
+            metadata["ownerReferences"] = owners
+            metadata["annotations"] = {
+                key: value
+                for key, value in metadata["annotations"].items()
+                if not key.startswith(v.EPOCH_PREFIX) or key.removeprefix(v.EPOCH_PREFIX) in kept
+            }
+            cluster.update(INGRESSES, v.NAMESPACE, route)
+        else:
+            _delete(cluster, INGRESSES, metadata)
+    except (Conflict, NotFound):
+        return False
+    logger.info("route-released", extra={"fields": {"route": metadata["name"], "holders": len(kept)}})
+    return True
+
+
+def _clean_challenge(cluster: Cluster, challenge: Json, holders: _Holders) -> bool:
+    metadata = challenge["metadata"]
+    record_hash, tail = metadata["labels"].get(v.RECORD_HASH, ""), metadata["name"].rpartition("-")[2]
+    epoch = int(tail) if tail.isdecimal() else 0
+    known = holders.active.get(record_hash)
+    if holders.is_young(epoch) or _is_new(metadata, holders.now) or _is_at(known, epoch):
+        return False
+    try:
+        live = holders.live(metadata.get("ownerReferences") or [])
+        if _is_at(live.get(record_hash), epoch):
+            return False
+        _delete(cluster, CONFIGMAPS, metadata)
+    except (Conflict, RecordError):
+        return False
+    logger.info("challenge-deleted", extra={"fields": {"challenge": metadata["name"]}})
+    return True
+
+
+def _delete(cluster: Cluster, resource: Resource, metadata: Json) -> None:
+    version = metadata["resourceVersion"]
+    cluster.delete(resource, v.NAMESPACE, metadata["name"], uid=metadata["uid"], resource_version=version)
+
+
+def _labelled(cluster: Cluster, resource: Resource, label: str) -> Iterator[Json]:
+    """What carries the label in certjob's namespace. A list that expires on the way ends: the next pass goes on."""
+    try:
+        yield from cluster.items(resource, v.NAMESPACE, labels=f"{label}=true")
+    except Gone:
+        logger.info("leftovers-put-off", extra={"fields": {"kind": resource.plural}})
+
+
+def _holds(route: Json) -> dict[str, int]:
+    """Epochs by the hash of the record; what is no number is as old as can be."""
+    annotations: dict[str, str] = route["metadata"].get("annotations") or {}
+    return {
+        key.removeprefix(v.EPOCH_PREFIX): int(value) if value.isdecimal() else 0
+        for key, value in annotations.items()
+        if key.startswith(v.EPOCH_PREFIX)
+    }
+
+
+def _place(route: Json) -> tuple[str, IngressClass] | None:
+    """Host and class of a route."""
+    rules = (route.get("spec") or {}).get("rules") or []
+    if len(rules) != 1:
+        return None
+    annotations = route["metadata"].get("annotations") or {}
+    klass = IngressClass(field=route["spec"].get("ingressClassName"), annotation=annotations.get(v.INGRESS_CLASS))
+    return rules[0].get("host", ""), klass
+
+
+def _is_new(metadata: Json, now: datetime) -> bool:
+    return now - datetime.fromisoformat(metadata["creationTimestamp"]) < GRACE

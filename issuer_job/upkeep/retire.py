@@ -1,0 +1,125 @@
+"""A certificate that nobody wants any more: give back what was made for it, keep its record as a tombstone."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from cryptography import x509
+
+from certs.placeholder import is_placeholder
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, NAMESPACES, SECRETS, Cluster, Conflict, KubeError, NotFound
+from issuer_job.demand import secret as requests
+from issuer_job.demand.ingress import named_secrets
+from issuer_job.http01 import solver
+from issuer_job.record import transitions
+from issuer_job.record.record import Phase, Record, to_config_map
+from issuer_job.sweep import inventory
+from issuer_job.sweep.situation import GRACE
+from issuer_job.tenant_secrets.access import Look, Looker, Refusal, SecretRefused, look_by_policy
+
+logger = logging.getLogger(__name__)
+
+
+def retire(cluster: Cluster, record: Record, *, now: datetime, looker: Looker = look_by_policy) -> bool:
+    """Give back what belongs to a record that has been Orphaned or Unconfirmed for ten minutes; whether it was done.
+
+    False if that is not so as the cluster stands now, or if somebody else is at it. A certificate that was issued
+    stays in its Secret. Safe to repeat after any step. Raises KubeError, RecordError.
+    """
+    live = inventory.fresh(cluster, record)
+    if live is None or live.phase not in {Phase.ORPHANED, Phase.UNCONFIRMED} or now - live.since < GRACE:
+        return False
+    if _is_named(cluster, live):
+        return False
+    # The deletions come before the word: a pass that dies on the way leaves the record as it is, and the next one
+    # starts again; a Retired record has nothing left. An Ingress that comes back just now finds its attempt without
+    # placeholder, route or pending key, and its Job makes each of them anew.
+    _delete_challenges(cluster, live)
+    for host, ingress_class in live.routes:
+        solver.release_route(cluster, live, host, ingress_class, or_older=True)
+    try:
+        secret = _delete_placeholder(cluster, live, looker)
+        _delete_keys(cluster, live)
+        cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(transitions.retired(live, now=now)))
+    except (Conflict, NotFound):
+        return False
+    logger.info("retired", extra={"fields": {"record": live.name, "secret": secret}})
+    return True
+
+
+def forget(cluster: Cluster, record: Record) -> bool:
+    """Delete a Retired record, if it still is the one that was read; Kubernetes deletes what it owns.
+
+    When that is due, a week later, is the caller's to know. Raises KubeError.
+    """
+    if record.phase is not Phase.RETIRED:
+        return False
+    try:
+        cluster.delete(CONFIGMAPS, v.NAMESPACE, record.name, uid=record.uid, resource_version=record.resource_version)
+    except Conflict:
+        return False
+    logger.info("forgotten", extra={"fields": {"record": record.name}})
+    return True
+
+
+def _is_named(cluster: Cluster, record: Record) -> bool:
+    """Asks the cluster: what a pass has listed may be minutes old."""
+    namespace = cluster.find(NAMESPACES, None, record.namespace)
+    labels = (namespace or {"metadata": {}})["metadata"].get("labels") or {}
+    enabled = labels.get(v.NAMESPACE_ENABLED) == "true"
+    ingresses = cluster.items(INGRESSES, record.namespace)
+    return any(record.secret_name in named_secrets(ingress, namespace_enabled=enabled) for ingress in ingresses)
+
+
+def _delete_challenges(cluster: Cluster, record: Record) -> None:
+    labels = f"{v.CHALLENGE}=true,{v.RECORD_HASH}={record.hash}"
+    for challenge in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=labels):
+        if int(challenge["metadata"]["name"].rpartition("-")[2]) <= record.epoch:
+            cluster.delete(CONFIGMAPS, v.NAMESPACE, challenge["metadata"]["name"], uid=challenge["metadata"]["uid"])
+
+
+def _delete_placeholder(cluster: Cluster, record: Record, looker: Looker) -> str:
+    """Delete the Secret if it still is what certjob put there at first; what became of it, for the log.
+
+    Where its data is not shown it stays: its owner may have put a certificate there. One that asks, or asked, for its
+    own certificate is its owner's in any case.
+    """
+    if requests.is_its_owners(record):
+        return "its owner's"
+    try:
+        seen = looker(cluster, record)
+    except SecretRefused as refused:
+        if refused.reason is Refusal.NOT_IN_FORCE:
+            raise KubeError(str(refused)) from None
+        return "not certjob's"
+    if not seen.found:
+        return "gone"
+    own = (seen.metadata.get("labels") or {}).get(v.REQUEST) == "true"
+    if own or seen.state != v.SecretState.PLACEHOLDER or not _holds_placeholder(seen):
+        return "kept"
+    cluster.delete(
+        SECRETS, record.namespace, record.secret_name, uid=seen.uid, resource_version=seen.resource_version
+    )
+    return "deleted"
+
+
+def _holds_placeholder(seen: Look) -> bool:
+    """The label alone may be wrong: an owner who puts a certificate of his own there need not change it."""
+    try:
+        certificates = x509.load_pem_x509_certificates(seen.stored.tls_crt or b"")
+    except ValueError:
+        return False
+    return is_placeholder(certificates[0])
+
+
+def _delete_keys(cluster: Cluster, record: Record) -> None:
+    """By name: certjob cannot list Secrets."""
+    epochs = {entry.epoch for entry in record.history} | {record.epoch}
+    keys = {names.pending_key(record.namespace, record.secret_name, epoch) for epoch in epochs if epoch}
+    if record.attempt is not None and record.attempt.pending_key:
+        keys.add(record.attempt.pending_key)
+    for name in sorted(keys):
+        cluster.delete(SECRETS, v.NAMESPACE, name)

@@ -1,0 +1,231 @@
+"""Renewal information (RFC 9773): when a record's certificate is due, and what its CA suggests."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from certs.renewal import chosen_time, renewal_due_at
+from issuer_job.issuers.load import Issuers
+from issuer_job.issuers.schema import Issuer
+from issuer_job.record.record import Issued, Phase, Record, Renewal
+
+if TYPE_CHECKING:  # a sweep without a due check must not pay for the import
+    from issuer_job.acme_client import AcmeError, RenewalClient, RenewalInfo
+
+logger = logging.getLogger(__name__)
+
+SWEEP_INTERVAL = timedelta(minutes=5)
+"""From one sweep to the next, as the manifests have it."""
+MOST_CHECKS = 100
+"""Certificates whose CA is asked in one pass."""
+BUDGET = timedelta(seconds=20)
+TIMEOUT = timedelta(seconds=5)
+MOST_FAILURES = 2
+"""Failures in a row after which a CA is left alone for the rest of the pass."""
+NOTHING_TO_TELL = timedelta(days=1)
+AFTER_FAILURE = timedelta(hours=1)
+"""RFC 9773, section 4.3.3, takes 6 hours unless one is configured: a sweep comes by often enough for less."""
+LONGEST_CHECK = timedelta(days=2)
+"""A longer wait was written with a clock that was wrong."""
+_URL = re.compile(r"https?://[\x21-\x7e]{1,500}")
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def due_at(record: Record, *, interval: timedelta) -> datetime:
+    """When the renewal of what is issued is due; sweeps come by every `interval`. ValueError if nothing is issued.
+
+    A CA whose windows are always in the past is renewed at each sweep until the limit of its exact set holds it back.
+    """
+    issued = _issued(record)
+    return renewal_due_at(
+        not_before=issued.not_before,
+        not_after=issued.not_after,
+        renew_before=renew_before(record),
+        suggested=issued.renewal.at if issued.renewal else None,
+        interval=interval,
+        spread_key=record.name,
+    )
+
+
+def renew_before(record: Record) -> timedelta | None:
+    """The user's wish, None without one."""
+    return timedelta(seconds=record.intent.settings.renew_before) or None
+
+
+def replaceable(record: Record, *, directory: str, account: str | None = None) -> str:
+    """The CertID that an order may name as replaced (RFC 9773, section 5), empty if none.
+
+    The order's `account` must be the one that ordered it; None if only its Job will know.
+    """
+    issued = record.issued
+    if issued is None or issued.directory != directory or account not in (None, issued.account):
+        return ""
+    return issued.cert_id if set(issued.hosts) & set(record.intent.hosts) else ""
+
+
+def check_is_due(record: Record, now: datetime) -> bool:
+    """Whether the CA shall be asked about the certificate: never after its end (RFC 9773, section 4.3.1)."""
+    issued = record.issued
+    if record.phase is not Phase.ISSUED or issued is None or not (issued.cert_id and issued.directory):
+        return False
+    if now >= issued.not_after:
+        return False
+    wait = issued.renewal.check_after - now if issued.renewal else timedelta(0)
+    return wait <= timedelta(0) or wait > LONGEST_CHECK
+
+
+@dataclass
+class _Ca:
+    """One issuer's CA in one pass. `failures` are those in a row, `problem` is the last one of the pass."""
+
+    client: RenewalClient | None = None
+    failures: int = 0
+    problem: str = ""
+
+
+class Suggestions:
+    """Asks CAs for renewal information without an account: one connection for each issuer.
+
+    At most `most` certificates in `budget`, those first that have waited longest. A CA that fails is left alone
+    after a second failure in a row, and harms no other.
+    """
+
+    def __init__(
+        self, issuers: Issuers, *, now: datetime, most: int = MOST_CHECKS, budget: timedelta = BUDGET
+    ) -> None:
+        self._issuers = issuers
+        self._now = now
+        self._most = most
+        self._budget = budget
+        self._started = time.monotonic()
+        self._cas: dict[str, _Ca] = {}
+
+    def ask(self, records: Iterable[Record]) -> Iterator[tuple[Record, Renewal]]:
+        """What is to be remembered for each record whose check is due, also if its CA had nothing to tell."""
+        due = sorted((record for record in records if check_is_due(record, self._now)), key=_longest_waiting_first)
+        left = self._most
+        self._started = time.monotonic()
+        try:
+            for record in due:
+                if left == 0 or self._clock() >= self._now + self._budget:
+                    return
+                renewal = self._renewal(record)
+                if renewal is not None:
+                    left -= 1
+                    yield record, renewal
+        finally:
+            self._close()
+
+    def _renewal(self, record: Record) -> Renewal | None:
+        """None if the CA is left alone for now."""
+        former = _issued(record).renewal
+        name = record.issuer
+        issuer = self._issuers.valid.get(name)
+        if issuer is None or not issuer.is_acme or issuer.server != _issued(record).directory:
+            broken = name in self._issuers.broken
+            return _kept(former, self._now + (AFTER_FAILURE if broken else NOTHING_TO_TELL))
+        ca = self._cas.setdefault(name, _Ca())
+        if ca.failures >= MOST_FAILURES:
+            return None
+        return self._asked(ca, issuer, record)
+
+    def _asked(self, ca: _Ca, issuer: Issuer, record: Record) -> Renewal:
+        """What the CA says; what was known before if it fails.
+
+        The next check comes later even then, or two certificates that the CA stumbles over would keep all others out.
+        """
+        from issuer_job.acme_client import AcmeError
+
+        former = _issued(record).renewal
+        try:
+            ca.client = ca.client or self._connected(issuer)
+            info = ca.client.renewal_info(_issued(record).cert_id)
+            renewal = _suggested(record, info, now=self._now) if info else self._nothing_to_tell()
+        except AcmeError as error:
+            if error.step == "renewalInfo" and error.problem.status == 404:
+                ca.failures = 0
+                return self._nothing_to_tell()
+            ca.problem = str(error)
+            ca.failures = 0 if _is_about_the_certificate(error) else ca.failures + 1
+            wait = min(max(AFTER_FAILURE, error.retry_after or AFTER_FAILURE), NOTHING_TO_TELL)
+            return _kept(former, self._now + wait)
+        except (ValueError, OverflowError) as problem:  # the issuer's bundle, or times that no calendar has
+            ca.problem = str(problem)
+            ca.failures += 1
+            return _kept(former, self._now + AFTER_FAILURE)
+        ca.failures = 0
+        if renewal.explanation and renewal.explanation != (former.explanation if former else ""):
+            logger.info("renewal-explained", extra={"fields": {"record": record.name, "see": renewal.explanation}})
+        return renewal
+
+    def _nothing_to_tell(self) -> Renewal:
+        return Renewal(check_after=self._now + NOTHING_TO_TELL)
+
+    def _connected(self, issuer: Issuer) -> RenewalClient:
+        from issuer_job.acme_client import RenewalClient
+
+        return RenewalClient.connect(
+            issuer.server,
+            ca_bundle_pem=issuer.ca_bundle.encode() or None,
+            user_agent="certjob",
+            timeout=TIMEOUT,
+            deadline=self._now + self._budget,
+            now=self._clock,
+        )
+
+    def _clock(self) -> datetime:
+        return self._now + timedelta(seconds=time.monotonic() - self._started)
+
+    def _close(self) -> None:
+        for name, ca in self._cas.items():
+            if ca.client is not None:
+                ca.client.close()
+            if ca.problem:
+                left_alone = ca.failures >= MOST_FAILURES
+                fields = {"issuer": name, "problem": ca.problem[:500], "left_alone": left_alone}
+                logger.warning("renewal-info", extra={"fields": fields})
+        self._cas = {}
+
+
+def _suggested(record: Record, info: RenewalInfo, *, now: datetime) -> Renewal:
+    """The CA's window, with one moment of it: the one chosen before, if it is the same window still."""
+    issued = _issued(record)
+    former = issued.renewal
+    start, end = info.start.astimezone(UTC), info.end.astimezone(UTC)
+    if former is not None and former.at is not None and (former.start, former.end) == (start, end):
+        at = former.at
+    else:
+        at = chosen_time(start, end, f"{issued.serial} {record.name}")
+    url = info.explanation_url or ""
+    explanation = url if _URL.fullmatch(url) else ""
+    return Renewal(check_after=now + info.retry_after, at=at, start=start, end=end, explanation=explanation)
+
+
+def _is_about_the_certificate(error: AcmeError) -> bool:
+    """Whether the CA has understood and refused: it is not failing."""
+    from issuer_job.acme_client import AcmeUnavailable
+
+    return error.step == "renewalInfo" and not isinstance(error, AcmeUnavailable) and not error.is_rate_limited
+
+
+def _kept(former: Renewal | None, check_after: datetime) -> Renewal:
+    return replace(former, check_after=check_after) if former else Renewal(check_after=check_after)
+
+
+def _longest_waiting_first(record: Record) -> tuple[datetime, datetime]:
+    issued = _issued(record)
+    return issued.renewal.check_after if issued.renewal else _NEVER, issued.not_after
+
+
+def _issued(record: Record) -> Issued:
+    if record.issued is None:
+        raise ValueError(f"{record.name} has no certificate")
+    return record.issued

@@ -1,0 +1,102 @@
+"""The webhook's own CA and serving certificate, and the caBundle that makes the API server trust them."""
+
+from __future__ import annotations
+
+import logging
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from datetime import datetime
+
+from certs import authority
+from certs.chain import has_key, parse_chain
+from certs.errors import CertError
+from certs.keys import CertifiedKey, key_from_pem
+from issuer_job import objects
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import MUTATING_WEBHOOKS, SECRETS, AlreadyExists, Cluster, Conflict, Json, KubeError
+
+logger = logging.getLogger(__name__)
+
+ROUNDS = 10
+DNS_NAMES = tuple(f"{v.WEBHOOK_SERVICE}.{v.NAMESPACE}.{suffix}" for suffix in ("svc", "svc.cluster.local"))
+
+
+def rotate(cluster: Cluster, *, now: datetime) -> None:
+    """Make what is missing or due: CA (one year), leaf (30 days, anew at half its life), caBundle.
+
+    Safe to run at any time and twice at once. Raises KubeError.
+    """
+    ca = _ensure(
+        cluster,
+        v.WEBHOOK_CA_SECRET,
+        good=lambda pair: not authority.authority_due(pair.cert_chain_pems, now=now),
+        make=lambda: authority.make_authority(now=now),
+    )
+    trust(cluster, ca.cert_chain_pems, now=now)  # before anything signed by it is served
+    _ensure(
+        cluster,
+        v.WEBHOOK_TLS_SECRET,
+        good=lambda pair: (
+            not authority.leaf_due(pair.cert_chain_pems, now=now)
+            and authority.is_signed_by(pair.cert_chain_pems, ca.cert_chain_pems)
+        ),
+        make=lambda: authority.make_leaf(ca, dns_names=DNS_NAMES, now=now),
+    )
+
+
+def trust(cluster: Cluster, ca_pem: bytes, *, now: datetime) -> None:
+    """Put the CA into every caBundle of the webhook configuration, beside those that are there and still valid."""
+    for _ in range(ROUNDS):
+        configuration = cluster.get(MUTATING_WEBHOOKS, None, v.WEBHOOK_CONFIGURATION)
+        before = [webhook["clientConfig"].get("caBundle", "") for webhook in configuration["webhooks"]]
+        for webhook, old in zip(configuration["webhooks"], before, strict=True):
+            webhook["clientConfig"]["caBundle"] = b64encode(_bundle(ca_pem, old, now)).decode()
+        if before == [webhook["clientConfig"]["caBundle"] for webhook in configuration["webhooks"]]:
+            return
+        try:
+            cluster.update(MUTATING_WEBHOOKS, None, configuration)
+        except Conflict:
+            continue
+        logger.info("ca-bundle", extra={"fields": {"configuration": v.WEBHOOK_CONFIGURATION}})
+        return
+    raise KubeError("the webhook configuration keeps changing")
+
+
+def _bundle(ca_pem: bytes, old: str, now: datetime) -> bytes:
+    try:
+        return authority.bundle(ca_pem, b64decode(old), now=now)
+    except (CertError, ValueError):
+        return authority.bundle(ca_pem, now=now)  # somebody put something unreadable there
+
+
+def _ensure(
+    cluster: Cluster, name: str, *, good: Callable[[CertifiedKey], bool], make: Callable[[], CertifiedKey]
+) -> CertifiedKey:
+    """The pair in the Secret if it is good, else a new one; who loses a race takes the winner's."""
+    for _ in range(ROUNDS):
+        stored = cluster.find(SECRETS, v.NAMESPACE, name)
+        if stored is not None and (pair := _pair(stored)) is not None and good(pair):
+            return pair
+        made = make()
+        body = objects.own_tls_secret(name, cert_chain_pem=made.cert_chain_pems, key_pem=made.key_pem)
+        try:
+            if stored is None:
+                cluster.create(SECRETS, v.NAMESPACE, body)
+            else:
+                body["metadata"] |= {key: stored["metadata"][key] for key in ("uid", "resourceVersion")}
+                cluster.update(SECRETS, v.NAMESPACE, body)
+        except (AlreadyExists, Conflict):
+            continue
+        logger.info("rotated", extra={"fields": {"secret": name}})
+        return made
+    raise KubeError(f"Secret {name} keeps changing")
+
+
+def _pair(secret: Json) -> CertifiedKey | None:
+    data = secret.get("data") or {}
+    try:
+        pair = CertifiedKey(key_pem=b64decode(data["tls.key"]), cert_chain_pems=b64decode(data["tls.crt"]))
+        holds = has_key(parse_chain(pair.cert_chain_pems)[0], key_from_pem(pair.key_pem))
+    except (KeyError, ValueError):
+        return None
+    return pair if holds else None

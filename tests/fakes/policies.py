@@ -1,0 +1,94 @@
+"""What the admission policies answer about tenants' Secrets, as a hook of the fake API server.
+
+`FakeApi(hooks={"secrets": FakePolicies().secrets})`. The texts are those of a real 1.36 API server,
+as far as the code reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from certs.formats import Format
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import Json, Response
+from tests.fakes.api import Attempt, denied, status
+
+
+@dataclass
+class FakePolicies:
+    """`in_force` False: the validating policies are missing; `look` False: certjob-look is, as before 1.36."""
+
+    in_force: bool = True
+    look: bool = True
+    full: set[str] = field(default_factory=set)
+    """Namespaces whose quota is used up."""
+    terminating: set[str] = field(default_factory=set)
+
+    def secrets(self, attempt: Attempt) -> Json | Response | None:
+        """The hook, in the order of the real one: mutation, validation, policies, quota."""
+        new = attempt.new
+        if new is None or attempt.namespace == v.NAMESPACE:
+            return None
+        if attempt.method == "POST" and attempt.namespace in self.terminating:
+            return denied(
+                f"unable to create new content in namespace {attempt.namespace} because it is being terminated"
+            )
+        if attempt.old is not None and self.look and _managed(attempt.old):
+            new = _mutated(new, attempt.old, attempt.dry_run)
+        refused = _invalid(attempt.name, new, attempt.old) if attempt.old is not None else None
+        if refused is None and self.in_force:
+            refused = _policy(new, attempt.old)
+        if refused is None and attempt.method == "POST" and attempt.namespace in self.full:
+            refused = denied(f'secrets "{attempt.name}" is forbidden: exceeded quota: few, requested: secrets=1')
+        return refused or new
+
+
+_KEPT = ("finalizers", "ownerReferences")
+
+
+def _managed(secret: Json) -> bool:
+    labels = secret["metadata"].get("labels") or {}
+    return bool(secret.get("type") == v.TLS_SECRET_TYPE and labels.get(v.MANAGED) == "true")
+
+
+def _mutated(new: Json, old: Json, dry_run: bool) -> Json:
+    """certjob-look: others' metadata stays; a look is answered with what is stored."""
+    new["metadata"] |= {key: old["metadata"][key] for key in _KEPT if key in old["metadata"]}
+    for kind in ("annotations", "labels"):
+        kept = {k: x for k, x in (old["metadata"].get(kind) or {}).items() if not k.startswith("certjob.io/")}
+        new["metadata"][kind] = {**(new["metadata"].get(kind) or {}), **kept}
+    if dry_run and new["metadata"]["annotations"].get(v.LOOK) == "true":
+        new["data"] = old["data"]
+        new["metadata"]["labels"] = old["metadata"]["labels"]
+        new["metadata"]["annotations"] = {**(old["metadata"].get("annotations") or {}), v.LOOK: "seen"}
+    return new
+
+
+def _invalid(name: str, new: Json, old: Json) -> Response | None:
+    problems = []
+    if new.get("type") != old.get("type"):
+        problems.append(f'type: Invalid value: "{new.get("type")}": field is immutable')
+    if old.get("immutable"):
+        problems.append("data: Forbidden: field is immutable when `immutable` is set")
+    if not problems:
+        return None
+    text = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
+    return status(422, "Invalid", f'Secret "{name}" is invalid: {text}')
+
+
+def _policy(new: Json, old: Json | None) -> Response | None:
+    policy = (
+        "ValidatingAdmissionPolicy 'certjob-tenant-secrets' with binding 'certjob-tenant-secrets' denied request: "
+    )
+    name = new["metadata"]["name"]
+    text = f'secrets "{name}" is forbidden: {policy}'
+    if old is not None and not _managed(old):
+        return denied(f"{text}certjob-foreign: this Secret is not managed by certjob")
+    allowed = {"tls.crt", "tls.key", *Format}
+    if _managed(new) and (set(new.get("data") or {}) - allowed or new.get("immutable")):
+        return denied(f"{text}certjob-data: only tls.crt, tls.key and the known formats; never immutable")
+    if not _managed(new):
+        return denied(f"{text}certjob-shape: only kubernetes.io/tls Secrets labelled certjob.io/managed=true")
+    if old is not None and any((new["metadata"].get(key) or []) != (old["metadata"].get(key) or []) for key in _KEPT):
+        return denied(f"{text}certjob-meta: no generateName, finalizers or ownerReferences may be set or changed")
+    return None

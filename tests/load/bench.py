@@ -1,0 +1,249 @@
+"""`make bench`: how long an Ingress takes to be served, how many a burst makes, what admission costs, what it weighs.
+
+Every load is bounded in count and time. The rate of empty Jobs is the machine's limit for one Job per order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import secrets
+import ssl
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import INGRESSES, JOBS, Json, Resource
+from tests.observe import PODS, Observer, cluster, ingress, namespace
+
+PATIENCE = 240.0
+SERVICES = Resource("/api/v1", "services")
+JOB_IMAGE = "localhost/certjob-job:dev"
+
+
+def main() -> int:
+    """Run all, or what was asked for."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--singles", type=int, default=10, help="Ingresses applied one after the other")
+    parser.add_argument("--burst", type=int, default=60, help="Ingresses applied at once")
+    parser.add_argument("--seconds", type=int, default=10, help="of admission load")
+    parser.add_argument("--rate", type=int, default=100, help="admission requests a second")
+    parser.add_argument("--only", choices=["singles", "burst", "jobs", "admission", "memory"])
+    options = parser.parse_args()
+    parts: dict[str, Callable[[], None]] = {
+        "singles": lambda: singles(options.singles),
+        "admission": lambda: admission(options.rate, options.seconds),
+        "burst": lambda: burst(options.burst),
+        "jobs": lambda: empty_jobs(options.burst),
+        "memory": memory,
+    }
+    for name, part in parts.items():
+        if options.only in {None, name}:
+            part()
+    return 0
+
+
+def row(label: str, seconds: Sequence[float]) -> None:
+    """One line: p50, p95 and maximum in milliseconds."""
+    if not seconds:
+        print(f"  {label:<48} none seen")
+        return
+    ordered = sorted(seconds)
+    p50, p95, p99 = (ordered[min(int(len(ordered) * q), len(ordered) - 1)] * 1000 for q in (0.5, 0.95, 0.99))
+    print(f"  {label:<48} p50 {p50:7.0f}   p95 {p95:7.0f}   p99 {p99:7.0f}   max {ordered[-1] * 1000:7.0f} ms")
+
+
+def singles(count: int) -> None:
+    """One Ingress after the other, each awaited until it is served."""
+    print(f"\nSingle applies ({count}, Traefik reloads at most every 2 s)")
+    times: dict[str, list[float]] = {"create": [], "placeholder": [], "issued": [], "served": []}
+    with namespace(f"bench-{secrets.token_hex(3)}") as ns, Observer(ns) as observer:
+        for number in range(count):
+            host = f"single-{number}-{ns}.certjob.test"
+            start = time.monotonic()
+            cluster().create(INGRESSES, ns, ingress(f"s{number}", [host]))
+            times["create"].append(time.monotonic() - start)
+            observer.follow(host)
+            observer.moments.wait(f"served {host}", PATIENCE)
+            for what, key in (("placeholder", f"s{number}-tls"), ("issued", f"s{number}-tls"), ("served", host)):
+                moment = observer.moments.at.get(f"{what} {key}")
+                if moment is not None:
+                    times[what].append(moment - start)
+            time.sleep(2.5)  # the next one shall not find Traefik throttled by this one
+        webhook = [
+            line["milliseconds"] / 1000
+            for line in _logs("webhook")
+            if line["event"] == "admission" and line["namespace"] == ns and line["operation"] == "CREATE"
+        ]
+    row("admission that creates everything (webhook)", webhook)
+    row("the same, as the whole API call", times["create"])
+    row("apply -> placeholder in the Secret", times["placeholder"])
+    row("apply -> trusted certificate in the Secret", times["issued"])
+    row("apply -> served by Traefik", times["served"])
+    print(f"  served: {len(times['served'])} of {count}")
+
+
+def burst(count: int) -> None:
+    """Many Ingresses at once."""
+    print(f"\nBurst of {count} Ingresses")
+    with namespace(f"bench-{secrets.token_hex(3)}") as ns, Observer(ns) as observer, ThreadPoolExecutor(8) as pool:
+        names = [f"b{number}" for number in range(count)]
+        start = time.monotonic()
+        list(
+            pool.map(
+                lambda name: cluster().create(INGRESSES, ns, ingress(name, [f"{name}-{ns}.certjob.test"])), names
+            )
+        )
+        applied = time.monotonic() - start
+        for name in names:
+            observer.moments.wait(f"issued {name}-tls", max(start + PATIENCE - time.monotonic(), 0))
+        done = [
+            observer.moments.at[key] - start for name in names if (key := f"issued {name}-tls") in observer.moments.at
+        ]
+    row("apply -> trusted certificate in the Secret", done)
+    print(f"  applied in {applied:.1f} s; issued {len(done)} of {count}, failed {count - len(done)}")
+    if done:
+        print(f"  rate: {len(done) / max(done):.2f} certificates/s")
+
+
+def empty_jobs(count: int) -> None:
+    """As many Jobs that do nothing, with the same image: what the cluster can do at all."""
+    print(f"\n{count} Jobs that do nothing (the limit of this cluster)")
+    with namespace(f"bench-{secrets.token_hex(3)}") as ns, ThreadPoolExecutor(8) as pool:
+        start = time.monotonic()
+        list(pool.map(lambda number: cluster().create(JOBS, ns, _empty_job(f"empty-{number}")), range(count)))
+        while time.monotonic() - start < PATIENCE:
+            jobs = list(cluster().items(JOBS, ns))
+            if sum((job.get("status") or {}).get("succeeded", 0) for job in jobs) == count:
+                print(f"  rate: {count / (time.monotonic() - start):.2f} Jobs/s")
+                return
+            time.sleep(0.2)
+    print(f"  not done within {PATIENCE:.0f} s")
+
+
+def _empty_job(name: str) -> Json:
+    container = {"name": "empty", "image": JOB_IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["/bin/true"]}
+    pod = {"restartPolicy": "Never", "automountServiceAccountToken": False, "containers": [container]}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name},
+        "spec": {"backoffLimit": 0, "template": {"spec": pod}},
+    }
+
+
+def admission(rate: int, seconds: int) -> None:
+    """Reviews of an Ingress that needs nothing new, at a steady rate, straight to the webhook's Service."""
+    print(f"\nAdmission at {rate} requests/s for {seconds} s (an issued Ingress applied again)")
+    with namespace(f"bench-{secrets.token_hex(3)}") as ns, Observer(ns) as observer:
+        host = f"again-{ns}.certjob.test"
+        cluster().create(INGRESSES, ns, ingress("again", [host]))
+        observer.moments.wait("issued again-tls", PATIENCE)
+        stored = cluster().get(INGRESSES, ns, "again")
+        address = cluster().get(SERVICES, v.NAMESPACE, v.WEBHOOK_SERVICE)["spec"]["clusterIP"]
+        times = _steady(lambda send: send(_review(stored)), address, rate, seconds)
+        row("nothing new: issued and unchanged", times)
+        del stored["metadata"]["annotations"][v.TLS_ACME]
+        row("nothing new: opted out (skip)", _steady(lambda send: send(_review(stored)), address, rate, seconds))
+
+
+def _steady(
+    request: Callable[[Callable[[Json], float]], float], address: str, rate: int, seconds: int
+) -> list[float]:
+    """Open loop: requests start on schedule, each timed from its due moment."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    idle: list[http.client.HTTPSConnection] = []
+    begin = time.monotonic() + 0.5
+
+    def one(number: int) -> float:
+        due = begin + number / rate
+        time.sleep(max(due - time.monotonic(), 0))
+        connection = idle.pop() if idle else http.client.HTTPSConnection(address, 443, context=context, timeout=5)
+
+        def send(review: Json) -> float:
+            connection.request(
+                "POST", "/mutate/annotated?timeout=5s", json.dumps(review), {"Content-Type": "application/json"}
+            )
+            answer = connection.getresponse()
+            body = json.loads(answer.read())
+            if answer.status != 200 or not body["response"]["allowed"]:
+                raise RuntimeError(f"the webhook answered {answer.status}: {body}")
+            return time.monotonic() - due
+
+        took = request(send)
+        idle.append(connection)
+        return took
+
+    with ThreadPoolExecutor(32) as pool:
+        return list(pool.map(one, range(rate * seconds)))
+
+
+def _review(stored: Json) -> Json:
+    return {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": secrets.token_hex(16),
+            "kind": {"group": "networking.k8s.io", "version": "v1", "kind": "Ingress"},
+            "resource": {"group": "networking.k8s.io", "version": "v1", "resource": "ingresses"},
+            "name": stored["metadata"]["name"],
+            "namespace": stored["metadata"]["namespace"],
+            "operation": "UPDATE",
+            "userInfo": {"username": "bench"},
+            "object": stored,
+            "oldObject": stored,
+            "dryRun": False,
+        },
+    }
+
+
+def memory() -> None:
+    """Memory of the pods' processes (the sum of their proportional set sizes), and the peak that Jobs log."""
+    print("\nMemory")
+    for component in ("webhook", "responder"):
+        sizes = []
+        for pod in cluster().items(PODS, v.NAMESPACE, labels=f"{v.APP_COMPONENT}={component}"):
+            uid = pod["metadata"]["uid"]
+            if (size := sum(_proportional_sizes(uid))) > 0:
+                sizes.append(size / 1024)
+        print(f"  {component:<48} {', '.join(f'{size:.0f} MiB' for size in sizes) or 'not running'}")
+    peaks = [line["peak_mib"] for line in _logs("issue") if "peak_mib" in line]
+    if peaks:
+        print(
+            f"  {'issue Job, peak':<48} p50 {statistics.median(peaks):.0f}, max {max(peaks):.0f} MiB of {len(peaks)}"
+        )
+
+
+def _logs(component: str) -> list[Json]:
+    """Every line that the pods of a component have logged."""
+    selector = f"{v.APP_COMPONENT}={component}"
+    text = subprocess.run(
+        ["kubectl", "logs", "-n", v.NAMESPACE, "-l", selector, "--tail=-1", "--max-log-requests=500"],
+        capture_output=True, text=True, check=False,
+    ).stdout  # fmt: skip
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def _proportional_sizes(pod_uid: str) -> list[int]:
+    """KiB of every process in the pod's control group."""
+    marks = (pod_uid, pod_uid.replace("-", "_"))
+    sizes = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(mark in (process / "cgroup").read_text() for mark in marks):
+                rollup = (process / "smaps_rollup").read_text()
+                sizes.append(int(rollup.partition("Pss:")[2].split()[0]))
+        except (OSError, IndexError):
+            continue
+    return sizes
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,378 @@
+"""What an issuer's own Job finds, and where it says so."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from certs.authority import make_authority
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_VERSION, check_issuer, describe
+from issuer_job.checks.questions import CHECKS, Reason
+from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster, Unreachable
+from issuer_job.issuers import load as issuers
+from issuer_job.issuers.state import ACCOUNT_URL, note
+from tests.fakes.acme import Reply, problem
+from tests.worlds.check import annotate, check, credentials, events_of, found, launch, one, pod, state
+from tests.worlds.job import ISSUER, JobWorld, ingress
+
+DNS: dict[str, Any] = {"solvers": [{"dns01": {"provider": "cloudflare"}}]}
+
+
+def test_a_good_issuer_is_ready_and_has_its_account(world: JobWorld) -> None:
+    assert check(world) is v.ExitCode.DONE
+    data = state(world).data
+    assert (data["checkResult"], data["checkFindings"]) == ("ready", "[]")
+    assert data[ACCOUNT_URL] == world.ca.accounts[0]
+    [event] = events_of(world)
+    assert (event["reason"], event["type"], event["regarding"]["kind"]) == ("IssuerReady", "Normal", "ConfigMap")
+
+
+def test_the_result_names_the_version_and_the_job_and_leaves_the_account_alone(world: JobWorld) -> None:
+    world.apply(ingress())
+    assert world.run() is v.ExitCode.DONE
+    before = dict(state(world).data)
+    assert check(world) is v.ExitCode.DONE
+    data = state(world).data
+    assert before.items() <= data.items()
+    config_map = world.api.stored(CONFIGMAPS, v.NAMESPACE, ISSUER)
+    assert config_map is not None
+    assert data[CHECKED_VERSION] == issuers.version(config_map)
+    assert data[CHECKED_EPOCH].isdigit()
+    assert len(world.ca.accounts) == 1
+    assert len(world.ca.ordered) == 1, "a test orders nothing"
+
+
+def test_one_event_for_each_version_and_outcome(world: JobWorld) -> None:
+    check(world)
+    check(world)
+    assert len(events_of(world)) == 1
+    world.set_issuer(profile="gone")
+    check(world)
+    check(world)
+    assert [event["reason"] for event in events_of(world)].count("IssuerNotReady") == 1
+    annotate(world, check="1")
+    check(world)
+    assert len(events_of(world)) == 3
+
+
+def test_an_issuer_whose_yaml_is_wrong_is_named_by_path(world: JobWorld) -> None:
+    world.set_issuer(sever="x", email="y")
+    assert check(world) is v.ExitCode.PERMANENT
+    [finding] = found(world)
+    assert finding.reason is Reason.BROKEN
+    assert finding.message == "unknown field `sever`, perhaps `server` - at `$.sever`"
+    [event] = events_of(world)
+    assert (event["reason"], event["type"]) == ("IssuerNotReady", "Warning")
+    assert finding.message in event["note"]
+    assert world.ca.requests == []
+
+
+FINDINGS: list[tuple[dict[str, Any], Reason, str, str]] = [
+    ({"server": "https://127.0.0.1:1/dir"}, Reason.UNREACHABLE, "$.server", "connection to 127.0.0.1"),
+    (
+        {"caBundle": "-----BEGIN CERTIFICATE-----\nx\n"},
+        Reason.BUNDLE,
+        "$.caBundle",
+        "no readable PEM",
+    ),
+    ({"profile": "gone"}, Reason.PROFILE, "$.profile", "it offers: tlsserver"),
+    ({"externalAccount": {"keyId": "k"}}, Reason.EAB, "$.externalAccount", "no key eab-hmac-key"),
+    ({"existingAccountKey": "tls.key"}, Reason.EXISTING_KEY, "$.existingAccountKey", "no key tls.key of Secret"),
+    (DNS, Reason.DNS, "$.solvers[0].dns01.options.auth_token", "cloudflare needs auth_token"),
+    (
+        {"solvers": [{"dns01": {"provider": "nobody"}}]},
+        Reason.DNS,
+        "$.solvers[0].dns01.provider",
+        "nobody",
+    ),
+    ({"fallback": {"issuer": "gone"}}, Reason.FALLBACK, "$.fallback.issuer", "there is no issuer gone"),
+    (
+        {"routeAnnotations": {"a.dev/b": "c"}},
+        Reason.ROUTES,
+        "$.routeAnnotations.a.dev/b",
+        "does not have the line a.dev/b=c",
+    ),
+    ({"pathType": "ImplementationSpecific"}, Reason.ROUTES, "$.pathType", "ImplementationSpecific in pathTypes"),
+]
+
+
+@pytest.mark.parametrize(("fields", "reason", "path", "words"), FINDINGS, ids=[path for _, _, path, _ in FINDINGS])
+def test_what_is_wrong_is_found(
+    world: JobWorld, fields: dict[str, Any], reason: Reason, path: str, words: str
+) -> None:
+    world.set_issuer(**fields)
+    finding = one(world)
+    assert (finding.reason, finding.path) == (reason, path)
+    assert words in finding.message
+    [event] = events_of(world)
+    assert event["reason"] == "IssuerNotReady"
+    assert describe(finding) in event["note"]
+
+
+def test_a_ca_that_the_bundle_does_not_vouch_for_is_a_matter_of_the_bundle(world: JobWorld) -> None:
+    other = make_authority(now=world.clock.read()).cert_chain_pems.decode()
+    world.set_issuer(caBundle=other)
+    finding = one(world)
+    assert (finding.reason, finding.path) == (Reason.UNREACHABLE, "$.caBundle")
+    assert "certificate verify failed" in finding.message
+
+
+def test_an_external_account_that_the_ca_needs_but_the_issuer_lacks(world: JobWorld) -> None:
+    world.ca.directory["meta"]["externalAccountRequired"] = True
+    finding = one(world)
+    assert (finding.reason, finding.path) == (Reason.EAB_NEEDED, "$.externalAccount")
+
+
+@pytest.mark.parametrize("key", [b"not base64!", b"\xff\xfe", b""])
+def test_an_external_account_key_that_is_none(world: JobWorld, key: bytes) -> None:
+    world.set_issuer(externalAccount={"keyId": "k"})
+    credentials(world, {"eab-hmac-key": key})
+    finding = one(world)
+    assert finding.reason is Reason.EAB
+    assert "base64url" in finding.message
+    assert "not base64!" not in json.dumps(dict(state(world).data))
+
+
+def test_an_external_account_is_needed_once(world: JobWorld) -> None:
+    """Google's end after a week; the account that was made with one stays."""
+    world.set_issuer(externalAccount={"keyId": "k"})
+    credentials(world, {"eab-hmac-key": b"bWFjLWtleS1vZi1lbm91Z2gtYnl0ZXM"})
+    assert check(world) is v.ExitCode.DONE
+    world.api.remove(SECRETS, v.NAMESPACE, f"credentials-{ISSUER}")
+    assert check(world) is v.ExitCode.DONE
+    [finding] = found(world)
+    assert (finding.reason, finding.warning) == (Reason.EAB, True)
+    world.apply(ingress())
+    assert world.run() is v.ExitCode.DONE
+
+
+def test_an_external_account_that_the_ca_refuses(world: JobWorld) -> None:
+    world.set_issuer(externalAccount={"keyId": "k"})
+    credentials(world, {"eab-hmac-key": b"bWFjLWtleS1vZi1lbm91Z2gtYnl0ZXM"})
+    world.ca.script("/account", problem("unauthorized", "unknown kid", status=403), problem("accountDoesNotExist"))
+    finding = one(world)
+    assert (finding.reason, finding.path) == (Reason.EAB_REFUSED, "$.externalAccount.keyId")
+    assert "unknown kid" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "path"),
+    [
+        ("invalidContact", Reason.CONTACT, "$.email"),
+        ("unsupportedContact", Reason.CONTACT, "$.email"),
+        ("userActionRequired", Reason.TERMS, "$.server"),
+        ("rateLimited", Reason.ACCOUNT, "$.server"),
+    ],
+)
+def test_an_account_that_the_ca_refuses(world: JobWorld, kind: str, reason: Reason, path: str) -> None:
+    world.set_issuer(email="a@x.dev")
+    world.ca.script("/account", problem(kind, "said the CA", status=403))
+    finding = one(world)
+    assert (finding.reason, finding.path) == (reason, path)
+    assert "said the CA" in finding.message
+
+
+def test_an_account_is_shown_as_the_ca_has_it(world: JobWorld) -> None:
+    check(world)
+    world.ca.forget_account(world.ca.accounts[0])
+    assert check(world) is v.ExitCode.DONE
+    assert len(world.ca.accounts) == 1
+    assert state(world).account_url == world.ca.accounts[0]
+
+
+def test_a_ca_that_fails_once_is_asked_again(world: JobWorld) -> None:
+    world.ca.script("/dir", problem("serverInternal", status=503))
+    assert check(world) is v.ExitCode.DONE
+    assert world.clock.slept == [3.0]
+
+
+def test_addresses_are_corrected_once(world: JobWorld) -> None:
+    world.set_issuer(email="a@x.dev")
+    assert check(world) is v.ExitCode.DONE
+    [url] = world.ca.accounts
+    assert world.ca.contacts == {url: ["mailto:a@x.dev"]}
+    world.ca.contacts.clear()
+    check(world)
+    assert world.ca.contacts == {}
+    world.set_issuer(email="b@x.dev")
+    check(world)
+    assert world.ca.contacts == {url: ["mailto:b@x.dev"]}
+    world.set_issuer(email="")
+    check(world)
+    assert world.ca.contacts == {url: []}
+    assert "x.dev" not in json.dumps({k: x for k, x in state(world).data.items() if k == "contacts"})
+
+
+def test_addresses_that_the_ca_refuses_for_an_account_that_is_there(world: JobWorld) -> None:
+    check(world)
+    world.set_issuer(email="a@forbidden.dev")
+    [account] = world.ca.accounts
+    refused = problem("invalidContact", "forbidden domain")
+    world.ca.script(account.removeprefix(world.ca.base), Reply(200, {"status": "valid"}), refused)
+    finding = one(world)
+    assert (finding.reason, finding.path) == (Reason.CONTACT, "$.email")
+
+
+def test_warnings_keep_no_issuer_from_being_ready(world: JobWorld) -> None:
+    world.set_issuer(
+        ingressClasses=["traefik"],
+        solvers=[
+            {"http01": {}},
+            {"http01": {"ingressClass": "nginx"}},
+            {"selector": {"ingressClasses": ["nginx"]}, "http01": {}},
+            {
+                "selector": {"dnsZones": ["certjob.org", "sub.certjob.dev"]},
+                "dns01": {"provider": "ddns", "zone": "certjob.dev", "options": {"ddns_server": "10.0.0.1"}},
+            },
+        ],
+    )
+    credentials(world, {"auth_token": b"x"})
+    assert check(world) is v.ExitCode.DONE
+    assert [(f.reason, f.path, f.warning) for f in found(world)] == [
+        (Reason.SOLVERS, "$.solvers[1].selector", True),
+        (Reason.SOLVERS, "$.solvers[2].selector.ingressClasses[0]", True),
+        (Reason.SOLVERS, "$.solvers[3].selector.dnsZones[0]", True),
+    ]
+    [event] = events_of(world)
+    assert event["reason"] == "IssuerReady"
+    assert "warning, Solvers: " in event["note"]
+
+
+def test_a_chain_of_fallbacks(world: JobWorld) -> None:
+    world.set_issuer("other", default=False, fallback={"issuer": ISSUER})
+    world.set_issuer(fallback={"issuer": "other"})
+    assert check(world) is v.ExitCode.DONE
+    [circle] = found(world)
+    assert (circle.warning, f"{ISSUER}, other, {ISSUER}" in circle.message) == (True, True)
+    world.set_issuer("other", default=False, fallback={"issuer": "x y"})
+    assert "issuer other: " in one(world).message
+
+
+def test_what_the_operator_allows_routes_to_have(world: JobWorld) -> None:
+    data = {"annotations": "x=y\na.dev/b=c", "pathTypes": "ImplementationSpecific"}
+    world.api.add(CONFIGMAPS, v.NAMESPACE, {"metadata": {"name": v.ROUTE_POLICY}, "data": data})
+    world.set_issuer(routeAnnotations={"a.dev/b": "c"}, pathType="ImplementationSpecific")
+    assert check(world) is v.ExitCode.DONE
+    world.set_issuer(routeAnnotations={"a.dev/b": "d"})
+    assert one(world).reason is Reason.ROUTES
+
+
+# Issuers that are no ACME CA
+
+
+def other_type(world: JobWorld, kind: str, **fields: Any) -> None:
+    body = world.api.stored(CONFIGMAPS, v.NAMESPACE, ISSUER)
+    assert body is not None
+    body["data"] = {v.ISSUER_KEY: json.dumps({"type": kind, **fields})}
+    world.api.add(CONFIGMAPS, v.NAMESPACE, body)
+
+
+def test_a_self_signed_issuer_asks_nobody(world: JobWorld) -> None:
+    other_type(world, "selfsigned")
+    assert check(world) is v.ExitCode.DONE
+    assert world.ca.requests == []
+    assert world.api.stored(CONFIGMAPS, v.NAMESPACE, names.issuer_state(ISSUER, "selfsigned")) is not None
+
+
+def test_a_key_pair_that_can_sign(world: JobWorld) -> None:
+    other_type(world, "ca")
+    authority = make_authority(now=world.clock.read())
+    credentials(world, {"tls.crt": authority.cert_chain_pems, "tls.key": authority.key_pem})
+    assert check(world) is v.ExitCode.DONE
+    other_type(world, "ca", lifetime="3000d")
+    assert check(world) is v.ExitCode.DONE
+    [finding] = found(world)
+    assert (finding.path, finding.warning) == ("$.lifetime", True)
+
+
+def test_a_key_pair_that_cannot(world: JobWorld) -> None:
+    other_type(world, "ca")
+    missing = one(world)
+    assert (missing.reason, missing.path) == (Reason.AUTHORITY, "$.type")
+    assert "no key tls.crt and no key tls.key" in missing.message
+    assert "is not there or is empty" in missing.message
+    old = make_authority(now=world.clock.read() - timedelta(days=800))
+    other = make_authority(now=world.clock.read())
+    credentials(world, {"tls.crt": old.cert_chain_pems, "tls.key": old.key_pem})
+    assert "expired" in one(world).message
+    credentials(world, {"tls.crt": other.cert_chain_pems, "tls.key": old.key_pem})
+    assert "do not belong together" in one(world).message
+    credentials(world, {"tls.crt": b"x", "tls.key": b"not-a-key"})
+    assert "not-a-key" not in one(world).message
+
+
+# How it ends
+
+
+def test_an_issuer_that_is_gone_or_was_made_anew_is_left_alone(world: JobWorld) -> None:
+    gone = pod(world)
+    world.api.remove(CONFIGMAPS, v.NAMESPACE, ISSUER)
+    assert check_issuer(gone) is v.ExitCode.SUPERSEDED
+    world.set_issuer()
+    assert check_issuer(gone) is v.ExitCode.SUPERSEDED
+    assert events_of(world) == []
+
+
+def test_without_the_policies_nothing_is_done(world: JobWorld) -> None:
+    attempt = pod(world)
+    world.policies.in_force = False
+    assert check_issuer(attempt) is v.ExitCode.LATER
+    assert world.ca.requests == []
+
+
+def test_the_outcome_is_written_whoever_else_writes_the_state(world: JobWorld) -> None:
+    attempt = pod(world)
+    sent = world.api.send
+    once = iter([True])
+
+    def meanwhile(method: str, path: str, *, body: bytes | None, timeout: float) -> Any:
+        if method == "PUT" and "issuer-state" in path and b"checkResult" in (body or b"") and next(once, False):
+            note(Cluster(world.api), ISSUER, world.server, {"blockedReason": "somebody's"})
+        return sent(method, path, body=body, timeout=timeout)
+
+    class Meddled:
+        send = staticmethod(meanwhile)
+        stream = world.api.stream
+
+    attempt.cluster = Cluster(Meddled())
+    assert check_issuer(attempt) is v.ExitCode.DONE
+    assert state(world).data["blockedReason"] == "somebody's"
+    assert state(world).data["checkResult"] == "ready"
+
+
+def test_an_event_that_cannot_be_written_stops_nothing(world: JobWorld) -> None:
+    world.api.fail("POST", "/events", Unreachable("cut"), times=5)
+    assert check(world) is v.ExitCode.DONE
+    assert state(world).data["checkResult"] == "ready"
+
+
+def test_no_secret_is_told(world: JobWorld, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    world.set_issuer(externalAccount={"keyId": "k"}, **DNS)
+    credentials(world, {"eab-hmac-key": b"VEhFLUhNQUMtS0VZ", "auth_token": b"THE-TOKEN"})
+    check(world)
+    stored = json.dumps([*world.api.all(CONFIGMAPS), *events_of(world)])
+    logged = " ".join(str(getattr(record, "fields", "")) for record in caplog.records)
+    for text in ("VEhFLUhNQUMtS0VZ", "THE-TOKEN", "PRIVATE KEY"):
+        assert text not in stored + logged
+
+
+def test_every_check_is_a_question_with_an_answer_of_its_own() -> None:
+    assert len({check.__name__ for check in CHECKS}) == len(CHECKS) >= 8
+
+
+def test_the_key_that_a_test_makes_is_the_one_that_orders_use(world: JobWorld) -> None:
+    launch(world)
+    check(world)
+    world.apply(ingress())
+    assert world.run() is v.ExitCode.DONE
+    assert len(world.ca.accounts) == 1
+    stored = world.api.stored(SECRETS, v.NAMESPACE, names.account(ISSUER, world.server, 1))
+    assert stored is not None
+    assert b64decode(stored["data"]["number"]) == b"1"

@@ -1,0 +1,379 @@
+"""When the sweep has issuers tested, and the operator's commands."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import yaml
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.checks import command as check_command
+from issuer_job.checks import launch as check_launch
+from issuer_job.checks.check import check_issuer
+from issuer_job.checks.launch import AGAIN_AFTER, CREATED_WITHIN, PER_PASS, RUNS_FOR, Running, Why
+from issuer_job.checks.questions import Reason
+from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Json, Response, Unreachable
+from issuer_job.issuers.state import note
+from tests.fakes.api import status
+from tests.unit.test_manifests import MANIFESTS
+from tests.worlds.check import annotate, check, end_jobs, launch, pod, state
+from tests.worlds.job import ISSUER, MOUNTED, JobWorld
+from tests.worlds.sweep import MINUTE, run, with_webhook, writes_nothing
+
+
+@pytest.fixture
+def world(world: JobWorld) -> JobWorld:
+    """Its issuers are tested by the sweep."""
+    world.check = ""
+    world.set_issuer()
+    return world
+
+
+def due(
+    world: JobWorld, *, leftovers: bool = False, after: timedelta = timedelta(0), issuer: str = ISSUER
+) -> Why | None:
+    issue = check_launch.find(world.cluster, issuer)
+    assert issue is not None
+    return check_launch.why(issue, leftovers=leftovers, now=world.clock.read() + after)
+
+
+def check_jobs(world: JobWorld) -> list[Json]:
+    return [job for job in world.api.all(JOBS) if job["metadata"]["name"].startswith("check-")]
+
+
+def test_a_new_issuer_is_tested_once(world: JobWorld) -> None:
+    assert due(world) is Why.EDITED
+    check(world)
+    for days in (0, 1, 100):
+        assert due(world, after=timedelta(days=days)) is None
+
+
+def test_an_edited_one_is_tested_again(world: JobWorld) -> None:
+    check(world)
+    world.set_issuer(profile="tlsserver")
+    assert due(world) is Why.EDITED
+    check(world)
+    assert due(world) is None
+
+
+def test_one_that_is_not_ready_is_tested_every_hour(world: JobWorld) -> None:
+    world.set_issuer(profile="gone")
+    check(world)
+    assert due(world) is None
+    assert due(world, after=AGAIN_AFTER - MINUTE) is None
+    assert due(world, after=AGAIN_AFTER + MINUTE) is Why.NOT_READY
+    world.ca.directory["meta"]["profiles"]["gone"] = "back"
+    check(world)
+    assert due(world, after=AGAIN_AFTER + MINUTE) is None
+
+
+def test_a_job_that_has_not_reported_is_waited_for_and_then_counts_as_failed(world: JobWorld) -> None:
+    issue = check_launch.find(world.cluster, ISSUER)
+    assert issue is not None
+    check_launch.launch(world.cluster, issue, now=world.clock.read())
+    assert due(world, after=MINUTE) is None
+    world.set_issuer(profile="tlsserver")
+    assert due(world, after=MINUTE) is None
+    assert due(world, after=RUNS_FOR) is Why.EDITED
+    world.set_issuer()
+    assert due(world, after=RUNS_FOR) is None, "this was tried"
+    assert due(world, after=AGAIN_AFTER) is Why.EDITED
+
+
+def test_the_operator_asks_by_an_annotation(world: JobWorld) -> None:
+    check(world)
+    annotate(world, check="one")
+    assert due(world) is Why.ASKED
+    check(world)
+    assert due(world) is None
+    annotate(world, check="two")
+    assert due(world) is Why.ASKED
+    annotate(world, check="")
+    assert due(world) is None
+
+
+def test_never_is_never_but_for_what_else_its_job_does(world: JobWorld) -> None:
+    annotate(world, check="never")
+    assert due(world) is None
+    assert due(world, leftovers=True) is Why.LEFTOVERS
+    annotate(world, rollover="one")
+    assert due(world) is Why.ROLLOVER
+
+
+def test_a_rollover_that_fails_is_tried_every_hour(world: JobWorld) -> None:
+    check(world)
+    del world.ca.directory["keyChange"]
+    annotate(world, rollover="one")
+    assert due(world) is Why.ROLLOVER
+    check(world)
+    assert due(world) is None
+    assert due(world, after=AGAIN_AFTER + MINUTE) is Why.NOT_READY
+
+
+def test_a_job_that_has_a_former_account_key_is_followed_by_another(world: JobWorld) -> None:
+    check(world)
+    annotate(world, check="one")
+    old = pod(world)
+    note(world.cluster, ISSUER, world.server, {"accountNumber": "2"})
+    assert check_issuer(old) is v.ExitCode.LATER
+    assert due(world, after=MINUTE) is None
+    assert due(world, after=RUNS_FOR) is Why.ASKED
+
+
+@pytest.mark.parametrize("epoch", ["9999999999", "9" * 30, "yesterday", ""])
+def test_a_time_that_no_clock_wrote_holds_nothing_up(world: JobWorld, epoch: str) -> None:
+    note(world.cluster, ISSUER, world.server, {"checkLaunchedEpoch": epoch, "checkedEpoch": epoch})
+    assert due(world) is Why.EDITED
+    assert check(world) is v.ExitCode.DONE
+    assert due(world) is None
+
+
+def test_an_issuer_that_cannot_be_read_is_tested_too(world: JobWorld) -> None:
+    world.set_issuer(sever="x")
+    assert due(world) is Why.EDITED
+    check(world)
+    assert due(world) is None
+    assert state(world).data["checkResult"] == "notReady"
+
+
+# The sweep
+
+
+def test_the_sweep_launches_it(world: JobWorld) -> None:
+    with_webhook(world)
+    [job] = check_jobs(world)
+    assert check_issuer(world.pod_of(job["metadata"]["name"])) is v.ExitCode.DONE
+    world.clock.ahead += 5 * MINUTE
+    assert writes_nothing(world)
+
+
+def test_at_most_so_many_in_one_pass(world: JobWorld) -> None:
+    for number in range(PER_PASS + 2):
+        world.set_issuer(f"more-{number:02}", default=False)
+    now = world.clock.read()
+    assert check_launch.launch_due(world.cluster, leftovers=(), now=now) == PER_PASS
+    assert check_launch.launch_due(world.cluster, leftovers=(), now=now) == 3
+    assert check_launch.launch_due(world.cluster, leftovers=(), now=now) == 0
+
+
+def test_one_that_cannot_be_launched_harms_no_other_and_is_launched_later(world: JobWorld) -> None:
+    world.set_issuer("another", default=False)
+    world.api.fail("POST", "/jobs", status(403, "Forbidden", "exceeded quota"))
+    assert check_launch.launch_due(world.cluster, leftovers=(), now=world.clock.read()) == 1
+    end_jobs(world)
+    [job] = check_jobs(world)
+    assert job["metadata"]["labels"][v.ISSUER] != "another"
+    assert check_launch.launch_due(world.cluster, leftovers=(), now=world.clock.read()) == 0
+    world.clock.ahead += RUNS_FOR
+    assert check_launch.launch_due(world.cluster, leftovers=(), now=world.clock.read()) == 1
+    assert {job["metadata"]["labels"][v.ISSUER] for job in check_jobs(world)} == {ISSUER, "another"}
+
+
+def test_a_name_that_can_be_part_of_no_job_is_passed_by(world: JobWorld) -> None:
+    world.set_issuer("a.b", default=False)
+    assert check_launch.launch_due(world.cluster, leftovers=(), now=world.clock.read()) == 1
+
+
+def test_a_sweep_that_cannot_launch_checks_goes_on(world: JobWorld) -> None:
+    world.api.fail("POST", "/jobs", Unreachable("cut"), times=20)
+    with_webhook(world)
+    assert check_jobs(world) == []
+    world.api.clear_faults()
+    world.clock.ahead += RUNS_FOR
+    run(world)
+    assert len(check_jobs(world)) == 1
+
+
+# One Job at a time
+
+
+def test_no_job_is_launched_while_one_of_the_same_issuer_runs(world: JobWorld) -> None:
+    job = launch(world)
+    issue = check_launch.find(world.cluster, ISSUER)
+    assert issue is not None
+    later = world.clock.read() + timedelta(hours=2)
+    with pytest.raises(Running, match=job):
+        check_launch.launch(world.cluster, issue, now=later)
+    assert check_launch.launch_due(world.cluster, leftovers=(), now=later) == 0
+    assert len(check_jobs(world)) == 1
+    world.set_issuer("another", default=False)
+    assert check_launch.launch_due(world.cluster, leftovers=(), now=later) == 1, "it harms no other"
+    end_jobs(world)
+    assert check_launch.launch(world.cluster, issue, now=later) != job
+
+
+def test_a_job_that_only_cleans_counts_too(world: JobWorld) -> None:
+    issue = check_launch.find(world.cluster, ISSUER)
+    assert issue is not None
+    check_launch.launch(world.cluster, issue, only_clean=True, now=world.clock.read())
+    with pytest.raises(Running):
+        check_launch.launch(world.cluster, issue, now=world.clock.read() + MINUTE)
+
+
+def test_of_two_launches_at_once_one_makes_a_job(world: JobWorld) -> None:
+    sent = world.api.send
+    once = iter([True])
+
+    def meanwhile(method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
+        if method in {"PUT", "POST"} and b"checkLaunchedEpoch" in (body or b"") and next(once, False):
+            launch(world)
+        return sent(method, path, body=body, timeout=timeout)
+
+    class Beside:
+        send = staticmethod(meanwhile)
+        stream = world.api.stream
+
+    issue = check_launch.find(world.cluster, ISSUER)
+    assert issue is not None
+    with pytest.raises(Running):
+        check_launch.launch(Cluster(Beside()), issue, now=world.clock.read())
+    assert len(check_jobs(world)) == 1
+
+
+def test_a_launch_that_died_before_its_job_was_made_holds_up_the_next_one_for_moments(world: JobWorld) -> None:
+    issue = check_launch.find(world.cluster, ISSUER)
+    assert issue is not None
+    now = world.clock.read()
+    note(world.cluster, ISSUER, world.server, {"checkLaunchedEpoch": str(int(now.timestamp()))})
+    with pytest.raises(Running):
+        check_launch.launch(world.cluster, issue, now=now)
+    check_launch.launch(world.cluster, issue, now=now + CREATED_WITHIN + timedelta(seconds=1))
+
+
+def test_a_job_has_the_account_key_that_is_in_use_when_it_is_launched(world: JobWorld) -> None:
+    issue = check_launch.find(world.cluster, ISSUER)
+    assert issue is not None
+    note(world.cluster, ISSUER, world.server, {"accountNumber": "2"})
+    check_launch.launch(world.cluster, issue, now=world.clock.read())
+    [job] = check_jobs(world)
+    mounted = {one["name"]: one["secret"]["secretName"] for one in job["spec"]["template"]["spec"]["volumes"]}
+    assert mounted["account"] == names.account(ISSUER, world.server, 2)
+
+
+def test_the_pod_template_has_every_volume_that_a_launcher_names() -> None:
+    document = yaml.safe_load((MANIFESTS / "base/pod-template.yaml").read_text())
+    spec = document["template"]["spec"]
+    volumes = {volume["name"]: volume["secret"] for volume in spec["volumes"] if "secret" in volume}
+    assert {name: secret["secretName"] for name, secret in volumes.items()} == {n: f"{n}-none" for n in MOUNTED}
+    assert all(secret["optional"] for secret in volumes.values())
+    mounts = {mount["name"]: mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
+    assert {name: f"/secrets/{name}" for name in MOUNTED}.items() <= mounts.items()
+
+
+# The commands
+
+
+class Operator:
+    """Somebody at the command line; the cluster runs the Job's pods while they wait."""
+
+    def __init__(self, world: JobWorld, *, pods: bool = True) -> None:
+        self.world, self.pods = world, pods
+        self.said: list[str] = []
+
+    def wait(self, seconds: float) -> None:
+        self.world.clock.ahead += timedelta(seconds=seconds)
+        if self.pods:
+            self.pods = False
+            name = check_jobs(self.world)[-1]["metadata"]["name"]
+            while check_issuer(self.world.pod_of(name)) is v.ExitCode.OTHER_POD:
+                pass
+            end_jobs(self.world)
+
+    def runs(self, command: str, issuer: str = ISSUER) -> v.ExitCode:
+        do = check_command.check if command == "check-issuer" else check_command.roll_over
+        return do(self.world.cluster, issuer, clock=self.world.clock.read, sleep=self.wait, say=self.said.append)
+
+
+def test_check_issuer_prints_what_was_found(world: JobWorld) -> None:
+    operator = Operator(world)
+    assert operator.runs("check-issuer") is v.ExitCode.DONE
+    assert operator.said[-1] == f"{ISSUER}: ready"
+    world.set_issuer(profile="gone")
+    world.clock.ahead += MINUTE
+    operator = Operator(world)
+    assert operator.runs("check-issuer") is v.ExitCode.PERMANENT
+    assert f"{ISSUER}: not ready" in operator.said
+    assert operator.said[-1].startswith(f"  {Reason.PROFILE}: ")
+    assert operator.said[-1].endswith(" - at `$.profile`")
+
+
+@pytest.mark.parametrize("command", ["check-issuer", "rollover-account"])
+def test_a_command_waits_until_a_job_that_runs_has_ended(world: JobWorld, command: str) -> None:
+    class Meanwhile(Operator):
+        def wait(self, seconds: float) -> None:
+            if "waits until" in self.said[-1]:
+                self.world.clock.ahead += timedelta(seconds=seconds)
+                assert len(check_jobs(self.world)) == 1
+                end_jobs(self.world)
+            else:
+                super().wait(seconds)
+
+    job = launch(world)
+    operator = Meanwhile(world)
+    assert operator.runs(command) is v.ExitCode.DONE
+    assert operator.said[0] == f"{ISSUER}: waits until Job {job} has ended"
+    assert len(check_jobs(world)) == 2
+
+
+def test_but_within_bounds(world: JobWorld) -> None:
+    job = launch(world)
+    operator = Operator(world, pods=False)
+    started = world.clock.read()
+    assert operator.runs("check-issuer") is v.ExitCode.LATER
+    assert check_command.PATIENCE <= world.clock.read() - started < check_command.PATIENCE + MINUTE
+    assert f"Job {job} still runs" in operator.said[-1]
+
+
+def test_check_issuer_waits_within_bounds(world: JobWorld) -> None:
+    operator = Operator(world, pods=False)
+    started = world.clock.read()
+    assert operator.runs("check-issuer") is v.ExitCode.LATER
+    assert check_command.PATIENCE <= world.clock.read() - started < check_command.PATIENCE + MINUTE
+    assert "has said nothing" in operator.said[-1]
+
+
+def test_check_issuer_sees_a_job_that_ends_without_a_word(world: JobWorld) -> None:
+    class Failing(Operator):
+        def wait(self, seconds: float) -> None:
+            [job] = check_jobs(self.world)
+            job["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
+            self.world.api.add(JOBS, v.NAMESPACE, job)
+
+    operator = Failing(world)
+    assert operator.runs("check-issuer") is v.ExitCode.LATER
+    assert "has ended without a word" in operator.said[-1]
+
+
+@pytest.mark.parametrize("command", ["check-issuer", "rollover-account"])
+def test_an_issuer_that_is_none(world: JobWorld, command: str) -> None:
+    world.api.add(CONFIGMAPS, v.NAMESPACE, {"metadata": {"name": "settings"}})
+    for name in ("gone", "settings"):
+        operator = Operator(world)
+        assert operator.runs(command, name) is v.ExitCode.PERMANENT
+        assert f"there is no issuer {name}" in operator.said[0]
+    assert check_jobs(world) == []
+
+
+def test_rollover_account_sees_it_done(world: JobWorld) -> None:
+    check(world)
+    operator = Operator(world)
+    assert operator.runs("rollover-account") is v.ExitCode.DONE
+    assert f"{ISSUER}: account key 2 took the place of key 1" in operator.said
+    assert len(world.ca.accounts) == 1
+
+
+def test_rollover_account_that_fails_says_so(world: JobWorld) -> None:
+    check(world)
+    del world.ca.directory["keyChange"]
+    operator = Operator(world)
+    assert operator.runs("rollover-account") is v.ExitCode.PERMANENT
+    assert f"{ISSUER}: not rolled over" in operator.said
+    assert "offers no change of account keys" in operator.said[-1]
+
+
+def test_rollover_account_keeps_what_others_write_meanwhile(world: JobWorld) -> None:
+    check(world)
+    world.api.fail("PUT", f"/configmaps/{ISSUER}", status(409, "Conflict", "changed"))
+    assert Operator(world).runs("rollover-account") is v.ExitCode.DONE

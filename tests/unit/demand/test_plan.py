@@ -1,0 +1,279 @@
+"""What an Ingress that passes by means for its record (one Ingress, several on one Secret, again and again)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from issuer_job.demand.plan import Plan, PlanReason, is_held_back, plan
+from issuer_job.record import intents, transitions
+from issuer_job.record.record import ACTIVE, Phase, Record, Retry, Settings, Source
+from tests.worlds.samples import HOSTS, LATER, NOW, PROBLEM, record, source
+
+GONE = {Phase.UNCONFIRMED, Phase.ORPHANED, Phase.RETIRED}
+OTHER = Settings(issuer="other")
+
+
+def decided(existing: Record | None, wanted: Source) -> Plan:
+    return plan(existing, wanted, namespace="shop", secret_name="web-tls", now=LATER)
+
+
+def test_the_first_time() -> None:
+    made = decided(None, source())
+    assert (made.reason, made.launch, made.minor) == (PlanReason.NEW, True, False)
+    assert made.record is not None
+    assert (made.record.phase, made.record.epoch) == (Phase.LAUNCHED, int(LATER.timestamp()))
+    assert (made.record.intent.hosts, made.record.resource_version) == (HOSTS, "")
+
+
+@pytest.mark.parametrize("phase", sorted(set(Phase) - GONE - {Phase.WANTED}))
+def test_the_same_again_writes_nothing(phase: Phase) -> None:
+    assert decided(record(phase), source()) == Plan(PlanReason.UNCHANGED)
+
+
+@pytest.mark.parametrize("phase", sorted(set(Phase) - GONE - {Phase.WANTED}))
+def test_uid_and_age_alone_are_no_reason_to_write(phase: Phase) -> None:
+    assert decided(record(phase), source(uid="u", created=NOW)).record is None
+
+
+@pytest.mark.parametrize("phase", sorted(GONE | {Phase.WANTED}))
+def test_seen_again(phase: Phase) -> None:
+    made = decided(record(phase), source())
+    assert (made.reason, made.launch) == (PlanReason.SEEN_AGAIN, True)
+    assert made.record is not None
+    assert (made.record.phase, made.record.generation) == (Phase.LAUNCHED, 1)
+    assert made.record.epoch > record(phase).epoch
+
+
+@pytest.mark.parametrize("phase", sorted(GONE))
+def test_seen_again_forgets_the_sources_of_before(phase: Phase) -> None:
+    made = decided(record(phase), source("second"))
+    assert made.record is not None
+    assert [s.name for s in made.record.sources] == ["second"]
+
+
+def test_a_change_before_the_claim_needs_no_second_job() -> None:
+    existing = record(Phase.LAUNCHED)
+    made = decided(existing, source(hosts=HOSTS[:1]))
+    assert (made.reason, made.launch) == (PlanReason.CHANGED_BEFORE_CLAIM, False)
+    assert made.record is not None
+    assert (made.record.epoch, made.record.generation) == (existing.epoch, 2)
+    assert transitions.attempt_of(made.record).generation == 2
+    assert transitions.attempt_of(made.record).order_url == ""
+
+
+def test_another_issuer_before_the_claim_needs_a_job_with_its_keys() -> None:
+    made = decided(record(Phase.LAUNCHED), source(settings=OTHER))
+    assert (made.reason, made.launch) == (PlanReason.CHANGED, True)
+
+
+@pytest.mark.parametrize("phase", sorted((ACTIVE - {Phase.LAUNCHED}) | {Phase.ISSUED, Phase.WAITING, Phase.FAILED}))
+def test_a_change_later_takes_a_new_epoch(phase: Phase) -> None:
+    existing = record(phase)
+    made = decided(existing, source(hosts=(*HOSTS, "c.certjob.dev")))
+    assert (made.reason, made.launch) == (PlanReason.CHANGED, True)
+    assert made.record is not None
+    assert (made.record.phase, made.record.generation) == (Phase.LAUNCHED, 2)
+    assert made.record.epoch > existing.epoch
+    assert made.record.intent.hosts == (*HOSTS, "c.certjob.dev")
+
+
+def test_a_second_ingress_with_no_new_host_only_joins() -> None:
+    made = decided(record(Phase.ISSUED), source("second", HOSTS[:1]))
+    assert (made.reason, made.launch, made.minor) == (PlanReason.JOINED, False, False)
+    assert made.record is not None
+    assert [s.name for s in made.record.sources] == ["web", "second"]
+    assert made.record.phase is Phase.ISSUED
+
+
+def test_a_second_ingress_with_a_new_host_widens_the_certificate() -> None:
+    made = decided(record(Phase.ISSUED), source("second", ("c.certjob.dev",)))
+    assert made.launch
+    assert made.record is not None
+    assert made.record.intent.hosts == (*HOSTS, "c.certjob.dev")
+
+
+def test_when_settings_differ_the_oldest_wins_and_the_other_is_told() -> None:
+    existing = record(Phase.ISSUED, sources=(source(created=NOW),))
+    young = decided(existing, source("second", settings=OTHER))
+    assert (young.reason, young.minor) == (PlanReason.JOINED, True)
+    assert young.record is not None
+    assert young.record.intent.settings.issuer == "le"
+    old = decided(existing, source("second", settings=OTHER, created=NOW - timedelta(days=1)))
+    assert (old.reason, old.minor) == (PlanReason.CHANGED, False)
+
+
+def test_a_joined_source_that_comes_again_writes_nothing_but_is_told_again() -> None:
+    joined = decided(record(Phase.ISSUED, sources=(source(created=NOW),)), source("second", settings=OTHER)).record
+    assert decided(joined, source("second", settings=OTHER)) == Plan(PlanReason.UNCHANGED, minor=True)
+
+
+def test_another_class_is_noted_for_the_routes() -> None:
+    existing = record(Phase.ISSUED)
+    changed = replace(existing.sources[0], ingress_class=replace(existing.sources[0].ingress_class, field="nginx"))
+    assert decided(existing, changed).reason is PlanReason.JOINED
+
+
+def failed(phase: Phase, hosts: tuple[str, ...], **fields: object) -> Record:
+    """A record whose attempts for `hosts` and then for the present intent failed."""
+    there = intents.union((source(hosts=hosts),)).hash
+    retry = Retry(problem=PROBLEM, failures=3, intent_hash=record().intent.hash, earlier=(there,))
+    return record(phase, retry=replace(retry, **fields))
+
+
+def test_waiting_goes_on_when_the_same_comes_again() -> None:
+    assert decided(failed(Phase.WAITING, HOSTS[:1], not_before=LATER), source()).record is None
+
+
+@pytest.mark.parametrize(
+    ("phase", "not_before"), [(Phase.WAITING, LATER + timedelta(minutes=1)), (Phase.FAILED, None)]
+)
+def test_going_back_to_what_failed_lately_does_not_end_the_back_off(phase: Phase, not_before: object) -> None:
+    made = decided(failed(phase, HOSTS[:1], not_before=not_before), source(hosts=HOSTS[:1]))
+    assert (made.reason, made.launch) == (PlanReason.HELD_BACK, False)
+    assert made.record is not None
+    assert (made.record.phase, made.record.intent.hosts) == (phase, HOSTS[:1])
+
+
+def test_nor_does_it_prolong_it() -> None:
+    made = decided(failed(Phase.WAITING, HOSTS[:1], not_before=LATER), source(hosts=HOSTS[:1]))
+    assert made.launch
+
+
+def test_something_new_ends_the_back_off() -> None:
+    made = decided(failed(Phase.FAILED, HOSTS[:1]), source(hosts=("new.certjob.dev",)))
+    assert made.launch
+
+
+def put_off(existing: Record | None, wanted: Source) -> Plan:
+    return plan(existing, wanted, namespace="shop", secret_name="web-tls", now=LATER, may_launch=False)
+
+
+def test_put_off_the_first_time_it_is_written_down() -> None:
+    made = put_off(None, source())
+    assert (made.reason, made.launch) == (PlanReason.PUT_OFF, False)
+    assert made.record is not None
+    assert (made.record.phase, made.record.epoch) == (Phase.WANTED, 0)
+
+
+@pytest.mark.parametrize("phase", sorted(set(Phase) - {Phase.LAUNCHED}))
+def test_put_off_later_nothing_is_written(phase: Phase) -> None:
+    assert put_off(record(phase), source(hosts=HOSTS[:1])) == Plan(PlanReason.PUT_OFF)
+
+
+def test_what_needs_no_launch_is_not_put_off() -> None:
+    assert put_off(record(Phase.ISSUED), source("second", HOSTS[:1])).reason is PlanReason.JOINED
+    assert put_off(record(Phase.ISSUED), source()).reason is PlanReason.UNCHANGED
+
+
+@pytest.mark.parametrize("phase", [Phase.WAITING, Phase.FAILED])
+@pytest.mark.parametrize("former", ["", "1"])
+def test_a_new_value_of_the_retry_annotation_ends_the_back_off(phase: Phase, former: str) -> None:
+    not_before = None if phase is Phase.FAILED else LATER + timedelta(hours=1)
+    existing = failed(phase, HOSTS[:1], not_before=not_before)
+    existing = replace(existing, sources=(source(retry=former),))
+    made = decided(existing, source(retry="2"))
+    assert (made.reason, made.launch) == (PlanReason.RETRY_ASKED, True)
+    assert made.record is not None
+    assert made.record.retry is None
+    assert made.record.sources[0].retry == "2"
+
+
+@pytest.mark.parametrize("retry", ["", "1"])
+def test_the_same_value_or_none_does_not(retry: str) -> None:
+    existing = failed(Phase.WAITING, HOSTS[:1], not_before=LATER + timedelta(hours=1))
+    existing = replace(existing, sources=(source(retry="1"),))
+    assert not decided(existing, source(retry=retry)).launch
+
+
+def test_it_does_not_shorten_what_the_ca_asked_for_and_is_used_up() -> None:
+    existing = failed(Phase.WAITING, HOSTS[:1], not_before=LATER + timedelta(hours=1), asked=True)
+    made = decided(existing, source(retry="1"))
+    assert (made.reason, made.launch) == (PlanReason.JOINED, False)
+    assert decided(made.record, source(retry="1")) == Plan(PlanReason.UNCHANGED)
+    over = failed(Phase.WAITING, HOSTS[:1], not_before=LATER, asked=True)
+    assert decided(over, source(retry="1")).reason is PlanReason.RETRY_ASKED
+
+
+@pytest.mark.parametrize("phase", sorted(ACTIVE | {Phase.ISSUED}))
+def test_without_a_failure_that_rests_the_value_is_only_noted(phase: Phase) -> None:
+    retry = None if phase is Phase.ISSUED else failed(phase, HOSTS[:1]).retry
+    assert decided(record(phase, retry=retry), source(retry="1")).reason is PlanReason.JOINED
+
+
+@pytest.mark.parametrize("phase", sorted(GONE))
+@pytest.mark.parametrize(
+    ("not_before", "after"), [(LATER + timedelta(minutes=1), Phase.WAITING), (None, Phase.FAILED)]
+)
+def test_made_anew_it_goes_on_waiting(phase: Phase, not_before: object, after: Phase) -> None:
+    made = decided(failed(phase, HOSTS[:1], not_before=not_before), source("renamed"))
+    assert (made.reason, made.launch) == (PlanReason.HELD_BACK, False)
+    assert made.record is not None
+    assert (made.record.phase, [s.name for s in made.record.sources]) == (after, ["renamed"])
+
+
+@pytest.mark.parametrize("phase", sorted(GONE))
+def test_made_anew_after_the_wait_it_is_launched(phase: Phase) -> None:
+    assert decided(failed(phase, HOSTS[:1], not_before=LATER), source()).launch
+
+
+def test_one_that_was_marked_as_gone_is_unmarked() -> None:
+    existing = record(Phase.ISSUED, sources=(source(), source("second", gone_since=NOW)))
+    made = decided(existing, source("second"))
+    assert made.reason is PlanReason.JOINED
+    assert made.record is not None
+    assert [s.gone_since for s in made.record.sources] == [None, None]
+
+
+def test_another_time_of_renewal_is_noted() -> None:
+    made = decided(record(Phase.ISSUED), source(settings=Settings(issuer="le", renew_before=60)))
+    assert (made.reason, made.launch) == (PlanReason.JOINED, False)
+    assert made.record is not None
+    assert made.record.intent.settings.renew_before == 60
+
+
+def test_who_is_held_back() -> None:
+    waits = failed(Phase.WAITING, HOSTS[:1], not_before=LATER)
+    assert is_held_back(waits, NOW)
+    assert not is_held_back(waits, LATER)
+    assert is_held_back(failed(Phase.FAILED, HOSTS[:1]), LATER)
+    assert not is_held_back(replace(waits, phase=Phase.LAUNCHED), NOW)
+    assert not is_held_back(replace(waits, retry=None), NOW)
+    other = intents.intended(waits, sources=(source(hosts=("new.certjob.dev",)),))
+    assert not is_held_back(other, NOW)
+
+
+@pytest.mark.parametrize("phase", [Phase.WAITING, Phase.FAILED, Phase.ORPHANED, Phase.RETIRED])
+def test_a_retry_annotation_that_the_record_has_met_is_not_new_under_another_name(phase: Phase) -> None:
+    """Some tools give an Ingress a new name with each release, and keep its annotations."""
+    existing = failed(phase, HOSTS[:1], not_before=LATER + timedelta(hours=1))
+    existing = replace(existing, sources=(source(retry="1"),))
+    assert not decided(existing, source("web-2", retry="1")).launch
+
+
+@pytest.mark.parametrize(
+    ("settings", "hosts", "launches"),
+    [
+        (Settings(issuer="le", preferred_chain="x"), HOSTS, False),
+        (Settings(issuer="other"), HOSTS, True),
+        (Settings(issuer="le"), HOSTS[:1], True),
+    ],
+    ids=["the same order again", "another issuer", "other hosts"],
+)
+def test_a_wait_that_the_ca_asked_for_is_kept_by_an_order_for_the_same(
+    settings: Settings, hosts: tuple[str, ...], launches: bool
+) -> None:
+    retry = Retry(
+        problem=PROBLEM,
+        failures=1,
+        intent_hash=record().intent.hash,
+        not_before=LATER + timedelta(days=3),
+        asked=True,
+    )
+    made = decided(record(Phase.WAITING, retry=retry), source(settings=settings, hosts=hosts))
+    assert made.launch is launches
+    assert made.reason is (PlanReason.CHANGED if launches else PlanReason.HELD_BACK)
+    again = decided(made.record, source(settings=settings, hosts=hosts))
+    assert again.reason is PlanReason.UNCHANGED  # written once

@@ -1,0 +1,309 @@
+"""Which namespace holds a host, and when a claim is given up."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec import convert
+from msgspec.structs import replace
+
+from issuer_job import names, objects
+from issuer_job import vocabulary as v
+from issuer_job.attempt.attempt import utc_now
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, Cluster, Json
+from issuer_job.hosts import at_sweep, claims
+from issuer_job.hosts.at_sweep import Holders
+from issuer_job.hosts.precedence import Claim, Namers
+from issuer_job.issuers.options import HostPolicy, Options
+from issuer_job.record.record import Kind, Phase, Record, Retry
+from issuer_job.sweep.situation import GRACE
+from tests.fakes.api import Attempt, FakeApi, Response, status
+from tests.worlds.samples import HOSTS, PROBLEM, SETTINGS, issued, record, source
+
+OLD = "2026-01-01T00:00:00Z"
+CHECKED = datetime(2026, 1, 2, tzinfo=UTC)
+LATER = GRACE + timedelta(seconds=5)
+
+
+def ingress(namespace: str, *hosts: str, tls: str = "", **metadata: str) -> Json:
+    spec: Json = {"rules": [{"host": host} for host in hosts], "tls": [{"hosts": [tls]}] if tls else None}
+    return {"metadata": {"name": "web", "namespace": namespace, **metadata}, "spec": spec}
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    return FakeApi()
+
+
+@pytest.fixture
+def cluster(api: FakeApi) -> Cluster:
+    return Cluster(api)
+
+
+def tidy(
+    cluster: Cluster,
+    *ingresses: Json,
+    after: timedelta = LATER,
+    options: Options | None = None,
+    records: tuple[Record, ...] = (),
+) -> tuple[Holders, dict[str, int]]:
+    """One pass over the claims, which has read these Ingresses."""
+    namers = Namers()
+    for body in ingresses:
+        namers.add(body)
+    now, until = utc_now() + after, time.monotonic() + 30
+    return at_sweep.tidy(cluster, options or Options(), namers, records, now=now, until=until)
+
+
+def released(cluster: Cluster, *ingresses: Json, after: timedelta = LATER) -> int:
+    return tidy(cluster, *ingresses, after=after)[1].get("claims released", 0)
+
+
+def taken(cluster: Cluster, host: str, namespace: str, *, checked: bool = False) -> Claim:
+    claim = claims.take(cluster, host, namespace)
+    if checked:
+        assert claims.mark_checked(cluster, claim, now=CHECKED)
+    found = claims.find(cluster, host)
+    assert found is not None
+    return found
+
+
+def test_the_first_one_holds_it(cluster: Cluster) -> None:
+    assert claims.holder(cluster, "a.dev") is None
+    assert claims.take(cluster, "a.dev", "one").namespace == "one"
+    assert claims.take(cluster, "a.dev", "two").namespace == "one"
+    assert claims.holder(cluster, "a.dev") == "one"
+
+
+def test_a_claim_that_goes_while_it_is_asked_for_is_taken_after_all(cluster: Cluster, api: FakeApi) -> None:
+    api.fail("POST", "/configmaps", status(409, "AlreadyExists", "just then"))
+    assert claims.take(cluster, "a.dev", "two").namespace == "two"
+
+
+def test_a_mark_is_kept_and_is_conditional(cluster: Cluster) -> None:
+    first = taken(cluster, "a.dev", "one")
+    assert first.checked is None
+    assert claims.mark_checked(cluster, first, now=CHECKED)
+    assert taken(cluster, "a.dev", "one").checked == CHECKED
+    assert not claims.mark_checked(cluster, first, now=CHECKED + LATER)
+    assert not claims.give_up(cluster, first)
+    assert taken(cluster, "a.dev", "one").checked == CHECKED
+
+
+def test_claims_that_overlap_are_found_from_both_sides(cluster: Cluster) -> None:
+    wildcard, below = taken(cluster, "*.x.dev", "one"), taken(cluster, "a.x.dev", "two")
+    taken(cluster, "b.x.dev", "one")
+    taken(cluster, "a.b.x.dev", "two")
+    taken(cluster, "a.y.dev", "two")
+    assert claims.rivals(cluster, below) == [wildcard]
+    assert claims.rivals(cluster, wildcard) == [below]
+    assert claims.rivals(cluster, taken(cluster, "x.dev", "two")) == []
+
+
+def test_a_claim_of_an_earlier_certjob_is_found_and_gets_its_label(cluster: Cluster, api: FakeApi) -> None:
+    former = objects.claim("a.x.dev", "two", checked=CHECKED)
+    del former["metadata"]["labels"][v.CLAIM_PARENT]
+    api.add(CONFIGMAPS, v.NAMESPACE, former)
+    wildcard = taken(cluster, "*.x.dev", "one")
+    assert [rival.host for rival in claims.rivals(cluster, wildcard)] == ["a.x.dev"]
+    tidy(cluster, ingress("two", "a.x.dev"), ingress("one", "*.x.dev"))
+    stored = api.stored(CONFIGMAPS, v.NAMESPACE, names.claim("a.x.dev"))
+    assert stored is not None
+    assert stored["metadata"]["labels"][v.CLAIM_PARENT] == names.claim_parent("*.x.dev")
+    assert (stored["data"], Claim.from_config_map(stored).checked) == (former["data"], CHECKED)
+
+
+def former_claim(api: FakeApi, host: str = HOSTS[0]) -> None:
+    """As an earlier certjob made them: without label and mark."""
+    body = objects.claim(host, "shop")
+    del body["metadata"]["labels"][v.CLAIM_PARENT]
+    api.add(CONFIGMAPS, v.NAMESPACE, body)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_claim_of_an_earlier_certjob_is_good_for_what_was_ordered(
+    cluster: Cluster, api: FakeApi, ordered: bool
+) -> None:
+    """Else an older Ingress of a neighbour that shares the host would end its renewals after an upgrade."""
+    former_claim(api)
+    older = ingress("neighbour", HOSTS[0], creationTimestamp=OLD)
+    mine = replace(record(Phase.ISSUED), issued=issued(directory="https://ca/dir" if ordered else ""))
+    for _ in range(2):
+        tidy(cluster, ingress("shop", HOSTS[0]), older, records=(mine,))
+    found = claims.find(cluster, HOSTS[0])
+    assert (found is not None and found.checked is not None) is ordered
+
+
+def test_a_claim_that_may_not_be_labelled_keeps_no_other_from_being_tidied(
+    cluster: Cluster, api: FakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    former_claim(api)
+    taken(cluster, "unused.dev", "two")
+    api.fail("PUT", names.claim(HOSTS[0]), status(403, "Forbidden", "denied request: certjob-cm"))
+    assert released(cluster, ingress("shop", HOSTS[0])) == 1
+    assert "claim-unreadable" in caplog.text
+
+
+@pytest.mark.parametrize("checked", [False, True])
+@pytest.mark.parametrize(
+    ("ingresses", "gone"),
+    [
+        ([], True),
+        ([ingress("one", "a.dev")], False),
+        ([ingress("one", tls="A.dev.")], False),
+        ([ingress("two", "a.dev", creationTimestamp="2100-01-01T00:00:00Z")], True),
+        ([ingress("one", "b.dev")], True),
+        ([ingress("one", "a.dev", deletionTimestamp=OLD)], True),
+    ],
+    ids=["no ingress", "in a rule", "in tls, spelled otherwise", "other namespace", "other host", "being deleted"],
+)
+def test_a_claim_is_given_up_when_no_ingress_of_its_namespace_names_the_host(
+    cluster: Cluster, ingresses: list[Json], gone: bool, checked: bool
+) -> None:
+    taken(cluster, "a.dev", "one", checked=checked)
+    assert released(cluster, *ingresses) == int(gone)
+    assert (claims.holder(cluster, "a.dev") is None) is gone
+
+
+def test_a_young_claim_stays(cluster: Cluster) -> None:
+    taken(cluster, "a.dev", "one")
+    assert released(cluster, after=timedelta(minutes=9)) == 0
+
+
+def test_a_transfer_gives_time_to_make_the_ingress(cluster: Cluster, api: FakeApi) -> None:
+    former = objects.claim("a.dev", "one")
+    former["metadata"]["creationTimestamp"] = OLD
+    api.add(CONFIGMAPS, v.NAMESPACE, former)
+    assert claims.transfer(cluster, "a.dev", "two", now=utc_now()) == "one"
+    assert released(cluster, ingress("one", "a.dev"), after=timedelta(minutes=9)) == 0
+    assert released(cluster, ingress("one", "a.dev"), after=timedelta(minutes=11)) == 1
+
+
+def test_a_claim_of_a_certificate_without_an_ingress_stays(cluster: Cluster) -> None:
+    taken(cluster, "a.certjob.dev", "one")
+    asked = source(kind=Kind.SECRET, hosts=("a.certjob.dev",), settings=SETTINGS)
+    for phase, stays in ((Phase.ISSUED, True), (Phase.RETIRED, False)):
+        wanted = record(phase, namespace="one", sources=(asked,))
+        now, until = utc_now() + LATER, time.monotonic() + 30
+        at_sweep.tidy(cluster, Options(), Namers(), [wanted], now=now, until=until)
+        assert (claims.holder(cluster, "a.certjob.dev") == "one") is stays
+
+
+def test_an_ingress_made_while_the_pass_was_under_way_keeps_its_claim(cluster: Cluster, api: FakeApi) -> None:
+    taken(cluster, "a.dev", "one")
+    api.add(INGRESSES, "one", ingress("one", "a.dev"))
+    assert released(cluster) == 0
+
+
+def test_an_unchecked_claim_yields_to_an_ingress_that_shows_it_is_older(cluster: Cluster) -> None:
+    taken(cluster, "a.dev", "one")
+    older = ingress("two", "a.dev", creationTimestamp=OLD)
+    older["metadata"]["generation"] = 1
+    edited = ingress("two", "a.dev", creationTimestamp=OLD)
+    edited["metadata"]["generation"] = 2
+    assert released(cluster, ingress("one", "a.dev"), edited, after=timedelta(0)) == 0
+    assert released(cluster, ingress("one", "a.dev"), older, after=timedelta(0)) == 1
+
+
+def test_a_checked_claim_yields_to_nobody(cluster: Cluster) -> None:
+    taken(cluster, "a.x.dev", "one", checked=True)
+    taken(cluster, "*.x.dev", "two", checked=True)
+    older = ingress("two", "a.x.dev", "*.x.dev", creationTimestamp=OLD)
+    older["metadata"]["generation"] = 1
+    assert released(cluster, ingress("one", "a.x.dev"), older) == 0
+
+
+def test_an_unchecked_claim_yields_to_a_checked_one_that_overlaps(cluster: Cluster) -> None:
+    taken(cluster, "a.x.dev", "one")
+    taken(cluster, "*.x.dev", "two", checked=True)
+    taken(cluster, "b.x.dev", "two")
+    assert released(cluster, ingress("one", "a.x.dev"), ingress("two", "*.x.dev", "b.x.dev"), after=timedelta(0)) == 1
+    assert claims.holder(cluster, "a.x.dev") is None
+
+
+def test_of_two_unchecked_ones_the_sweep_takes_none(cluster: Cluster) -> None:
+    taken(cluster, "a.x.dev", "one")
+    taken(cluster, "*.x.dev", "two")
+    assert released(cluster, ingress("one", "a.x.dev"), ingress("two", "*.x.dev")) == 0
+
+
+def test_a_claim_that_changed_meanwhile_stays(cluster: Cluster, api: FakeApi) -> None:
+    taken(cluster, "a.dev", "one")
+
+    def changed_just_before(attempt: Attempt) -> Response | None:
+        if attempt.method == "DELETE" and attempt.old is not None and attempt.old["data"]["namespace"] == "one":
+            return status(409, "Conflict", "the resourceVersion is another")
+        return None
+
+    api.hooks["configmaps"] = changed_just_before
+    assert released(cluster) == 0
+
+
+def test_exactly_the_claim_that_was_read_is_deleted(cluster: Cluster, api: FakeApi) -> None:
+    held = taken(cluster, "a.dev", "one")
+    released(cluster)
+    bodies = [request.body for request in api.requests if request.method == "DELETE" and request.body]
+    assert [body["preconditions"] for body in bodies] == [{"uid": held.uid, "resourceVersion": held.resource_version}]
+
+
+def test_an_expired_list_leaves_the_rest_to_the_next_pass(cluster: Cluster, api: FakeApi) -> None:
+    taken(cluster, "a.dev", "one")
+    api.fail("GET", "configmaps", status(410, "Expired", "too old"))
+    assert released(cluster) == 0
+    assert released(cluster) == 1
+
+
+def test_a_pass_without_time_gives_nothing_up(cluster: Cluster) -> None:
+    taken(cluster, "a.dev", "one")
+    _, counts = at_sweep.tidy(cluster, Options(), Namers(), (), now=utc_now() + LATER, until=time.monotonic())
+    assert counts == {"claims put off": 1}
+
+
+@pytest.mark.parametrize("policy", [HostPolicy.OPEN, HostPolicy.ALLOW_LIST])
+def test_other_policies_leave_claims_alone(cluster: Cluster, api: FakeApi, policy: HostPolicy) -> None:
+    taken(cluster, "a.dev", "one")
+    api.requests.clear()
+    rules = {"allowedHosts": [{"namespaces": ["*"], "suffixes": ["dev"]}]} if policy is HostPolicy.ALLOW_LIST else {}
+    tidy(cluster, options=convert({"hostPolicy": str(policy), **rules}, type=Options))
+    assert api.requests == []
+
+
+def test_who_may_have_a_host_by_what_a_pass_has_read(cluster: Cluster) -> None:
+    taken(cluster, "a.x.dev", "one")
+    taken(cluster, "*.y.dev", "one", checked=True)
+    old = ingress("one", "served.dev", creationTimestamp=OLD)
+    holders, _ = tidy(cluster, ingress("one", "a.x.dev", "*.y.dev"), old)
+    assert holders.may_have("one", "a.x.dev")
+    assert holders.may_have("two", "free.dev")
+    for host in ("a.x.dev", "*.x.dev", "b.y.dev", "*.y.dev", "served.dev"):
+        assert not holders.may_have("two", host), host
+
+
+@pytest.mark.parametrize(("word", "expected"), [("hostClaimed", True), ("hostNotAllowed", True), ("caa", False)])
+def test_only_who_failed_for_the_want_of_a_host_can_have_it(cluster: Cluster, word: str, expected: bool) -> None:
+    wanted = record(Phase.FAILED, retry=Retry(replace(PROBLEM, type=word), failures=1, intent_hash="0"))
+    assert tidy(cluster)[0].free_again(wanted) is expected
+    assert not tidy(cluster)[0].free_again(record(Phase.FAILED))
+    taken(cluster, wanted.intent.hosts[-1], "elsewhere")
+    assert not tidy(cluster, ingress("elsewhere", wanted.intent.hosts[-1]))[0].free_again(wanted)
+
+
+def test_what_was_not_read_to_the_end_gives_nobody_a_host(cluster: Cluster, api: FakeApi) -> None:
+    api.fail("GET", "configmaps", status(410, "Expired", "too old"))
+    assert not tidy(cluster)[0].may_have("one", "free.dev")
+    assert tidy(cluster)[0].may_have("one", "free.dev")
+
+
+def test_a_transfer_of_a_host_that_nobody_has(cluster: Cluster) -> None:
+    assert claims.transfer(cluster, "a.dev", "two", now=CHECKED) is None
+    assert (taken(cluster, "a.dev", "one").namespace, taken(cluster, "a.dev", "one").checked) == ("two", CHECKED)
+
+
+@pytest.mark.parametrize("fault", [("PUT", "Conflict"), ("PUT", "NotFound")])
+def test_a_transfer_goes_on_when_the_claim_changes(cluster: Cluster, api: FakeApi, fault: tuple[str, str]) -> None:
+    taken(cluster, "a.dev", "one")
+    api.fail(fault[0], "/configmaps/claim-", status(404 if fault[1] == "NotFound" else 409, fault[1]))
+    assert claims.transfer(cluster, "a.dev", "two", now=CHECKED) == "one"
+    assert claims.holder(cluster, "a.dev") == "two"

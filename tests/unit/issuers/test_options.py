@@ -1,0 +1,87 @@
+"""The operator's options."""
+
+from __future__ import annotations
+
+import pytest
+
+from issuer_job import vocabulary as v
+from issuer_job.issuers.host_rules import HostRule
+from issuer_job.issuers.options import MAX_DOCUMENT, HostPolicy, Options, OptionsError, Routes, parse
+
+RULES = "allowedHosts: [{namespaces: [team-*], suffixes: [x.dev]}]\n"
+
+
+def parsed(text: str) -> Options:
+    return parse({"data": {v.OPTIONS_KEY: text}})
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "{}"])
+def test_everything_is_optional(text: str) -> None:
+    assert parsed(text) == Options() == parse(None)
+    assert (Options().routes, Options().complete_tls) == (Routes.ADMISSION, False)
+
+
+def test_every_field() -> None:
+    text = (
+        "routes: job\nlaunchesPerSweep: 7\nactiveOrdersPerNamespace: 3\ncompleteTls: true\nhostPolicy: allow-list\n"
+    )
+    assert parsed(text + RULES) == Options(
+        routes=Routes.JOB,
+        launches_per_sweep=7,
+        active_orders_per_namespace=3,
+        complete_tls=True,
+        host_policy=HostPolicy.ALLOW_LIST,
+        allowed_hosts=(HostRule(namespaces=("team-*",), suffixes=("x.dev",)),),
+    )
+
+
+def test_the_first_claim_counts_unless_the_operator_says_otherwise() -> None:
+    assert Options().host_policy is HostPolicy.FIRST_CLAIM
+    assert parsed("hostPolicy: open").host_policy is HostPolicy.OPEN
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("routes: nowhere", r"\$\.routes"),
+        ("launchesPerSweep: 0", r"\$\.launchesPerSweep"),
+        ("launchesPerSweep: 10001", r"\$\.launchesPerSweep"),
+        ("activeOrdersPerNamespace: 0", r"\$\.activeOrdersPerNamespace"),
+        ("activeOrdersPerNamespace: many", r"\$\.activeOrdersPerNamespace"),
+        ("completeTls: sometimes", r"\$\.completeTls"),
+        ("launches_per_sweep: 5", "launches_per_sweep"),
+        ("hostPolicy: closed", r"\$\.hostPolicy"),
+        ("hostPolicy: allow-list", r"\$\.allowedHosts"),
+        ("hostPolicy: open\n" + RULES, "allowedHosts` and `hostPolicy"),
+        (RULES, "allowedHosts` and `hostPolicy"),
+        (
+            "hostPolicy: allow-list\nallowedHosts: [{namespaces: [], suffixes: [x.dev]}]",
+            r"\$\.allowedHosts\[0\]\.names",
+        ),
+        (
+            "hostPolicy: allow-list\nallowedHosts: [{namespaces: [a], suffixes: ['*.x.dev']}]",
+            r"suffixes\[0\].*\*\.x\.dev",
+        ),
+        ("[]", "object"),
+        ("a: [", "certjob-options"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, named: str) -> None:
+    with pytest.raises(OptionsError, match=named):
+        parsed(text)
+
+
+@pytest.mark.parametrize(("field", "value"), [("launchesPerSweep", 1), ("activeOrdersPerNamespace", 10_000)])
+def test_the_bounds_themselves_are_allowed(field: str, value: int) -> None:
+    assert parsed(f"{field}: {value}") != Options()
+
+
+@pytest.mark.parametrize("config_map", [{}, {"data": None}, {"data": {"other": ""}}])
+def test_a_config_map_without_the_key(config_map: dict[str, object]) -> None:
+    with pytest.raises(OptionsError, match=v.OPTIONS_KEY):
+        parse(config_map)
+
+
+def test_a_document_has_a_bound() -> None:
+    with pytest.raises(OptionsError, match="larger"):
+        parsed("#" * (MAX_DOCUMENT + 1))

@@ -1,0 +1,445 @@
+"""Launching: the order of the requests, who wins, and what a failing API server leads to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from issuer_job import names, objects
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, POD_TEMPLATES, SECRETS, Json, KubeError, Unreachable
+from issuer_job.demand.ingress import Entry, wants
+from issuer_job.launch.configuration import SettingsCache
+from issuer_job.launch.launcher import Launcher, Outcome, OutcomeReason
+from issuer_job.record import transitions
+from issuer_job.record.record import Phase, to_config_map
+from tests.fakes.api import Attempt, denied, status
+from tests.worlds.job import HOST, JobWorld, ingress, pod_template
+from tests.worlds.samples import PROBLEM
+
+HOSTS = ("a.certjob.dev", "b.certjob.dev")
+
+
+def launcher(world: JobWorld) -> Launcher:
+    return Launcher(world.cluster, SettingsCache(world.cluster), clock=world.clock.read)
+
+
+def entry(world: JobWorld, body: Json) -> Entry:
+    return wants(body, issuers=SettingsCache(world.cluster).issuers()).entries[0]
+
+
+def launch(
+    world: JobWorld,
+    body: Json | None = None,
+    *,
+    namespace: str = "shop",
+    by: Launcher | None = None,
+    seconds: float = 30,
+    expect_new: bool = False,
+) -> Outcome:
+    wanted = entry(world, body or ingress(hosts=HOSTS))
+    deadline = time.monotonic() + seconds
+    return (by or launcher(world)).launch(wanted, namespace=namespace, deadline=deadline, expect_new=expect_new)
+
+
+def writes(world: JobWorld) -> list[str]:
+    kinds = {"configmaps": "claim or record", "ingresses": "route", "secrets": "secret", "jobs": "job"}
+    found = []
+    for request in world.api.requests:
+        if request.method in {"POST", "PUT"} and request.body:
+            kind = kinds[request.path.split("/namespaces/")[1].split("/")[1]]
+            labels = request.body["metadata"].get("labels", {})
+            if kind == "claim or record":
+                kind = "claim" if v.CLAIM in labels else "record"
+            found.append("canary" if request.query.get("dryRun") else kind)
+    return found
+
+
+def test_the_order_of_the_writes(world: JobWorld) -> None:
+    outcome = launch(world)
+    made = writes(world)
+    assert sorted(made[:3]) == ["canary", "claim", "claim"]
+    assert made[3] == "record"
+    assert sorted(made[4:]) == ["job", "route", "route", "secret"]
+    assert [kind for kind in made[4:] if kind != "job"] == ["route", "route", "secret"]
+    assert (outcome.reason, outcome.warning) == (OutcomeReason.LAUNCHED, None)
+    record = world.record()
+    assert (record.phase, record.epoch) == (Phase.LAUNCHED, outcome.epoch)
+    secret = world.secret()
+    assert secret["metadata"]["labels"][v.STATE] == "placeholder"
+    assert set(secret["data"]) == {"tls.crt", "tls.key"}
+    routes = [route["spec"]["rules"][0]["host"] for route in world.api.all(INGRESSES, v.NAMESPACE)]
+    assert sorted(routes) == list(HOSTS)
+
+
+def test_the_same_again_only_reads(world: JobWorld) -> None:
+    first = launch(world)
+    world.api.requests.clear()
+    again = launch(world)
+    assert (again.reason, again.epoch) == (OutcomeReason.UNCHANGED, first.epoch)
+    assert writes(world) == []
+
+
+def test_what_is_expected_to_be_new_is_not_looked_up_first(world: JobWorld) -> None:
+    first = launch(world, expect_new=True)
+    assert first.reason is OutcomeReason.LAUNCHED
+    assert not [r for r in world.api.requests if r.method == "GET" and r.path.endswith("shop.web-tls")]
+    again = launch(world, expect_new=True)
+    assert (again.reason, again.epoch) == (OutcomeReason.UNCHANGED, first.epoch)
+    assert len(world.api.all(JOBS)) == 1
+
+
+def test_what_is_there_already_is_left_as_it_is(world: JobWorld) -> None:
+    theirs = world.api.add(SECRETS, "shop", {"metadata": {"name": "web-tls"}, "type": "Opaque", "data": {}})
+    for host in HOSTS:
+        world.api.add(CONFIGMAPS, v.NAMESPACE, objects.claim(host, "shop"))
+    route = {"metadata": {"name": names.route("field:traefik", HOSTS[0])}, "spec": {}}
+    world.api.add(INGRESSES, v.NAMESPACE, route)
+    assert launch(world).reason is OutcomeReason.LAUNCHED
+    assert world.api.stored(SECRETS, "shop", "web-tls") == theirs
+    assert len(world.api.all(JOBS)) == 1
+
+
+def test_a_host_of_another_namespace(world: JobWorld) -> None:
+    world.api.add(CONFIGMAPS, v.NAMESPACE, objects.claim(HOSTS[1], "elsewhere"))
+    outcome = launch(world)
+    assert outcome.reason is OutcomeReason.HOST_CLAIMED
+    assert outcome.warning is not None
+    assert HOSTS[1] in outcome.warning
+    assert "elsewhere" not in outcome.warning
+    assert "record" not in writes(world)
+    assert world.api.all(JOBS) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        status(403, "Forbidden", "no"),
+        status(429, "TooManyRequests", retry_after=1),
+        status(500, "InternalError"),
+        status(503, "ServiceUnavailable"),
+        Unreachable("read timed out"),
+    ],
+    ids=["403", "429", "500", "503", "unreachable"],
+)
+@pytest.mark.parametrize(
+    ("method", "path", "needed"),
+    [
+        ("GET", "/configmaps/shop.web-tls", True),
+        ("POST", "/default/secrets", True),
+        ("POST", "/certjob/configmaps", True),
+        ("GET", "/podtemplates/", True),
+        ("GET", "issuer-state", True),
+        ("POST", "/jobs", True),
+        ("POST", "/certjob/ingresses", False),
+        ("POST", "/shop/secrets", False),
+    ],
+)
+def test_whatever_fails_is_an_outcome(world: JobWorld, fault: object, method: str, path: str, needed: bool) -> None:
+    wanted = entry(world, ingress(hosts=HOSTS))
+    world.api.fail(method, path, fault, times=9)  # type: ignore[arg-type]
+    outcome = launcher(world).launch(wanted, namespace="shop", deadline=time.monotonic() + 30)
+    if not needed:
+        assert (outcome.reason, outcome.warning) == (OutcomeReason.LAUNCHED, None)
+        assert len(world.api.all(JOBS)) == 1
+        return
+    assert outcome.reason in {OutcomeReason.LATER, OutcomeReason.NOT_IN_FORCE}
+    assert outcome.warning is not None
+    assert len(outcome.warning) <= 120
+    assert world.api.all(JOBS) == []
+
+
+def test_a_record_that_cannot_be_read(world: JobWorld) -> None:
+    world.api.add(CONFIGMAPS, v.NAMESPACE, {"metadata": {"name": "shop.web-tls"}, "data": {v.RECORD_KEY: "{"}})
+    outcome = launch(world)
+    assert outcome.reason is OutcomeReason.UNREADABLE
+    assert "delete ConfigMap shop.web-tls" in (outcome.warning or "")
+    assert world.api.all(JOBS) == []
+
+
+def test_no_time_left(world: JobWorld) -> None:
+    body = ingress()
+    wanted = entry(world, body)
+    world.api.requests.clear()
+    outcome = launcher(world).launch(wanted, namespace="shop", deadline=time.monotonic() - 1)
+    assert outcome.reason is OutcomeReason.LATER
+    assert "no time left" in (outcome.warning or "")
+    assert world.api.requests == []
+
+
+def test_no_request_may_take_longer_than_what_is_left(world: JobWorld) -> None:
+    timeouts: list[float] = []
+    send = world.api.send
+
+    def noted(method: str, path: str, *, body: bytes | None, timeout: float) -> object:
+        settings = ("podtemplates", "labelSelector", f"/configmaps/{v.OPTIONS_CONFIG_MAP}")
+        if not any(part in path for part in settings):  # cached for all launches: the calls' own timeout bounds them
+            timeouts.append(timeout)
+        return send(method, path, body=body, timeout=timeout)
+
+    wanted = entry(world, ingress())
+    world.api.send = noted  # type: ignore[method-assign,assignment]
+    launcher(world).launch(wanted, namespace="shop", deadline=time.monotonic() + 3)
+    assert len(timeouts) >= 6
+    assert all(0 < timeout <= 3 for timeout in timeouts)
+
+
+def test_two_launchers_at_once_make_one_record_and_one_job(world: JobWorld) -> None:
+    barrier = threading.Barrier(4)
+
+    def go(_: int) -> Outcome:
+        own = launcher(world)
+        wanted = entry(world, ingress(hosts=HOSTS))
+        barrier.wait(10)
+        return own.launch(wanted, namespace="shop", deadline=time.monotonic() + 30)
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(go, range(4)))
+    assert sorted(outcome.reason for outcome in outcomes) == ["Launched", "Unchanged", "Unchanged", "Unchanged"]
+    assert len({outcome.epoch for outcome in outcomes}) == 1
+    assert len(world.api.all(JOBS)) == 1
+
+
+def test_of_two_namespaces_that_want_the_same_hosts_exactly_one_gets_them(world: JobWorld) -> None:
+    hosts = tuple(f"h{number}.certjob.dev" for number in range(12))
+    barrier = threading.Barrier(2)
+
+    def go(namespace: str) -> Outcome:
+        own = launcher(world)
+        wanted = entry(world, ingress(hosts=hosts, namespace=namespace))
+        barrier.wait(10)
+        return own.launch(wanted, namespace=namespace, deadline=time.monotonic() + 30)
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(go, ["shop", "rival"]))
+    assert sorted(outcome.reason for outcome in outcomes) == ["HostClaimed", "Launched"]
+    claims = [c["data"]["namespace"] for c in world.api.all(CONFIGMAPS) if v.CLAIM in c["metadata"].get("labels", {})]
+    assert len(claims) == 12
+    assert len(set(claims)) == 1
+    assert len(world.api.all(JOBS)) == 1
+
+
+def test_hosts_are_claimed_in_one_order_by_everybody(world: JobWorld) -> None:
+    hosts = ("c.certjob.dev", "a.certjob.dev", "b.certjob.dev")
+    world.api.add(CONFIGMAPS, v.NAMESPACE, objects.claim("b.certjob.dev", "elsewhere"))
+    assert launch(world, ingress(hosts=hosts)).reason is OutcomeReason.HOST_CLAIMED
+    bodies = [r.body for r in world.api.requests if r.method == "POST" and r.body]
+    asked = [body["data"]["host"] for body in bodies if v.CLAIM in body["metadata"].get("labels", {})]
+    assert asked == ["a.certjob.dev", "b.certjob.dev"]
+
+
+def test_a_conflict_is_merged(world: JobWorld) -> None:
+    launch(world)
+    world.clock.ahead += timedelta(seconds=2)
+    joined: list[Outcome] = []
+
+    send = world.api.send
+
+    def race(method: str, path: str, *, body: bytes | None, timeout: float) -> object:
+        if method == "PUT" and not joined:
+            joined.append(Outcome(OutcomeReason.LATER, ""))
+            joined[0] = launch(world, ingress("second", hosts=HOSTS))
+        return send(method, path, body=body, timeout=timeout)
+
+    world.api.send = race  # type: ignore[method-assign,assignment]
+    outcome = launch(world, ingress("third", hosts=HOSTS[:1]))
+    assert joined[0].reason is OutcomeReason.MERGED
+    assert outcome.reason is OutcomeReason.MERGED
+    assert [source.name for source in world.record().sources] == ["web", "second", "third"]
+    assert len(world.api.all(JOBS)) == 1
+
+
+def test_a_record_that_keeps_changing_is_left_to_the_sweep(world: JobWorld) -> None:
+    launch(world)
+    world.api.fail("PUT", "/configmaps/", status(409, "Conflict"), times=99)
+    outcome = launch(world, ingress("second", hosts=HOSTS))
+    assert outcome.reason is OutcomeReason.LATER
+    assert "keeps changing" in (outcome.warning or "")
+
+
+def test_changed_hosts_take_a_new_epoch_and_a_job(world: JobWorld) -> None:
+    first = launch(world)
+    attempt = world.pod()
+    attempt.load()
+    attempt.claim()
+    second = launch(world, ingress(hosts=(HOST,)))
+    assert second.epoch > first.epoch
+    assert len(world.api.all(JOBS)) == 2
+    assert world.record().intent.hosts == (HOST,)
+
+
+def test_an_older_ingress_with_other_settings_is_told(world: JobWorld) -> None:
+    launch(world, ingress(hosts=HOSTS, creationTimestamp="2026-01-01T00:00:00Z"))
+    outcome = launch(world, ingress("second", hosts=HOSTS, annotations={v.KEY_ALGORITHM: "rsa-2048"}))
+    assert outcome.reason is OutcomeReason.MERGED
+    assert "older Ingress" in (outcome.warning or "")
+
+
+def test_a_changed_pod_template_is_read_again(world: JobWorld) -> None:
+    own = launcher(world)
+    launch(world, by=own)
+    template = pod_template()
+    template["template"]["spec"]["containers"][0]["image"] = "new"
+    world.api.add(POD_TEMPLATES, v.NAMESPACE, template)
+
+    def pinned(attempt: Attempt) -> object:
+        image = attempt.new["spec"]["template"]["spec"]["containers"][0]["image"] if attempt.new else ""
+        return None if image == "new" else denied("certjob-job: the pod differs from PodTemplate certjob-issue")
+
+    world.api.hooks["jobs"] = pinned  # type: ignore[assignment]
+    other = launch(world, ingress("second", secret="second-tls", hosts=("c.certjob.dev",)), by=own)
+    assert other.reason is OutcomeReason.LAUNCHED
+    assert len(world.api.all(JOBS)) == 2
+
+
+def test_a_job_name_taken_by_the_job_of_a_deleted_record(world: JobWorld) -> None:
+    frozen = world.clock.read()
+    world.clock.read = lambda: frozen  # type: ignore[method-assign]
+    first = launch(world)
+    world.api.remove(CONFIGMAPS, v.NAMESPACE, "shop.web-tls")
+    second = launch(world)
+    assert second.reason is OutcomeReason.LAUNCHED
+    assert second.epoch == first.epoch + 1 == world.record().epoch
+    uids = [job["metadata"]["labels"][v.RECORD_UID] for job in world.api.all(JOBS)]
+    assert len(set(uids)) == 2
+
+
+def test_the_job_is_our_own_already(world: JobWorld) -> None:
+    launch(world)
+    record = world.record()
+    started = launcher(world).start(record, time.monotonic() + 30)
+    assert started == record
+    assert len(world.api.all(JOBS)) == 1
+
+
+def test_an_issuer_that_went_away_meanwhile(world: JobWorld) -> None:
+    launch(world)
+    record = world.record()
+    world.api.remove(CONFIGMAPS, v.NAMESPACE, "test-ca")
+    world.api.remove(JOBS, v.NAMESPACE, names.job("shop", "web-tls", record.epoch))
+    with pytest.raises(KubeError, match="issuer test-ca is not there"):
+        launcher(world).start(record, time.monotonic() + 30)
+
+
+def test_what_is_not_launched_is_written_down_with_a_placeholder(world: JobWorld) -> None:
+    now = world.clock.read()
+    source = entry(world, ingress()).source
+    wanted = transitions.wanted(namespace="shop", secret_name="web-tls", sources=(source,), now=now)
+    stored = launcher(world).write_down(wanted, time.monotonic() + 30)
+    assert stored == world.record()
+    assert world.secret()["metadata"]["labels"][v.STATE] == "placeholder"
+    assert (world.api.all(JOBS), world.api.all(INGRESSES)) == ([], [])
+
+
+def test_somebody_wrote_it_down_before(world: JobWorld) -> None:
+    launch(world)
+    before = world.record()
+    wanted = transitions.wanted(
+        namespace="shop", secret_name="web-tls", sources=before.sources, now=world.clock.read()
+    )
+    assert launcher(world).write_down(wanted, time.monotonic() + 30) is None
+    assert world.record() == before
+
+
+def test_beyond_a_namespaces_bound_it_is_put_off_with_a_placeholder(world: JobWorld) -> None:
+    world.set_options(activeOrdersPerNamespace=1)
+    own = launcher(world)
+    launch(world, by=own)
+    other = ingress("second", secret="second-tls", hosts=("c.certjob.dev",))
+    outcome = launch(world, other, by=own)
+    assert outcome.reason is OutcomeReason.PUT_OFF
+    assert "the sweep orders it" in (outcome.warning or "")
+    assert world.record("second-tls").phase is Phase.WANTED
+    assert world.secret("second-tls")["metadata"]["labels"][v.STATE] == "placeholder"
+    assert len(world.api.all(JOBS)) == 1
+    elsewhere = ingress("web", namespace="other", hosts=("d.certjob.dev",))
+    assert launch(world, elsewhere, by=own, namespace="other").reason is OutcomeReason.LAUNCHED
+
+
+def test_beyond_the_bound_a_known_record_is_left_to_the_sweep(world: JobWorld) -> None:
+    world.set_options(activeOrdersPerNamespace=1)
+    own = launcher(world)
+    launch(world, by=own)
+    world.api.add(INGRESSES, "shop", ingress(hosts=HOSTS))
+    assert world.run() is v.ExitCode.DONE
+    before = world.record()
+    outcome = launch(world, ingress(hosts=(HOST,)), by=own)
+    assert (outcome.reason, world.record()) == (OutcomeReason.PUT_OFF, before)
+    assert launch(world, ingress(hosts=HOSTS), by=own).reason is OutcomeReason.UNCHANGED
+
+
+def test_after_five_minutes_a_launch_is_not_counted_any_more(
+    world: JobWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.set_options(activeOrdersPerNamespace=1)
+    own = launcher(world)
+    launch(world, by=own)
+    later = time.monotonic() + 301
+    monkeypatch.setattr("issuer_job.launch.launcher.time.monotonic", lambda: later)
+    other = entry(world, ingress("second", secret="second-tls", hosts=("c.certjob.dev",)))
+    assert own.launch(other, namespace="shop", deadline=later + 30).reason is OutcomeReason.LAUNCHED
+
+
+def test_with_routes_by_the_job_none_is_made(world: JobWorld) -> None:
+    world.set_options(routes="job")
+    assert launch(world).reason is OutcomeReason.LAUNCHED
+    assert world.api.all(INGRESSES, v.NAMESPACE) == []
+    assert "secret" in writes(world)
+
+
+def test_held_back_there_is_a_placeholder_all_the_same(world: JobWorld) -> None:
+    launch(world)
+    failed = transitions.failed(replace(world.record(), phase=Phase.CLAIMED), problem=PROBLEM, now=world.clock.read())
+    world.cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(replace(failed, phase=Phase.ORPHANED)))
+    world.api.remove(SECRETS, "shop", "web-tls")
+    outcome = launch(world, expect_new=True)
+    assert (outcome.reason, world.record().phase) == (OutcomeReason.MERGED, Phase.FAILED)
+    assert world.secret()["metadata"]["labels"][v.STATE] == "placeholder"
+    assert len(world.api.all(JOBS)) == 1
+
+
+def issued(world: JobWorld) -> None:
+    """A certificate whose Ingress is gone, and its Secret with it."""
+    launch(world)
+    world.api.add(INGRESSES, "shop", ingress(hosts=HOSTS))
+    assert world.run() is v.ExitCode.DONE
+    world.api.remove(INGRESSES, "shop", "web")
+    world.api.remove(SECRETS, "shop", "web-tls")
+
+
+@pytest.mark.parametrize("name", ["web", "renamed"])
+def test_an_ingress_made_anew_whose_secret_is_missing(world: JobWorld, name: str) -> None:
+    issued(world)
+    outcome = launch(world, ingress(name, hosts=HOSTS), expect_new=True)
+    assert outcome.reason is OutcomeReason.LAUNCHED
+    assert world.secret()["metadata"]["labels"][v.STATE] == "placeholder"
+    assert world.record().phase is Phase.LAUNCHED
+    assert name in [source.name for source in world.record().sources]
+
+
+def test_an_ingress_made_anew_whose_secret_is_there(world: JobWorld) -> None:
+    launch(world)
+    world.api.add(INGRESSES, "shop", ingress(hosts=HOSTS))
+    assert world.run() is v.ExitCode.DONE
+    before = world.record()
+    assert launch(world, expect_new=True).reason is OutcomeReason.UNCHANGED
+    assert world.record() == before
+
+
+def test_an_update_does_not_ask_for_the_secret(world: JobWorld) -> None:
+    issued(world)
+    world.api.requests.clear()
+    assert launch(world).reason is OutcomeReason.UNCHANGED
+    assert "secret" not in writes(world)
+
+
+def test_a_missing_secret_is_not_forgotten_when_the_record_changes_meanwhile(world: JobWorld) -> None:
+    issued(world)
+    world.api.fail("PUT", "/configmaps/shop.web-tls", status(409, "Conflict"))
+    assert launch(world, expect_new=True).reason is OutcomeReason.LAUNCHED
+    assert len(world.api.all(JOBS)) == 2

@@ -1,0 +1,257 @@
+"""What counts against an issuer's limits, and until when an order has to wait."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime, timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from issuer_job.issuers.schema import Limits
+from issuer_job.record.record import Counted, LedgerEntry, Phase, Record
+from issuer_job.upkeep.limits import UNDER_WAY, Held, Ledger, registered_domain
+from tests.worlds.samples import HOSTS, NOW, SETTINGS, attempt, record, source
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+ORDER, CERTIFICATE, FAILURE = Counted.ORDER, Counted.CERTIFICATE, Counted.FAILURE
+NONE = Limits(orders=0, per_registered_domain=0, per_exact_set=0, failed_validations=0)
+OTHER = ("c.certjob.dev",)
+
+
+def entry(
+    kind: Counted, *hosts: str, ago: timedelta = HOUR / 2, issuer: str = "le", exempt: bool = False
+) -> LedgerEntry:
+    return LedgerEntry(at=NOW - ago, kind=kind, issuer=issuer, hosts=hosts, exempt=exempt)
+
+
+def ledger(*entries: LedgerEntry, of: Record | None = None) -> Ledger:
+    made = Ledger()
+    made.add(replace(of or record(Phase.ISSUED), ledger=entries))
+    return made
+
+
+def ask(
+    asked: Ledger,
+    limits: Limits,
+    *hosts: str,
+    of: Record | None = None,
+    now: datetime = NOW,
+    issuer: str = "le",
+    exempt: bool = False,
+) -> Held | None:
+    return asked.allowed(of, hosts or HOSTS, issuer=issuer, limits=limits, now=now, exempt=exempt)
+
+
+def until(held: Held | None) -> datetime:
+    assert held is not None
+    assert (held.problem.type, held.problem.step) == ("heldBack", "limits")
+    return held.until
+
+
+LIMITED = [
+    pytest.param(entry(ORDER), replace(NONE, orders=1), timedelta(hours=3), id="orders"),
+    pytest.param(entry(CERTIFICATE, "x.certjob.dev"), replace(NONE, per_registered_domain=1), 7 * DAY, id="domain"),
+    pytest.param(entry(CERTIFICATE, *HOSTS), replace(NONE, per_exact_set=1), 7 * DAY, id="set"),
+    pytest.param(entry(FAILURE, HOSTS[1]), replace(NONE, failed_validations=1), HOUR, id="failures"),
+]
+
+
+@pytest.mark.parametrize(("counted", "limits", "period"), LIMITED)
+def test_a_full_limit_holds_back_until_it_is_not_full(
+    counted: LedgerEntry, limits: Limits, period: timedelta
+) -> None:
+    asked = ledger(counted)
+    assert until(ask(asked, limits)) == counted.at + period
+    assert ask(asked, limits, now=counted.at + period - timedelta(microseconds=1)) is not None
+    assert ask(asked, limits, now=counted.at + period) is None
+
+
+@pytest.mark.parametrize(("counted", "limits", "period"), LIMITED)
+def test_one_below_the_limit_is_allowed(counted: LedgerEntry, limits: Limits, period: timedelta) -> None:
+    twice = Limits(**{name: 2 * getattr(limits, name) for name in limits.__struct_fields__})
+    assert ask(ledger(counted), twice) is None
+
+
+@pytest.mark.parametrize(("counted", "limits", "period"), LIMITED)
+def test_another_issuers_doings_do_not_count(counted: LedgerEntry, limits: Limits, period: timedelta) -> None:
+    assert ask(ledger(counted), limits, issuer="other") is None
+
+
+@pytest.mark.parametrize(("counted", "limits", "period"), LIMITED)
+def test_without_a_limit_everything_is_allowed(counted: LedgerEntry, limits: Limits, period: timedelta) -> None:
+    assert ask(ledger(*[counted] * 1000), NONE) is None
+
+
+def test_what_was_far_over_the_limit_waits_until_enough_is_over() -> None:
+    """Five counted, three allowed: the third oldest has to go."""
+    orders = [entry(ORDER, ago=minutes * timedelta(minutes=10)) for minutes in (5, 4, 3, 2, 1)]
+    assert until(ask(ledger(*orders), replace(NONE, orders=3))) == orders[2].at + 3 * HOUR
+
+
+def test_the_longest_wait_of_several_counts_and_is_named() -> None:
+    held = ask(ledger(entry(ORDER), entry(CERTIFICATE, "x.certjob.dev")), Limits(orders=1, per_registered_domain=1))
+    assert until(held) == NOW - HOUR / 2 + 7 * DAY
+    assert held is not None
+    assert held.problem.detail == (
+        "issuer le: 1 of at most 1 certificates for certjob.dev within 7 days; "
+        "there is room again at 2026-05-12 09:30:00 UTC"
+    )
+
+
+def test_a_failure_names_its_host() -> None:
+    held = ask(ledger(entry(FAILURE, HOSTS[0])), replace(NONE, failed_validations=1))
+    assert held is not None
+    assert f"failed validations of {HOSTS[0]} within an hour" in held.problem.detail
+
+
+def test_another_hosts_failures_do_not_count() -> None:
+    assert ask(ledger(entry(FAILURE, "x.certjob.dev")), replace(NONE, failed_validations=1)) is None
+
+
+def test_a_certificate_of_several_domains_counts_once_for_each() -> None:
+    asked = ledger(entry(CERTIFICATE, "a.one.dev", "b.one.dev", "a.two.dev"))
+    assert ask(asked, replace(NONE, per_registered_domain=2), "x.one.dev") is None
+    assert ask(asked, replace(NONE, per_registered_domain=1), "x.two.dev") is not None
+
+
+def test_a_set_is_the_same_in_any_order_and_no_part_of_it() -> None:
+    asked, limits = ledger(entry(CERTIFICATE, *HOSTS)), replace(NONE, per_exact_set=1)
+    assert ask(asked, limits, *reversed(HOSTS)) is not None
+    assert ask(asked, limits, HOSTS[0]) is None
+
+
+def test_what_is_exempt_counts_for_nothing() -> None:
+    asked = ledger(entry(CERTIFICATE, *HOSTS, exempt=True), entry(ORDER, exempt=True))
+    assert ask(asked, replace(NONE, orders=1, per_registered_domain=1, per_exact_set=1)) is None
+
+
+@pytest.mark.parametrize(("counted", "limits", "period"), LIMITED)
+def test_an_exempt_renewal_is_bound_by_failures_only(counted: LedgerEntry, limits: Limits, period: timedelta) -> None:
+    bound = ask(ledger(counted), limits, exempt=True) is not None
+    assert bound is (counted.kind is Counted.FAILURE)
+
+
+@pytest.mark.parametrize(
+    "limits", [replace(NONE, orders=2), replace(NONE, per_exact_set=2), replace(NONE, per_registered_domain=2)]
+)
+def test_one_pass_cannot_exceed_a_limit(limits: Limits) -> None:
+    asked = ledger()
+    for _ in range(2):
+        assert ask(asked, limits) is None
+        asked.count(HOSTS, issuer="le", now=NOW)
+    assert until(ask(asked, limits)) == NOW + UNDER_WAY
+
+
+def test_launched_as_exempt_it_counts_for_nothing() -> None:
+    asked = ledger()
+    asked.count(HOSTS, issuer="le", now=NOW, exempt=True)
+    assert ask(asked, replace(NONE, orders=1, per_registered_domain=1, per_exact_set=1)) is None
+
+
+def under_way(**fields: object) -> Record:
+    """Launched by the webhook a minute ago, for example."""
+    return record(Phase.AUTHORIZING, attempt=attempt(launched_at=NOW - timedelta(minutes=1), **fields))
+
+
+@pytest.mark.parametrize(
+    "limits", [replace(NONE, orders=1), replace(NONE, per_registered_domain=1), replace(NONE, per_exact_set=1)]
+)
+def test_an_attempt_under_way_counts_for_a_while_although_nothing_is_written_down(limits: Limits) -> None:
+    asked = ledger(of=under_way(order_url=""))
+    assert until(ask(asked, limits)) == NOW - timedelta(minutes=1) + UNDER_WAY
+
+
+def test_an_order_that_is_written_down_does_not_count_twice() -> None:
+    asked = ledger(entry(ORDER), of=under_way(order_url="https://ca/order/1"))
+    assert ask(asked, replace(NONE, orders=2)) is None
+    assert ask(asked, replace(NONE, orders=1)) is not None
+
+
+def test_an_attempt_under_way_that_replaces_counts_for_no_domain() -> None:
+    assert ask(ledger(of=under_way(replaces="x.y")), replace(NONE, per_registered_domain=1, per_exact_set=1)) is None
+
+
+@pytest.mark.parametrize(
+    "limits", [replace(NONE, orders=1), replace(NONE, per_registered_domain=1), replace(NONE, per_exact_set=1)]
+)
+def test_a_records_own_attempt_is_not_in_its_way(limits: Limits) -> None:
+    mine = under_way(order_url="")
+    asked = ledger(of=mine)
+    assert ask(asked, limits, of=mine) is None
+    theirs = replace(mine, secret_name="other")
+    asked.add(theirs)
+    assert ask(asked, limits, of=mine) is not None
+
+
+def test_a_time_in_the_future_holds_nobody_for_longer_than_a_period() -> None:
+    asked = ledger(entry(ORDER, ago=-1000 * DAY))
+    assert until(ask(asked, replace(NONE, orders=1))) == NOW + 3 * HOUR
+
+
+def test_an_attempt_under_way_at_another_issuer_takes_nothing_away() -> None:
+    """The record has moved to this issuer; another record's attempt was launched at the same moment."""
+    there = replace(record().intent, settings=replace(SETTINGS, issuer="old"))
+    moved = replace(under_way(order_url=""), intent=there)
+    asked = ledger(of=moved)
+    asked.add(under_way(order_url=""))
+    assert ask(asked, replace(NONE, orders=1), of=moved) is not None
+
+
+def test_asking_changes_nothing() -> None:
+    asked = ledger(entry(CERTIFICATE, "x.certjob.dev"))
+    for _ in range(3):
+        assert ask(asked, replace(NONE, per_registered_domain=2)) is None
+
+
+def test_letsencrypts_limits_are_the_defaults() -> None:
+    asked = Ledger()
+    for number in range(50):
+        one = record(Phase.ISSUED, sources=(source(hosts=(f"h{number}.certjob.dev",)),))
+        asked.add(replace(one, ledger=(entry(ORDER), entry(CERTIFICATE, f"h{number}.certjob.dev", ago=DAY))))
+    held = ask(asked, Limits(), *OTHER)
+    assert held is not None
+    assert "50 of at most 50 certificates for certjob.dev" in held.problem.detail
+    assert ask(asked, Limits(), "c.another.dev") is None
+
+
+@pytest.mark.parametrize(
+    ("host", "domain"),
+    [
+        ("a.b.certjob.dev", "certjob.dev"),
+        ("certjob.dev", "certjob.dev"),
+        ("*.certjob.dev", "certjob.dev"),
+        ("a.b.co.uk", "b.co.uk"),
+        ("a.shop.github.io", "shop.github.io"),
+        ("github.io", "github.io"),
+        ("co.uk", "co.uk"),
+        ("x.www.ck", "www.ck"),
+        ("a.b.c.ck", "b.c.ck"),
+        ("www.xn--e1afmkfd.xn--p1ai", "xn--e1afmkfd.xn--p1ai"),
+        ("a.b.xn--55qx5d.cn", "b.xn--55qx5d.cn"),
+        ("a.b.nosuchsuffix", "b.nosuchsuffix"),
+        ("localhost", "localhost"),
+    ],
+)
+def test_registered_domains(host: str, domain: str) -> None:
+    assert registered_domain(host) == domain
+
+
+OFFLINE = """
+import sys
+def forbid(event, arguments):
+    writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+    if writes or event in {"socket.connect", "socket.getaddrinfo", "os.mkdir", "os.rename", "subprocess.Popen"}:
+        raise SystemExit(f"{event} {arguments}")
+sys.dont_write_bytecode = True
+import issuer_job.upkeep.limits
+assert "tldextract" not in sys.modules, "imported before it is needed"
+sys.addaudithook(forbid)
+print(issuer_job.upkeep.limits.registered_domain("a.shop.github.io"))
+"""
+
+
+def test_suffixes_need_neither_network_nor_a_writable_directory() -> None:
+    done = subprocess.run([sys.executable, "-c", OFFLINE], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ("shop.github.io\n", "")

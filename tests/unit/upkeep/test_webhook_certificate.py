@@ -1,0 +1,171 @@
+"""The webhook's certificate and its caBundle, and what bootstrap makes."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from certs import authority
+from certs.chain import has_key, parse_chain
+from certs.keys import key_from_pem
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CONFIGMAPS, MUTATING_WEBHOOKS, SECRETS, Cluster, KubeError, NotFound
+from issuer_job.issuers.load import Issuers
+from issuer_job.upkeep import webhook_certificate
+from issuer_job.upkeep.bootstrap import bootstrap, make_account_keys
+from tests.fakes.api import FakeApi, status
+
+NOW = datetime(2026, 5, 5, 10, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+PAIR = (v.WEBHOOK_CA_SECRET, v.WEBHOOK_TLS_SECRET)
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    api = FakeApi()
+    webhooks = [{"name": name, "clientConfig": {"service": {"name": "certjob-webhook"}}} for name in ("a", "b")]
+    api.add(MUTATING_WEBHOOKS, None, {"metadata": {"name": "certjob"}, "webhooks": webhooks})
+    return api
+
+
+def data(api: FakeApi, name: str, key: str = "tls.crt") -> bytes:
+    stored = api.stored(SECRETS, v.NAMESPACE, name)
+    assert stored is not None
+    return b64decode(stored["data"][key])
+
+
+def bundles(api: FakeApi) -> list[bytes]:
+    stored = api.stored(MUTATING_WEBHOOKS, None, "certjob")
+    assert stored is not None
+    return [b64decode(webhook["clientConfig"]["caBundle"]) for webhook in stored["webhooks"]]
+
+
+def test_the_first_run(api: FakeApi) -> None:
+    webhook_certificate.rotate(Cluster(api), now=NOW)
+    ca, leaf = data(api, v.WEBHOOK_CA_SECRET), data(api, v.WEBHOOK_TLS_SECRET)
+    assert authority.is_signed_by(leaf, ca)
+    assert bundles(api) == [ca, ca]
+    [certificate] = parse_chain(leaf)
+    assert "certjob-webhook.certjob.svc" in str(certificate.extensions[2].value) + str(list(certificate.extensions))
+    assert [r.path.rpartition("/")[2] for r in api.requests if r.method in {"POST", "PUT"}] == [
+        "secrets",
+        "certjob",  # trusted before anything signed by it is served
+        "secrets",
+    ]
+
+
+@pytest.mark.parametrize("later", [timedelta(0), DAY, 14 * DAY])
+def test_another_run_writes_nothing(api: FakeApi, later: timedelta) -> None:
+    webhook_certificate.rotate(Cluster(api), now=NOW)
+    api.requests.clear()
+    webhook_certificate.rotate(Cluster(api), now=NOW + later)
+    assert {request.method for request in api.requests} == {"GET"}
+
+
+def test_the_leaf_is_made_anew_at_half_its_life(api: FakeApi) -> None:
+    webhook_certificate.rotate(Cluster(api), now=NOW)
+    before = [data(api, name) for name in PAIR]
+    webhook_certificate.rotate(Cluster(api), now=NOW + 16 * DAY)
+    after = [data(api, name) for name in PAIR]
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+def test_an_old_and_a_new_ca_are_trusted_together_until_the_old_one_expires(api: FakeApi) -> None:
+    webhook_certificate.rotate(Cluster(api), now=NOW)
+    old = data(api, v.WEBHOOK_CA_SECRET)
+    webhook_certificate.rotate(Cluster(api), now=NOW + 250 * DAY)
+    new, leaf = data(api, v.WEBHOOK_CA_SECRET), data(api, v.WEBHOOK_TLS_SECRET)
+    assert new != old
+    assert authority.is_signed_by(leaf, new)
+    assert bundles(api) == [new + old] * 2
+    webhook_certificate.rotate(Cluster(api), now=NOW + 251 * DAY)
+    assert data(api, v.WEBHOOK_TLS_SECRET) == leaf
+    webhook_certificate.rotate(Cluster(api), now=NOW + 370 * DAY)
+    assert bundles(api) == [new] * 2
+
+
+@pytest.mark.parametrize("broken", ["", "AAAA", "not base64 at all!", b64encode(b"text").decode()])
+@pytest.mark.parametrize("key", ["tls.crt", "tls.key"])
+@pytest.mark.parametrize("name", PAIR)
+def test_what_somebody_broke_is_made_anew(api: FakeApi, name: str, key: str, broken: str) -> None:
+    webhook_certificate.rotate(Cluster(api), now=NOW)
+    stored = api.stored(SECRETS, v.NAMESPACE, name)
+    assert stored is not None
+    api.add(SECRETS, v.NAMESPACE, stored | {"data": stored["data"] | {key: broken}})
+    webhook_certificate.rotate(Cluster(api), now=NOW)
+    assert authority.is_signed_by(data(api, v.WEBHOOK_TLS_SECRET), data(api, v.WEBHOOK_CA_SECRET))
+    assert data(api, v.WEBHOOK_CA_SECRET) in bundles(api)[0]
+
+
+def test_a_key_of_another_certificate_is_noticed(api: FakeApi) -> None:
+    webhook_certificate.rotate(Cluster(api), now=NOW)
+    stored = api.stored(SECRETS, v.NAMESPACE, v.WEBHOOK_CA_SECRET)
+    assert stored is not None
+    other = authority.make_authority(now=NOW)
+    api.add(SECRETS, v.NAMESPACE, stored | {"data": stored["data"] | {"tls.key": b64encode(other.key_pem).decode()}})
+    webhook_certificate.rotate(Cluster(api), now=NOW)
+    ca = data(api, v.WEBHOOK_CA_SECRET)
+    assert has_key(parse_chain(ca)[0], key_from_pem(data(api, v.WEBHOOK_CA_SECRET, "tls.key")))
+    assert authority.is_signed_by(data(api, v.WEBHOOK_TLS_SECRET), ca)
+
+
+def test_an_unreadable_bundle_is_replaced(api: FakeApi) -> None:
+    stored = api.stored(MUTATING_WEBHOOKS, None, "certjob")
+    assert stored is not None
+    stored["webhooks"][0]["clientConfig"]["caBundle"] = "!!!"
+    stored["webhooks"][1]["clientConfig"]["caBundle"] = b64encode(b"nonsense").decode()
+    api.add(MUTATING_WEBHOOKS, None, stored)
+    webhook_certificate.rotate(Cluster(api), now=NOW)
+    assert bundles(api) == [data(api, v.WEBHOOK_CA_SECRET)] * 2
+
+
+def test_who_loses_the_race_takes_the_winners(api: FakeApi) -> None:
+    api.fail("POST", "/secrets", status(409, "AlreadyExists"))
+    api.fail("PUT", "/mutatingwebhook", status(409, "Conflict"))
+    webhook_certificate.rotate(Cluster(api), now=NOW)
+    assert bundles(api) == [data(api, v.WEBHOOK_CA_SECRET)] * 2
+
+
+def test_no_end_of_races(api: FakeApi) -> None:
+    api.fail("POST", "/secrets", status(409, "AlreadyExists"), times=99)
+    with pytest.raises(KubeError, match="certjob-webhook-ca keeps changing"):
+        webhook_certificate.rotate(Cluster(api), now=NOW)
+    api.clear_faults()
+    api.fail("PUT", "/mutatingwebhook", status(409, "Conflict"), times=99)
+    with pytest.raises(KubeError, match="configuration keeps changing"):
+        webhook_certificate.rotate(Cluster(api), now=NOW)
+
+
+def test_without_the_configuration_there_is_nothing_to_serve() -> None:
+    with pytest.raises(NotFound):
+        webhook_certificate.rotate(Cluster(FakeApi()), now=NOW)
+
+
+def issuer(name: str, **fields: str) -> dict[str, object]:
+    document = msgspec.yaml.encode({"server": "https://ca.certjob.dev/dir", **fields}).decode()
+    return {"metadata": {"name": name, "labels": {v.ISSUER: "true"}}, "data": {v.ISSUER_KEY: document}}
+
+
+def test_bootstrap_makes_what_is_missing_once(api: FakeApi) -> None:
+    api.add(CONFIGMAPS, v.NAMESPACE, issuer("good"))
+    api.add(CONFIGMAPS, v.NAMESPACE, issuer("bad", server="http://plain"))
+    bootstrap(Cluster(api))
+    made = {s["metadata"]["name"] for s in api.all(SECRETS)}
+    assert made == {*PAIR, names.account("good", "https://ca.certjob.dev/dir", 1)}
+    before = api.all(SECRETS)
+    bootstrap(Cluster(api))
+    assert api.all(SECRETS) == before
+
+
+def test_an_account_key_is_immutable_and_of_the_issuers_kind(api: FakeApi) -> None:
+    issuers = Issuers.from_config_maps([issuer("rsa", accountKeyAlgorithm="RS256")])
+    make_account_keys(Cluster(api), issuers.valid)
+    [secret] = api.all(SECRETS)
+    assert secret["immutable"] is True
+    assert secret["metadata"]["labels"][v.ACCOUNT] == "true"
+    assert len(b64decode(secret["data"]["key.pem"])) > 1000

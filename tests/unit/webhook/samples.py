@@ -1,0 +1,67 @@
+"""Reviews and issuers for the tests of the webhook."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from issuer_job.issuers.load import Issuers
+from issuer_job.issuers.schema import Issuer
+
+ISSUERS = Issuers(
+    valid={
+        "staging": Issuer(server="https://acme.certjob.dev/directory"),
+        "private": Issuer(server="https://ca.certjob.dev/directory", private_names=True),
+        "picky": Issuer(server="https://acme.certjob.dev/directory", allowed_namespaces=("vip",)),
+    },
+    broken={"broken": "issuer broken: server must be an https URL of an ACME directory - at `$.server`"},
+    default="staging",
+)
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One file of tests/unit/golden: a review, and the decision and answer it must lead to."""
+
+    name: str
+    namespace_enabled: bool
+    review: dict[str, Any]
+    expected: dict[str, Any]
+
+    @property
+    def body(self) -> bytes:
+        """The review as the API server sends it."""
+        return json.dumps(self.review).encode()
+
+
+def golden_reviews() -> list[Golden]:
+    """All of them."""
+    found = []
+    for path in sorted((Path(__file__).parent / "golden").glob("*.json")):
+        case = json.loads(path.read_text())
+        found.append(Golden(path.stem, case["namespaceEnabled"], case["review"], case["expected"]))
+    return found
+
+
+def ingress(hosts: list[str] | None = None, **metadata: Any) -> dict[str, Any]:
+    """An opted-in Ingress without spec.tls."""
+    notes = {"kubernetes.io/tls-acme": "true"}
+    rules = [{"host": host} for host in (["shop.certjob.dev"] if hosts is None else hosts)]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": "web", "annotations": notes, **metadata},
+        "spec": {"ingressClassName": "traefik", "rules": rules},
+    }
+
+
+def review(
+    new: Any, *, old: Any = None, operation: str = "CREATE", uid: Any = "u-1", **request: Any
+) -> dict[str, Any]:
+    """An AdmissionReview of that Ingress in the namespace shop."""
+    kind = {"group": "networking.k8s.io", "version": "v1", "kind": "Ingress"}
+    request = {"namespace": "shop", "kind": kind, "dryRun": False, **request}
+    request |= {"uid": uid, "operation": operation, "object": new, "oldObject": old}
+    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}

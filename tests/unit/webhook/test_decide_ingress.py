@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from issuer_job.issuers.load import Issuers
+from tests.unit.webhook.samples import ISSUERS, Golden, golden_reviews, ingress, review
+from webhook.decide_ingress import MAX_ENTRIES, MAX_HOSTS, MAX_NAMES, Decision, Reason, decide
+from webhook.review import Review, parse, warning_lines
+
+GOLDEN = golden_reviews()
+
+
+def decided(document: dict[str, Any], *, namespace_enabled: bool = False, issuers: Issuers = ISSUERS) -> Decision:
+    return decide(as_review(document), issuers=issuers, namespace_enabled=namespace_enabled)
+
+
+def as_review(document: dict[str, Any]) -> Review:
+    return parse(Golden("", False, document, {}).body)
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=[golden.name for golden in GOLDEN])
+def test_golden_review(golden: Golden) -> None:
+    decision = decide(parse(golden.body), issuers=ISSUERS, namespace_enabled=golden.namespace_enabled)
+    launch = [
+        {"secretName": entry.secret_name, "hosts": list(entry.hosts), "issuer": entry.source.settings.issuer}
+        for entry in decision.launch
+    ]
+    assert {
+        "reason": str(decision.reason),
+        "launch": launch,
+        "later": decision.later,
+        "patch": list(decision.patch),
+        "warnings": warning_lines(decision.warnings),
+    } == golden.expected
+
+
+def test_the_golden_reviews_show_every_reason_but_one() -> None:
+    shown = {golden.expected["reason"] for golden in GOLDEN}
+    assert set(Reason) - shown == {Reason.TOO_LARGE}
+
+
+def test_a_huge_ingress_is_left_alone() -> None:
+    decision = decided(review(ingress([f"h{n}.certjob.dev" for n in range(MAX_NAMES + 1)])))
+    assert decision.reason is Reason.TOO_LARGE
+    assert not decision.patch
+    assert not decision.launch
+    assert decision.warnings
+
+
+def test_more_hosts_than_a_certificate_holds_are_a_warning() -> None:
+    decision = decided(review(ingress([f"h{n}.certjob.dev" for n in range(101)])))
+    assert decision.reason is Reason.NOTHING_TO_CERTIFY
+    assert "at most 100" in decision.warnings[0]
+    assert decision.patch == ()
+
+
+def test_limits_of_one_admission_hold_for_all_entries_together() -> None:
+    new = ingress()
+    new["spec"]["tls"] = [
+        {"secretName": f"s{n}", "hosts": [f"h{n}-{m}.certjob.dev" for m in range(6)]} for n in range(9)
+    ]
+    decision = decided(review(new))
+    assert len(decision.launch) <= MAX_ENTRIES
+    assert sum(len(entry.hosts) for entry in decision.launch) <= MAX_HOSTS
+    assert decision.later == 9 - len(decision.launch) == 6
+    assert len(decision.warnings) == 1
+
+
+def test_the_namespace_is_the_requests_not_the_objects() -> None:
+    new = ingress(namespace="vip")
+    new["metadata"]["annotations"] = {"certjob.io/issuer": "picky"}
+    assert "not for namespace shop" in decided(review(new)).warnings[0]
+    assert decided(review(new, namespace="vip")).reason is Reason.WANTED
+
+
+def test_a_dry_run_patches_and_launches_nothing() -> None:
+    dry, wet = (decided(review(ingress(), dryRun=dry)) for dry in (True, False))
+    assert dry.dry_run
+    assert not wet.dry_run
+    assert dry.patch == wet.patch != ()
+    assert dry.launch == ()
+    assert len(wet.launch) == 1
+
+
+def test_without_any_issuer_nothing_is_patched() -> None:
+    decision = decided(review(ingress()), issuers=Issuers({}, {}))
+    assert decision.reason is Reason.NOTHING_TO_CERTIFY
+    assert decision.patch == ()
+    assert "no default issuer" in decision.warnings[0]
+
+
+def test_a_name_that_kubernetes_will_refuse_costs_no_launch() -> None:
+    decision = decided(review(ingress(name="../../Web_1\n")))
+    assert not decision.patch
+    assert not decision.launch

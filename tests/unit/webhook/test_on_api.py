@@ -1,0 +1,124 @@
+"""The application with its real launcher, on the API server in memory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import (
+    CONFIGMAPS,
+    INGRESSES,
+    JOBS,
+    POD_TEMPLATES,
+    SECRETS,
+    Cluster,
+    Json,
+    Response,
+    Unreachable,
+)
+from tests.fakes.api import Attempt, FakeApi, Outcome, denied, status
+from tests.unit.webhook.samples import ingress, review
+from webhook.app import Parts, create_app
+
+ISSUER = "server: https://acme.certjob.dev/directory\n"
+
+
+def canary(attempt: Attempt) -> Json | Response | None:
+    labels = ((attempt.new or {}).get("metadata") or {}).get("labels") or {}
+    return None if labels.get(v.MANAGED) == "true" else denied(v.CANARY_DENIAL)
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    api = FakeApi(hooks={"secrets": canary})
+    metadata = {"name": "staging", "labels": {v.ISSUER: "true"}, "annotations": {v.DEFAULT_ISSUER: "true"}}
+    api.add(CONFIGMAPS, v.NAMESPACE, {"metadata": metadata, "data": {v.ISSUER_KEY: ISSUER}})
+    pod = {"spec": {"containers": [{"name": "issue"}], "volumes": []}}
+    api.add(POD_TEMPLATES, v.NAMESPACE, {"metadata": {"name": v.POD_TEMPLATE}, "template": pod})
+    return api
+
+
+@pytest.fixture
+def client(api: FakeApi) -> FlaskClient:
+    return create_app(Parts.of(Cluster(api))).test_client()
+
+
+def admit(client: FlaskClient, **request: Any) -> dict[str, Any]:
+    answer = client.post("/mutate/annotated?timeout=5s", json=review(ingress(), **request))
+    response: dict[str, Any] = answer.get_json()["response"]
+    assert answer.status_code == 200
+    assert response["allowed"] is True
+    assert "patch" in response
+    return response
+
+
+def writes(api: FakeApi) -> list[str]:
+    return [f"{r.method} {r.path}" for r in api.requests if r.method != "GET" and r.query.get("dryRun") != "All"]
+
+
+def test_everything_is_created_and_told(api: FakeApi, client: FlaskClient) -> None:
+    response = admit(client)
+    assert response["warnings"] == ["certjob: Secret web-tls: certificate for 1 host is being ordered from staging"]
+    assert api.stored(CONFIGMAPS, v.NAMESPACE, "shop.web-tls")
+    assert len(api.all(INGRESSES, v.NAMESPACE)) == 1
+    assert len(api.all(JOBS, v.NAMESPACE)) == 1
+    secret = api.stored(SECRETS, "shop", "web-tls")
+    assert secret is not None
+    assert secret["metadata"]["labels"][v.STATE] == "placeholder"
+
+
+def test_a_second_time_nothing_is_written_nor_told(api: FakeApi, client: FlaskClient) -> None:
+    admit(client)
+    before = len(writes(api))
+    assert "warnings" not in admit(client, operation="UPDATE", old=ingress())
+    assert len(writes(api)) == before
+
+
+def test_a_creation_that_comes_twice_changes_nothing(api: FakeApi, client: FlaskClient) -> None:
+    """Another admission plugin changed the Ingress, so the API server asks again."""
+    admit(client)
+    record = api.stored(CONFIGMAPS, v.NAMESPACE, "shop.web-tls")
+    assert "warnings" not in admit(client)
+    assert api.stored(CONFIGMAPS, v.NAMESPACE, "shop.web-tls") == record
+    assert len(api.all(JOBS, v.NAMESPACE)) == 1
+
+
+def test_a_dry_run_creates_nothing(api: FakeApi, client: FlaskClient) -> None:
+    admit(client, dryRun=True)
+    assert writes(api) == []
+
+
+def test_a_host_of_another_namespace_is_told(api: FakeApi, client: FlaskClient) -> None:
+    admit(client, namespace="first")
+    assert "belongs to another namespace" in admit(client, namespace="second")["warnings"][0]
+    assert len(api.all(JOBS, v.NAMESPACE)) == 1
+
+
+PROBLEMS: list[Outcome] = [
+    status(403, "Forbidden", "quota"),
+    status(409, "Conflict", "changed"),
+    status(429, "TooManyRequests", "slow down", retry_after=1),
+    status(500, "InternalError", "etcd\nleader changed"),
+    Unreachable("read timeout"),
+]
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=["403", "409", "429", "500", "timeout"])
+@pytest.mark.parametrize("what", ["configmaps", "jobs", "secrets", "ingresses", "podtemplates"])
+def test_an_api_error_admits_all_the_same(api: FakeApi, client: FlaskClient, what: str, problem: Outcome) -> None:
+    admit(client, dryRun=True)  # the issuers are known
+    for method in ("GET", "POST", "PUT"):
+        api.fail(method, f"/{what}", problem, 100)
+    response = admit(client)
+    if what in ("configmaps", "jobs", "podtemplates"):
+        assert any("later" in warning for warning in response["warnings"]), response
+    assert "internal error" not in json.dumps(response)
+
+
+def test_readiness_is_that_of_the_api_server(api: FakeApi, client: FlaskClient) -> None:
+    api.fail("GET", "/readyz", status(500, "InternalError"))
+    assert client.get("/readyz").status_code == 503

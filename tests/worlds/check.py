@@ -1,0 +1,94 @@
+"""Issuers tested in this process, by a Job as the sweep launches it."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from datetime import timedelta
+
+from issuer_job import vocabulary as v
+from issuer_job.attempt.attempt import Attempt
+from issuer_job.checks import launch as check_launch
+from issuer_job.checks.check import check_issuer, read_findings
+from issuer_job.checks.questions import Finding
+from issuer_job.cluster.api import CONFIGMAPS, EVENTS, JOBS, SECRETS, Json, Transport
+from issuer_job.issuers import state as account_state
+from issuer_job.issuers.state import IssuerState
+from tests.worlds.job import ISSUER, JobWorld
+
+
+def launch(world: JobWorld, issuer: str = ISSUER) -> str:
+    """A Job that tests the issuer, launched once the one before is over; its name.
+
+    A pod of that one may go on: its node is lost.
+    """
+    end_jobs(world)
+    world.clock.ahead += timedelta(seconds=2)
+    issue = check_launch.find(world.cluster, issuer)
+    assert issue is not None
+    return check_launch.launch(world.cluster, issue, now=world.clock.read())
+
+
+def end_jobs(world: JobWorld) -> None:
+    """As the Job controller says it."""
+    for job in world.api.all(JOBS):
+        if job["metadata"]["name"].startswith("check-") and "status" not in job:
+            job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+            world.api.add(JOBS, v.NAMESPACE, job)
+
+
+def pod(world: JobWorld, issuer: str = ISSUER, *, transport: Transport | None = None) -> Attempt:
+    """A pod of such a Job."""
+    return world.pod_of(launch(world, issuer), transport=transport)
+
+
+def check(world: JobWorld, issuer: str = ISSUER) -> v.ExitCode:
+    """Test the issuer."""
+    code = check_issuer(pod(world, issuer))
+    end_jobs(world)
+    return code
+
+
+def state(world: JobWorld, issuer: str = ISSUER) -> IssuerState:
+    """What is known of it."""
+    issue = check_launch.find(world.cluster, issuer)
+    assert issue is not None
+    return account_state.load(world.cluster, issuer, issue.directory)
+
+
+def found(world: JobWorld, issuer: str = ISSUER) -> list[Finding]:
+    """What the last test found."""
+    return read_findings(state(world, issuer).data)
+
+
+def one(world: JobWorld, issuer: str = ISSUER) -> Finding:
+    """Test the issuer, which has just one fault."""
+    check(world, issuer)
+    [finding] = found(world, issuer)
+    return finding
+
+
+def events_of(world: JobWorld, issuer: str = ISSUER) -> list[Json]:
+    """Events on its ConfigMap."""
+    return [
+        e for e in world.api.all(EVENTS) if (e["regarding"]["kind"], e["regarding"]["name"]) == ("ConfigMap", issuer)
+    ]
+
+
+def credentials(world: JobWorld, keys: dict[str, bytes], issuer: str = ISSUER) -> None:
+    """The operator's Secret."""
+    data = {name: b64encode(value).decode() for name, value in keys.items()}
+    world.api.add(SECRETS, v.NAMESPACE, {"metadata": {"name": f"credentials-{issuer}"}, "data": data})
+
+
+def annotate(world: JobWorld, issuer: str = ISSUER, **annotations: str) -> None:
+    """As kubectl does it: `check="1"`."""
+    body = world.api.stored(CONFIGMAPS, v.NAMESPACE, issuer)
+    assert body is not None
+    body["metadata"].setdefault("annotations", {}).update({f"certjob.io/{k}": x for k, x in annotations.items()})
+    world.api.add(CONFIGMAPS, v.NAMESPACE, body)
+
+
+def account_numbers(world: JobWorld) -> list[int]:
+    """Of the account keys that are stored."""
+    found = [s for s in world.api.all(SECRETS, v.NAMESPACE) if v.ACCOUNT in s["metadata"].get("labels", {})]
+    return sorted(int(s["metadata"]["name"].rpartition("-")[2]) for s in found)

@@ -1,0 +1,156 @@
+"""What an admission asks of the cluster, each call within the time there is: the issuers, and the launches."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from threading import BoundedSemaphore
+from typing import Protocol, TypeVar
+
+from issuer_job.cluster.api import KubeError
+from issuer_job.demand.ingress import Entry
+from issuer_job.issuers.load import Issuers
+from issuer_job.launch.launcher import Outcome, OutcomeReason
+from webhook import decide_ingress
+from webhook.decide_ingress import Decision
+from webhook.review import Review
+
+logger = logging.getLogger(__name__)
+
+BUDGET = 4.0
+"""Seconds for everything; the API server waits for 5."""
+LAUNCH_SECONDS = 30.0
+"""How long a launch may take in all: it goes on after the answer, and the sweep does what it leaves."""
+STALE_AFTER = 1.0
+"""Seconds to wait for issuers when older ones are known."""
+LAUNCH_THREADS = 32
+MAX_OUTSTANDING = 200
+"""Calls that may wait for a thread; beyond, an admission does not even queue."""
+LATER = "the certificate will come later"
+_SECONDS = re.compile(r"([0-9]{1,6})(ms|s)")
+
+T = TypeVar("T")
+
+
+class Launches(Protocol):
+    """What `issuer_job.launch.launcher.Launcher` does."""
+
+    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> Outcome:
+        """Never raises KubeError; `deadline` is a time.monotonic() value."""
+
+
+class KnowsIssuers(Protocol):
+    """What `issuer_job.launch.launcher.configuration.SettingsCache` does."""
+
+    def issuers(self, *, fresh: bool = False) -> Issuers:
+        """`fresh`: asked for just now. Raises KubeError."""
+
+
+class Busy(Exception):
+    """Too many calls wait already."""
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What became of a decision's entries: warnings, and one word for each entry, in time or not.
+
+    `unsure` says why it is not known that each of them is written down, and is empty if it is.
+    """
+
+    warnings: tuple[str, ...]
+    words: tuple[str, ...]
+    unsure: str = ""
+
+
+class Calls:
+    """One per process, for all admissions; thread-safe."""
+
+    def __init__(self, launcher: Launches, settings: KnowsIssuers, *, max_outstanding: int = MAX_OUTSTANDING) -> None:
+        self._launcher = launcher
+        self._settings = settings
+        self._pool = ThreadPoolExecutor(LAUNCH_THREADS, thread_name_prefix="admission")
+        self._outstanding = BoundedSemaphore(max_outstanding)
+        self._last_issuers: Issuers | None = None
+
+    def launch(self, decision: Decision, review: Review, deadline: float) -> Launched:
+        """Launch all entries at once; what is not done at the deadline goes on."""
+        end = deadline + LAUNCH_SECONDS
+        running: dict[Future[Outcome], Entry] = {}
+        warnings: list[str] = []
+        words: list[str] = []
+        unsure = ""
+        for entry in decision.launch:
+            try:
+                running[self._submit(_launch_one(self._launcher, entry, review, end))] = entry
+            except Busy:
+                warnings.append(f"Secret {entry.secret_name[:50]}: very busy, {LATER}")
+                words.append("Busy")
+                unsure = "the webhook is very busy"
+        done, _ = wait(running, timeout=max(0.0, deadline - time.monotonic()))
+        for future, entry in running.items():
+            if future not in done:
+                warnings.append(f"Secret {entry.secret_name[:50]}: the API server is slow, {LATER}")
+                words.append("Timeout")
+                unsure = "the API server is slow"
+                continue
+            outcome = future.result()
+            words.append(str(outcome.reason))
+            if outcome.reason is OutcomeReason.LATER:
+                unsure = outcome.why or "its record could not be stored"
+            if outcome.warning:
+                warnings.append(outcome.warning)
+            elif outcome.reason is OutcomeReason.LAUNCHED:
+                warnings.append(_on_its_way(entry))
+        return Launched(tuple(warnings), tuple(words), unsure)
+
+    def issuers(self, deadline: float, *, fresh: bool = False) -> Issuers:
+        """The issuers, or those last seen if the API server does not tell in time: spec.tls is added only here."""
+        if (last := self._last_issuers) is not None:
+            deadline = min(deadline, time.monotonic() + STALE_AFTER)
+        try:
+            self._last_issuers = self._within(deadline, lambda: self._settings.issuers(fresh=fresh))
+        except (KubeError, TimeoutError, Busy):
+            if last is None:
+                raise
+            return last
+        return self._last_issuers
+
+    def _within(self, deadline: float, call: Callable[[], T]) -> T:
+        """The call's result, or TimeoutError at the deadline: a hanging API server must not hold the request."""
+        future = self._submit(call)
+        try:
+            return future.result(timeout=max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            future.cancel()
+            raise
+
+    def _submit(self, call: Callable[[], T]) -> Future[T]:
+        if not self._outstanding.acquire(blocking=False):
+            raise Busy("too many admissions at once")
+        future = self._pool.submit(call)
+        future.add_done_callback(lambda _: self._outstanding.release())
+        return future
+
+
+def _launch_one(launcher: Launches, entry: Entry, review: Review, deadline: float) -> Callable[[], Outcome]:
+    namespace, new = decide_ingress.namespace_of(review), review.operation == "CREATE"
+    return lambda: launcher.launch(entry, namespace=namespace, deadline=deadline, expect_new=new)
+
+
+def _on_its_way(entry: Entry) -> str:
+    hosts = "1 host" if len(entry.hosts) == 1 else f"{len(entry.hosts)} hosts"
+    issuer = entry.source.settings.issuer
+    return f"Secret {entry.secret_name[:40]}: certificate for {hosts} is being ordered from {issuer}"
+
+
+def allowed(timeout: str) -> float:
+    """Seconds that the API server's own timeout leaves, one kept for the way back; unknown: no bound."""
+    match = _SECONDS.fullmatch(timeout)
+    if match is None:
+        return BUDGET
+    seconds = int(match[1]) / (1000 if match[2] == "ms" else 1)
+    return max(seconds - 1, seconds / 2)
