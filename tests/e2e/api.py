@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from issuer_job import vocabulary as v
+
 Json = dict[str, Any]
+NewNamespace = Callable[..., str]
+"""Of the fixture `new_namespace`: its prefix, labels as keywords; the namespace's name."""
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -157,3 +161,9 @@ def wait_for(condition: Callable[[], bool], *, what: str, seconds: float = 15) -
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.05)
+
+
+def canary(api: Api) -> Answer:
+    """What certjob asks before it acts: a dry-run create that only the policies refuse."""
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "certjob-canary"}, "type": "Opaque"}
+    return api.call("POST", path(SECRETS, v.CANARY_NAMESPACE), body, dryRun="All")

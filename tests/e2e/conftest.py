@@ -9,12 +9,10 @@ from functools import cache
 import pytest
 
 from issuer_job import vocabulary
-from tests.e2e.api import SECRETS, Answer, Api, Endpoint, kubectl, path, wait_for
+from tests.e2e.api import Api, Endpoint, NewNamespace, canary, kubectl, path, wait_for
 from tests.e2e.api import admin as administrator
 from tests.e2e.site import NewSite, sites_behind_proxies
 from tests.load.lifecycle import sweeps_suspended
-
-NewNamespace = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
@@ -51,12 +49,6 @@ def identity(cluster: tuple[Endpoint, Api]) -> Iterator[Callable[[str], Api]]:
     finally:
         for api in made:
             api.close()
-
-
-def canary(api: Api) -> Answer:
-    """What certjob asks before it acts: a dry-run create that only the policies refuse."""
-    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "certjob-canary"}, "type": "Opaque"}
-    return api.call("POST", path(SECRETS, vocabulary.CANARY_NAMESPACE), body, dryRun="All")
 
 
 @pytest.fixture(scope="session")

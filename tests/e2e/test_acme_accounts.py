@@ -10,8 +10,8 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
 from issuer_job.record.record import Phase
 from tests.e2e import world
+from tests.e2e.parts import run_sweep
 from tests.e2e.site import ENDS_WITHIN, NewSite, client_of, trouble
-from tests.e2e.test_robustness import run_sweep
 from tests.fakes.fault_rules import Answer, Change, Request
 from tests.observe import cluster
 

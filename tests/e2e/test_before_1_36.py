@@ -13,13 +13,11 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import SECRETS, Json
 from issuer_job.record.record import Phase, Record
 from tests.e2e import world
-from tests.e2e.api import Answer, Api, kubectl, path, wait_for
+from tests.e2e.api import Answer, Api, NewNamespace, canary, kubectl, path, wait_for
+from tests.e2e.asking import asking, send
 from tests.e2e.attacks import OWNER, assert_verdict, create, encoded, look, tls_secret
-from tests.e2e.conftest import NewNamespace, canary
-from tests.e2e.test_look import HOURLY, put, serial
-from tests.e2e.test_renewal import make_due, wait_renewed
-from tests.e2e.test_requests import asking, send
-from tests.e2e.test_robustness import run_sweep
+from tests.e2e.parts import run_sweep
+from tests.e2e.renewals import HOURLY, make_due, put, serial, wait_renewed
 from tests.load.lifecycle import sweep_as_job
 from tests.observe import cluster
 

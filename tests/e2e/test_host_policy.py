@@ -22,12 +22,11 @@ from issuer_job.record import transitions
 from issuer_job.record.record import Settings, Source, to_config_map
 from tests.e2e import world
 from tests.e2e.api import CONFIGMAPS as CONFIGMAPS_PATH
-from tests.e2e.api import Api, Endpoint, path, wait_for
+from tests.e2e.api import Api, Endpoint, NewNamespace, path, wait_for
 from tests.e2e.attacks import assert_verdict
 from tests.e2e.attempts import Identities
 from tests.e2e.checks import at_once
-from tests.e2e.conftest import NewNamespace
-from tests.e2e.test_robustness import run_sweep
+from tests.e2e.parts import run_sweep
 from tests.observe import cluster
 
 QUOTAS = Resource("/api/v1", "resourcequotas")

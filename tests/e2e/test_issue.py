@@ -11,8 +11,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS
 from issuer_job.record.record import Phase
 from tests.e2e import world
-from tests.e2e.api import wait_for
-from tests.e2e.conftest import NewNamespace
+from tests.e2e.api import NewNamespace, wait_for
 from tests.observe import cluster, served
 
 

@@ -21,7 +21,7 @@ from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Conflict
 from issuer_job.record.record import Record, from_config_map, to_config_map
 from tests.e2e import world
 from tests.e2e.own_pebble import OwnPebble, own_pebble
-from tests.e2e.test_robustness import run_sweep
+from tests.e2e.parts import run_sweep
 from tests.fakes.certs_ca import FakeCA, handshake, pem
 from tests.observe import cluster
 from tests.worlds.own_issuer import own_issuer, stored_issuer

@@ -15,10 +15,9 @@ import pytest
 from issuer_job import vocabulary as v
 from issuer_job.record.record import ACTIVE
 from tests.e2e import world
-from tests.e2e.api import Api, Endpoint
+from tests.e2e.api import Api, Endpoint, NewNamespace
 from tests.e2e.attempts import Certificate
 from tests.e2e.certificates import NewCertificates, certificates
-from tests.e2e.conftest import NewNamespace
 from tests.e2e.wire import Killed, Wire
 
 pytestmark = pytest.mark.usefixtures("no_sweeps")

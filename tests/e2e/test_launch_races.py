@@ -13,10 +13,9 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Response
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher, Outcome, OutcomeReason
 from tests.e2e import world
-from tests.e2e.api import Api, Endpoint, wait_for
+from tests.e2e.api import Api, Endpoint, NewNamespace, wait_for
 from tests.e2e.certificates import NewCertificates, certificates
 from tests.e2e.checks import at_once
-from tests.e2e.conftest import NewNamespace
 from tests.e2e.wire import Wire
 from tests.observe import cluster
 

@@ -2,43 +2,17 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from cryptography import x509
-
-from certs.authority import make_authority, make_leaf
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import SECRETS
 from issuer_job.record.record import Record
 from tests.e2e import world
 from tests.e2e.api import wait_for
+from tests.e2e.renewals import HOURLY, put, serial
 from tests.load.lifecycle import sweep_as_job
 from tests.observe import cluster
-
-HOURLY = {"CERTJOB_SWEEP_INTERVAL": "3600"}
-"""With a sweep an hour each of them looks at every Secret."""
-
-
-def put(namespace: str, secret: str, host: str, *, made: datetime, key_of: datetime | None = None) -> str:
-    """What somebody else writes: a certificate of 30 days from `made` on, with its key or another. Its serial."""
-    authority = make_authority(now=made)
-    leaf = make_leaf(authority, dns_names=(host,), now=made)
-    other = make_leaf(authority, dns_names=(host,), now=key_of) if key_of else leaf
-    stored = cluster().get(SECRETS, namespace, secret)
-    stored["data"] |= {
-        "tls.crt": b64encode(leaf.cert_chain_pems).decode(),
-        "tls.key": b64encode(other.key_pem).decode(),
-    }
-    cluster().update(SECRETS, namespace, stored)
-    return f"{x509.load_pem_x509_certificates(leaf.cert_chain_pems)[0].serial_number:x}"
-
-
-def serial(record: Record | None) -> str:
-    assert record is not None
-    assert record.issued is not None
-    return record.issued.serial
 
 
 def orders(record: Record) -> int:

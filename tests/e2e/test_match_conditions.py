@@ -20,8 +20,7 @@ import yaml
 
 from certs.authority import make_authority, make_leaf
 from issuer_job import vocabulary
-from tests.e2e.api import INGRESSES, MERGE_PATCH, MUTATING_WEBHOOKS, Api, Json, path, wait_for
-from tests.e2e.conftest import NewNamespace
+from tests.e2e.api import INGRESSES, MERGE_PATCH, MUTATING_WEBHOOKS, Api, Json, NewNamespace, path, wait_for
 
 MANIFEST = Path(__file__).resolve().parents[2] / "manifests/base/mutating-webhook.yaml"
 OURS = "e2e-match"

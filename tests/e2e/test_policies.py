@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from issuer_job import vocabulary
-from tests.e2e.api import MERGE_PATCH, SECRETS, Answer, Api, Json, path
+from tests.e2e.api import MERGE_PATCH, SECRETS, Answer, Api, Json, NewNamespace, canary, path
 from tests.e2e.attacks import (
     OWNER,
     SENTINEL,
@@ -20,7 +20,6 @@ from tests.e2e.attacks import (
     tells,
     tls_secret,
 )
-from tests.e2e.conftest import NewNamespace, canary
 
 CERTJOB = vocabulary.NAMESPACE
 IDENTITIES = ["webhook", "responder", "job", "sweep", "bootstrap", "default"]

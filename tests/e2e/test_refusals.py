@@ -12,8 +12,7 @@ from certs.placeholder import make_placeholder
 from issuer_job.cluster.api import INGRESSES, SECRETS, Json
 from issuer_job.record.record import Record
 from tests.e2e import world
-from tests.e2e.api import kubectl, wait_for
-from tests.e2e.conftest import NewNamespace
+from tests.e2e.api import NewNamespace, kubectl, wait_for
 from tests.observe import cluster
 
 

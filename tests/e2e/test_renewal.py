@@ -7,9 +7,9 @@ import socket
 import ssl
 import threading
 from base64 import b64decode, urlsafe_b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from acme import client as acme
 from acme import messages
@@ -21,63 +21,17 @@ from msgspec.structs import replace
 
 from certs.chain import has_key, parse_chain
 from certs.keys import key_from_pem
-from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Conflict, Json, KubeError
-from issuer_job.record.record import Counted, Issued, Record, Renewal, from_config_map, to_config_map
+from issuer_job.cluster.api import SECRETS, Json, KubeError
+from issuer_job.record.record import Counted, Record, Renewal
 from tests.e2e import world
 from tests.e2e.api import wait_for
-from tests.e2e.test_robustness import run_sweep
+from tests.e2e.parts import run_sweep
+from tests.e2e.renewals import edit, issued_of, make_due, secret_data, wait_renewed
 from tests.observe import cluster, root_pem
 
-DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 PAUSE = 0.03
 """Seconds between the handshakes of one thread: the machine is for the renewals, too."""
-
-
-def issued_of(record: Record) -> Issued:
-    assert record.issued is not None
-    return record.issued
-
-
-def edit(namespace: str, secret: str, change: Callable[[Issued], Issued]) -> None:
-    """As administrator, change what the record says of its certificate."""
-    while True:
-        stored = cluster().get(CONFIGMAPS, v.NAMESPACE, names.record(namespace, secret))
-        record = from_config_map(stored)
-        try:
-            cluster().update(
-                CONFIGMAPS, v.NAMESPACE, to_config_map(replace(record, issued=change(issued_of(record))))
-            )
-            return
-        except Conflict:
-            continue
-
-
-def make_due(namespace: str, secret: str) -> None:
-    """As if the CA had suggested a moment that is past."""
-    now = datetime.now(UTC)
-    past = Renewal(check_after=now + DAY, at=now - HOUR, start=now - HOUR, end=now + HOUR)
-    edit(namespace, secret, lambda issued: replace(issued, renewal=past, at=now - 60 * DAY))
-
-
-def wait_renewed(namespace: str, secret: str, former: Record) -> Record:
-    """Wait until another certificate is issued, in the record and in the Secret."""
-    wait_for(
-        lambda: (
-            issued_of(found).serial != issued_of(former).serial
-            if (found := world.record(namespace, secret))
-            else False
-        ),
-        what=f"{namespace}/{secret} is renewed",
-        seconds=90,
-    )
-    return world.wait_issued(namespace, secret, issued_of(former).hosts)
-
-
-def secret_data(namespace: str, secret: str) -> dict[str, bytes]:
-    found = cluster().get(SECRETS, namespace, secret)["data"]
-    return {key: b64decode(value) for key, value in found.items()}
 
 
 def ordered(record: Record) -> list[str]:

@@ -8,7 +8,6 @@ import subprocess
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography import x509
@@ -21,31 +20,15 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json
 from issuer_job.record.record import Phase
 from tests.e2e import dns_world, world
 from tests.e2e.api import Api, kubectl, path, wait_for
+from tests.e2e.asking import NAME, asking, send
 from tests.e2e.attacks import assert_verdict
-from tests.e2e.test_renewal import make_due, secret_data, wait_renewed
-from tests.e2e.test_robustness import run_sweep, scaled
+from tests.e2e.parts import run_sweep, scaled
+from tests.e2e.renewals import make_due, secret_data, wait_renewed
 from tests.fakes.certs_ca import handshake
 from tests.observe import cluster, root_pem
 from tests.worlds.own_issuer import own_issuer
 
-NAME = "db-tls"
 EMPTY = {"tls.crt": "", "tls.key": ""}
-
-
-def asking(hosts: str, *, name: str = NAME, **changes: Any) -> Json:
-    """A manifest. Annotations as keyword `notes`: `notes={"issuer": "x"}`."""
-    notes = {f"certjob.io/{key}": value for key, value in changes.pop("notes", {}).items()}
-    metadata = {
-        "name": name,
-        "labels": {v.REQUEST: "true", "team": "db"},
-        "annotations": {v.HOSTS: hosts, "example.org/note": "mine", **notes},
-    }
-    return {"apiVersion": "v1", "kind": "Secret", "type": v.TLS_SECRET_TYPE, "metadata": metadata, **changes}
-
-
-def send(namespace: str, body: Json, *command: str) -> str:
-    """kubectl with the manifest; what it printed. An error's text is in the exception."""
-    return kubectl(*(command or ("apply",)), "-n", namespace, "-f", "-", stdin=json.dumps(body))
 
 
 def warned(namespace: str, body: Json) -> str:

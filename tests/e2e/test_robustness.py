@@ -8,56 +8,25 @@ import secrets
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, JOBS, MUTATING_WEBHOOKS, SECRETS, Json, KubeError, Resource
+from issuer_job.cluster.api import CONFIGMAPS, JOBS, MUTATING_WEBHOOKS, SECRETS, Json, KubeError
 from tests.e2e import world
 from tests.e2e.api import Api, kubectl, path, wait_for
+from tests.e2e.parts import _scale, run_sweep, scaled
 from tests.observe import PODS, cluster
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-DEPLOYMENTS = Resource("/apis/apps/v1", "deployments")
 
 
 def control(*arguments: str, **environment: str) -> None:
     """Run the cluster's own program."""
     command = ["python3", "-m", "tests.cluster", *arguments]
     subprocess.run(command, cwd=CHECKOUT, env=os.environ | environment, check=True, capture_output=True)
-
-
-@contextmanager
-def scaled(deployment: str, replicas: int) -> Iterator[None]:
-    """A Deployment with that many replicas, two again afterwards."""
-    _scale(deployment, replicas)
-    try:
-        yield
-    finally:
-        _scale(deployment, 2)
-
-
-def _scale(deployment: str, replicas: int) -> None:
-    kubectl("scale", "-n", v.NAMESPACE, f"deployment/{deployment}", f"--replicas={replicas}")
-    component = deployment.removeprefix("certjob-")
-
-    def settled() -> bool:
-        pods = list(cluster().items(PODS, v.NAMESPACE, labels=f"{v.APP_COMPONENT}={component}"))
-        ready = cluster().get(DEPLOYMENTS, v.NAMESPACE, deployment).get("status", {}).get("readyReplicas", 0)
-        return len(pods) == replicas and ready == replicas
-
-    wait_for(settled, what=f"{replicas} replicas of {deployment}", seconds=90)
-
-
-def run_sweep() -> str:
-    """Start the CronJob's Job now and wait for its end; its log."""
-    name = f"sweep-now-{secrets.token_hex(3)}"
-    kubectl("create", "job", "-n", v.NAMESPACE, name, "--from=cronjob/certjob-sweep")
-    kubectl("wait", "-n", v.NAMESPACE, f"job/{name}", "--for=condition=complete", "--timeout=120s")
-    return kubectl("logs", "-n", v.NAMESPACE, f"job/{name}")
 
 
 def test_webhook_down_the_ingress_is_admitted_and_the_sweep_does_the_rest(namespace: str) -> None:

@@ -24,7 +24,7 @@ from issuer_job.cluster.retrying import RetryingTransport
 from issuer_job.issuers.state import ROLLED_OVER_FOR, ROLLING_OVER
 from tests.e2e.api import Api, Endpoint
 from tests.e2e.attempts import Identities
-from tests.e2e.test_issuer_checks import DIRECTORY, OwnIssuer, ca_pem
+from tests.e2e.own_issuer import DIRECTORY, OwnIssuer, ca_pem
 from tests.e2e.transports import WiredTransport
 from tests.e2e.wire import Killed, Wire, on_wire, wired_send
 from tests.observe import cluster

@@ -205,8 +205,11 @@ class FakeOrders(FakeAcme):
         }
 
 
+NewCa = Callable[[], tuple[FakeOrders, bytes]]
+
+
 @contextmanager
-def acme_server() -> Iterator[Callable[[], tuple[FakeOrders, bytes]]]:
+def acme_server() -> Iterator[NewCa]:
     """Run a server; each call gives it a new CA behind the same address, and the PEM that its TLS is trusted by."""
     tls_ca = FakeCA("Fake TLS CA")
     context = SSLContext(PROTOCOL_TLS_SERVER)

@@ -16,7 +16,7 @@ from issuer_job.cluster.api import Unreachable
 from issuer_job.demand.ingress import Entry
 from issuer_job.issuers.load import Issuers
 from issuer_job.launch.launcher import Outcome, OutcomeReason
-from tests.unit.webhook.samples import ISSUERS
+from tests.worlds.reviews import ISSUERS
 from webhook.app import Parts
 from webhook.app import create_app as create_real_app
 

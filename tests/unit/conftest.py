@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.ca import FakeOrders, acme_server
+from tests.fakes.ca import NewCa, acme_server
 from tests.worlds.job import JobWorld
 from tests.worlds.sweep import with_webhook
-
-NewCa = Callable[[], tuple[FakeOrders, bytes]]
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,9 +24,9 @@ from issuer_job.launch import launcher
 from issuer_job.record import phases, record
 from issuer_job.sweep import situation
 from issuer_job.tenant_secrets import access as secrets
+from tests.worlds.documents import ROOT, first_column, source
 from webhook import bounded_calls, decide_ingress, decide_secret
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 NOT_A_NAME = re.compile(r"[A-Z*<$]|\.\.\.")
@@ -53,33 +52,11 @@ RFC8555_TYPES = frozenset(
 """Error types of RFC 8555, section 6.7, that the page names."""
 
 
-@cache
-def source() -> str:
-    """All code, with string literals that continue on the next line joined."""
-    files = sorted(p for package in ("certs", "issuer_job", "webhook") for p in (ROOT / package).rglob("*.py"))
-    return re.sub(r'"\s*\n\s*f?"', "", "\n".join(p.read_text() for p in files))
-
-
 def code(text: str) -> Iterator[str]:
     """What stands in backticks: spans and fenced blocks."""
     fenced = re.compile(r"^```[a-z]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
     yield from fenced.findall(text)
     yield from re.findall(r"`([^`\n]+)`", fenced.sub("", text))
-
-
-def first_column(text: str, head: str) -> list[str]:
-    """The words in backticks in the first column of every table whose first column is headed so."""
-    words: list[str] = []
-    inside = False
-    for line in text.splitlines():
-        cells = line.split("|")
-        if len(cells) < 3:
-            inside = False
-        elif cells[1].strip() == head:
-            inside = True
-        elif inside:
-            words += re.findall(r"`([^`]+)`", cells[1])
-    return words
 
 
 def anchors(path: Path) -> set[str]:

@@ -16,7 +16,7 @@ from issuer_job.checks.questions import Reason
 from issuer_job.issuers import load as issuers
 from issuer_job.issuers.schema import ONLY_ACME
 from tests import schema
-from tests.unit.test_docs import first_column, source
+from tests.worlds.documents import first_column, source
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/issuers.md"
 PEM = "-----BEGIN CERTIFICATE-----\n"

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jsonpatch
@@ -18,9 +17,9 @@ from certs.formats import Format
 from issuer_job import vocabulary as v
 from issuer_job.issuers.load import parse
 from issuer_job.tenant_secrets import access as secrets
+from tests.worlds.documents import MANIFESTS
 from webhook.decide_secret import WRITERS
 
-MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 BASE = MANIFESTS / "base"
 OLDER = MANIFESTS / "before-1.36"
 OVERLAY = MANIFESTS.parent / "tests/cluster/overlay"

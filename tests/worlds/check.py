@@ -9,6 +9,7 @@ from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.checks import launch as check_launch
 from issuer_job.checks.check import check_issuer, read_findings
+from issuer_job.checks.launch import Why
 from issuer_job.checks.questions import Finding
 from issuer_job.cluster.api import CONFIGMAPS, EVENTS, JOBS, SECRETS, Json, Transport
 from issuer_job.issuers import state as account_state
@@ -92,3 +93,24 @@ def account_numbers(world: JobWorld) -> list[int]:
     """Of the account keys that are stored."""
     found = [s for s in world.api.all(SECRETS, v.NAMESPACE) if v.ACCOUNT in s["metadata"].get("labels", {})]
     return sorted(int(s["metadata"]["name"].rpartition("-")[2]) for s in found)
+
+
+def checked_by_sweeps(world: JobWorld) -> JobWorld:
+    """A sweep has its issuers tested."""
+    world.check = ""
+    world.set_issuer()
+    return world
+
+
+def due(
+    world: JobWorld, *, leftovers: bool = False, after: timedelta = timedelta(0), issuer: str = ISSUER
+) -> Why | None:
+    """Why a sweep would have the issuer tested."""
+    issue = check_launch.find(world.cluster, issuer)
+    assert issue is not None
+    return check_launch.why(issue, leftovers=leftovers, now=world.clock.read() + after)
+
+
+def check_jobs(world: JobWorld) -> list[Json]:
+    """Every Job that tests an issuer, ended ones too."""
+    return [job for job in world.api.all(JOBS) if job["metadata"]["name"].startswith("check-")]

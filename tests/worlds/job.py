@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from cryptography import x509
 
+from certs.chain import has_key
+from certs.keys import key_from_pem
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Pod
@@ -221,3 +224,12 @@ class JobWorld:
     def _probe(self, challenges: list[HostChallenge], *, deadline: float) -> list[ProbeResult]:
         self.probed += [challenge.host for challenge in challenges]
         return [ProbeResult(True, ProbeReason.OK, "answers", 0.0) for _ in challenges]
+
+
+def assert_good_secret(world: JobWorld, hosts: tuple[str, ...] = (HOST,), secret: str = "web-tls") -> None:
+    stored = world.secret(secret)
+    assert stored["metadata"]["labels"][v.STATE] == "issued"
+    leaf = x509.load_pem_x509_certificates(stored["data"]["tls.crt"])[0]
+    assert has_key(leaf, key_from_pem(stored["data"]["tls.key"]))
+    found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert found.get_values_for_type(x509.DNSName) == sorted(hosts)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from certs.keys import key_to_pem
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, MUTATING_WEBHOOKS, SECRETS, Json
 from issuer_job.record import transitions
 from issuer_job.record.record import Record, to_config_map
 from issuer_job.sweep import sweep
-from tests.worlds.job import JobWorld, ingress
+from tests.fakes.certs_ca import FakeCA, new_key, pem
+from tests.worlds.job import HOST, JobWorld, ingress
 from tests.worlds.samples import PROBLEM
 
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 def with_webhook(world: JobWorld) -> JobWorld:
@@ -91,3 +94,24 @@ def delete_ingress(world: JobWorld, name: str = "web") -> None:
 def secret_is_there(world: JobWorld, name: str = "web-tls") -> bool:
     """Whether the user's namespace holds the Secret."""
     return world.api.stored(SECRETS, "shop", name) is not None
+
+
+def change(world: JobWorld, **data: bytes) -> None:
+    """The Secret's owner edits its data."""
+    stored = world.api.stored(SECRETS, "shop", "web-tls")
+    assert stored is not None
+    encoded = {key.replace("_", "."): b64encode(value).decode() for key, value in data.items()}
+    world.api.add(SECRETS, "shop", stored | {"data": stored["data"] | encoded})
+
+
+def by_hand(world: JobWorld, *, hosts: tuple[str, ...] = (HOST,), life: timedelta = timedelta(days=30)) -> None:
+    """The Secret's owner puts a certificate of his own there, valid for `life` from the world's now."""
+    now = world.clock.read()
+    certificate, key = own_certificate(hosts, now - HOUR, now + life)
+    change(world, tls_crt=certificate, tls_key=key)
+
+
+def own_certificate(hosts: tuple[str, ...], start: datetime, end: datetime) -> tuple[bytes, bytes]:
+    """A chain and its key from a CA that certjob does not know."""
+    key = new_key()
+    return pem(FakeCA.root(now=start).issue(hosts, key, not_before=start, not_after=end)), key_to_pem(key)

@@ -12,9 +12,10 @@ from issuer_job import names, objects
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
 from issuer_job.issue.issue import issue
-from issuer_job.record.record import Phase, Retry
+from issuer_job.record.record import Phase
 from tests.fakes.acme import Reply, Request, problem, signing_key
 from tests.fakes.ca import FakeOrders
+from tests.worlds.account import another, retry
 from tests.worlds.job import ISSUER, JobWorld, ingress
 
 GIVEN_UP = problem("unauthorized", "the account is deactivated", status=403)
@@ -65,18 +66,6 @@ def state(world: JobWorld) -> dict[str, str]:
 def account_secrets(world: JobWorld) -> list[str]:
     found = [s for s in world.api.all(SECRETS, v.NAMESPACE) if v.ACCOUNT in s["metadata"].get("labels", {})]
     return [secret["metadata"]["name"] for secret in found]
-
-
-def retry(world: JobWorld, secret: str = "web-tls") -> Retry:
-    found = world.record(secret).retry
-    assert found is not None
-    return found
-
-
-def another(world: JobWorld, number: int) -> str:
-    """One more Ingress; its Secret."""
-    world.apply(ingress(f"more{number}", secret=f"more{number}-tls", hosts=(f"h{number}.certjob.dev",)))
-    return f"more{number}-tls"
 
 
 def test_a_deactivated_account_is_replaced_by_one_with_a_new_key_within_the_job(

@@ -28,11 +28,10 @@ from issuer_job.issuers.state import (
 )
 from tests.fakes.acme import Reply, Request, problem, signing_key
 from tests.fakes.api import status
-from tests.fakes.ca import NO_ANSWER
-from tests.unit.account.test_account import another, retry
-from tests.unit.conftest import NewCa
-from tests.unit.issue.test_crash import killed_at
+from tests.fakes.ca import NO_ANSWER, NewCa
+from tests.worlds.account import another, retry
 from tests.worlds.check import account_numbers, annotate, check, credentials, found, launch, one, pod, state
+from tests.worlds.crash import killed_at
 from tests.worlds.job import ISSUER, JobWorld, ingress
 
 

@@ -22,7 +22,7 @@ from issuer_job.issuers.load import Issuers, version
 from issuer_job.issuers.state import ACCOUNT_NUMBER, TAKEN_OVER, note
 from issuer_job.upkeep import bootstrap
 from tests.fakes.acme import problem
-from tests.unit.account.test_account import another, retry
+from tests.worlds.account import another, retry
 from tests.worlds.check import account_numbers, check, credentials, found, one, state
 from tests.worlds.job import ISSUER, JobWorld, ingress
 from tests.worlds.sweep import run, with_webhook

@@ -14,33 +14,18 @@ from issuer_job.checks import launch as check_launch
 from issuer_job.checks.check import check_issuer
 from issuer_job.checks.launch import AGAIN_AFTER, CREATED_WITHIN, PER_PASS, RUNS_FOR, Running, Why
 from issuer_job.checks.questions import Reason
-from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Json, Response, Unreachable
+from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Response, Unreachable
 from issuer_job.issuers.state import note
 from tests.fakes.api import status
-from tests.unit.test_manifests import MANIFESTS
-from tests.worlds.check import annotate, check, end_jobs, launch, pod, state
+from tests.worlds.check import annotate, check, check_jobs, checked_by_sweeps, due, end_jobs, launch, pod, state
+from tests.worlds.documents import MANIFESTS
 from tests.worlds.job import ISSUER, MOUNTED, JobWorld
 from tests.worlds.sweep import MINUTE, run, with_webhook, writes_nothing
 
 
 @pytest.fixture
 def world(world: JobWorld) -> JobWorld:
-    """Its issuers are tested by the sweep."""
-    world.check = ""
-    world.set_issuer()
-    return world
-
-
-def due(
-    world: JobWorld, *, leftovers: bool = False, after: timedelta = timedelta(0), issuer: str = ISSUER
-) -> Why | None:
-    issue = check_launch.find(world.cluster, issuer)
-    assert issue is not None
-    return check_launch.why(issue, leftovers=leftovers, now=world.clock.read() + after)
-
-
-def check_jobs(world: JobWorld) -> list[Json]:
-    return [job for job in world.api.all(JOBS) if job["metadata"]["name"].startswith("check-")]
+    return checked_by_sweeps(world)
 
 
 def test_a_new_issuer_is_tested_once(world: JobWorld) -> None:

@@ -16,15 +16,17 @@ from issuer_job.cluster.api import JOBS, Json, Response, Unreachable
 from issuer_job.dns01 import trace as dns_leftovers
 from issuer_job.dns01.trace import LONGEST, TxtRecord
 from issuer_job.record.record import Intent, Phase, Record, Settings
-from tests.unit.checks.test_launch import check_jobs, due, world
-from tests.worlds.check import annotate, check, end_jobs, pod, state
+from tests.worlds.check import annotate, check, check_jobs, checked_by_sweeps, due, end_jobs, pod, state
 from tests.worlds.job import ISSUER, JobWorld, ingress
 from tests.worlds.sweep import MINUTE, passes, run, with_webhook
 
-__all__ = ["world"]
-
 REFUSES: dict[str, Any] = {"solvers": [{"dns01": {"provider": "ddns", "options": {"ddns_server": "127.0.0.1"}}}]}
 """It has no credentials."""
+
+
+@pytest.fixture
+def world(world: JobWorld) -> JobWorld:
+    return checked_by_sweeps(world)
 
 
 def left_over(world: JobWorld, *, secret: str = "gone-tls", issuer: str = ISSUER, days: float = 1) -> Record:

@@ -7,8 +7,6 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from certs.chain import has_key
-from certs.keys import key_from_pem
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS
@@ -16,7 +14,7 @@ from issuer_job.issue.issue import issue
 from issuer_job.record.record import Phase
 from tests.fakes.acme import Request, problem
 from tests.fakes.ca import NO_ANSWER
-from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
+from tests.worlds.job import HOST, ISSUER, JobWorld, assert_good_secret, ingress
 
 OTHER = "www.certjob.dev"
 
@@ -27,15 +25,6 @@ def phases(world: JobWorld) -> list[str]:
     found = [(r.body or {}).get("data", {}).get(v.RECORD_KEY, "") for r in writes]
     lines = [line.split('"')[3] for text in found for line in text.splitlines() if line.startswith(' "phase"')]
     return [phase for index, phase in enumerate(lines) if index == 0 or phase != lines[index - 1]]
-
-
-def assert_good_secret(world: JobWorld, hosts: tuple[str, ...] = (HOST,), secret: str = "web-tls") -> None:
-    stored = world.secret(secret)
-    assert stored["metadata"]["labels"][v.STATE] == "issued"
-    leaf = x509.load_pem_x509_certificates(stored["data"]["tls.crt"])[0]
-    assert has_key(leaf, key_from_pem(stored["data"]["tls.key"]))
-    found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert found.get_values_for_type(x509.DNSName) == sorted(hosts)
 
 
 def test_one_order_one_certificate_and_nothing_left_over(world: JobWorld) -> None:

@@ -18,7 +18,7 @@ from issuer_job.issuers import load as issuers
 from issuer_job.issuers.load import IssuerError
 from issuer_job.issuers.schema import Dns01, Http01, Issuer, IssuerType, Selector, Solver, nameserver
 from tests import schema
-from tests.unit.test_manifests import MANIFESTS
+from tests.worlds.documents import MANIFESTS
 
 SERVER = "https://ca.certjob.dev/dir"
 PEM = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"

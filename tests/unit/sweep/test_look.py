@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
 
-from certs.keys import key_to_pem
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import SECRETS, Json
 from issuer_job.record.record import Phase, Renewal
 from tests.fakes.api import status
-from tests.fakes.certs_ca import FakeCA, new_key, pem
 from tests.worlds.job import HOST, JobWorld, ingress
 from tests.worlds.sweep import (
+    HOUR,
     MINUTE,
+    by_hand,
+    change,
     delete_ingress,
     issue_one,
     jobs,
     orders,
+    own_certificate,
     passes,
     run,
     wait_for,
     write,
     writes_nothing,
 )
-
-HOUR = timedelta(hours=1)
-
-
-def change(world: JobWorld, **data: bytes) -> None:
-    """The Secret's owner edits its data."""
-    stored = world.api.stored(SECRETS, "shop", "web-tls")
-    assert stored is not None
-    encoded = {key.replace("_", "."): b64encode(value).decode() for key, value in data.items()}
-    world.api.add(SECRETS, "shop", stored | {"data": stored["data"] | encoded})
-
-
-def by_hand(world: JobWorld, *, hosts: tuple[str, ...] = (HOST,), life: timedelta = timedelta(days=30)) -> None:
-    """The Secret's owner puts a certificate of his own there, valid for `life` from the world's now."""
-    now = world.clock.read()
-    certificate, key = own_certificate(hosts, now - HOUR, now + life)
-    change(world, tls_crt=certificate, tls_key=key)
 
 
 def test_a_certificate_is_renewed_in_time_and_with_a_new_key(swept: JobWorld) -> None:
@@ -246,9 +230,3 @@ def test_what_nobody_wants_may_end_in_silence(swept: JobWorld) -> None:
     swept.clock.ahead += record.issued.lifetime
     run(swept)
     assert expiring(swept) == []
-
-
-def own_certificate(hosts: tuple[str, ...], start: datetime, end: datetime) -> tuple[bytes, bytes]:
-    """A chain and its key from a CA that certjob does not know."""
-    key = new_key()
-    return pem(FakeCA.root(now=start).issue(hosts, key, not_before=start, not_after=end)), key_to_pem(key)

@@ -16,13 +16,13 @@ from issuer_job.record import transitions
 from issuer_job.record.record import Issued, Phase, Record, Renewal
 from issuer_job.tenant_secrets.access import Refusal, look_by_policy, look_by_version
 from tests.fakes.api import status
-from tests.unit.conftest import NewCa
-from tests.unit.issue.test_crash import run_until
-from tests.unit.sweep.test_look import by_hand
+from tests.fakes.ca import NewCa
 from tests.worlds import samples
+from tests.worlds.crash import run_until
 from tests.worlds.job import JobWorld, ingress
 from tests.worlds.sweep import (
     MINUTE,
+    by_hand,
     delete_ingress,
     issue_one,
     jobs,

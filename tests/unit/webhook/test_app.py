@@ -19,7 +19,7 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.launch.launcher import Outcome, OutcomeReason
 from tests.fakes.webhook_parts import FakeLauncher, FakeSettings
-from tests.unit.webhook.samples import Golden, golden_reviews, ingress, review
+from tests.worlds.reviews import Golden, golden_reviews, ingress, review
 from webhook import readiness
 from webhook.admission import Admission
 from webhook.app import Parts, create_app

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from issuer_job.issuers.load import Issuers
-from tests.unit.webhook.samples import ISSUERS, Golden, golden_reviews, ingress, review
+from tests.worlds.reviews import ISSUERS, Golden, golden_reviews, ingress, review
 from webhook.decide_ingress import MAX_ENTRIES, MAX_HOSTS, MAX_NAMES, Decision, Reason, decide
 from webhook.review import Review, parse, warning_lines
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from issuer_job.demand.ingress import TlsEntry, own_entry, wants
-from tests.unit.webhook.samples import ISSUERS, Golden, golden_reviews, ingress
+from tests.worlds.reviews import ISSUERS, Golden, golden_reviews, ingress
 from webhook.decide_ingress import decide
 from webhook.ingress_patch import changed, make_patch
 from webhook.review import parse

@@ -21,7 +21,7 @@ from issuer_job.cluster.api import (
     Unreachable,
 )
 from tests.fakes.api import Attempt, FakeApi, Outcome, denied, status
-from tests.unit.webhook.samples import ingress, review
+from tests.worlds.reviews import ingress, review
 from webhook.app import Parts, create_app
 
 ISSUER = "server: https://acme.certjob.dev/directory\n"

@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from base64 import b64decode, b64encode
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import jsonpatch
 import pytest
-from cryptography import x509
-from flask.testing import FlaskClient
 
-from certs.chain import dns_names, parse_chain
-from certs.keys import KeyAlgorithm, generate_key, key_to_pem
+from certs.chain import dns_names
 from certs.placeholder import is_placeholder, make_placeholder
 from certs.validity import StoredCertificate, judge
 from issuer_job import vocabulary as v
@@ -22,86 +18,29 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Http01, Issuer, Solver
 from issuer_job.launch.launcher import Outcome, OutcomeReason
 from issuer_job.record.record import Kind
-from tests.fakes.certs_ca import FakeCA, pem
 from tests.fakes.webhook_parts import FakeLauncher, FakeSettings
-from tests.unit.webhook.samples import ISSUERS
-from webhook.app import Parts, create_app
-from webhook.decide_ingress import Decision
+from tests.worlds.reviews import ISSUERS
+from tests.worlds.secret_reviews import (
+    HOSTS,
+    JOB,
+    NAMES,
+    NOW,
+    admitted,
+    applied,
+    as_review,
+    client_of,
+    decided,
+    encoded,
+    issued,
+    leaf_of,
+    other_key,
+    pair,
+    response_of,
+    review_of,
+    secret,
+    without_label,
+)
 from webhook.decide_secret import Reason, decide
-from webhook.review import Review, parse
-
-NOW = datetime.now(UTC).replace(microsecond=0)
-HOSTS = "db.certjob.dev, mail.certjob.dev"
-NAMES = {"db.certjob.dev", "mail.certjob.dev"}
-JOB = "system:serviceaccount:certjob:job"
-PATH = "/mutate/request?timeout=5s"
-
-
-def secret(hosts: str = HOSTS, data: Any = None, **fields: Any) -> dict[str, Any]:
-    """The manifest that a user applies. Annotations as keywords: `key_algorithm="rsa-2048"`."""
-    metadata = fields.pop("metadata", {})
-    notes = {f"certjob.io/{key.replace('_', '-')}": value for key, value in fields.pop("notes", {}).items()}
-    made = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": v.TLS_SECRET_TYPE,
-        "metadata": {
-            "name": "db-tls",
-            "labels": {v.REQUEST: "true", "team": "db"},
-            "annotations": {v.HOSTS: hosts, **notes},
-            **metadata,
-        },
-        **fields,
-    }
-    return made if data is None else made | {"data": data}
-
-
-def review_of(new: Any, old: Any = None, **request: Any) -> dict[str, Any]:
-    kind = {"group": "", "version": "v1", "kind": "Secret"}
-    request = {"namespace": "shop", "kind": kind, "dryRun": False, "userInfo": {"username": "alice"}, **request}
-    request |= {"uid": "u-1", "operation": "UPDATE" if old else "CREATE", "object": new, "oldObject": old}
-    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
-
-
-def as_review(document: dict[str, Any]) -> Review:
-    return parse(json.dumps(document).encode())
-
-
-def decided(new: Any, old: Any = None, *, issuers: Issuers = ISSUERS, **request: Any) -> Decision:
-    return decide(as_review(review_of(new, old, **request)), issuers=issuers, now=NOW)
-
-
-def applied(new: dict[str, Any], decision: Decision) -> dict[str, Any]:
-    result: dict[str, Any] = jsonpatch.apply_patch(new, list(decision.patch))
-    return result
-
-
-def admitted(new: dict[str, Any], old: Any = None) -> dict[str, Any]:
-    """The object as it is stored."""
-    return applied(new, decided(new, old))
-
-
-def pair(hosts: tuple[str, ...] = tuple(sorted(NAMES)), *, days: float = 80, age: float = 1) -> dict[str, str]:
-    """A CA's certificate and its key, as `data`."""
-    key = generate_key(KeyAlgorithm.ECDSA_P256)
-    ca = FakeCA.root()
-    leaf = ca.issue(list(hosts), key, not_before=NOW - timedelta(days=age), not_after=NOW + timedelta(days=days))
-    return encoded(pem(leaf, ca.certificate), key_to_pem(key))
-
-
-def encoded(chain: bytes, key: bytes) -> dict[str, str]:
-    return {"tls.crt": b64encode(chain).decode(), "tls.key": b64encode(key).decode()}
-
-
-def issued(stored: dict[str, Any]) -> dict[str, Any]:
-    """After the Job: another certificate, and what certjob writes with it."""
-    labels = stored["metadata"]["labels"] | {v.STATE: "issued"}
-    metadata = stored["metadata"] | {"labels": labels, "uid": "s-1"}
-    return stored | {"metadata": metadata, "data": pair()}
-
-
-def leaf_of(stored: dict[str, Any]) -> x509.Certificate:
-    return parse_chain(b64decode(stored["data"]["tls.crt"]))[0]
 
 
 def test_a_bare_manifest_gets_a_placeholder_for_its_hosts_and_is_launched() -> None:
@@ -165,10 +104,6 @@ def test_a_good_certificate_that_its_owner_brought_stays() -> None:
 def test_another_good_certificate_of_its_owner_takes_the_place_of_ours() -> None:
     data = pair()
     assert admitted(secret(data=data), issued(admitted(secret())))["data"] == data
-
-
-def other_key() -> dict[str, str]:
-    return pair() | {"tls.key": pair()["tls.key"]}
 
 
 @pytest.mark.parametrize(
@@ -286,12 +221,6 @@ def test_an_update_that_leaves_an_old_mistake_as_it_is_passes_with_its_certifica
     assert after["metadata"]["labels"]["new"] == "label"
 
 
-def without_label() -> dict[str, Any]:
-    new = secret()
-    del new["metadata"]["labels"][v.REQUEST]
-    return new
-
-
 @pytest.mark.parametrize(
     ("document", "reason"),
     [
@@ -334,17 +263,6 @@ def test_metadata_of_a_wrong_type_is_refused_in_words(field: str) -> None:
 
 
 # Through HTTP.
-
-
-def client_of(launcher: FakeLauncher | None = None, known: FakeSettings | None = None) -> FlaskClient:
-    return create_app(Parts(launcher or FakeLauncher(), known or FakeSettings(), lambda: True)).test_client()
-
-
-def response_of(client: FlaskClient, document: Any) -> dict[str, Any]:
-    answer = client.post(PATH, json=document)
-    assert answer.status_code == 200
-    response: dict[str, Any] = answer.get_json()["response"]
-    return response
 
 
 def test_it_is_launched_told_and_admitted() -> None:

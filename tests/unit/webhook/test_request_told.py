@@ -9,7 +9,9 @@ import pytest
 from issuer_job import vocabulary as v
 from issuer_job.launch.launcher import Outcome, OutcomeReason
 from tests.fakes.webhook_parts import FakeLauncher
-from tests.unit.webhook.test_request import (
+from tests.worlds.job import JobWorld
+from tests.worlds.request import ask, asking
+from tests.worlds.secret_reviews import (
     JOB,
     admitted,
     applied,
@@ -24,8 +26,6 @@ from tests.unit.webhook.test_request import (
     secret,
     without_label,
 )
-from tests.worlds.job import JobWorld
-from tests.worlds.request import ask, asking
 from webhook.decide_secret import Reason
 
 BROKEN = [other_key(), pair(days=-1, age=30), encoded(b"x", b"y"), other_key() | {"tls.key": ""}]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.webhook.samples import ingress, review
+from tests.worlds.reviews import ingress, review
 from webhook.review import MAX_BODY, MAX_WARNING, MAX_WARNINGS, BadRequest, answer, parse, warning_lines
 
 

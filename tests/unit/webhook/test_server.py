@@ -22,7 +22,7 @@ import pytest
 
 from certs.authority import make_authority, make_leaf
 from certs.keys import CertifiedKey
-from tests.unit.webhook.samples import ingress, review
+from tests.worlds.reviews import ingress, review
 from webhook import gunicorn_conf, worker
 
 BODY = json.dumps(review(ingress())).encode()

@@ -1,4 +1,4 @@
-"""Reviews and issuers for the tests of the webhook."""
+"""Reviews of Ingresses, golden ones too, and issuers for the tests of the webhook."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ ISSUERS = Issuers(
     default="staging",
 )
 
+GOLDEN = Path(__file__).resolve().parents[1] / "unit/webhook/golden"
+
 
 @dataclass(frozen=True)
 class Golden:
-    """One file of tests/unit/golden: a review, and the decision and answer it must lead to."""
+    """One file of tests/unit/webhook/golden: a review, and the decision and answer it must lead to."""
 
     name: str
     namespace_enabled: bool
@@ -39,7 +41,7 @@ class Golden:
 def golden_reviews() -> list[Golden]:
     """All of them."""
     found = []
-    for path in sorted((Path(__file__).parent / "golden").glob("*.json")):
+    for path in sorted(GOLDEN.glob("*.json")):
         case = json.loads(path.read_text())
         found.append(Golden(path.stem, case["namespaceEnabled"], case["review"], case["expected"]))
     return found

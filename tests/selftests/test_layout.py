@@ -1,0 +1,49 @@
+"""Where things are in tests/: what several test files need is in a module of its own, not in one of them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+def imported(source: str) -> Iterator[str]:
+    """Every module that the code names in an import, wherever in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            yield from (f"{module}.{name.name}" for name in node.names)
+
+
+def holds_tests(module: str) -> bool:
+    """Whether one part of its dotted name is that of a file that pytest collects or takes fixtures from."""
+    return any(part.startswith("test_") or part == "conftest" for part in module.split("."))
+
+
+def test_imports_are_seen_in_every_form() -> None:
+    source = (
+        "import a.test_b\n"
+        "from a import test_b\n"
+        "from a.test_b import c as d\n"
+        "def f():\n    from ..conftest import g\n"
+        "import tests.worlds.job\n"
+    )
+    found = list(imported(source))
+    assert sorted(found) == sorted(["a.test_b", "a.test_b", "a.test_b.c", "..conftest.g", "tests.worlds.job"])
+    assert [name for name in found if not holds_tests(name)] == ["tests.worlds.job"]
+
+
+def test_nothing_imports_from_a_test_file() -> None:
+    files = sorted(TESTS.rglob("*.py"))
+    assert len(files) > 100
+    bad = {
+        f"{path.relative_to(TESTS)}: {name}"
+        for path in files
+        for name in imported(path.read_text())
+        if name.startswith(("tests.", ".")) and holds_tests(name)
+    }
+    assert bad == set()
