@@ -100,10 +100,10 @@ def _check_issuer(attempt: Attempt) -> v.ExitCode:
 
 
 def _responder() -> v.ExitCode:
-    from issuer_job.cluster.transport import LibraryTransport
+    from issuer_job.cluster.transport import HttpTransport
     from issuer_job.http01.responder import serve
 
-    serve(Cluster(LibraryTransport()))
+    serve(Cluster(HttpTransport()))
     return v.ExitCode.DONE
 
 
@@ -160,9 +160,9 @@ def _of_issuer(command: str, issuer: str) -> v.ExitCode:
 
 
 def _cluster(seconds: float) -> Cluster:
-    from issuer_job.cluster.transport import LibraryTransport
+    from issuer_job.cluster.transport import HttpTransport
 
-    return Cluster(RetryingTransport(LibraryTransport(), deadline=time.monotonic() + seconds))
+    return Cluster(RetryingTransport(HttpTransport(), deadline=time.monotonic() + seconds))
 
 
 _COMMANDS = {"issue": _issue, "responder": _responder, "sweep": _sweep, "bootstrap": _bootstrap}

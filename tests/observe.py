@@ -22,7 +22,7 @@ from cryptography import x509
 from certs.placeholder import is_placeholder
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import SECRETS, Cluster, Json, KubeError, Resource
-from issuer_job.cluster.transport import LibraryTransport
+from issuer_job.cluster.transport import HttpTransport
 
 PODS = Resource("/api/v1", "pods")
 POLL = 0.04
@@ -32,7 +32,7 @@ POLL = 0.04
 @cache
 def cluster() -> Cluster:
     """The local cluster as its administrator."""
-    return Cluster(LibraryTransport(connections=32), timeout=30)
+    return Cluster(HttpTransport(connections=32), timeout=30)
 
 
 def root_pem(management: str = "CERTJOB_PEBBLE_MANAGEMENT") -> str:

@@ -14,7 +14,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
 from issuer_job.cluster.api import Cluster
-from issuer_job.cluster.transport import LibraryTransport
+from issuer_job.cluster.transport import HttpTransport
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher
 from webhook.admission import Admission, Reply
@@ -49,7 +49,7 @@ class Parts:
 def create_app(parts: Parts | None = None) -> Flask:
     """The application; without parts, for the cluster it runs in. Raises KubeError outside of any cluster."""
     if parts is None:
-        parts = Parts.of(Cluster(LibraryTransport(connections=CONNECTIONS), timeout=SETTINGS_TIMEOUT))
+        parts = Parts.of(Cluster(HttpTransport(connections=CONNECTIONS), timeout=SETTINGS_TIMEOUT))
     admission = Admission(parts.launcher, parts.settings)
     readiness = Readiness(parts.reachable)
     app = Flask(__name__, static_folder=None)

@@ -1,42 +1,45 @@
-"""The way to the API server: the Kubernetes client's configuration and REST layer over one urllib3 pool.
+"""The way to the API server: urllib3 with the pod's service account, or outside of any cluster with a kubeconfig.
 
-The only module that imports `kubernetes`, and of it no more than it needs: the package's own imports and its
-models cost every Job a third of its start-up, and every pod 20 MiB.
+The only module that imports `kubernetes`, and only for a kubeconfig: in a pod two files and two variables say all,
+and the library's imports alone would cost every Job half as much time as all that it does import, and 20 MiB.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import sys
-from collections.abc import Iterator
-from types import ModuleType
-from typing import Any
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from urllib3 import Timeout
+from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
 from issuer_job.cluster.api import MAX_ANSWER, KubeError, Response, Unreachable, api_error
 
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod has its `token` and the API server's `ca.crt`. The kubelet replaces both while the pod runs."""
 _MAX_ERROR = 1 << 16
 
 
-class LibraryTransport:
-    """`api.Transport` with the pod's service account, or outside of any cluster with a kubeconfig."""
+@dataclass(frozen=True)
+class _Server:
+    """One API server: its URL, a pool of connections that verify it, and the headers that say who asks."""
+
+    url: str
+    pool: PoolManager
+    credentials: Callable[[], Mapping[str, str]]
+    """Asked for at each request: tokens are replaced while we run."""
+
+
+class HttpTransport:
+    """`api.Transport` over kept connections. Raises KubeError where there is no way to an API server."""
 
     def __init__(self, *, connections: int = 8) -> None:
         in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ
-        if in_cluster:
-            _without_package_imports()
-        from kubernetes.client.configuration import Configuration
-        from kubernetes.client.rest import RESTClientObject
-
-        self._configuration = Configuration()
-        self._configuration.connection_pool_maxsize = connections
-        _load(self._configuration, in_cluster=in_cluster)
-        self._pool = RESTClientObject(self._configuration).pool_manager
+        self._server = _by_service_account(connections) if in_cluster else _by_kubeconfig(connections)
 
     def send(self, method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
         """See Transport."""
@@ -72,53 +75,49 @@ class LibraryTransport:
 
     def _request(self, method: str, path: str, body: bytes | None, timeout: Timeout) -> BaseHTTPResponse:
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "certjob"}
-        # Asked for at each request: the service account's token is replaced on disk while we run.
-        for setting in self._configuration.auth_settings().values():
-            headers[setting["key"]] = setting["value"]
-        answer: BaseHTTPResponse = self._pool.request(
+        return self._server.pool.request(
             method,
-            self._configuration.host + path,
+            self._server.url + path,
             body=body,
-            headers=headers,
+            headers={**headers, **self._server.credentials()},
             timeout=timeout,
             preload_content=False,
             redirect=False,
             retries=False,
         )
-        return answer
 
 
-def _load(configuration: Any, *, in_cluster: bool) -> None:
-    """Fill in server, trust and credentials. Raises KubeError."""
-    from kubernetes.config.config_exception import ConfigException
+def _by_service_account(connections: int) -> _Server:
+    """As https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/ says; never through a proxy."""
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "")
+    token, authority = SERVICE_ACCOUNT / "token", SERVICE_ACCOUNT / "ca.crt"
+    if not (host and port and token.is_file() and authority.is_file()):
+        raise KubeError("this pod has no service account's token, or no KUBERNETES_SERVICE_HOST and _PORT")
+    # The CA's file is read anew for each connection.
+    pool = PoolManager(maxsize=connections, cert_reqs=ssl.CERT_REQUIRED, ca_certs=str(authority))
+    url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    return _Server(url, pool, lambda: {"Authorization": f"Bearer {token.read_text().strip()}"})
 
+
+def _by_kubeconfig(connections: int) -> _Server:
     try:
-        if in_cluster:
-            # The module looks for this name in its package, which was kept from importing it.
-            setattr(sys.modules["kubernetes.client"], type(configuration).__name__, type(configuration))
-            from kubernetes.config.incluster_config import load_incluster_config
+        from kubernetes.client import Configuration
+        from kubernetes.client.rest import RESTClientObject
+        from kubernetes.config import ConfigException, load_kube_config
+    except ImportError:
+        raise KubeError("outside of a cluster the package kubernetes is needed, and it is not installed") from None
 
-            load_incluster_config(client_configuration=configuration)
-        else:
-            from kubernetes.config import load_kube_config
-
-            load_kube_config(client_configuration=configuration)
+    configuration = Configuration()
+    configuration.connection_pool_maxsize = connections
+    try:
+        load_kube_config(client_configuration=configuration)
     except ConfigException as problem:
         raise KubeError(f"neither a service account nor a kubeconfig is here: {problem}") from None
 
+    def credentials() -> dict[str, str]:
+        return {setting["key"]: setting["value"] for setting in configuration.auth_settings().values()}
 
-def _without_package_imports() -> None:
-    """Make the client's submodules importable one by one, without the packages' `__init__` that import everything."""
-    if "kubernetes" in sys.modules:
-        return
-    found = importlib.util.find_spec("kubernetes")
-    if found is None or found.submodule_search_locations is None:
-        return
-    roots = list(found.submodule_search_locations)
-    for name in ("kubernetes", "kubernetes.client", "kubernetes.config", "kubernetes.utils"):
-        package = ModuleType(name)
-        package.__path__ = [os.path.join(root, *name.split(".")[1:]) for root in roots]
-        sys.modules[name] = package
+    return _Server(configuration.host, RESTClientObject(configuration).pool_manager, credentials)
 
 
 def _bare(path: str) -> str:

@@ -31,13 +31,13 @@ class FakeCA:
         self.pem = self._sign(self.name, self.key.public_key(), ca=True).public_bytes(Encoding.PEM)
 
     def issue(self, public_key: Any, hosts: list[str]) -> bytes:
-        addresses = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1")]
         names: list[x509.GeneralName] = [*(x509.DNSName(host) for host in hosts), *addresses]
         leaf = self._sign(x509.Name([]), public_key, ca=False, names=names)
         return leaf.public_bytes(Encoding.PEM)
 
     def server_files(self, directory: Path) -> tuple[Path, Path]:
-        """Write a certificate for localhost and 127.0.0.1, and its key."""
+        """Write a certificate for localhost, 127.0.0.1 and ::1, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate, key_file = directory / "server.crt", directory / "server.key"
         certificate.write_bytes(self.issue(key.public_key(), ["localhost"]))

@@ -30,7 +30,7 @@ GROWTH = 1.4
 """A snapshot takes seconds, so it is taken only when the memory has grown by so much since the last one."""
 
 
-class CountingTransport(transport.LibraryTransport):
+class CountingTransport(transport.HttpTransport):
     """Counts every request, those that are tried again each time."""
 
     calls: Counter[str] = Counter()
@@ -68,18 +68,6 @@ def _kind(method: str, path: str, body: bytes | None) -> tuple[str, str]:
     return " ".join(filter(None, words)), f"{namespace}/{name}"
 
 
-def _stand_in_for_the_pod(directory: Path) -> None:
-    """Read token and CA from here. The library is imported as sparingly as in a pod, so the memory is the pod's."""
-    transport._without_package_imports()
-    from kubernetes.client.configuration import Configuration
-
-    vars(sys.modules["kubernetes.client"])["Configuration"] = Configuration
-    from kubernetes.config import incluster_config
-
-    incluster_config.SERVICE_TOKEN_FILENAME = str(directory / "token")
-    incluster_config.SERVICE_CERT_FILENAME = str(directory / "ca.crt")
-
-
 class HighestPoint:
     """Watches the traced memory in a thread and keeps the allocations near its highest point."""
 
@@ -114,8 +102,8 @@ def _peak_mib() -> int:
 def run() -> int:
     """Sweep, then print what it took."""
     if directory := os.environ.get("CERTJOB_SERVICE_ACCOUNT"):
-        _stand_in_for_the_pod(Path(directory))
-    vars(transport)["LibraryTransport"] = CountingTransport
+        transport.SERVICE_ACCOUNT = Path(directory)
+    vars(transport)["HttpTransport"] = CountingTransport
     trace = "CERTJOB_TRACE" in os.environ
     if trace:
         tracemalloc.start(FRAMES)
