@@ -15,7 +15,7 @@ from certs.placeholder import is_placeholder
 from certs.renewal import renewal_time
 
 
-class Reason(StrEnum):
+class ValidityReason(StrEnum):
     """What a verdict rests on, in the order of the rules."""
 
     MISSING = "Missing"
@@ -39,15 +39,15 @@ class StoredCertificate:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Validity:
     """Whether the certificate may stay as it is, a reason for machines, and one sentence."""
 
     ok: bool
-    reason: Reason
+    reason: ValidityReason
     message: str
 
 
-def judge(
+def judge_stored(
     stored: StoredCertificate | None,
     *,
     hosts: Collection[str],
@@ -55,24 +55,24 @@ def judge(
     renew_before: timedelta | None = None,
     renew_at: datetime | None = None,
     spread_key: str = "",
-) -> Verdict:
+) -> Validity:
     """The verdict on what a Secret holds; None stands for no Secret. Nothing in the data makes it raise.
 
     `renew_at` is the moment chosen from the CA's renewal information (RFC 9773); without it,
     `certs.renewal.renewal_time` decides from `renew_before` and `spread_key`.
     """
     if stored is None:
-        return Verdict(False, Reason.MISSING, "The Secret does not exist.")
+        return Validity(False, ValidityReason.MISSING, "The Secret does not exist.")
     if not stored.tls_crt or not stored.tls_key:
-        return Verdict(False, Reason.NO_CERTIFICATE, "The Secret lacks a certificate or its key.")
+        return Validity(False, ValidityReason.NO_CERTIFICATE, "The Secret lacks a certificate or its key.")
     try:
         case = _read(stored.tls_crt, stored.tls_key, hosts, now, renew_before, renew_at, spread_key)
     except CertError as error:
-        return Verdict(False, Reason.UNREADABLE, str(error))
+        return Validity(False, ValidityReason.UNREADABLE, str(error))
     for reason, applies in RULES:
         if message := applies(case):
-            return Verdict(False, reason, message)
-    return Verdict(True, Reason.GOOD, f"The certificate is good until {_time(case.not_after)}.")
+            return Validity(False, reason, message)
+    return Validity(True, ValidityReason.GOOD, f"The certificate is good until {_time(case.not_after)}.")
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,13 @@ def renewal_is_due(case: _Case) -> str | None:
     return f"The renewal has been due since {_time(case.due)}." if case.now >= case.due else None
 
 
-RULES: tuple[tuple[Reason, Callable[[_Case], str | None]], ...] = (
-    (Reason.KEY_DOES_NOT_MATCH, key_does_not_match),
-    (Reason.PLACEHOLDER, certificate_is_a_placeholder),
-    (Reason.NOT_YET_VALID, certificate_is_not_yet_valid),
-    (Reason.EXPIRED, certificate_has_expired),
-    (Reason.HOSTS_NOT_COVERED, certificate_does_not_cover_all_hosts),
-    (Reason.RENEWAL_DUE, renewal_is_due),
+RULES: tuple[tuple[ValidityReason, Callable[[_Case], str | None]], ...] = (
+    (ValidityReason.KEY_DOES_NOT_MATCH, key_does_not_match),
+    (ValidityReason.PLACEHOLDER, certificate_is_a_placeholder),
+    (ValidityReason.NOT_YET_VALID, certificate_is_not_yet_valid),
+    (ValidityReason.EXPIRED, certificate_has_expired),
+    (ValidityReason.HOSTS_NOT_COVERED, certificate_does_not_cover_all_hosts),
+    (ValidityReason.RENEWAL_DUE, renewal_is_due),
 )
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from issuer_job.cluster.api import KubeError
 from webhook import decide_ingress, decide_secret
-from webhook.bounded_calls import BUDGET, LATER, MAX_OUTSTANDING, Busy, Calls, KnowsIssuers, Launches, allowed
+from webhook.bounded_calls import BUDGET, LATER, MAX_OUTSTANDING, Busy, Calls, CanLaunch, KnowsIssuers, allowed
 from webhook.decide_ingress import Decision
 from webhook.ingress_patch import make_patch
 from webhook.review import Review, answer, parse, refusal
@@ -42,7 +42,7 @@ class Admission:
 
     def __init__(
         self,
-        launcher: Launches,
+        launcher: CanLaunch,
         settings: KnowsIssuers,
         *,
         budget: float = BUDGET,

@@ -18,7 +18,7 @@ from issuer_job.cluster.transport import HttpTransport
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher
 from webhook.admission import Admission, Reply
-from webhook.bounded_calls import LAUNCH_THREADS, KnowsIssuers, Launches
+from webhook.bounded_calls import LAUNCH_THREADS, CanLaunch, KnowsIssuers
 from webhook.readiness import Readiness
 from webhook.review import MAX_BODY, BadRequest, too_large
 
@@ -34,7 +34,7 @@ SETTINGS_TIMEOUT = 2.0
 class Parts:
     """What the application acts through. `reachable` tells whether the API server answers."""
 
-    launcher: Launches
+    launcher: CanLaunch
     settings: KnowsIssuers
     reachable: Callable[[], bool]
 

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from issuer_job.cluster.api import KubeError
 from issuer_job.demand.ingress import Entry
 from issuer_job.issuers.load import Issuers
-from issuer_job.launch.launcher import Outcome, OutcomeReason
+from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
 from webhook import decide_ingress
 from webhook.decide_ingress import Decision
 from webhook.review import Review
@@ -36,10 +36,10 @@ _SECONDS = re.compile(r"([0-9]{1,6})(ms|s)")
 T = TypeVar("T")
 
 
-class Launches(Protocol):
+class CanLaunch(Protocol):
     """What `issuer_job.launch.launcher.Launcher` does."""
 
-    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> Outcome:
+    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> LaunchOutcome:
         """Never raises KubeError; `deadline` is a time.monotonic() value."""
 
 
@@ -69,7 +69,9 @@ class Launched:
 class Calls:
     """One per process, for all admissions; thread-safe."""
 
-    def __init__(self, launcher: Launches, settings: KnowsIssuers, *, max_outstanding: int = MAX_OUTSTANDING) -> None:
+    def __init__(
+        self, launcher: CanLaunch, settings: KnowsIssuers, *, max_outstanding: int = MAX_OUTSTANDING
+    ) -> None:
         self._launcher = launcher
         self._settings = settings
         self._pool = ThreadPoolExecutor(LAUNCH_THREADS, thread_name_prefix="admission")
@@ -79,7 +81,7 @@ class Calls:
     def launch(self, decision: Decision, review: Review, deadline: float) -> Launched:
         """Launch all entries at once; what is not done at the deadline goes on."""
         end = deadline + LAUNCH_SECONDS
-        running: dict[Future[Outcome], Entry] = {}
+        running: dict[Future[LaunchOutcome], Entry] = {}
         warnings: list[str] = []
         words: list[str] = []
         unsure = ""
@@ -136,7 +138,7 @@ class Calls:
         return future
 
 
-def _launch_one(launcher: Launches, entry: Entry, review: Review, deadline: float) -> Callable[[], Outcome]:
+def _launch_one(launcher: CanLaunch, entry: Entry, review: Review, deadline: float) -> Callable[[], LaunchOutcome]:
     namespace, new = decide_ingress.namespace_of(review), review.operation == "CREATE"
     return lambda: launcher.launch(entry, namespace=namespace, deadline=deadline, expect_new=new)
 

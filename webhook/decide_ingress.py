@@ -20,7 +20,7 @@ MAX_NAMES = 2000
 """Rules, tls entries and their hosts that are worth looking at here: more would keep other requests waiting."""
 
 
-class Reason(StrEnum):
+class IngressReason(StrEnum):
     """Why the answer is what it is."""
 
     MALFORMED = "Malformed"
@@ -55,22 +55,22 @@ class Decision:
 def untouched(review: Review, *, namespace_enabled: bool) -> Decision | None:
     """The decision to leave the Ingress alone, for a reason that needs no issuers; None if there is more to see."""
     if review.problem:
-        return Decision(Reason.MALFORMED, warnings=(review.problem,))
+        return Decision(IngressReason.MALFORMED, warnings=(review.problem,))
     if review.kind != INGRESS or review.sub_resource:
-        return Decision(Reason.NOT_AN_INGRESS)
+        return Decision(IngressReason.NOT_AN_INGRESS)
     if review.operation not in ("CREATE", "UPDATE"):
-        return Decision(Reason.OTHER_OPERATION)
+        return Decision(IngressReason.OTHER_OPERATION)
     if review.object is None or not namespace_of(review):
-        return Decision(Reason.MALFORMED, warnings=("the review has no object or no namespace",))
+        return Decision(IngressReason.MALFORMED, warnings=("the review has no object or no namespace",))
     if namespace_of(review) in v.EXCLUDED_NAMESPACES:
-        return Decision(Reason.EXCLUDED_NAMESPACE)
+        return Decision(IngressReason.EXCLUDED_NAMESPACE)
     if review.object["metadata"].get("deletionTimestamp"):
-        return Decision(Reason.BEING_DELETED)
+        return Decision(IngressReason.BEING_DELETED)
     if not w.opts_in(review.object, namespace_enabled=namespace_enabled):
-        return Decision(Reason.NOT_OPTED_IN)
+        return Decision(IngressReason.NOT_OPTED_IN)
     if _count_names(review.object) > MAX_NAMES:
         message = f"more than {MAX_NAMES} rules and tls hosts: left alone, split the Ingress"
-        return Decision(Reason.TOO_LARGE, warnings=(message,))
+        return Decision(IngressReason.TOO_LARGE, warnings=(message,))
     return None
 
 
@@ -79,7 +79,7 @@ def decide(review: Review, *, issuers: Issuers, namespace_enabled: bool) -> Deci
     if (nothing := untouched(review, namespace_enabled=namespace_enabled)) is not None:
         return nothing
     if review.object is None:  # `untouched` has seen to it; this tells the type checker
-        return Decision(Reason.MALFORMED)
+        return Decision(IngressReason.MALFORMED)
     ingress = _with_namespace(review.object, namespace_of(review))
     former = former_entry(review)
     wanted = w.wants(ingress, issuers=issuers, namespace_enabled=namespace_enabled, former=former)
@@ -92,7 +92,7 @@ def decide(review: Review, *, issuers: Issuers, namespace_enabled: bool) -> Deci
     if later:
         warnings.append(f"{later} of {len(wanted.entries)} certificates are too many for now, the sweep orders them")
     return Decision(
-        Reason.WANTED if wanted.entries else Reason.NOTHING_TO_CERTIFY,
+        IngressReason.WANTED if wanted.entries else IngressReason.NOTHING_TO_CERTIFY,
         launch=() if review.dry_run else launch,
         later=later,
         patch=make_patch(review.object, wanted.added or kept_entry(review)),

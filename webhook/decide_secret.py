@@ -29,7 +29,7 @@ _PLACEHOLDER_INSTEAD = "the certificate in data does not work (key, date or form
 _OTHER_TYPE = f"the label {v.REQUEST} asks for a certificate, for which the Secret needs type: {v.TLS_SECRET_TYPE}"
 
 
-class Reason(StrEnum):
+class SecretReason(StrEnum):
     """Why the answer is what it is."""
 
     MALFORMED = "Malformed"
@@ -48,23 +48,27 @@ class Reason(StrEnum):
 def untouched(review: Review) -> Decision | None:
     """The decision for a reason that needs no issuers; None if there is more to see."""
     if review.problem:
-        return Decision(Reason.MALFORMED, refused=review.problem)
+        return Decision(SecretReason.MALFORMED, refused=review.problem)
     if review.kind != SECRET or review.sub_resource:
-        return Decision(Reason.NOT_A_SECRET)
+        return Decision(SecretReason.NOT_A_SECRET)
     if review.operation not in ("CREATE", "UPDATE"):
-        return Decision(Reason.OTHER_OPERATION)
+        return Decision(SecretReason.OTHER_OPERATION)
     if review.object is None or not review.namespace:
-        return Decision(Reason.MALFORMED, refused="the review has no object or no namespace")
+        return Decision(SecretReason.MALFORMED, refused="the review has no object or no namespace")
     if review.namespace in v.EXCLUDED_NAMESPACES:
-        return Decision(Reason.EXCLUDED_NAMESPACE)
+        return Decision(SecretReason.EXCLUDED_NAMESPACE)
     if review.user_info.username in WRITERS:
-        return Decision(Reason.OWN_WRITE, patch=_answered(review) if review.dry_run else _restored(review))
+        return Decision(SecretReason.OWN_WRITE, patch=_answered(review) if review.dry_run else _restored(review))
     if not requests.asks(review.object):
-        return Decision(Reason.NOT_A_REQUEST)
+        return Decision(SecretReason.NOT_A_REQUEST)
     if review.object.get("type") == v.TLS_SECRET_TYPE:
         return None
     # One that carries the label already may have it for reasons of its owner's.
-    return Decision(Reason.REFUSED, refused=_OTHER_TYPE) if is_first(review) else Decision(Reason.NOT_A_REQUEST)
+    return (
+        Decision(SecretReason.REFUSED, refused=_OTHER_TYPE)
+        if is_first(review)
+        else Decision(SecretReason.NOT_A_REQUEST)
+    )
 
 
 def decide(review: Review, *, issuers: Issuers, now: datetime) -> Decision:
@@ -72,7 +76,7 @@ def decide(review: Review, *, issuers: Issuers, now: datetime) -> Decision:
     if (nothing := untouched(review)) is not None:
         return nothing
     if review.object is None:  # `untouched` has seen to it; this tells the type checker
-        return Decision(Reason.MALFORMED)
+        return Decision(SecretReason.MALFORMED)
     secret = review.object | {"metadata": review.object["metadata"] | {"namespace": review.namespace or ""}}
     first = is_first(review)
     asked = requests.asked(secret, issuers=issuers)
@@ -90,7 +94,7 @@ def decide(review: Review, *, issuers: Issuers, now: datetime) -> Decision:
         warnings.append(_OLD_STAYS if held.works else _PLACEHOLDER_INSTEAD)
     warnings += _foreign_keys(review, settings.formats)
     return Decision(
-        Reason.WANTED,
+        SecretReason.WANTED,
         launch=() if review.dry_run else (asked.entry,),
         patch=_patch(review.object, held),
         warnings=tuple(warnings),
@@ -125,9 +129,9 @@ def carried_over(review: Review) -> tuple[Json, ...]:
 
 def _without_entry(review: Review, warnings: list[str], *, first: bool, changed: bool) -> Decision:
     if changed:
-        return Decision(Reason.REFUSED, refused="; ".join(warnings), dry_run=bool(review.dry_run), first=first)
+        return Decision(SecretReason.REFUSED, refused="; ".join(warnings), dry_run=bool(review.dry_run), first=first)
     return Decision(
-        Reason.NOTHING_TO_CERTIFY,
+        SecretReason.NOTHING_TO_CERTIFY,
         patch=carried_over(review),
         warnings=tuple(warnings),
         dry_run=bool(review.dry_run),
@@ -147,7 +151,7 @@ def _foreign_keys(review: Review, wanted: tuple[str, ...]) -> list[str]:
     return [f"data has {listed}: only the certificate's keys stay when it is written"]
 
 
-def _patch(secret: Json, held: secret_data.Held) -> tuple[Json, ...]:
+def _patch(secret: Json, held: secret_data.KeptData) -> tuple[Json, ...]:
     after = _touchable(secret)
     state = v.SecretState.ISSUED if held.works else v.SecretState.PLACEHOLDER
     metadata = after["metadata"]

@@ -32,7 +32,7 @@ class BadRequest(ValueError):
         self.status = status
 
 
-class Kind(msgspec.Struct, frozen=True):
+class ReviewedKind(msgspec.Struct, frozen=True):
     """GroupVersionKind of the object under review."""
 
     group: str = ""
@@ -53,7 +53,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
 
     uid: str
-    kind: Kind = Kind()
+    kind: ReviewedKind = ReviewedKind()
     operation: str = ""
     sub_resource: str | None = None
     name: str | None = None
@@ -103,9 +103,9 @@ class _Secret(msgspec.Struct):
     immutable: bool | None = None
 
 
-INGRESS = Kind("networking.k8s.io", "v1", "Ingress")
-SECRET = Kind("", "v1", "Secret")
-_CHECKS: dict[Kind, type[_Ingress | _Secret]] = {INGRESS: _Ingress, SECRET: _Secret}
+INGRESS = ReviewedKind("networking.k8s.io", "v1", "Ingress")
+SECRET = ReviewedKind("", "v1", "Secret")
+_CHECKS: dict[ReviewedKind, type[_Ingress | _Secret]] = {INGRESS: _Ingress, SECRET: _Secret}
 
 
 def parse(body: bytes) -> Review:

@@ -10,16 +10,18 @@ from datetime import datetime
 from certs import formats
 from certs.chain import dns_names, parse_chain
 from certs.placeholder import make_placeholder
-from certs.validity import Reason, StoredCertificate, judge
+from certs.validity import StoredCertificate, ValidityReason, judge_stored
 from issuer_job.cluster.api import Json
 
 CERTIFICATE, KEY = "tls.crt", "tls.key"
-WORKS = frozenset({Reason.GOOD, Reason.RENEWAL_DUE, Reason.HOSTS_NOT_COVERED, Reason.NOT_YET_VALID})
+WORKS = frozenset(
+    {ValidityReason.GOOD, ValidityReason.RENEWAL_DUE, ValidityReason.HOSTS_NOT_COVERED, ValidityReason.NOT_YET_VALID}
+)
 """Of a certificate that somebody may be using: it stays until there is a better one."""
 
 
 @dataclass(frozen=True)
-class Held:
+class KeptData:
     """What the Secret shall hold, in base64; `works` if that is more than a placeholder. Never shows in a repr."""
 
     data: dict[str, str] = field(repr=False)
@@ -29,7 +31,7 @@ class Held:
     """The certificate in the object is not what stays: it is of no use."""
 
 
-def held(new: Json, old: Json | None, *, hosts: tuple[str, ...], wanted: tuple[str, ...], now: datetime) -> Held:
+def held(new: Json, old: Json | None, *, hosts: tuple[str, ...], wanted: tuple[str, ...], now: datetime) -> KeptData:
     """The certificate in the new object if it works, else the old one's, else a placeholder for the hosts.
 
     `wanted` are the formats: those without a password are made here, the old ones stay with their certificate.
@@ -39,16 +41,16 @@ def held(new: Json, old: Json | None, *, hosts: tuple[str, ...], wanted: tuple[s
     given_up = bool(mine.get(CERTIFICATE)) and not _same(mine, former) and not _is_placeholder(mine, now)
     for data in (mine, former):
         if _works(data, now):
-            return Held(_kept(mine, former, data, wanted), True, _not_after(data), given_up and data is former)
+            return KeptData(_kept(mine, former, data, wanted), True, _not_after(data), given_up and data is former)
     for data in (mine, former):
         if _is_placeholder_for(data, hosts, now):
-            return Held(_kept(mine, former, data, wanted), False, _not_after(data), given_up)
+            return KeptData(_kept(mine, former, data, wanted), False, _not_after(data), given_up)
     made = make_placeholder(hosts, now=now)
     chain, key = made.cert_chain_pems, made.key_pem
     further = formats.render(wanted, chain_pem=chain, key_pem=key, passwords={}, now=now)
     fresh = {CERTIFICATE: chain, KEY: key, **further}
     end = parse_chain(chain)[0].not_valid_after_utc
-    return Held(_others(mine) | {name: b64encode(x).decode() for name, x in fresh.items()}, False, end, given_up)
+    return KeptData(_others(mine) | {name: b64encode(x).decode() for name, x in fresh.items()}, False, end, given_up)
 
 
 def kept(new: Json, old: Json) -> dict[str, str]:
@@ -82,7 +84,7 @@ def _stored(data: dict[str, str]) -> StoredCertificate:
 
 
 def _works(data: dict[str, str], now: datetime) -> bool:
-    return judge(_stored(data), hosts=(), now=now).reason in WORKS
+    return judge_stored(_stored(data), hosts=(), now=now).reason in WORKS
 
 
 def _same(one: dict[str, str], other: dict[str, str]) -> bool:
@@ -90,7 +92,7 @@ def _same(one: dict[str, str], other: dict[str, str]) -> bool:
 
 
 def _is_placeholder(data: dict[str, str], now: datetime) -> bool:
-    return judge(_stored(data), hosts=(), now=now).reason is Reason.PLACEHOLDER
+    return judge_stored(_stored(data), hosts=(), now=now).reason is ValidityReason.PLACEHOLDER
 
 
 def _is_placeholder_for(data: dict[str, str], hosts: tuple[str, ...], now: datetime) -> bool:

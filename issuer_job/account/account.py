@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from issuer_job import names
 from issuer_job.account import keys as account_keys
-from issuer_job.account.keys import Held, superseded
+from issuer_job.account.keys import HeldKey, superseded
 from issuer_job.acme_client import AcmeClient, AcmeError, EabKey, ExternalAccountRefused
 from issuer_job.attempt.attempt import Attempt, Later, Resolved
 from issuer_job.backoff import LONGEST_ASKED
@@ -75,7 +75,9 @@ def connect(attempt: Attempt, resolved: Resolved, key: bytes, account_url: str) 
         raise _broken(str(problem)) from None
 
 
-def _ensure_account(attempt: Attempt, resolved: Resolved, client: AcmeClient, state: IssuerState, key: Held) -> None:
+def _ensure_account(
+    attempt: Attempt, resolved: Resolved, client: AcmeClient, state: IssuerState, key: HeldKey
+) -> None:
     change = {}
     if key.takes_over:
         url = _existing_account(client, resolved)

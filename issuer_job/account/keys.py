@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AccountKey, new_account_key, normal_account_key
 from issuer_job.attempt.attempt import Attempt, Later, OtherPod, Resolved
-from issuer_job.cluster.api import SECRETS, AlreadyExists
+from issuer_job.cluster import bodies
+from issuer_job.cluster.api import SECRETS, AlreadyExists, Json
 from issuer_job.issuers import state as account_state
 from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, TAKEN_OVER, IssuerState
 from issuer_job.record.record import Problem
@@ -23,14 +24,14 @@ MADE_NUMBER = "account-number"
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldKey:
     """The key to be used now. `takes_over`: the account that it has at the CA is to be found and kept."""
 
     pem: bytes
     takes_over: bool = False
 
 
-def current(attempt: Attempt, resolved: Resolved, state: IssuerState) -> Held | None:
+def current(attempt: Attempt, resolved: Resolved, state: IssuerState) -> HeldKey | None:
     """The account key in use: mounted, or made now if none is. None if it was just decided that the next is in use.
 
     Raises Later if another one is mounted or the one to be taken over cannot be used, OtherPod when another Job made
@@ -39,11 +40,11 @@ def current(attempt: Attempt, resolved: Resolved, state: IssuerState) -> Held | 
     existing = to_take_over(attempt, resolved, state)
     held = attempt.mounted("account", v.ACCOUNT_KEY)
     if held is None:
-        return Held(make(attempt, resolved, state.number, existing), existing is not None)
+        return HeldKey(make(attempt, resolved, state.number, existing), existing is not None)
     if number_held(attempt) != state.number:
         raise Later(superseded(resolved), wait=timedelta(0))
     if existing is None or _is_same(held, existing):
-        return Held(held, existing is not None)
+        return HeldKey(held, existing is not None)
     change = {ACCOUNT_NUMBER: str(state.number + 1), ACCOUNT_URL: ""}
     if account_state.write(attempt.cluster, state, change):
         attempt.step("account-key-taken-over", issuer=resolved.name, number=state.number + 1)
@@ -57,7 +58,7 @@ def make(attempt: Attempt, resolved: Resolved, number: int, existing: bytes | No
     Used by this pod at once; the next ones find it mounted. Raises Later, OtherPod.
     """
     key = existing or new_account_key(resolved.issuer.account_key_algorithm.value)
-    secret = objects.account_secret(resolved.name, resolved.issuer.server, number, key)
+    secret = account_secret(resolved.name, resolved.issuer.server, number, key)
     try:
         attempt.cluster.create(SECRETS, v.NAMESPACE, secret)
     except AlreadyExists:
@@ -130,3 +131,14 @@ def thumbprint(key_pem: bytes) -> str:
 
 def _is_same(one: bytes, other: bytes) -> bool:
     return thumbprint(one) == thumbprint(other)
+
+
+def account_secret(issuer: str, server: str, number: int, key_pem: bytes) -> Json:
+    """An issuer's account key: made once, never changed. Its number lies beside it: a mount shows no name."""
+    metadata = {
+        "name": names.account(issuer, server, number),
+        "namespace": v.NAMESPACE,
+        "labels": {v.ACCOUNT: "true", v.MANAGED_BY: "certjob"},
+    }
+    data = {v.ACCOUNT_KEY: key_pem, v.ACCOUNT_NUMBER: str(number).encode()}
+    return bodies.secret(metadata, "Opaque", data) | {"immutable": True}

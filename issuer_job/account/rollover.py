@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account import account
 from issuer_job.account import keys as account_keys
@@ -57,7 +57,7 @@ def _next_key(attempt: Attempt, resolved: Resolved, number: int) -> bytes:
     if held is not None and named == str(number).encode():
         return held
     key = new_account_key(resolved.issuer.account_key_algorithm.value)
-    secret = objects.account_secret(resolved.name, resolved.issuer.server, number, key)
+    secret = account_keys.account_secret(resolved.name, resolved.issuer.server, number, key)
     try:
         attempt.cluster.create(SECRETS, v.NAMESPACE, secret)
     except AlreadyExists:

@@ -15,9 +15,9 @@ from issuer_job.acme_client.orders import Account, Authorization, Challenge, Ord
 from issuer_job.acme_client.problems import (
     PERMANENT_TYPES,
     AcmeError,
+    AcmeProblem,
     AcmeUnavailable,
     ExternalAccountRefused,
-    Problem,
 )
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "AccountKeyAlgorithm",
     "AcmeClient",
     "AcmeError",
+    "AcmeProblem",
     "AcmeUnavailable",
     "Authorization",
     "Challenge",
@@ -34,7 +35,6 @@ __all__ = [
     "EabKey",
     "ExternalAccountRefused",
     "Order",
-    "Problem",
     "RenewalClient",
     "RenewalInfo",
     "choose_chain",

@@ -15,12 +15,12 @@ from issuer_job.acme_client.orders import Account, read_account
 from issuer_job.acme_client.problems import (
     NO_TYPE,
     AcmeError,
+    AcmeProblem,
     AcmeUnavailable,
     ExternalAccountRefused,
-    Problem,
     unavailable,
 )
-from issuer_job.acme_client.transport import POST_AS_GET, Transport, json_payload
+from issuer_job.acme_client.transport import POST_AS_GET, AcmeTransport, json_payload
 
 DEFAULT_TIMEOUT = timedelta(seconds=15)
 NEW_ACCOUNT_TRIES = 3
@@ -34,7 +34,7 @@ def _utc_now() -> datetime:
 class AccountClient:
     """The connection to a CA, and the account's own requests."""
 
-    def __init__(self, *, key: AccountKey, transport: Transport, directory: Directory) -> None:
+    def __init__(self, *, key: AccountKey, transport: AcmeTransport, directory: Directory) -> None:
         """Use `connect`."""
         self.directory = directory
         self._key = key
@@ -62,7 +62,7 @@ class AccountClient:
         Raises ValueError for a bad key or bundle.
         """
         key = AccountKey(account_key_pem)
-        transport = Transport(
+        transport = AcmeTransport(
             key=key,
             ca_bundle_pem=ca_bundle_pem,
             user_agent=user_agent,
@@ -121,7 +121,7 @@ class AccountClient:
             return Account(url=self.account_url, status="valid")
         if self.directory.external_account_required and eab is None:
             detail = "the CA needs an external account binding (EAB), and the issuer has none"
-            raise ExternalAccountRefused(Problem("externalAccountRequired", detail), step="newAccount")
+            raise ExternalAccountRefused(AcmeProblem("externalAccountRequired", detail), step="newAccount")
         payload: dict[str, Any] = {"termsOfServiceAgreed": terms_agreed}
         if contact:
             payload["contact"] = [f"mailto:{address}" for address in contact]
@@ -165,7 +165,9 @@ class AccountClient:
         """
         account_url, url = self._known_account_url(step="keyChange"), self.directory.key_change
         if url is None:
-            raise AcmeError(Problem(NO_TYPE, "the CA's directory offers no change of account keys"), step="keyChange")
+            raise AcmeError(
+                AcmeProblem(NO_TYPE, "the CA's directory offers no change of account keys"), step="keyChange"
+            )
         request = AccountKey(new_key_pem).change_request(self._key, url=url, account_url=account_url)
         self._transport.post(url, request, step="keyChange")
 

@@ -16,8 +16,8 @@ from requests.utils import parse_header_links
 from issuer_job.acme_client.problems import (
     MAX_DETAIL,
     AcmeError,
+    AcmeProblem,
     AcmeUnavailable,
-    Problem,
     clean_text,
     parse_problem,
     unavailable,
@@ -95,7 +95,7 @@ def is_https(url: str) -> bool:
         return False
 
 
-def _problem_of(answer: Answer) -> Problem | None:
+def _problem_of(answer: Answer) -> AcmeProblem | None:
     try:
         document = loads(answer.body)
     except (JSONDecodeError, UnicodeDecodeError, RecursionError):
@@ -115,7 +115,7 @@ def checked(answer: Answer, *, step: str, now: datetime) -> Answer:
     problem = _problem_of(answer)
     if problem is None and answer.status != 429:
         raise answer.unusable("is no problem document", step=step, retry_after=retry_after)
-    problem = problem or Problem("rateLimited", "the CA gave no reason", status=429)
+    problem = problem or AcmeProblem("rateLimited", "the CA gave no reason", status=429)
     link = _action_link(answer) if problem.type == "userActionRequired" else None
     if link is not None and link not in problem.detail:
         problem = replace(problem, detail=clean_text(f"see {link} : {problem.detail}", limit=MAX_DETAIL))

@@ -17,7 +17,7 @@ from issuer_job.acme_client.chains import choose_chain, leads_to
 from issuer_job.acme_client.directory import Directory, read_directory
 from issuer_job.acme_client.keys import encode_base64url
 from issuer_job.acme_client.problems import AcmeError, AcmeUnavailable, unavailable
-from issuer_job.acme_client.transport import POST_AS_GET, Transport, json_payload
+from issuer_job.acme_client.transport import POST_AS_GET, AcmeTransport, json_payload
 from issuer_job.polling import clamp_wait
 
 MAX_ORDER_PAGES = 20
@@ -148,7 +148,7 @@ class AcmeClient(AccountClient):
 class RenewalClient:
     """A CA's renewal information (RFC 9773), which needs no account; made by `connect`."""
 
-    def __init__(self, *, transport: Transport, directory: Directory) -> None:
+    def __init__(self, *, transport: AcmeTransport, directory: Directory) -> None:
         """Use `connect`."""
         self._transport = transport
         self._directory = directory
@@ -165,7 +165,7 @@ class RenewalClient:
         now: Callable[[], datetime],
     ) -> Self:
         """Fetch the directory, see `AcmeClient.connect`. Raises AcmeError, ValueError for a bad bundle."""
-        transport = Transport(
+        transport = AcmeTransport(
             key=None,
             ca_bundle_pem=ca_bundle_pem,
             user_agent=user_agent,
@@ -189,7 +189,7 @@ class RenewalClient:
         return _renewal_info(self._transport, self._directory, cert_id)
 
 
-def _renewal_info(transport: Transport, directory: Directory, cert_id: str) -> orders.RenewalInfo | None:
+def _renewal_info(transport: AcmeTransport, directory: Directory, cert_id: str) -> orders.RenewalInfo | None:
     if directory.renewal_info is None:
         return None
     url = f"{directory.renewal_info.rstrip('/')}/{cert_id}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from issuer_job.acme_client.problems import AcmeError, Problem
+from issuer_job.acme_client.problems import AcmeError, AcmeProblem
 
 
 class _Meta(msgspec.Struct):
@@ -42,7 +42,7 @@ class Directory:
         if profile not in self.profiles:
             offered = ", ".join(sorted(self.profiles)[:20]) or "none"
             detail = f"the CA offers no profile {profile[:100]}; it offers: {offered[:500]}"
-            raise AcmeError(Problem("invalidProfile", detail), step="newOrder")
+            raise AcmeError(AcmeProblem("invalidProfile", detail), step="newOrder")
 
 
 def read_directory(document: object) -> Directory:

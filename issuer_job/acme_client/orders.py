@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from issuer_job.acme_client.problems import NO_TYPE, Problem, parse_problem
+from issuer_job.acme_client.problems import NO_TYPE, AcmeProblem, parse_problem
 
 MAX_NAMES = 1000
 
@@ -83,7 +83,7 @@ class Order:
     authorization_urls: tuple[str, ...]
     finalize_url: str
     certificate_url: str | None
-    error: Problem | None
+    error: AcmeProblem | None
     retry_after: timedelta | None
 
 
@@ -95,7 +95,7 @@ class Challenge:
     url: str
     token: str = field(repr=False)
     status: str
-    error: Problem | None
+    error: AcmeProblem | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +115,14 @@ class Authorization:
         return self.status != "pending"
 
     @property
-    def problem(self) -> Problem | None:
+    def problem(self) -> AcmeProblem | None:
         """Why it can no longer become valid: the failed challenge's problem, or a sentence. None: it can."""
         if self.status in ("pending", "valid"):
             return None
         for challenge in self.challenges:
             if challenge.error is not None:
                 return challenge.error
-        return Problem(
+        return AcmeProblem(
             type=NO_TYPE,
             detail=f"the authorization is {self.status} and the CA gave no reason",
             identifier=self.host,

@@ -34,7 +34,7 @@ _CHALLENGE_PATH = re.compile(r"(/\.well-known/acme-challenge/)[^\s\"'<>\]\[),;:]
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class AcmeProblem:
     """One problem, bounded and safe to log: no control characters, tokens or key authorizations.
 
     `type` is short ("rateLimited") in ACME's namespace, else the whole URI. `status` is the HTTP
@@ -45,7 +45,7 @@ class Problem:
     detail: str
     status: int = 0
     identifier: str | None = None
-    subproblems: tuple[Problem, ...] = ()
+    subproblems: tuple[AcmeProblem, ...] = ()
 
     def __str__(self) -> str:
         kind = "" if self.type == NO_TYPE else f"{self.type}: "
@@ -58,7 +58,7 @@ class AcmeError(Exception):
 
     def __init__(
         self,
-        problem: Problem,
+        problem: AcmeProblem,
         *,
         step: str,
         retry_after: timedelta | None = None,
@@ -105,13 +105,13 @@ class AcmeUnavailable(AcmeError):
 def unavailable(
     sentence: str, *, step: str, status: int = 0, retry_after: timedelta | None = None
 ) -> AcmeUnavailable:
-    problem = Problem(type=NO_TYPE, detail=clean_text(sentence, limit=MAX_DETAIL), status=status)
+    problem = AcmeProblem(type=NO_TYPE, detail=clean_text(sentence, limit=MAX_DETAIL), status=status)
     return AcmeUnavailable(problem, step=step, retry_after=retry_after)
 
 
 def parse_problem(
     document: object, *, status: int = 0, identifier: str | None = None, secrets: Iterable[str] = ()
-) -> Problem | None:
+) -> AcmeProblem | None:
     """Read a problem document leniently: wrongly typed members count as absent. None if it is no object.
 
     `status` is the answer's and beats the document's; `identifier` is used if the document names
@@ -146,12 +146,12 @@ def _parse_one(
     status: int,
     identifier: str | None,
     secrets: Iterable[str],
-    subproblems: tuple[Problem, ...] = (),
-) -> Problem:
+    subproblems: tuple[AcmeProblem, ...] = (),
+) -> AcmeProblem:
     detail = _text(document, "detail") or _text(document, "title")
     named = document.get("identifier")
     host = _text(named, "value") if isinstance(named, dict) else ""
-    return Problem(
+    return AcmeProblem(
         type=_short_type(_text(document, "type")),
         detail=clean_text(detail, limit=MAX_DETAIL, secrets=secrets) or "the CA gave no detail",
         status=status or _http_status(document.get("status")),

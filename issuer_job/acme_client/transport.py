@@ -18,8 +18,8 @@ from issuer_job.acme_client.keys import AccountKey, decode_nonce
 from issuer_job.acme_client.problems import (
     NO_TYPE,
     AcmeError,
+    AcmeProblem,
     AcmeUnavailable,
-    Problem,
     clean_text,
     unavailable,
 )
@@ -73,7 +73,7 @@ class _PinnedAdapter(HTTPAdapter):
         conn.ca_certs = None
 
 
-class Transport:
+class AcmeTransport:
     """Sends requests and turns every failure into an AcmeError. Not for use by several threads."""
 
     def __init__(
@@ -210,7 +210,7 @@ class Transport:
             sentence = f"the connection to {host} failed: {_reason(error)}"
             lost = isinstance(error, requests.exceptions.ConnectionError)
             kind = _ConnectionLost if lost else AcmeUnavailable
-            raise kind(Problem(NO_TYPE, sentence), step=step) from None
+            raise kind(AcmeProblem(NO_TYPE, sentence), step=step) from None
         self._remember(answer)
         return answer
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from issuer_job import objects
+from issuer_job import names
+from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.cluster.api import EVENTS, INGRESSES, AlreadyExists, Cluster, Json, KubeError
-from issuer_job.record.record import Kind, Record, Source
+from issuer_job.record.record import Record, Source, SourceKind
 
 logger = logging.getLogger(__name__)
+
+_API_VERSIONS = {"Ingress": "networking.k8s.io/v1"}
+"""Of what an Event is about; the others are of the core API."""
 
 
 def tell(attempt: Attempt, reason: str, note: str, *, warning: bool = False) -> None:
@@ -59,7 +63,7 @@ def tell_one(
     unique: tuple[str, ...],
 ) -> None:
     """One Event on one object, an Ingress unless it says its kind; the same `unique` again writes nothing."""
-    event = objects.event(about, reason=reason, note=note, warning=warning, now=now, unique=unique)
+    event = event_body(about, reason=reason, note=note, warning=warning, now=now, unique=unique)
     try:
         cluster.create(EVENTS, about["metadata"]["namespace"], event)
     except AlreadyExists:
@@ -68,10 +72,37 @@ def tell_one(
         logger.warning("event-failed", extra={"fields": {"problem": str(problem)}})
 
 
+def event_body(about: Json, *, reason: str, note: str, warning: bool, now: datetime, unique: tuple[str, ...]) -> Json:
+    """An Event on a user's Ingress, or on what `about` says of its kind. `unique` names the occasion: writing the
+    same one twice is a 409.
+    """
+    metadata, kind = about["metadata"], about.get("kind", "Ingress")
+    time = f"{now:%Y-%m-%dT%H:%M:%S.%fZ}"
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": names.event(metadata["name"], reason, *unique), "namespace": metadata["namespace"]},
+        "eventTime": time,
+        "reportingController": v.CONTROLLER,
+        "reportingInstance": "certjob",
+        "action": "Issue",
+        "reason": reason,
+        "type": "Warning" if warning else "Normal",
+        "note": note[:1000],
+        "regarding": {
+            "apiVersion": _API_VERSIONS.get(kind, "v1"),
+            "kind": kind,
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata.get("uid", ""),
+        },
+    }
+
+
 def _named(attempt: Attempt) -> list[Json]:
     """What the record knows to ask, for an attempt that ends before that was confirmed."""
     record = attempt.record
-    ingresses = [s for s in record.sources if s.kind is Kind.INGRESS and s.name]
+    ingresses = [s for s in record.sources if s.kind is SourceKind.INGRESS and s.name]
     found = [attempt.cluster.find(INGRESSES, record.namespace, source.name) for source in ingresses]
-    secrets = [s for s in record.sources if s.kind is Kind.SECRET and s.uid]
+    secrets = [s for s in record.sources if s.kind is SourceKind.SECRET and s.uid]
     return [i for i in found if i is not None] + [asker(source, record.namespace) for source in secrets]

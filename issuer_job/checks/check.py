@@ -19,7 +19,7 @@ from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Exter
 from issuer_job.attempt import events
 from issuer_job.attempt.attempt import Attempt, Later, Resolved, Stop, Superseded
 from issuer_job.checks import leftovers
-from issuer_job.checks.questions import CHECKS, NO_CA, Context, Finding, Reason
+from issuer_job.checks.questions import CHECKS, NO_CA, CheckReason, Context, Finding
 from issuer_job.cluster.api import CONFIGMAPS, Json
 from issuer_job.issuers import load as issuers
 from issuer_job.issuers import state as account_state
@@ -44,10 +44,10 @@ MAX_MESSAGE = 1000
 AGAIN_IN = 3.0
 """Seconds before a CA that did not answer is asked once more."""
 _REFUSALS = {
-    "invalidContact": (Reason.CONTACT, "$.email"),
-    "unsupportedContact": (Reason.CONTACT, "$.email"),
-    "userActionRequired": (Reason.TERMS, "$.server"),
-    "invalidProfile": (Reason.PROFILE, "$.profile"),
+    "invalidContact": (CheckReason.CONTACT, "$.email"),
+    "unsupportedContact": (CheckReason.CONTACT, "$.email"),
+    "userActionRequired": (CheckReason.TERMS, "$.server"),
+    "invalidProfile": (CheckReason.PROFILE, "$.profile"),
 }
 
 
@@ -78,7 +78,7 @@ def _checked(attempt: Attempt, config_map: Json) -> v.ExitCode:
     try:
         issuer = issuers.parse(config_map)
     except IssuerError as problem:
-        findings = [Finding(reason=Reason.BROKEN, message=str(problem).removeprefix(f"issuer {name}: "))]
+        findings = [Finding(reason=CheckReason.BROKEN, message=str(problem).removeprefix(f"issuer {name}: "))]
         return _tell(attempt, config_map, "", findings)
     context = Context(attempt, name, issuer)
     if leftovers.is_all(context):
@@ -130,7 +130,7 @@ def _asked(context: Context, resolved: Resolved, config_map: Json) -> Iterator[F
             found = client.account()
             if found.status != "valid":
                 what = f"the account {found.url} is {found.status}"
-                yield Finding(reason=Reason.ACCOUNT, message=what, path="$.server")
+                yield Finding(reason=CheckReason.ACCOUNT, message=what, path="$.server")
             yield from _corrected_contacts(context, client)
             if issuer.profile:
                 client.directory.require_profile(issuer.profile)
@@ -151,7 +151,7 @@ def _corrected_contacts(context: Context, client: AcmeClient) -> Iterator[Findin
     except AcmeUnavailable:
         raise
     except AcmeError as refusal:
-        yield Finding(reason=Reason.CONTACT, message=str(refusal.problem), path="$.email")
+        yield Finding(reason=CheckReason.CONTACT, message=str(refusal.problem), path="$.email")
         return
     account_state.note(context.attempt.cluster, context.name, context.issuer.server, {CONTACTS: wanted})
     context.attempt.step("contacts-corrected", addresses=len(contacts))
@@ -161,23 +161,23 @@ def _finding(context: Context, refusal: AcmeError) -> Finding:
     problem = refusal.problem
     if isinstance(refusal, ExternalAccountRefused):
         if context.issuer.external_account is None:
-            return Finding(reason=Reason.EAB_NEEDED, message=problem.detail, path="$.externalAccount")
-        return Finding(reason=Reason.EAB_REFUSED, message=str(problem), path="$.externalAccount.keyId")
+            return Finding(reason=CheckReason.EAB_NEEDED, message=problem.detail, path="$.externalAccount")
+        return Finding(reason=CheckReason.EAB_REFUSED, message=str(problem), path="$.externalAccount.keyId")
     if refusal.step == "keyChange":
-        return Finding(reason=Reason.ROLLOVER, message=str(problem))
+        return Finding(reason=CheckReason.ROLLOVER, message=str(problem))
     if isinstance(refusal, AcmeUnavailable):
         untrusted = "certificate verify failed" in problem.detail
         path = "$.caBundle" if untrusted else "$.server"
-        return Finding(reason=Reason.UNREACHABLE, message=f"{refusal.step}: {problem}", path=path)
-    reason, path = _REFUSALS.get(problem.type, (Reason.ACCOUNT, "$.server"))
+        return Finding(reason=CheckReason.UNREACHABLE, message=f"{refusal.step}: {problem}", path=path)
+    reason, path = _REFUSALS.get(problem.type, (CheckReason.ACCOUNT, "$.server"))
     link = f"; see {refusal.link}" if refusal.link else ""
     return Finding(reason=reason, message=f"{problem}{link}", path=path)
 
 
 def _account_finding(context: Context, problem: Problem) -> Finding:
     if context.issuer.existing_account_key and "existingAccountKey" in problem.detail:
-        return Finding(reason=Reason.EXISTING_KEY, message=problem.detail, path="$.existingAccountKey")
-    reason = Reason.ROLLOVER if problem.step == "keyChange" else Reason.ACCOUNT
+        return Finding(reason=CheckReason.EXISTING_KEY, message=problem.detail, path="$.existingAccountKey")
+    reason = CheckReason.ROLLOVER if problem.step == "keyChange" else CheckReason.ACCOUNT
     return Finding(reason=reason, message=problem.detail, path="$.server")
 
 

@@ -14,8 +14,8 @@ from issuer_job.checks.launch import CheckedIssuer, Running
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Conflict
 from issuer_job.issuers import state as account_state
 from issuer_job.issuers.state import ROLLED_OVER_FOR, IssuerState
+from issuer_job.launch.jobs import is_finished
 from issuer_job.polling import Poll
-from issuer_job.sweep.inventory import is_finished
 
 PATIENCE = timedelta(minutes=6)
 """A pod of the Job has five minutes."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account import rollover
 from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_FOR, CHECKED_VERSION, LAUNCHED_FOR, NOT_READY, RESULT
@@ -18,7 +18,8 @@ from issuer_job.issuers import load as issuers
 from issuer_job.issuers import state as account_state
 from issuer_job.issuers.load import IssuerError
 from issuer_job.issuers.state import IssuerState
-from issuer_job.sweep.inventory import is_finished
+from issuer_job.launch import jobs
+from issuer_job.launch.jobs import is_finished
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ def launch(cluster: Cluster, issue: CheckedIssuer, *, only_clean: bool = False, 
         epoch = max(seconds, min(last, seconds + 60) + 1)
         if not account_state.write(cluster, state, {CLEANING_EPOCH if only_clean else LAUNCHED_EPOCH: str(epoch)}):
             continue
-        body = objects.check_job(
+        body = jobs.check_job(
             issue.config_map, template, account_number=state.number, directory=issue.directory, epoch=epoch
         )
         try:

@@ -31,7 +31,7 @@ from issuer_job.issuers.state import IssuerState
 MAX_FALLBACKS = 10
 
 
-class Reason(StrEnum):
+class CheckReason(StrEnum):
     """Why an issuer is not ready, or may be not what was meant."""
 
     BROKEN = "Broken"
@@ -56,7 +56,7 @@ class Reason(StrEnum):
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that is wrong, and the path of the field. A `warning` keeps no issuer from working."""
 
-    reason: Reason
+    reason: CheckReason
     message: str
     path: str = "$"
     warning: bool = False
@@ -107,7 +107,7 @@ def bundle_is_readable(context: Context) -> Iterator[Finding]:
             tls_context(issuer.ca_bundle.encode())
         except ValueError as problem:
             path = "$.caBundleKey" if issuer.ca_bundle_key else "$.caBundle"
-            yield Finding(reason=Reason.BUNDLE, message=str(problem), path=path)
+            yield Finding(reason=CheckReason.BUNDLE, message=str(problem), path=path)
 
 
 def external_account_key_is_there(context: Context) -> Iterator[Finding]:
@@ -120,7 +120,7 @@ def external_account_key_is_there(context: Context) -> Iterator[Finding]:
             decode_hmac_key(key.hmac_key)
     except ValueError as problem:
         what, made = f"{problem}: see {context.secret}", bool(context.state.account_url)
-        yield Finding(reason=Reason.EAB, message=what, path="$.externalAccount", warning=made)
+        yield Finding(reason=CheckReason.EAB, message=what, path="$.externalAccount", warning=made)
 
 
 def existing_account_key_is_usable(context: Context) -> Iterator[Finding]:
@@ -133,7 +133,7 @@ def existing_account_key_is_usable(context: Context) -> Iterator[Finding]:
     try:
         account_keys.read_existing(found, context.name, name)
     except ValueError as problem:
-        yield Finding(reason=Reason.EXISTING_KEY, message=str(problem), path="$.existingAccountKey")
+        yield Finding(reason=CheckReason.EXISTING_KEY, message=str(problem), path="$.existingAccountKey")
 
 
 def dns_providers_are_known(context: Context) -> Iterator[Finding]:
@@ -145,7 +145,7 @@ def dns_providers_are_known(context: Context) -> Iterator[Finding]:
         if solver.dns01 is not None:
             path = f"$.solvers[{number}].dns01"
             for what, where in registry.check(solver.dns01, context.keys, path=path):
-                yield Finding(reason=Reason.DNS, message=f"{what} ({context.secret})", path=where)
+                yield Finding(reason=CheckReason.DNS, message=f"{what} ({context.secret})", path=where)
 
 
 def solvers_are_of_use(context: Context) -> Iterator[Finding]:
@@ -175,7 +175,7 @@ def _zone_warnings(solver: Solver, path: str) -> Iterator[Finding]:
 
 
 def _solver_warning(what: str, path: str) -> Finding:
-    return Finding(reason=Reason.SOLVERS, message=what, path=path, warning=True)
+    return Finding(reason=CheckReason.SOLVERS, message=what, path=path, warning=True)
 
 
 def fallback_exists(context: Context) -> Iterator[Finding]:
@@ -185,18 +185,18 @@ def fallback_exists(context: Context) -> Iterator[Finding]:
         name = issuer.fallback.issuer
         if name in seen:
             what = f"it goes round in a circle: {', '.join([*seen, name])}"
-            yield Finding(reason=Reason.FALLBACK, message=what, path="$.fallback.issuer", warning=True)
+            yield Finding(reason=CheckReason.FALLBACK, message=what, path="$.fallback.issuer", warning=True)
             return
         seen.append(name)
         found = context.attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, name)
         if found is None or (found["metadata"].get("labels") or {}).get(v.ISSUER) != "true":
             what = f"there is no issuer {name}"
-            yield Finding(reason=Reason.FALLBACK, message=what, path="$.fallback.issuer")
+            yield Finding(reason=CheckReason.FALLBACK, message=what, path="$.fallback.issuer")
             return
         try:
             issuer = parse(found)
         except IssuerError as problem:
-            yield Finding(reason=Reason.FALLBACK, message=str(problem), path="$.fallback.issuer")
+            yield Finding(reason=CheckReason.FALLBACK, message=str(problem), path="$.fallback.issuer")
             return
 
 
@@ -211,10 +211,10 @@ def route_settings_are_allowed(context: Context) -> Iterator[Finding]:
     for key, value in issuer.route_annotations.items():
         if f"{key}={value}" not in allowed and v.ROUTE_ANNOTATIONS.get(key) != value:
             what = f"ConfigMap {v.ROUTE_POLICY} does not have the line {key}={value} in annotations"
-            yield Finding(reason=Reason.ROUTES, message=what, path=f"$.routeAnnotations.{key}")
+            yield Finding(reason=CheckReason.ROUTES, message=what, path=f"$.routeAnnotations.{key}")
     if not plain and str(issuer.path_type) not in data.get("pathTypes", "").split("\n"):
         what = f"ConfigMap {v.ROUTE_POLICY} does not have the line {issuer.path_type} in pathTypes"
-        yield Finding(reason=Reason.ROUTES, message=what, path="$.pathType")
+        yield Finding(reason=CheckReason.ROUTES, message=what, path="$.pathType")
 
 
 def authority_can_sign(context: Context) -> Iterator[Finding]:
@@ -224,17 +224,17 @@ def authority_can_sign(context: Context) -> Iterator[Finding]:
     missing = [name for name, found in ((CA_CERTIFICATE, certificate), (CA_KEY, key)) if found is None]
     if certificate is None or key is None:
         what = f"there is no key {' and no key '.join(missing)} in {context.secret}"
-        yield Finding(reason=Reason.AUTHORITY, message=what, path="$.type")
+        yield Finding(reason=CheckReason.AUTHORITY, message=what, path="$.type")
         return
     try:
         authority = read_authority(certificate, key, now=context.now)
     except CertError as problem:
-        yield Finding(reason=Reason.AUTHORITY, message=f"{problem} ({context.secret})", path="$.type")
+        yield Finding(reason=CheckReason.AUTHORITY, message=f"{problem} ({context.secret})", path="$.type")
         return
     lifetime = context.issuer.wanted_lifetime
     if lifetime is not None and context.now + lifetime > authority.not_after:
         what = f"the CA itself ends at {authority.not_after:%Y-%m-%d %H:%M} UTC: certificates cannot live longer"
-        yield Finding(reason=Reason.AUTHORITY, message=what, path="$.lifetime", warning=True)
+        yield Finding(reason=CheckReason.AUTHORITY, message=what, path="$.lifetime", warning=True)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -248,5 +248,5 @@ CHECKS: tuple[Check, ...] = (
     authority_can_sign,
 )
 """All of them, in the order in which their findings are told. What only ACME issuers have finds nothing in others."""
-NO_CA = frozenset({Reason.BUNDLE, Reason.EAB, Reason.EXISTING_KEY})
+NO_CA = frozenset({CheckReason.BUNDLE, CheckReason.EAB, CheckReason.EXISTING_KEY})
 """With these the CA need not be asked: there is nothing to ask it with."""

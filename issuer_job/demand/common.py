@@ -21,7 +21,7 @@ MAX_HOSTS = 100
 """Names in one certificate: Let's Encrypt's limit."""
 
 
-class Reason(StrEnum):
+class NoticeReason(StrEnum):
     """Why something is not as the user may expect it."""
 
     NOT_OPTED_IN = "NotOptedIn"
@@ -45,7 +45,7 @@ class Reason(StrEnum):
 class Notice:
     """Something the user should know; `message` is one line that says what to do."""
 
-    reason: Reason
+    reason: NoticeReason
     message: str
 
 
@@ -54,15 +54,15 @@ def named_issuer(notes: Mapping[str, str], issuers: Issuers, *, namespace: str) 
     name = notes.get(v.ISSUER) or issuers.default
     short = name[:63]
     if not name:
-        return None, [Notice(Reason.NO_DEFAULT_ISSUER, f"no default issuer: set the annotation {v.ISSUER}")]
+        return None, [Notice(NoticeReason.NO_DEFAULT_ISSUER, f"no default issuer: set the annotation {v.ISSUER}")]
     if name in issuers.broken:
-        return None, [Notice(Reason.BROKEN_ISSUER, issuers.broken[name])]
+        return None, [Notice(NoticeReason.BROKEN_ISSUER, issuers.broken[name])]
     issuer = issuers.valid.get(name)
     if issuer is None:
         known = ", ".join(sorted(issuers.valid))[:60] or "none"
-        return None, [Notice(Reason.UNKNOWN_ISSUER, f"unknown issuer {short}; known: {known}")]
+        return None, [Notice(NoticeReason.UNKNOWN_ISSUER, f"unknown issuer {short}; known: {known}")]
     if not issuer.allows_namespace(namespace):
-        return None, [Notice(Reason.ISSUER_NOT_ALLOWED, f"issuer {short} is not for namespace {namespace}")]
+        return None, [Notice(NoticeReason.ISSUER_NOT_ALLOWED, f"issuer {short} is not for namespace {namespace}")]
     return issuer, []
 
 
@@ -71,12 +71,12 @@ def settings_of(notes: Mapping[str, str], *, default: str) -> tuple[Settings | N
     algorithm = notes.get(v.KEY_ALGORITHM, "")
     if algorithm and algorithm not in set(KeyAlgorithm):
         message = f"{v.KEY_ALGORITHM}: not one of {', '.join(KeyAlgorithm)}"
-        return None, [Notice(Reason.BAD_ANNOTATION, message)]
+        return None, [Notice(NoticeReason.BAD_ANNOTATION, message)]
     for key in (v.PROFILE, v.PREFERRED_CHAIN, v.RENEW_BEFORE, v.RETRY):
         if len(notes.get(key, "")) > 100:
-            return None, [Notice(Reason.BAD_ANNOTATION, f"{key}: longer than 100 characters")]
+            return None, [Notice(NoticeReason.BAD_ANNOTATION, f"{key}: longer than 100 characters")]
     if (issuer := notes.get(v.ISSUER, "")) and not is_issuer_name(issuer):
-        return None, [Notice(Reason.BAD_ANNOTATION, f"{v.ISSUER}: not the name of an issuer")]
+        return None, [Notice(NoticeReason.BAD_ANNOTATION, f"{v.ISSUER}: not the name of an issuer")]
     wanted, unknown = formats.known(listed(notes.get(v.FORMATS, "")[:1000]))
     settings = Settings(
         issuer=issuer or default,
@@ -86,13 +86,13 @@ def settings_of(notes: Mapping[str, str], *, default: str) -> tuple[Settings | N
         formats=wanted,
     )
     # A certificate without the wish is better than none.
-    notices = [Notice(Reason.BAD_ANNOTATION, f"{v.FORMATS}: unknown format {name[:40]!r}") for name in unknown]
+    notices = [Notice(NoticeReason.BAD_ANNOTATION, f"{v.FORMATS}: unknown format {name[:40]!r}") for name in unknown]
     if not notes.get(v.RENEW_BEFORE):
         return settings, notices
     try:
         before = parse_duration(notes[v.RENEW_BEFORE])
     except CertError as problem:
-        return settings, [*notices, Notice(Reason.BAD_ANNOTATION, f"{v.RENEW_BEFORE}: {problem}"[:119])]
+        return settings, [*notices, Notice(NoticeReason.BAD_ANNOTATION, f"{v.RENEW_BEFORE}: {problem}"[:119])]
     return replace(settings, renew_before=max(1, int(before.total_seconds()))), notices
 
 
@@ -103,14 +103,16 @@ def host_problem(host: str, issuer: Issuer, *, namespace: str, ingress_class: st
     wildcard = host.startswith("*.")
     problem = hostnames.check_host(host, allow_wildcard=wildcard, private_suffixes=suffixes)
     if problem is not None:
-        return Notice(Reason.BAD_HOST, problem.message)
+        return Notice(NoticeReason.BAD_HOST, problem.message)
     if not issuer.allows_host(namespace, host):
-        return Notice(Reason.HOST_NOT_ALLOWED, f"{host[:70]}: the issuer is not for this host in this namespace")
+        return Notice(
+            NoticeReason.HOST_NOT_ALLOWED, f"{host[:70]}: the issuer is not for this host in this namespace"
+        )
     if not issuer.is_acme or issuer.solver(host, ingress_class) is not None:
         return None
     if wildcard:
-        return Notice(Reason.WILDCARD, f"{host[:70]}: a wildcard needs DNS-01, which the issuer has not for it")
-    return Notice(Reason.NO_SOLVER, f"{host[:70]}: none of the issuer's solvers is for this host")
+        return Notice(NoticeReason.WILDCARD, f"{host[:70]}: a wildcard needs DNS-01, which the issuer has not for it")
+    return Notice(NoticeReason.NO_SOLVER, f"{host[:70]}: none of the issuer's solvers is for this host")
 
 
 def listed(text: str) -> list[str]:

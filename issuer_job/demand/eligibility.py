@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from issuer_job.demand.common import host_problem
 from issuer_job.issuers.schema import Issuer
-from issuer_job.record.record import Kind, Source
+from issuer_job.record.record import Source, SourceKind
 
 
 def refusal(issuer: Issuer, *, namespace: str, sources: Iterable[Source], own: str = "") -> str:
@@ -21,7 +21,7 @@ def refusal(issuer: Issuer, *, namespace: str, sources: Iterable[Source], own: s
         asker = f"{source.kind} {source.name or source.generate_name}"
         klass = source.ingress_class.name
         names_it = source.settings.issuer == own or not own
-        if source.kind is Kind.INGRESS and names_it and not issuer.allows_class(klass):
+        if source.kind is SourceKind.INGRESS and names_it and not issuer.allows_class(klass):
             return f"{asker}: the issuer is not for its Ingress class"
         for host in source.hosts:
             problem = host_problem(host, issuer, namespace=namespace, ingress_class=klass)

@@ -13,7 +13,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from issuer_job.demand.common import MAX_HOSTS as MAX_HOSTS
 from issuer_job.demand.common import Notice as Notice
-from issuer_job.demand.common import Reason as Reason
+from issuer_job.demand.common import NoticeReason as NoticeReason
 from issuer_job.demand.common import host_problem, named_issuer, settings_of
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
@@ -92,9 +92,9 @@ def wants(
     """
     metadata = ingress.get("metadata", {})
     if not opts_in(ingress, namespace_enabled=namespace_enabled):
-        return Wants(False, notices=(Notice(Reason.NOT_OPTED_IN, "not opted in"),))
+        return Wants(False, notices=(Notice(NoticeReason.NOT_OPTED_IN, "not opted in"),))
     if metadata.get("deletionTimestamp"):
-        return Wants(False, notices=(Notice(Reason.BEING_DELETED, "the Ingress is being deleted"),))
+        return Wants(False, notices=(Notice(NoticeReason.BEING_DELETED, "the Ingress is being deleted"),))
     settings, issuer, notices = _settings(ingress, issuers)
     if settings is None or issuer is None:
         return Wants(True, notices=tuple(notices))
@@ -135,7 +135,7 @@ def _settings(ingress: Json, issuers: Issuers) -> tuple[Settings | None, Issuer 
         return None, None, notices
     if not issuer.allows_class(ingress_class(ingress).name):
         short = (notes.get(v.ISSUER) or issuers.default)[:63]
-        return None, None, [Notice(Reason.ISSUER_NOT_ALLOWED, f"issuer {short} is not for this Ingress class")]
+        return None, None, [Notice(NoticeReason.ISSUER_NOT_ALLOWED, f"issuer {short} is not for this Ingress class")]
     settings, notices = settings_of(notes, default=issuers.default)
     return settings, issuer, notices
 
@@ -155,7 +155,7 @@ def _tls_entries(
         hosts = [hostnames.normalize(h) for h in entry.get("hosts") or []] or rule_hosts(ingress)
         if not secret_name:
             notices.append(
-                Notice(Reason.NO_SECRET_NAME, f"spec.tls[{number}] has no secretName: no certificate for it")
+                Notice(NoticeReason.NO_SECRET_NAME, f"spec.tls[{number}] has no secretName: no certificate for it")
             )
         else:
             known = requests.setdefault(secret_name, [])
@@ -176,7 +176,7 @@ def _added(
         else:
             notices.append(problem)
     if not hosts:
-        notices.append(Notice(Reason.NO_HOSTS, "no host in spec.rules to get a certificate for"))
+        notices.append(Notice(NoticeReason.NO_HOSTS, "no host in spec.rules to get a certificate for"))
         return {}, None, notices
     metadata = ingress.get("metadata", {})
     name = metadata.get("name") or ""
@@ -199,13 +199,15 @@ def _entry_problems(secret_name: str, hosts: Iterable[str], issuer: Issuer, ingr
     hosts = list(hosts)
     if not hosts:
         return [
-            Notice(Reason.NO_HOSTS, f"Secret {secret_name[:60]}: no hosts in its spec.tls entry nor in spec.rules")
+            Notice(
+                NoticeReason.NO_HOSTS, f"Secret {secret_name[:60]}: no hosts in its spec.tls entry nor in spec.rules"
+            )
         ]
     if not names.is_dns_subdomain(secret_name):
-        return [Notice(Reason.BAD_SECRET_NAME, f"{secret_name[:60]!r} cannot be the name of a Secret")]
+        return [Notice(NoticeReason.BAD_SECRET_NAME, f"{secret_name[:60]!r} cannot be the name of a Secret")]
     if len(hosts) > MAX_HOSTS:
         message = f"Secret {secret_name[:60]}: {len(hosts)} hosts, a certificate holds at most {MAX_HOSTS}"
-        return [Notice(Reason.TOO_MANY_HOSTS, message)]
+        return [Notice(NoticeReason.TOO_MANY_HOSTS, message)]
     return [problem for host in hosts if (problem := _host_problem(host, issuer, ingress))]
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from msgspec.structs import replace
 
 from issuer_job.record import intents, transitions
-from issuer_job.record.record import ACTIVE, Kind, Phase, Problem, Record, Source
+from issuer_job.record.record import ACTIVE, Phase, Problem, Record, Source, SourceKind
 
 GONE = frozenset({Phase.UNCONFIRMED, Phase.ORPHANED, Phase.RETIRED})
 """Phases of a record that nobody wanted: whoever comes back starts with new sources."""
@@ -101,7 +101,7 @@ def _put_off(existing: Record, source: Source, now: datetime) -> Record | None:
 
     What runs is left alone: its Job asks the Secret.
     """
-    if source.kind is not Kind.SECRET or existing.phase in ACTIVE:
+    if source.kind is not SourceKind.SECRET or existing.phase in ACTIVE:
         return None
     sources = (source,) if existing.phase in GONE else intents.joined(existing.sources, source)
     return transitions.held_back(intents.intended(existing, sources=sources), problem=_CROWDED, now=now, until=now)

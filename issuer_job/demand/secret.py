@@ -13,25 +13,25 @@ from certs import hostnames
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.demand.common import MAX_HOSTS, Notice, Reason, host_problem, listed, named_issuer, settings_of
+from issuer_job.demand.common import MAX_HOSTS, Notice, NoticeReason, host_problem, listed, named_issuer, settings_of
 from issuer_job.demand.ingress import Entry, annotations_of
 from issuer_job.demand.plan import GONE
 from issuer_job.issuers.load import Issuers
 from issuer_job.record import intents, transitions
-from issuer_job.record.record import IngressClass, Kind, Phase, Problem, Record, Settings, Source
+from issuer_job.record.record import IngressClass, Phase, Problem, Record, Settings, Source, SourceKind
 
 _OPERATORS = frozenset(
     {
-        Reason.UNKNOWN_ISSUER,
-        Reason.BROKEN_ISSUER,
-        Reason.ISSUER_NOT_ALLOWED,
-        Reason.WILDCARD,
-        Reason.NO_SOLVER,
-        Reason.HOST_NOT_ALLOWED,
+        NoticeReason.UNKNOWN_ISSUER,
+        NoticeReason.BROKEN_ISSUER,
+        NoticeReason.ISSUER_NOT_ALLOWED,
+        NoticeReason.WILDCARD,
+        NoticeReason.NO_SOLVER,
+        NoticeReason.HOST_NOT_ALLOWED,
     }
 )
 """What an issuer's configuration can change; the rest its owner has to correct."""
-_PROBLEM_TYPES = {Reason.UNKNOWN_ISSUER: "unknownIssuer", Reason.BROKEN_ISSUER: "brokenIssuer"}
+_PROBLEM_TYPES = {NoticeReason.UNKNOWN_ISSUER: "unknownIssuer", NoticeReason.BROKEN_ISSUER: "brokenIssuer"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def asked(secret: Json, *, issuers: Issuers) -> Asked:
             problem = host_problem(host, issuer, namespace=namespace, ingress_class=own_class)
         else:
             found = hostnames.check_host(host, allow_wildcard=host.startswith("*."), private_suffixes=())
-            problem = Notice(Reason.BAD_HOST, found.message) if found is not None else None
+            problem = Notice(NoticeReason.BAD_HOST, found.message) if found is not None else None
         if problem is not None:
             notices.append(problem)
     wrong = [notice for notice in notices if notice.reason not in _OPERATORS]
@@ -85,7 +85,9 @@ def standing(record: Record) -> tuple[Source, ...]:
     """The Secret's own source of a record, as long as nobody has seen that it asks no more: one or none."""
     if record.phase in GONE:
         return ()
-    return tuple(source for source in record.sources if source.kind is Kind.SECRET and source.gone_since is None)
+    return tuple(
+        source for source in record.sources if source.kind is SourceKind.SECRET and source.gone_since is None
+    )
 
 
 def held_up(
@@ -123,35 +125,29 @@ def with_new_intent(existing: Record, entry: Entry) -> Record | None:
     return None if same else record
 
 
-def is_its_owners(record: Record) -> bool:
-    """Whether its owner makes the Secret, so that certjob neither creates nor deletes it."""
-    return any(source.kind is Kind.SECRET for source in record.sources)
-
-
-def only_asked_by_itself(record: Record) -> bool:
-    """Whether no Ingress names the Secret, as far as the record knows."""
-    return all(source.kind is Kind.SECRET for source in record.sources)
-
-
 def _stops(notice: Notice) -> bool:
     """A wish that cannot be read costs no certificate; whether the settings can be met is said by themselves."""
-    return notice.reason is not Reason.BAD_ANNOTATION
+    return notice.reason is not NoticeReason.BAD_ANNOTATION
 
 
 def _name_problems(metadata: Json) -> list[Notice]:
     name = metadata.get("name") or ""
     if not name:
-        return [Notice(Reason.BAD_SECRET_NAME, "metadata.name is missing: generateName is not for these Secrets")]
+        return [
+            Notice(NoticeReason.BAD_SECRET_NAME, "metadata.name is missing: generateName is not for these Secrets")
+        ]
     if not names.is_dns_subdomain(name):
-        return [Notice(Reason.BAD_SECRET_NAME, f"{name[:60]!r} cannot be the name of a Secret")]
+        return [Notice(NoticeReason.BAD_SECRET_NAME, f"{name[:60]!r} cannot be the name of a Secret")]
     return []
 
 
 def _count_problems(hosts: tuple[str, ...]) -> list[Notice]:
     if not hosts:
-        return [Notice(Reason.NO_HOSTS, f"no hosts: list them in the annotation {v.HOSTS}, separated by commas")]
+        return [
+            Notice(NoticeReason.NO_HOSTS, f"no hosts: list them in the annotation {v.HOSTS}, separated by commas")
+        ]
     if len(hosts) > MAX_HOSTS:
-        return [Notice(Reason.TOO_MANY_HOSTS, f"{len(hosts)} hosts, a certificate holds at most {MAX_HOSTS}")]
+        return [Notice(NoticeReason.TOO_MANY_HOSTS, f"{len(hosts)} hosts, a certificate holds at most {MAX_HOSTS}")]
     return []
 
 
@@ -166,7 +162,7 @@ def _source(secret: Json, hosts: tuple[str, ...], settings: Settings, own_class:
         hosts=hosts,
         settings=settings,
         ingress_class=own_class,
-        kind=Kind.SECRET,
+        kind=SourceKind.SECRET,
         name=metadata["name"],
         uid=metadata.get("uid") or "",
         created=datetime.fromisoformat(created) if created else None,

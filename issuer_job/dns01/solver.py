@@ -31,7 +31,7 @@ from issuer_job.dns01.providers.registry import ReadSecret
 from issuer_job.dns01.trace import TxtRecord
 from issuer_job.issuers.schema import Dns01, Issuer, nameserver
 from issuer_job.record.record import Problem, RecordError
-from issuer_job.upkeep.leftovers import live_record
+from issuer_job.record.store import live_record
 
 logger = logging.getLogger(__name__)
 

@@ -26,8 +26,9 @@ from issuer_job.cluster.api import (
     KubeError,
     NotFound,
 )
+from issuer_job.record.phases import ATTEMPT_GRACE
 from issuer_job.record.record import ACTIVE, Record, RecordError
-from issuer_job.upkeep.leftovers import GRACE, live_record
+from issuer_job.record.store import live_record
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ def needed_by_others(cluster: Cluster, record_hash: str, txt_records: Collection
 
 def is_left_over(txt: TxtRecord, record: Record | None, *, now: datetime) -> bool:
     """Whether nobody needs it: its certificate record, if there still is one, is at no attempt. Pure."""
-    if now.timestamp() - txt.epoch < GRACE.total_seconds():
+    if now.timestamp() - txt.epoch < ATTEMPT_GRACE.total_seconds():
         return False
     return record is None or record.phase not in ACTIVE  # an active attempt removes what earlier ones left, too
 

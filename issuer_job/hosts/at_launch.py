@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from issuer_job.cluster.api import Cluster
 from issuer_job.hosts import claims
-from issuer_job.hosts.precedence import Claim, Namers, is_rival, judge, wildcard_of
+from issuer_job.hosts.precedence import Claim, Namers, is_rival, judge_claim, wildcard_of
 from issuer_job.issuers import host_rules
 from issuer_job.issuers.options import HostPolicy, Options
 
@@ -81,4 +81,4 @@ def denied(
 
 def _stands(mine: Claim, rivals: Iterable[Claim]) -> bool:
     """As far as the claims alone tell: who else names the host in an Ingress is the Job's to find out."""
-    return judge(mine, rivals, Namers()).stands
+    return judge_claim(mine, rivals, Namers()).stands

@@ -10,7 +10,7 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, Gone, KubeError
 from issuer_job.demand.plan import GONE
 from issuer_job.hosts import claims
 from issuer_job.hosts.at_launch import not_allowed
-from issuer_job.hosts.precedence import Claim, Namers, judge, wildcard_of
+from issuer_job.hosts.precedence import Claim, Namers, judge_claim, wildcard_of
 from issuer_job.issuers import options
 from issuer_job.issuers.options import HostPolicy, Options, OptionsError
 from issuer_job.record.record import Problem, RecordError, from_config_map
@@ -88,7 +88,7 @@ def _made_good(attempt: Attempt) -> bool:
             rivals = above[wildcard]
         else:
             rivals = above[wildcard] = claims.rivals(cluster, mine)
-        judged = judge(mine, rivals, namers)
+        judged = judge_claim(mine, rivals, namers)
         if not judged.stands:
             claims.give_up(cluster, mine)
             raise _refused(mine.host)

@@ -13,11 +13,11 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, ApiError, Cluster, Gone
 from issuer_job.demand.plan import GONE
 from issuer_job.hosts import claims
-from issuer_job.hosts.precedence import Claim, Namers, is_rival, judge, named_hosts, wildcard_of
+from issuer_job.hosts.precedence import Claim, Namers, is_rival, judge_claim, named_hosts, wildcard_of
 from issuer_job.issuers import host_rules
 from issuer_job.issuers.options import HostPolicy, Options
-from issuer_job.record.record import Kind, Record
-from issuer_job.sweep.situation import GRACE
+from issuer_job.record.phases import ABSENCE_GRACE
+from issuer_job.record.record import Record, SourceKind
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Holders:
         if held is not None and held.checked is not None:
             return True
         mine = held or Claim(host, namespace, self.now)
-        return not self.rivals(mine) and judge(mine, (), self.namers).stands
+        return not self.rivals(mine) and judge_claim(mine, (), self.namers).stands
 
     def rivals(self, mine: Claim) -> list[Claim]:
         """Claims of other namespaces that overlap."""
@@ -142,7 +142,7 @@ def _must_go(cluster: Cluster, claim: Claim, holders: Holders, requested: Named)
     """
     key = (claim.namespace, claim.host)
     if key not in holders.namers and key not in requested:
-        if holders.now - claim.since < GRACE:
+        if holders.now - claim.since < ABSENCE_GRACE:
             return False
         return not _is_named_now(cluster, claim)
     if claim.checked is not None:
@@ -165,6 +165,6 @@ def _requested(records: Iterable[Record]) -> Named:
         for record in records
         if record.phase not in GONE
         for source in record.sources
-        if source.kind is Kind.SECRET
+        if source.kind is SourceKind.SECRET
         for host in source.hosts
     }

@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
+from issuer_job.cluster import bodies
 from issuer_job.cluster.api import CONFIGMAPS, AlreadyExists, Cluster, Conflict, Json, KubeError, NotFound
 from issuer_job.hosts.precedence import Claim, is_rival, wildcard_of
 
@@ -26,7 +27,7 @@ def take(cluster: Cluster, host: str, namespace: str, *, timeout: float | None =
     """The host's claim: a new one of `namespace` if nobody had it. Raises KubeError."""
     for _ in range(ROUNDS):
         try:
-            body = objects.claim(host, namespace)
+            body = claim_body(host, namespace)
             return Claim.from_config_map(cluster.create(CONFIGMAPS, v.NAMESPACE, body, timeout=timeout))
         except AlreadyExists:
             held = find(cluster, host, timeout=timeout)
@@ -61,7 +62,7 @@ def rivals(cluster: Cluster, mine: Claim, *, timeout: float | None = None) -> li
 
 def mark_checked(cluster: Cluster, claim: Claim, *, now: datetime) -> bool:
     """Write down that the claim holds; False if it is not any more the one that was read. Raises KubeError."""
-    return _replace(cluster, claim, objects.claim(claim.host, claim.namespace, checked=now))
+    return _replace(cluster, claim, claim_body(claim.host, claim.namespace, checked=now))
 
 
 def label(cluster: Cluster, claim: Claim, *, checked: datetime | None) -> bool:
@@ -69,7 +70,7 @@ def label(cluster: Cluster, claim: Claim, *, checked: datetime | None) -> bool:
 
     `checked` if it has been made good already. Raises KubeError.
     """
-    return _replace(cluster, claim, objects.claim(claim.host, claim.namespace, checked=claim.checked or checked))
+    return _replace(cluster, claim, claim_body(claim.host, claim.namespace, checked=claim.checked or checked))
 
 
 def give_up(cluster: Cluster, claim: Claim) -> bool:
@@ -88,7 +89,7 @@ def transfer(cluster: Cluster, host: str, namespace: str, *, now: datetime) -> s
     It stays there against every older Ingress and every claim that overlaps it, until no Ingress of that namespace
     names it.
     """
-    body = objects.claim(host, namespace, checked=now)
+    body = claim_body(host, namespace, checked=now)
     for _ in range(ROUNDS):
         held = find(cluster, host)
         try:
@@ -100,6 +101,18 @@ def transfer(cluster: Cluster, host: str, namespace: str, *, now: datetime) -> s
             continue
         return None if held is None else held.namespace
     raise KubeError(f"the claim of {host} keeps changing")
+
+
+def claim_body(host: str, namespace: str, *, checked: datetime | None = None) -> Json:
+    """Says that a host belongs to a namespace, and since when that is `checked`.
+
+    Created atomically: the first one holds it.
+    """
+    labels = {v.CLAIM: "true", v.CLAIM_PARENT: names.claim_parent(host)}
+    body = bodies.config_map(names.claim(host), labels, {"host": host, "namespace": namespace})
+    if checked is not None:
+        body["metadata"]["annotations"] = {v.CHECKED: checked.isoformat(timespec="seconds")}
+    return body
 
 
 def _replace(cluster: Cluster, claim: Claim, body: Json) -> bool:

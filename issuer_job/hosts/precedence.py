@@ -157,7 +157,7 @@ class Judgement:
     yielding: tuple[Claim, ...] = ()
 
 
-def judge(mine: Claim, rivals: Iterable[Claim], namers: Namers) -> Judgement:
+def judge_claim(mine: Claim, rivals: Iterable[Claim], namers: Namers) -> Judgement:
     """Whether `mine` stands against an older Ingress, and against claims of other namespaces that overlap it.
 
     A rival that was checked stands. Of two that were not, the one that is provably older does; a tie goes by the

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 
-from issuer_job.http01.probe_http import REDIRECT_PORTS, Outcome, Seen, fetch, fetch_following
+from issuer_job.http01.probe_http import REDIRECT_PORTS, ProbeOutcome, Seen, fetch, fetch_following
 from issuer_job.vocabulary import CHALLENGE_PATH
 
 Clock = Callable[[], float]
@@ -80,9 +80,9 @@ def probe_endpoints(
         silent_since = started
         while True:
             seen = fetch(host, port, CHALLENGE_PATH + token, expected, limit=deadline, clock=clock)
-            if seen.outcome is Outcome.RIGHT:
+            if seen.outcome is ProbeOutcome.RIGHT:
                 return seen
-            if seen.outcome is Outcome.FOREIGN:
+            if seen.outcome is ProbeOutcome.FOREIGN:
                 silent_since = clock()
                 end = started + foreign_budget
             else:
@@ -93,14 +93,16 @@ def probe_endpoints(
     with ThreadPoolExecutor(min(_WORKERS, len(addresses))) as pool:
         answers = list(pool.map(ask, addresses))
     wrong = [
-        (address, seen) for address, seen in zip(addresses, answers, strict=True) if seen.outcome is not Outcome.RIGHT
+        (address, seen)
+        for address, seen in zip(addresses, answers, strict=True)
+        if seen.outcome is not ProbeOutcome.RIGHT
     ]
     seconds = clock() - started
     if not wrong:
         return ProbeResult(True, ProbeReason.OK, f"all {len(addresses)} responders answer", seconds)
     (host, port), seen = wrong[0]
     message = f"{len(wrong)} of {len(addresses)} responders do not answer yet; {host} port {port}: {seen.detail}"
-    unreachable = any(seen.outcome is Outcome.UNREACHABLE for _, seen in wrong)
+    unreachable = any(seen.outcome is ProbeOutcome.UNREACHABLE for _, seen in wrong)
     return ProbeResult(False, ProbeReason.UNREACHABLE if unreachable else ProbeReason.FOREIGN, message, seconds)
 
 
@@ -129,9 +131,9 @@ def probe_host(
         seen = fetch_following(
             host, port, CHALLENGE_PATH + token, expected, clock=clock, redirect_ports=redirect_ports
         )
-        if seen.outcome is Outcome.RIGHT:
+        if seen.outcome is ProbeOutcome.RIGHT:
             return ProbeResult(True, ProbeReason.OK, f"{host} answers", clock() - begun)
-        if seen.outcome is Outcome.FOREIGN:
+        if seen.outcome is ProbeOutcome.FOREIGN:
             silent_since = clock()
             end = started + foreign_budget
         else:
@@ -142,9 +144,9 @@ def probe_host(
 
 def _gave_up(host: str, seen: Seen, seconds: float) -> ProbeResult:
     message = f"{host}: {seen.detail}"
-    if seen.outcome is Outcome.REDIRECT_FAILED:
+    if seen.outcome is ProbeOutcome.REDIRECT_FAILED:
         return ProbeResult(True, ProbeReason.REDIRECTS_TO_HTTPS, message, seconds)
-    reason = ProbeReason.FOREIGN if seen.outcome is Outcome.FOREIGN else ProbeReason.UNREACHABLE
+    reason = ProbeReason.FOREIGN if seen.outcome is ProbeOutcome.FOREIGN else ProbeReason.UNREACHABLE
     return ProbeResult(False, reason, message, seconds)
 
 

@@ -34,7 +34,7 @@ _HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-class Outcome(Enum):
+class ProbeOutcome(Enum):
     """What came back."""
 
     RIGHT = auto()
@@ -48,7 +48,7 @@ class Outcome(Enum):
 class Seen:
     """One answer; `detail` says it without its body. `location` is where a redirect leads."""
 
-    outcome: Outcome
+    outcome: ProbeOutcome
     detail: str
     location: str | None = None
 
@@ -102,13 +102,13 @@ def fetch_following(
             return seen
         target = _target(url, seen.location, redirect_ports)
         if target is None:
-            return Seen(Outcome.FOREIGN, "it redirects to where a CA does not follow")
+            return Seen(ProbeOutcome.FOREIGN, "it redirects to where a CA does not follow")
         url, scheme, name, number, rest = target
         tls, elsewhere = scheme == "https", name != host.lower()
         seen = fetch(name, number, rest, expected, tls=tls, elsewhere=elsewhere, limit=limit, clock=clock)
-        if seen.outcome is Outcome.UNREACHABLE and tls:
-            return Seen(Outcome.REDIRECT_FAILED, f"it redirects to https, and there: {seen.detail}")
-    return seen if seen.location is None else Seen(Outcome.FOREIGN, "it redirects too often")
+        if seen.outcome is ProbeOutcome.UNREACHABLE and tls:
+            return Seen(ProbeOutcome.REDIRECT_FAILED, f"it redirects to https, and there: {seen.detail}")
+    return seen if seen.location is None else Seen(ProbeOutcome.FOREIGN, "it redirects too often")
 
 
 def _target(base: str, location: str, ports: frozenset[int]) -> tuple[str, str, str, int, str] | None:
@@ -139,7 +139,7 @@ def fetch(
 ) -> Seen:
     """One GET. `elsewhere`: a redirect chose the host, so loopback and link-local addresses are left alone."""
     if not _HOST.fullmatch(host):
-        return Seen(Outcome.UNREACHABLE, "not a host name")
+        return Seen(ProbeOutcome.UNREACHABLE, "not a host name")
     limit = min(clock() + _ATTEMPT, limit if limit is not None else float("inf"))
     try:
         with _connect(host, port, elsewhere, limit, clock) as plain, _secured(plain, host, tls, limit, clock) as link:
@@ -150,21 +150,21 @@ def fetch(
                 response.begin()
                 return _judge(response, expected)
     except TimeoutError:
-        return Seen(Outcome.UNREACHABLE, "no answer in time")
+        return Seen(ProbeOutcome.UNREACHABLE, "no answer in time")
     except (OSError, HTTPException, ValueError) as problem:
-        return Seen(Outcome.UNREACHABLE, _describe(problem))
+        return Seen(ProbeOutcome.UNREACHABLE, _describe(problem))
 
 
 def _judge(response: HTTPResponse, expected: str) -> Seen:
     if response.status in _REDIRECTS:
         location = response.headers.get("Location")
-        return Seen(Outcome.FOREIGN, f"HTTP {response.status}", location)
+        return Seen(ProbeOutcome.FOREIGN, f"HTTP {response.status}", location)
     if response.status != 200:
-        return Seen(Outcome.FOREIGN, f"HTTP {response.status} instead of the key authorization")
+        return Seen(ProbeOutcome.FOREIGN, f"HTTP {response.status} instead of the key authorization")
     # RFC 8555, 8.3: whitespace at the end is ignored.
     if response.read(_MAX_BODY).rstrip() == expected.encode():
-        return Seen(Outcome.RIGHT, "the key authorization")
-    return Seen(Outcome.FOREIGN, "HTTP 200, but not the key authorization")
+        return Seen(ProbeOutcome.RIGHT, "the key authorization")
+    return Seen(ProbeOutcome.FOREIGN, "HTTP 200, but not the key authorization")
 
 
 def _request(host: str, port: int, path: str, usual_port: int) -> bytes:

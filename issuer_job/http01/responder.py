@@ -32,7 +32,7 @@ _SHUTDOWN = 2.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class ResponderLimits:
     """Seconds, and connections of each port. With too many, the oldest are cut: new ones get their turn."""
 
     idle: float = 75.0
@@ -47,15 +47,15 @@ def serve(
     *,
     port: int = RESPONDER_PORT,
     health_port: int = HEALTH_PORT,
-    limits: Limits | None = None,
+    limits: ResponderLimits | None = None,
     timing: Timing | None = None,
 ) -> None:
     """Runs the responder until SIGTERM or SIGINT; returns after the drain. Raises OSError if a port is taken."""
     watch = ChallengeWatch(cluster, ChallengeIndex(), timing=timing)
-    asyncio.run(_serve(watch, port, health_port, limits or Limits()))
+    asyncio.run(_serve(watch, port, health_port, limits or ResponderLimits()))
 
 
-async def _serve(watch: ChallengeWatch, port: int, health_port: int, limits: Limits) -> None:
+async def _serve(watch: ChallengeWatch, port: int, health_port: int, limits: ResponderLimits) -> None:
     responder = Responder(watch, limits=limits)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -70,9 +70,9 @@ async def _serve(watch: ChallengeWatch, port: int, health_port: int, limits: Lim
 class Responder:
     """The challenge server, the health server and the watch behind them, in the running event loop."""
 
-    def __init__(self, watch: ChallengeWatch, *, limits: Limits | None = None) -> None:
+    def __init__(self, watch: ChallengeWatch, *, limits: ResponderLimits | None = None) -> None:
         self._watch = watch
-        self._limits = limits or Limits()
+        self._limits = limits or ResponderLimits()
         self._draining = False
         self._runners: list[web.AppRunner] = []
         self._miss_logged = 0.0
@@ -189,7 +189,7 @@ _server_log = logging.getLogger("issuer_job.http01.solver.responder.server")
 _server_log.addFilter(_not_malformed)
 
 
-def _bounded_by_files(limits: Limits) -> Limits:
+def _bounded_by_files(limits: ResponderLimits) -> ResponderLimits:
     """Asks for enough file descriptors for both ports, and takes fewer connections where the host refuses."""
     wanted = 2 * limits.connections + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

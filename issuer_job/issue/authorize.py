@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Protocol, TypeVar
 
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Authorization, Challenge, Order
-from issuer_job.acme_client import Problem as AcmeProblem
+from issuer_job.acme_client import AcmeProblem as AcmeProblem
 from issuer_job.attempt.attempt import Attempt, Later
 from issuer_job.background import Background
 from issuer_job.http01 import solver as http01

@@ -20,7 +20,7 @@ from issuer_job.issuers.load import IssuerError, Issuers
 from issuer_job.issuers.schema import Issuer, IssuerType
 from issuer_job.polling import Poll
 from issuer_job.record import intents, transitions
-from issuer_job.record.record import Kind, Problem, Settings, Source
+from issuer_job.record.record import Problem, Settings, Source, SourceKind
 
 PATIENCE = timedelta(seconds=30)
 """How long an Ingress may take from admission to storage."""
@@ -120,7 +120,7 @@ def _live(attempt: Attempt, resolved: Resolved) -> _Live:
         elif record.secret_name in named_secrets(ingress, namespace_enabled=enabled):
             notices = "; ".join(notice.message for notice in wanted.notices)
             wrong = f"Ingress {ingress['metadata']['name']} names the Secret, but: {notices}"
-    if any(source.kind is Kind.SECRET for source in record.sources):
+    if any(source.kind is SourceKind.SECRET for source in record.sources):
         asking, problem = _secrets_word(attempt, own, resolved.issuer)
         wrong = problem or wrong
         if asking is not None:
@@ -157,7 +157,7 @@ _FOR_EVERYBODY = Issuer(type=IssuerType.SELF_SIGNED)
 def _candidates(attempt: Attempt) -> list[Json]:
     """The Ingresses the record knows by name; with generateName the name is only known now: all of the namespace."""
     record = attempt.record
-    sources = [source for source in record.sources if source.kind is Kind.INGRESS]
+    sources = [source for source in record.sources if source.kind is SourceKind.INGRESS]
     if all(source.name for source in sources):
         found = (attempt.cluster.find(INGRESSES, record.namespace, source.name) for source in sources)
         return [ingress for ingress in found if ingress is not None]

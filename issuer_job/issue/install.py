@@ -8,21 +8,19 @@ from msgspec.structs import replace
 
 from certs.chain import IssuedCertificate, describe
 from certs.errors import CertError
-from certs.validity import judge
-from issuer_job import objects
+from certs.validity import judge_stored
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Later, NamespaceGone, Permanent, Unwanted
 from issuer_job.cluster.api import AlreadyExists, Conflict, Json
-from issuer_job.demand import secret as requests
 from issuer_job.issue import formats
 from issuer_job.issue.order import Obtained
-from issuer_job.record import transitions
+from issuer_job.record import renewal, transitions
+from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Issued, Problem, Record
-from issuer_job.sweep.situation import Reason
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Content, Look, Refusal, SecretRefused
+from issuer_job.tenant_secrets.bodies import tls_secret
 from issuer_job.tenant_secrets.placeholder import placeholder_secret
-from issuer_job.upkeep import suggestions
 
 ROUNDS = 10
 
@@ -48,19 +46,15 @@ def right_already(attempt: Attempt, seen: Look) -> Issued | None:
         return None
     if seen.content is not Content.SHOWN:
         return _by_record(attempt, seen)
-    if state.reason == Reason.RENEWAL_DUE and _holds_serial(seen, former):
+    if state.reason == LaunchReason.RENEWAL_DUE and _holds_serial(seen, former):
         return None  # the sweep knows how often it comes by, so it says when a renewal is due
     known = former is not None and _same_but_formats(record, former)
-    due = (
-        suggestions.due_at(record, interval=suggestions.SWEEP_INTERVAL)
-        if known and _holds_serial(seen, former)
-        else None
-    )
-    verdict = judge(
+    due = renewal.due_at(record, interval=renewal.SWEEP_INTERVAL) if known and _holds_serial(seen, former) else None
+    verdict = judge_stored(
         seen.stored,
         hosts=record.intent.hosts,
         now=attempt.clock(),
-        renew_before=suggestions.renew_before(record),
+        renew_before=renewal.renew_before(record),
         renew_at=due,
         spread_key=record.name,
     )
@@ -120,9 +114,9 @@ def _by_record(attempt: Attempt, seen: Look) -> Issued | None:
     attempt.step("look", verdict=seen.content, message="its data is not shown on this cluster")
     if former is None or former.intent_hash != record.intent.hash or seen.content is Content.UNKNOWN:
         return None
-    if transitions.attempt_of(record).reason == Reason.RENEWAL_DUE:
+    if transitions.attempt_of(record).reason == LaunchReason.RENEWAL_DUE:
         return None
-    return former if attempt.clock() < suggestions.due_at(record, interval=suggestions.SWEEP_INTERVAL) else None
+    return former if attempt.clock() < renewal.due_at(record, interval=renewal.SWEEP_INTERVAL) else None
 
 
 def _holds_serial(seen: Look, former: Issued | None) -> bool:
@@ -138,7 +132,7 @@ def preflight(attempt: Attempt, seen: Look) -> Look:
     One that its owner makes is not made again: without it nobody wants the certificate. Returns what is stored then.
     Raises Later, Permanent, Unwanted.
     """
-    if not seen.found and requests.only_asked_by_itself(attempt.record):
+    if not seen.found and attempt.record.only_its_secret_asks:
         raise Unwanted("the Secret that asked for it is gone")
     formats.passwords(attempt)
     body = placeholder_secret(
@@ -193,7 +187,7 @@ def install(attempt: Attempt, obtained: Obtained, seen: Look) -> Issued:
 
 def _secret(attempt: Attempt, seen: Look, *, chain_pem: bytes, key_pem: bytes, not_after: datetime) -> Json:
     record = attempt.record
-    return objects.tls_secret(
+    return tls_secret(
         namespace=record.namespace,
         name=record.secret_name,
         state=v.SecretState.ISSUED,
@@ -211,7 +205,7 @@ def _secret(attempt: Attempt, seen: Look, *, chain_pem: bytes, key_pem: bytes, n
 
 def _owners(attempt: Attempt, seen: Look) -> Json | None:
     """The metadata of a Secret that its owner makes, as far as it is shown."""
-    return seen.metadata if requests.is_its_owners(attempt.record) else None
+    return seen.metadata if attempt.record.secret_is_its_owners else None
 
 
 def _holds(seen: Look, obtained: Obtained) -> bool:

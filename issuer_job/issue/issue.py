@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from datetime import timedelta
 
-from issuer_job import objects
 from issuer_job import vocabulary as v
 from issuer_job.account import account
 from issuer_job.acme_client import AcmeError, AcmeUnavailable
@@ -158,6 +157,6 @@ def _failed(attempt: Attempt, failure: Later | Permanent) -> v.ExitCode:
         attempt.advance(transitions.waiting, problem=problem, wait=wait, asked=asked, issuer=attempt.issuer_version)
         when = f"it is tried again after {attempt.clock() + wait:%Y-%m-%d %H:%M:%S} UTC"
     attempt.step("failed", type=problem.type, detail=problem.detail, host=problem.host, at=problem.step, next=when)
-    events.tell(attempt, "CertificateFailed", f"{objects.problem_note(problem)}; {when}", warning=True)
+    events.tell(attempt, "CertificateFailed", f"{problem.note}; {when}", warning=True)
     solver.release(attempt)
     return failure.exit_code

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Order
 from issuer_job.attempt.attempt import Attempt, Later, Resolved
 from issuer_job.record import transitions
+from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Problem, Record
-from issuer_job.sweep.situation import Reason
-from issuer_job.upkeep.suggestions import SWEEP_INTERVAL, due_at
+from issuer_job.record.renewal import SWEEP_INTERVAL, due_at
 
 CLOCK_SKEW = "clockSkew"
 CLOCK_TOLERANCE = timedelta(minutes=10)
@@ -34,7 +34,7 @@ def too_early(record: Record, *, now: datetime, ca_time: datetime) -> timedelta 
     One that was put off for this before is checked again: the longest wait may have been too short.
     """
     put_off = record.retry is not None and record.retry.problem.type == CLOCK_SKEW
-    renewal = put_off or transitions.attempt_of(record).reason == Reason.RENEWAL_DUE
+    renewal = put_off or transitions.attempt_of(record).reason == LaunchReason.RENEWAL_DUE
     if not renewal or record.issued is None or now - ca_time <= CLOCK_TOLERANCE:
         return None
     wait = due_at(record, interval=SWEEP_INTERVAL) - ca_time

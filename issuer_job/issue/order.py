@@ -8,17 +8,17 @@ from certs.chain import IssuedCertificate, check_issued
 from certs.csr import build_csr_pem
 from certs.errors import CertError
 from certs.keys import KeyAlgorithm, PrivateKey, generate_key, key_from_pem, key_to_pem
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Order
 from issuer_job.attempt.attempt import Attempt, Later, OtherPod, Resolved
-from issuer_job.cluster.api import SECRETS, AlreadyExists
+from issuer_job.cluster import bodies
+from issuer_job.cluster.api import SECRETS, AlreadyExists, Json
 from issuer_job.http01 import solver as http01
 from issuer_job.issue import new_order
 from issuer_job.issue.authorize import authorize, poll_until
-from issuer_job.record import transitions
-from issuer_job.record.record import Problem
-from issuer_job.upkeep import suggestions
+from issuer_job.record import renewal, transitions
+from issuer_job.record.record import Problem, Record
 
 MOST_DROPS = 2
 
@@ -112,7 +112,7 @@ def _replaceable(attempt: Attempt, client: AcmeClient) -> str:
     if client.directory.renewal_info is None:
         return ""
     state = transitions.attempt_of(attempt.record)
-    return suggestions.replaceable(attempt.record, directory=state.directory, account=state.account)
+    return renewal.replaceable(attempt.record, directory=state.directory, account=state.account)
 
 
 def _complete(attempt: Attempt, resolved: Resolved, client: AcmeClient, order: Order) -> Obtained:
@@ -172,13 +172,24 @@ def _pending_key(attempt: Attempt, resolved: Resolved) -> PrivateKey:
         return key_from_pem(mounted)
     key = generate_key(KeyAlgorithm(resolved.key_algorithm))
     pem = key_to_pem(key)
-    secret = objects.pending_secret(attempt.record, pem, name=_pending_name(attempt))
+    secret = pending_secret(attempt.record, pem, name=_pending_name(attempt))
     try:
         attempt.cluster.create(SECRETS, v.NAMESPACE, secret)
     except AlreadyExists:
         raise OtherPod("the pending key was stored meanwhile: the next pod has it") from None
     attempt.made["pending"] = pem
     return key
+
+
+def pending_secret(record: Record, key_pem: bytes, *, name: str) -> Json:
+    """The key of an attempt's order, kept until the certificate is installed."""
+    metadata = {
+        "name": name,
+        "namespace": v.NAMESPACE,
+        "labels": {v.PENDING: "true", v.RECORD_HASH: record.hash, v.MANAGED_BY: "certjob"},
+        "ownerReferences": [record.owner_reference],
+    }
+    return bodies.secret(metadata, "Opaque", {v.PENDING_KEY: key_pem}) | {"immutable": True}
 
 
 def _pending_name(attempt: Attempt) -> str:

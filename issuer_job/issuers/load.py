@@ -16,7 +16,7 @@ from issuer_job.cluster.api import Json
 from issuer_job.issuers import yaml_document
 from issuer_job.issuers.host_rules import HostRule
 from issuer_job.issuers.rules import PEM_BEGIN, problems
-from issuer_job.issuers.schema import Dns01, ExternalAccount, Fallback, Http01, Issuer, Limits, Selector, Solver
+from issuer_job.issuers.schema import CaLimits, Dns01, ExternalAccount, Fallback, Http01, Issuer, Selector, Solver
 
 MAX_DOCUMENT = 256 * 1024
 MAX_PROBLEMS = 5
@@ -74,7 +74,7 @@ def _told(problem: str) -> str:
 _FIELDS = sorted(
     {
         field.encode_name
-        for kind in (Issuer, ExternalAccount, Limits, Fallback, Solver, Selector, Http01, Dns01, HostRule)
+        for kind in (Issuer, ExternalAccount, CaLimits, Fallback, Solver, Selector, Http01, Dns01, HostRule)
         for field in msgspec.structs.fields(kind)
     }
 )

@@ -32,13 +32,13 @@ from issuer_job.issuers.solvers import (
 
 __all__ = [
     "AccountKeyAlgorithm",
+    "CaLimits",
     "Dns01",
     "ExternalAccount",
     "Fallback",
     "Http01",
     "Issuer",
     "IssuerType",
-    "Limits",
     "PathType",
     "Selector",
     "Solver",
@@ -83,7 +83,7 @@ class ExternalAccount(Part, frozen=True):
 Limit = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
-class Limits(Part, frozen=True):
+class CaLimits(Part, frozen=True):
     """What certjob does not exceed at the CA, per account; 0 is no limit. The defaults are Let's Encrypt's."""
 
     orders: Annotated[Limit, says("Orders in 3 hours.")] = 300
@@ -172,7 +172,7 @@ class Issuer(Part, frozen=True):
     path_type: Annotated[
         PathType, says("Of challenge routes; ImplementationSpecific must be allowed in certjob-route-policy, too.")
     ] = PathType.PREFIX
-    limits: Annotated[Limits, says("Orders and certificates that certjob does not exceed at this CA.")] = Limits()
+    limits: Annotated[CaLimits, says("Orders and certificates that certjob does not exceed at this CA.")] = CaLimits()
 
     @property
     def is_acme(self) -> bool:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
+from issuer_job.cluster import bodies
 from issuer_job.cluster.api import CAS_ROUNDS, CONFIGMAPS, AlreadyExists, Cluster, Conflict, Json, KubeError
 
 ACCOUNT_NUMBER = "accountNumber"
@@ -71,7 +72,7 @@ def read(issuer: str, directory: str, config_map: Json | None) -> IssuerState:
 
 def write(cluster: Cluster, state: IssuerState, change: Mapping[str, str]) -> bool:
     """Write the state with a change, if nobody changed it meanwhile; who loses leaves the winner's word: False."""
-    body = objects.issuer_state(state.issuer, state.directory, {**state.data, **change})
+    body = state_body(state.issuer, state.directory, {**state.data, **change})
     try:
         if not state.resource_version:
             cluster.create(CONFIGMAPS, v.NAMESPACE, body)
@@ -81,6 +82,11 @@ def write(cluster: Cluster, state: IssuerState, change: Mapping[str, str]) -> bo
     except (AlreadyExists, Conflict):
         return False
     return True
+
+
+def state_body(issuer: str, server: str, data: dict[str, str]) -> Json:
+    """What is known of an issuer's account at one directory."""
+    return bodies.config_map(names.issuer_state(issuer, server), {v.ISSUER_STATE: "true"}, data)
 
 
 def note(cluster: Cluster, issuer: str, directory: str, change: Mapping[str, str]) -> None:

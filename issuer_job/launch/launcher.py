@@ -32,7 +32,7 @@ from issuer_job.issuers.load import ABSENT
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.start import Starter, left
 from issuer_job.record import record, transitions
-from issuer_job.record.record import Kind, Phase, Problem, Record
+from issuer_job.record.record import Phase, Problem, Record, SourceKind
 from issuer_job.tenant_secrets import access as secrets
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class OutcomeReason(StrEnum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LaunchOutcome:
     """What became of one entry; `warning` is for the user, `why` what kept it from being written down."""
 
     reason: OutcomeReason
@@ -102,7 +102,7 @@ class Launcher:
         self._recent: dict[str, deque[float]] = defaultdict(deque)
         """By namespace: when this process launched lately (time.monotonic())."""
 
-    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> Outcome:
+    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> LaunchOutcome:
         """Make sure that an attempt for this entry exists, if it needs one.
 
         `expect_new` saves a request when there is no record yet. `deadline` is a time.monotonic() value.
@@ -114,22 +114,22 @@ class Launcher:
             try:
                 return self._launch(entry, namespace, deadline, expect_new=expect_new)
             except _Stopped as stop:
-                if entry.source.kind is Kind.SECRET:
+                if entry.source.kind is SourceKind.SECRET:
                     # The sweep finds an Ingress again, but not a Secret that nobody has written down.
                     problem = Problem(type=_PROBLEM_TYPES[stop.reason], detail=stop.warning, step="launch")
                     self._hold_up(entry, problem, namespace, deadline)
-                return Outcome(stop.reason, entry.secret_name, warning=stop.warning)
+                return LaunchOutcome(stop.reason, entry.secret_name, warning=stop.warning)
         except record.RecordError as problem:
             logger.error("record", extra={"fields": {"problem": str(problem)}})
             name = names.record(namespace, entry.secret_name)
             warning = f"its record cannot be read: an operator has to delete ConfigMap {name}"
-            return Outcome(OutcomeReason.UNREADABLE, entry.secret_name, warning=warning[:119])
+            return LaunchOutcome(OutcomeReason.UNREADABLE, entry.secret_name, warning=warning[:119])
         except KubeError as problem:
             logger.warning("launch-failed", extra={"fields": {"secret": entry.secret_name, "problem": str(problem)}})
             warning = f"Secret {entry.secret_name[:40]}: certificate will come later ({_short(problem)})"
-            return Outcome(OutcomeReason.LATER, entry.secret_name, warning=warning, why=str(problem)[:200])
+            return LaunchOutcome(OutcomeReason.LATER, entry.secret_name, warning=warning, why=str(problem)[:200])
 
-    def _launch(self, entry: Entry, namespace: str, deadline: float, *, expect_new: bool) -> Outcome:
+    def _launch(self, entry: Entry, namespace: str, deadline: float, *, expect_new: bool) -> LaunchOutcome:
         existing = None if expect_new else self._find(entry, namespace, deadline)
         missing = False
         for _ in range(ATTEMPTS):
@@ -150,7 +150,7 @@ class Launcher:
                 epoch = existing.epoch if existing else 0
                 reason = OutcomeReason.PUT_OFF if decided.reason is PlanReason.PUT_OFF else OutcomeReason.UNCHANGED
                 said = warning or _put_off_warning(entry, decided) or _host_warning(existing)
-                return Outcome(reason, entry.secret_name, epoch, said)
+                return LaunchOutcome(reason, entry.secret_name, epoch, said)
             if decided.launch:
                 self._preconditions(decided.record, deadline)
             try:
@@ -162,7 +162,7 @@ class Launcher:
                 return self._not_launched(entry, decided, stored, deadline, warning)
             self._recent[namespace].append(time.monotonic())
             started = self._starter.start(stored, deadline)
-            return Outcome(OutcomeReason.LAUNCHED, entry.secret_name, started.epoch, warning)
+            return LaunchOutcome(OutcomeReason.LAUNCHED, entry.secret_name, started.epoch, warning)
         raise KubeError("the record keeps changing")
 
     def write_down(self, wanted: Record, deadline: float) -> Record | None:
@@ -180,14 +180,14 @@ class Launcher:
 
     def _not_launched(
         self, entry: Entry, decided: Plan, stored: Record, deadline: float, warning: str | None
-    ) -> Outcome:
+    ) -> LaunchOutcome:
         """Written, but no Job follows now; HTTPS works all the same."""
         if decided.reason in {PlanReason.PUT_OFF, PlanReason.HELD_BACK}:
             self._starter.create_placeholder(stored, deadline)
         reason = OutcomeReason.PUT_OFF if decided.reason is PlanReason.PUT_OFF else OutcomeReason.MERGED
-        return Outcome(reason, entry.secret_name, stored.epoch, warning or _put_off_warning(entry, decided))
+        return LaunchOutcome(reason, entry.secret_name, stored.epoch, warning or _put_off_warning(entry, decided))
 
-    def _hold_up(self, entry: Entry, problem: Problem, namespace: str, deadline: float) -> Outcome:
+    def _hold_up(self, entry: Entry, problem: Problem, namespace: str, deadline: float) -> LaunchOutcome:
         """Write down what is wanted and what stands in its way. Raises KubeError, RecordError."""
         version = self._settings.issuers().versions.get(entry.source.settings.issuer, ABSENT)
         wait = wait_after(failures=1, asked=None, rate_limited=False, jitter=0.0)
@@ -197,12 +197,12 @@ class Launcher:
                 existing, entry, problem, namespace=namespace, now=self._clock(), wait=wait, issuer=version
             )
             if wanted is None:
-                return Outcome(OutcomeReason.UNCHANGED, entry.secret_name, existing.epoch if existing else 0)
+                return LaunchOutcome(OutcomeReason.UNCHANGED, entry.secret_name, existing.epoch if existing else 0)
             try:
                 stored = self._starter.store(wanted, deadline)
             except (AlreadyExists, Conflict, NotFound):
                 continue
-            return Outcome(OutcomeReason.HELD_UP, entry.secret_name, stored.epoch)
+            return LaunchOutcome(OutcomeReason.HELD_UP, entry.secret_name, stored.epoch)
         raise KubeError("the record keeps changing")
 
     def _may_launch(self, namespace: str) -> bool:
@@ -216,7 +216,7 @@ class Launcher:
         """Whether the Secret of what is issued was not there: a placeholder is now, or its owner just makes it."""
         if existing.phase is not Phase.ISSUED:
             return False
-        if entry.source.kind is Kind.SECRET:
+        if entry.source.kind is SourceKind.SECRET:
             return self._starter.secret_is_missing(existing, deadline)
         return self._starter.create_placeholder(existing, deadline)
 

@@ -13,12 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, AlreadyExists, ApiError, Cluster, KubeError
-from issuer_job.demand import secret as requests
+from issuer_job.http01 import routes
 from issuer_job.issuers.options import Routes
 from issuer_job.issuers.schema import Issuer
+from issuer_job.launch import jobs
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.record import record, transitions
 from issuer_job.record.record import Record
@@ -64,7 +65,7 @@ class Starter:
 
     def _create_route(self, stored: Record, host: str, ingress_class: record.IngressClass, deadline: float) -> None:
         try:
-            body = objects.route(stored, host, ingress_class, self._issuer(stored))
+            body = routes.route(stored, host, ingress_class, self._issuer(stored))
             self.cluster.create(INGRESSES, v.NAMESPACE, body, timeout=left(deadline))
         except AlreadyExists:
             return  # another record's, or our last attempt's: the Job joins it
@@ -97,7 +98,7 @@ class Starter:
 
     def _post_job(self, stored: Record, deadline: float, *, fresh: bool) -> None:
         name, issuer = stored.issuer, self._issuer(stored)
-        body = objects.job(
+        body = jobs.job(
             stored,
             self.settings.pod_template(fresh=fresh),
             account_number=self.settings.account_number(name, issuer.directory),
@@ -119,7 +120,7 @@ class Starter:
 
         Never in the place of a Secret that its owner makes: it may be just on its way, and would be refused.
         """
-        if requests.is_its_owners(stored):
+        if stored.secret_is_its_owners:
             return False
         body = placeholder_secret(stored, now=self.clock())
         try:

@@ -1,8 +1,14 @@
-"""Where an attempt stands, and which phase may follow which."""
+"""Where an attempt stands, which phase may follow which, and why a sweep launches one."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
+
+ABSENCE_GRACE = timedelta(minutes=10)
+"""How long what asks for a certificate may be away before what was made for it is given up."""
+ATTEMPT_GRACE = timedelta(minutes=2)
+"""How long after its launch nothing of an attempt is taken away."""
 
 
 class Phase(StrEnum):
@@ -57,3 +63,26 @@ ARROWS: dict[Phase, frozenset[Phase]] = {
     P.ORPHANED: frozenset({P.LAUNCHED, P.ISSUED, P.WAITING, P.FAILED, P.RETIRED}),
     P.RETIRED: frozenset({P.LAUNCHED, P.WAITING, P.FAILED}),
 }
+
+
+class LaunchReason(StrEnum):
+    """What a sweep finds about a certificate; of an attempt it launches, why."""
+
+    MISSED = "Missed"
+    CHANGED = "Changed"
+    JOB_NEVER_CAME = "JobNeverCame"
+    CRASHED = "Crashed"
+    CRASHES_AGAIN = "CrashesAgain"
+    ISSUER_EDITED = "IssuerEdited"
+    HOSTS_FREE = "HostsFree"
+    RETRY_DUE = "RetryDue"
+    FALLBACK = "Fallback"
+    DAILY_RETRY = "DailyRetry"
+    HANDED_OVER = "HandedOver"
+    RENEWAL_DUE = "RenewalDue"
+    LOOK_DUE = "LookDue"
+    SECRET_NOT_GOOD = "SecretNotGood"  # noqa: S105 - a word, not a secret
+    NOT_WANTED = "NotWanted"
+    SOURCE_GONE = "SourceGone"
+    ASKS_NO_MORE = "AsksNoMore"
+    IN_ORDER = "InOrder"

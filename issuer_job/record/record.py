@@ -15,17 +15,16 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from issuer_job.record.phases import ACTIVE, Phase
-from issuer_job.record.sources import IngressClass, Intent, Kind, Moment, Settings, Source, Stored
+from issuer_job.record.sources import IngressClass, Intent, Moment, Settings, Source, SourceKind, Stored
 
 __all__ = [
     "ACTIVE",
-    "Attempt",
+    "AttemptState",
     "Counted",
     "HistoryEntry",
     "IngressClass",
     "Intent",
     "Issued",
-    "Kind",
     "LedgerEntry",
     "Moment",
     "Phase",
@@ -36,6 +35,7 @@ __all__ = [
     "Retry",
     "Settings",
     "Source",
+    "SourceKind",
     "from_config_map",
     "to_config_map",
 ]
@@ -56,8 +56,14 @@ class Problem(Stored, frozen=True):
     host: str = ""
     step: str = ""
 
+    @property
+    def note(self) -> str:
+        """One line for people: what went wrong, with the host it is about."""
+        about = f"{self.host}: " if self.host else ""
+        return f"{about}{self.detail} ({self.type})"
 
-class Attempt(Stored, frozen=True):
+
+class AttemptState(Stored, frozen=True):
     """The current attempt. `epoch` identifies it; the holder is the uid of the pod that works on it.
 
     `ordered` says that newOrder may have happened although no URL is known, `replaces` is the CertID that the order
@@ -198,7 +204,7 @@ class Record(Stored, frozen=True, kw_only=True):
     sources: tuple[Source, ...]
     generation: int = 1
     since: Moment
-    attempt: Attempt | None = None
+    attempt: AttemptState | None = None
     issued: Issued | None = None
     retry: Retry | None = None
     history: tuple[HistoryEntry, ...] = ()
@@ -240,6 +246,16 @@ class Record(Stored, frozen=True, kw_only=True):
         every = ((host, source.ingress_class) for source in self.sources for host in source.hosts)
         pairs = {pair for pair in every if not pair[0].startswith("*.")}
         return sorted(pairs, key=lambda pair: (pair[0], pair[1].identity))
+
+    @property
+    def secret_is_its_owners(self) -> bool:
+        """Whether its owner makes the Secret, so that certjob neither creates nor deletes it."""
+        return any(source.kind is SourceKind.SECRET for source in self.sources)
+
+    @property
+    def only_its_secret_asks(self) -> bool:
+        """Whether no Ingress names the Secret, as far as is known."""
+        return all(source.kind is SourceKind.SECRET for source in self.sources)
 
     @property
     def owner_reference(self) -> Json:

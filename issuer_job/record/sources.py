@@ -50,7 +50,7 @@ class IngressClass(Stored, frozen=True):
         return self.field or self.annotation
 
 
-class Kind(StrEnum):
+class SourceKind(StrEnum):
     """What asks for a certificate."""
 
     INGRESS = "Ingress"
@@ -68,7 +68,7 @@ class Source(Stored, frozen=True):
     hosts: tuple[str, ...]
     settings: Settings
     ingress_class: IngressClass = IngressClass()
-    kind: Kind = Kind.INGRESS
+    kind: SourceKind = SourceKind.INGRESS
     name: str = ""
     generate_name: str = ""
     uid: str = ""
@@ -79,8 +79,8 @@ class Source(Stored, frozen=True):
     @property
     def key(self) -> str:
         """Tells the sources of one record apart. A Secret's has a character that no Ingress's name has."""
-        if self.kind is Kind.SECRET:
-            return f"{Kind.SECRET}/{self.name}"
+        if self.kind is SourceKind.SECRET:
+            return f"{SourceKind.SECRET}/{self.name}"
         return self.name or f"~{self.generate_name}"
 
 

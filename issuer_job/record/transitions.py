@@ -11,7 +11,7 @@ from issuer_job.record.ledger_entries import with_certificate, with_failure, wit
 from issuer_job.record.phases import ARROWS
 from issuer_job.record.record import (
     HISTORY_LENGTH,
-    Attempt,
+    AttemptState,
     HistoryEntry,
     Issued,
     Phase,
@@ -53,7 +53,7 @@ def launched(record: Record, *, now: datetime, reason: str, issuer: str = "") ->
     `issuer` is set if it is not to be the intent's.
     """
     epoch = max(record.epoch + 1, int(now.timestamp()))
-    attempt = Attempt(
+    attempt = AttemptState(
         epoch=epoch, launched_at=now, reason=reason, issuer=issuer, tries=1, generation=record.generation
     )
     if record.attempt is not None:
@@ -68,7 +68,7 @@ def crashed(record: Record, *, now: datetime, reason: str, issuer: str = "") -> 
     return replace(record, attempt=replace(attempt, crashes=attempt.crashes + 1))
 
 
-def inherited(old: Attempt, new: Attempt) -> Attempt:
+def inherited(old: AttemptState, new: AttemptState) -> AttemptState:
     """The new attempt with the old one's order and pending key; the Job drops them if they do not fit."""
     return replace(
         new,
@@ -232,7 +232,7 @@ def retired(record: Record, *, now: datetime) -> Record:
     return _move(record, P.RETIRED, now=now, attempt=attempt, event="retired")
 
 
-def attempt_of(record: Record) -> Attempt:
+def attempt_of(record: Record) -> AttemptState:
     """The attempt of a record that has been launched."""
     if record.attempt is None:
         raise IllegalTransition(f"{record.name} has no attempt")
@@ -275,7 +275,7 @@ def _move(
     phase: Phase,
     *,
     now: datetime,
-    attempt: Attempt | None = None,
+    attempt: AttemptState | None = None,
     issued: Issued | None = None,
     retry: Retry | None = None,
     event: str = "",

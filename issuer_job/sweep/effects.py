@@ -17,18 +17,18 @@ from issuer_job import vocabulary as v
 from issuer_job.attempt import events
 from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Conflict, KubeError, NotFound
-from issuer_job.demand import secret as requests
 from issuer_job.issue import formats
 from issuer_job.issuers.load import ABSENT, Issuers
-from issuer_job.record import intents, transitions
+from issuer_job.record import intents, store, transitions
+from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Issued, Problem, Record, RecordError, Renewal, from_config_map, to_config_map
-from issuer_job.sweep import inventory, rules, secret_requests
+from issuer_job.record.renewal import due_at, renew_before
+from issuer_job.sweep import rules, secret_requests
 from issuer_job.sweep.inventory import Known
-from issuer_job.sweep.situation import IN_ORDER, Action, Reason, Situation, Verdict
+from issuer_job.sweep.situation import IN_ORDER, Action, Situation, Verdict
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Content, Look, Looker, Refusal
 from issuer_job.upkeep import leftovers, retire
-from issuer_job.upkeep.suggestions import due_at, renew_before
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Effects:
         elif verdict.action is Action.FORGET:
             self.counts["forgotten"] += retire.forget(self.cluster, record)
         elif verdict.action is Action.MARK_SOURCES:
-            left = verdict.reason is Reason.ASKS_NO_MORE
+            left = verdict.reason is LaunchReason.ASKS_NO_MORE
             live = secret_requests.others(situation, record) if left else situation.named_by
             self.write(record, intents.noticed_gone, live=live)
         elif verdict.action is Action.GIVE_UP:
@@ -77,7 +77,7 @@ class Effects:
 
         Raises KubeError, RecordError.
         """
-        whole = inventory.fresh(self.cluster, record)
+        whole = store.fresh(self.cluster, record)
         if whole is None:
             return None
         wanted = arrow(whole, now=self.now, **details)
@@ -117,9 +117,9 @@ class Effects:
         try:
             seen = self.looker(self.cluster, record)
         except secrets.SecretRefused as refused:
-            if verdict.reason is not Reason.HANDED_OVER:
+            if verdict.reason is not LaunchReason.HANDED_OVER:
                 self._log("look-refused", record, problem=str(refused))
-            if verdict.reason is Reason.NOT_WANTED and refused.reason is not Refusal.NOT_IN_FORCE:
+            if verdict.reason is LaunchReason.NOT_WANTED and refused.reason is not Refusal.NOT_IN_FORCE:
                 return secret_requests.RETIRED  # whatever is there now, it is not certjob's
             # A renewal that is due must not fail in silence: its Job is refused too, before it orders, and says so.
             return rules.after_look(situation, verdict, good=False, same=False) if _is_due(verdict) else IN_ORDER
@@ -142,7 +142,7 @@ class Effects:
 
     def hear(self, situation: Situation, record: Record, verdict: Verdict) -> tuple[Situation, Verdict | None]:
         """What a Secret that asks for itself says, where no Job comes to ask it; None if nothing follows."""
-        if not requests.is_its_owners(record):
+        if not record.secret_is_its_owners:
             return situation, None
         self.counts["looks"] += 1
         try:
@@ -203,7 +203,7 @@ class Effects:
 
 
 def _is_due(verdict: Verdict) -> bool:
-    return verdict.reason is Reason.RENEWAL_DUE
+    return verdict.reason is LaunchReason.RENEWAL_DUE
 
 
 _NOT_TRIED = Problem(type="notRenewed", detail="no order could be tried: see the other Events, and the sweep's log")
@@ -224,14 +224,14 @@ def _judge(record: Record, seen: Look, situation: Situation) -> _Found:
     if seen.found and seen.content is not Content.SHOWN:
         return _judge_by_record(record, seen, situation)
     stored = seen.stored if seen.found else None
-    verdict = validity.judge(
+    verdict = validity.judge_stored(
         stored,
         hosts=record.intent.hosts,
         now=situation.now,
         renew_before=renew_before(record),
         spread_key=record.name,
     )
-    readable = verdict.reason in {validity.Reason.GOOD, validity.Reason.RENEWAL_DUE}
+    readable = verdict.reason in {validity.ValidityReason.GOOD, validity.ValidityReason.RENEWAL_DUE}
     if not readable or stored is None or stored.tls_crt is None:
         return _Found(False, False, str(verdict.reason))
     certificate = describe(stored.tls_crt)
@@ -241,14 +241,16 @@ def _judge(record: Record, seen: Look, situation: Situation) -> _Found:
         return _Found(False, True, f"lacks {', '.join(missing)}", certificate)
     # When ours is due is what the record says, which knows what the CA suggested.
     due = situation.now >= due_at(record, interval=situation.interval)
-    return _Found(not due, True, str(validity.Reason.RENEWAL_DUE if due else validity.Reason.GOOD), certificate)
+    return _Found(
+        not due, True, str(validity.ValidityReason.RENEWAL_DUE if due else validity.ValidityReason.GOOD), certificate
+    )
 
 
 def _judge_by_record(record: Record, seen: Look, situation: Situation) -> _Found:
     if record.issued is None or seen.content is Content.UNKNOWN:
         return _Found(False, False, str(seen.content))
     due = situation.now >= due_at(record, interval=situation.interval)
-    reason = validity.Reason.RENEWAL_DUE if due else seen.content
+    reason = validity.ValidityReason.RENEWAL_DUE if due else seen.content
     return _Found(not due, seen.content is Content.UNTOUCHED, str(reason))
 
 

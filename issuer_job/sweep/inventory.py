@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -16,6 +16,7 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, NAMESPACES, Clus
 from issuer_job.demand.ingress import Entry, named_secrets, own_entry, wants
 from issuer_job.hosts.precedence import Namers
 from issuer_job.issuers.load import Issuers
+from issuer_job.launch.jobs import is_finished
 from issuer_job.record.record import Record, RecordError, from_config_map
 from issuer_job.upkeep.leftovers import leftover_keys
 from issuer_job.upkeep.limits import Ledger
@@ -23,9 +24,6 @@ from issuer_job.upkeep.limits import Ledger
 logger = logging.getLogger(__name__)
 
 ROUNDS = 3
-FINISHED = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget"})
-"""Conditions of a Job that is over, or whose pods are just being ended."""
-
 Key = tuple[str, str]
 """Namespace and name of a Secret."""
 T = TypeVar("T")
@@ -101,14 +99,6 @@ def read_enabled(cluster: Cluster) -> frozenset[str]:
     return frozenset(namespace["metadata"]["name"] for namespace in labelled)
 
 
-def fresh(cluster: Cluster, record: Record) -> Record | None:
-    """The record with its history, if it still is the one that was listed. Raises KubeError, RecordError."""
-    found = cluster.find(CONFIGMAPS, v.NAMESPACE, record.name)
-    if found is None or found["metadata"]["resourceVersion"] != record.resource_version:
-        return None
-    return from_config_map(found)
-
-
 def _add(live: Live, ingress: Json, issuers: Issuers, enabled: frozenset[str]) -> None:
     metadata = ingress["metadata"]
     namespace = metadata["namespace"]
@@ -135,9 +125,3 @@ def _whole(read: Callable[[], T], what: str) -> T:
         except Gone:
             continue
     raise KubeError(f"the list of {what} keeps expiring")
-
-
-def is_finished(job: Json) -> bool:
-    """Whether a Job is over, or about to be."""
-    conditions: Iterator[Json] = iter((job.get("status") or {}).get("conditions") or [])
-    return any(c.get("type") in FINISHED and c.get("status") == "True" for c in conditions)

@@ -15,23 +15,24 @@ from issuer_job.attempt import events
 from issuer_job.demand.ingress import Entry
 from issuer_job.demand.plan import GONE, is_held_back, plan
 from issuer_job.issuers.options import Options
-from issuer_job.issuers.schema import Limits
+from issuer_job.issuers.schema import CaLimits
 from issuer_job.launch.launcher import Launcher, OutcomeReason
 from issuer_job.record import intents, transitions
+from issuer_job.record.phases import ABSENCE_GRACE, LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Problem, Record, Source
+from issuer_job.record.renewal import replaceable
 from issuer_job.sweep.effects import Effects
 from issuer_job.sweep.queue import Candidate
 from issuer_job.sweep.rules import ends_soon
-from issuer_job.sweep.situation import GRACE, Action, Reason, Situation
-from issuer_job.upkeep.limits import Held
-from issuer_job.upkeep.suggestions import replaceable
+from issuer_job.sweep.situation import Action, Situation
+from issuer_job.upkeep.limits import OverLimit
 
 logger = logging.getLogger(__name__)
 
 LAUNCHES = frozenset({Action.LAUNCH, Action.SAME_EPOCH, Action.NEW_EPOCH, Action.DROP_SOURCES})
 
 
-class Launches:
+class SweepLaunches:
     """The launches of one pass, counted and bounded."""
 
     def __init__(self, effects: Effects, launcher: Launcher, options: Options) -> None:
@@ -193,7 +194,7 @@ class Launches:
         exempt = issued is not None and bool(replaces) and issued.is_suggested(now)
         return _Order(name, issuer.limits, hosts, exempt)
 
-    def _held(self, situation: Situation, order: _Order) -> Held | None:
+    def _held(self, situation: Situation, order: _Order) -> OverLimit | None:
         """Which limit of its issuer's CA the order would exceed now.
 
         None for a certificate that ends soon: the limits are kept for the CA's sake; here it may speak for itself.
@@ -205,7 +206,7 @@ class Launches:
             record, order.hosts, issuer=order.issuer, limits=order.limits, now=now, exempt=order.exempt
         )
 
-    def _hold(self, candidate: Candidate, wanted: Record, held: Held) -> None:
+    def _hold(self, candidate: Candidate, wanted: Record, held: OverLimit) -> None:
         """Let it wait until the limit leaves room, and say so."""
         situation, now = candidate.situation, self._effects.now
         sources = tuple(entry.source for entry in situation.entries)
@@ -237,7 +238,7 @@ class _Order:
     """What a launch will ask of the CA; `exempt` if it will name what it replaces."""
 
     issuer: str
-    limits: Limits
+    limits: CaLimits
     hosts: tuple[str, ...]
     exempt: bool
 
@@ -248,13 +249,13 @@ _OPERATORS = frozenset({OutcomeReason.HOST_CLAIMED, OutcomeReason.HOST_NOT_LISTE
 
 def _turn(candidate: Candidate) -> str:
     """Whose turn it is: the fallback's, or (empty) the intent's issuer's."""
-    return candidate.situation.fallback if candidate.verdict.reason is Reason.FALLBACK else ""
+    return candidate.situation.fallback if candidate.verdict.reason is LaunchReason.FALLBACK else ""
 
 
 def _new_epoch(record: Record, *, now: datetime, reason: str, issuer: str = "") -> Record:
-    if reason == Reason.CRASHED:
+    if reason == LaunchReason.CRASHED:
         return transitions.crashed(record, now=now, reason=reason)
-    if reason == Reason.ISSUER_EDITED:
+    if reason == LaunchReason.ISSUER_EDITED:
         record = replace(record, retry=None)  # its failures were those of another configuration
     return transitions.launched(record, now=now, reason=reason, issuer=issuer)
 
@@ -264,19 +265,19 @@ def _same_epoch(record: Record, *, now: datetime, reason: str) -> Record:
 
 
 def _without_gone(record: Record, *, now: datetime, reason: str) -> Record:
-    left = intents.without_gone(record, now=now, grace=GRACE)
+    left = intents.without_gone(record, now=now, grace=ABSENCE_GRACE)
     if left.intent.hash == record.intent.hash or is_held_back(left, now):
         return left
     return transitions.launched(left, now=now, reason=reason)
 
 
 def _left_waiting(record: Record, *, now: datetime, **details: Any) -> Record:
-    return transitions.waiting(intents.without_gone(record, now=now, grace=GRACE), now=now, **details)
+    return transitions.waiting(intents.without_gone(record, now=now, grace=ABSENCE_GRACE), now=now, **details)
 
 
 def _held_back(record: Record, *, sources: tuple[Source, ...], drops: bool, now: datetime, **details: Any) -> Record:
     if drops:
-        record = intents.without_gone(record, now=now, grace=GRACE)
+        record = intents.without_gone(record, now=now, grace=ABSENCE_GRACE)
     joined = () if record.phase in GONE else record.sources
     for source in sources:
         joined = intents.joined(joined, source)

@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 
 from issuer_job import names
 from issuer_job.backoff import LONGEST_ASKED
-from issuer_job.demand import secret as requests
 from issuer_job.demand.ingress import Entry
 from issuer_job.demand.plan import PlanReason, plan
 from issuer_job.issuers.load import ABSENT
+from issuer_job.record.phases import ABSENCE_GRACE, LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Record
+from issuer_job.record.renewal import due_at
 from issuer_job.record.transitions import HELD_BACK
-from issuer_job.sweep.situation import GRACE, IN_ORDER, Action, Priority, Reason, Situation, Verdict
+from issuer_job.sweep.situation import IN_ORDER, Action, Priority, Situation, Verdict
 from issuer_job.tenant_secrets.access import Refusal
-from issuer_job.upkeep.suggestions import due_at
 
 JOB_GRACE = timedelta(seconds=60)
 """From launch until the Job must be there."""
@@ -34,11 +34,11 @@ LOOK_TURNS = 12
 """Each Secret that seems in order is looked at in one of the twelve five minutes of an hour."""
 
 
-def judge(situation: Situation) -> Verdict:
+def judge_situation(situation: Situation) -> Verdict:
     """The first rule that applies."""
     if situation.record is None:
         wanted = bool(situation.entries)
-        return Verdict(Action.LAUNCH, Reason.MISSED, Priority.MISSED) if wanted else IN_ORDER
+        return Verdict(Action.LAUNCH, LaunchReason.MISSED, Priority.MISSED) if wanted else IN_ORDER
     for rule, verdict in RULES:
         if rule(situation, situation.record):
             return _urgent(verdict, situation.record, situation.now)
@@ -53,12 +53,12 @@ def tombstone_has_stood(s: Situation, record: Record) -> bool:
 def nobody_came_back(s: Situation, record: Record) -> bool:
     """Its Ingress is gone, or was never stored, for longer than the grace."""
     waits = record.phase in {Phase.ORPHANED, Phase.UNCONFIRMED}
-    return waits and not s.named_by and s.now - record.since >= GRACE
+    return waits and not s.named_by and s.now - record.since >= ABSENCE_GRACE
 
 
 def its_secret_may_ask_again(s: Situation, record: Record) -> bool:
     """The same, of a Secret that asked for itself: it may have been stored late, and cannot be listed."""
-    return requests.is_its_owners(record) and nobody_came_back(s, record)
+    return record.secret_is_its_owners and nobody_came_back(s, record)
 
 
 def no_ingress_names_it(s: Situation, record: Record) -> bool:
@@ -81,12 +81,9 @@ def source_is_missing(s: Situation, record: Record) -> bool:
 
 def source_stayed_away(s: Situation, record: Record) -> bool:
     """It has been away for longer than the grace: its hosts leave the certificate."""
-    left = any(source.gone_since is None for source in record.sources)
-    return (
-        left
-        and _others_remain(s, record)
-        and any(source.gone_since is not None and s.now - source.gone_since >= GRACE for source in record.sources)
-    )
+    away = [s.now - source.gone_since for source in record.sources if source.gone_since is not None]
+    left = len(away) < len(record.sources)
+    return left and _others_remain(s, record) and any(since >= ABSENCE_GRACE for since in away)
 
 
 def never_launched(s: Situation, record: Record) -> bool:
@@ -197,37 +194,39 @@ def after_look(situation: Situation, verdict: Verdict, *, good: bool, same: bool
     record = situation.record
     if record is None:
         return IN_ORDER
-    if verdict.reason is Reason.HANDED_OVER:
-        return Verdict(Action.NEW_EPOCH, Reason.HANDED_OVER, Priority.RETRY)
-    if verdict.reason is Reason.RENEWAL_DUE and (same or not good):
-        return _urgent(Verdict(Action.NEW_EPOCH, Reason.RENEWAL_DUE), record, situation.now)
+    if verdict.reason is LaunchReason.HANDED_OVER:
+        return Verdict(Action.NEW_EPOCH, LaunchReason.HANDED_OVER, Priority.RETRY)
+    if verdict.reason is LaunchReason.RENEWAL_DUE and (same or not good):
+        return _urgent(Verdict(Action.NEW_EPOCH, LaunchReason.RENEWAL_DUE), record, situation.now)
     if not good:
-        return _urgent(Verdict(Action.NEW_EPOCH, Reason.SECRET_NOT_GOOD, Priority.MISSED), record, situation.now)
+        return _urgent(
+            Verdict(Action.NEW_EPOCH, LaunchReason.SECRET_NOT_GOOD, Priority.MISSED), record, situation.now
+        )
     return IN_ORDER
 
 
 RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (
-    (tombstone_has_stood, Verdict(Action.FORGET, Reason.NOT_WANTED)),
-    (its_secret_may_ask_again, Verdict(Action.LOOK, Reason.NOT_WANTED)),
-    (nobody_came_back, Verdict(Action.RETIRE, Reason.NOT_WANTED)),
-    (no_ingress_names_it, Verdict(Action.ORPHAN, Reason.NOT_WANTED)),
-    (ingress_wants_something_else, Verdict(Action.LAUNCH, Reason.CHANGED, Priority.MISSED)),
+    (tombstone_has_stood, Verdict(Action.FORGET, LaunchReason.NOT_WANTED)),
+    (its_secret_may_ask_again, Verdict(Action.LOOK, LaunchReason.NOT_WANTED)),
+    (nobody_came_back, Verdict(Action.RETIRE, LaunchReason.NOT_WANTED)),
+    (no_ingress_names_it, Verdict(Action.ORPHAN, LaunchReason.NOT_WANTED)),
+    (ingress_wants_something_else, Verdict(Action.LAUNCH, LaunchReason.CHANGED, Priority.MISSED)),
     # Before the next one: what has come back since it was marked must not be dropped.
-    (source_is_missing, Verdict(Action.MARK_SOURCES, Reason.SOURCE_GONE)),
-    (source_stayed_away, Verdict(Action.DROP_SOURCES, Reason.SOURCE_GONE, Priority.MISSED)),
-    (never_launched, Verdict(Action.NEW_EPOCH, Reason.MISSED, Priority.MISSED)),
-    (job_never_came, Verdict(Action.SAME_EPOCH, Reason.JOB_NEVER_CAME, Priority.MISSED)),
-    (attempt_crashes_again, Verdict(Action.GIVE_UP, Reason.CRASHES_AGAIN)),
-    (attempt_has_crashed, Verdict(Action.NEW_EPOCH, Reason.CRASHED, Priority.RETRY)),
-    (issuer_was_edited, Verdict(Action.NEW_EPOCH, Reason.ISSUER_EDITED, Priority.RETRY)),
-    (fallback_takes_over, Verdict(Action.NEW_EPOCH, Reason.FALLBACK, Priority.RETRY)),
-    (retry_is_due, Verdict(Action.NEW_EPOCH, Reason.RETRY_DUE, Priority.RETRY)),
-    (hosts_are_free, Verdict(Action.NEW_EPOCH, Reason.HOSTS_FREE, Priority.RETRY)),
-    (daily_retry_is_due, Verdict(Action.NEW_EPOCH, Reason.DAILY_RETRY, Priority.RETRY)),
-    (secret_may_be_handed_over, Verdict(Action.LOOK, Reason.HANDED_OVER)),
-    (something_else_was_issued, Verdict(Action.NEW_EPOCH, Reason.CHANGED, Priority.MISSED)),
-    (renewal_is_due, Verdict(Action.LOOK, Reason.RENEWAL_DUE)),
-    (look_is_due, Verdict(Action.LOOK, Reason.LOOK_DUE)),
+    (source_is_missing, Verdict(Action.MARK_SOURCES, LaunchReason.SOURCE_GONE)),
+    (source_stayed_away, Verdict(Action.DROP_SOURCES, LaunchReason.SOURCE_GONE, Priority.MISSED)),
+    (never_launched, Verdict(Action.NEW_EPOCH, LaunchReason.MISSED, Priority.MISSED)),
+    (job_never_came, Verdict(Action.SAME_EPOCH, LaunchReason.JOB_NEVER_CAME, Priority.MISSED)),
+    (attempt_crashes_again, Verdict(Action.GIVE_UP, LaunchReason.CRASHES_AGAIN)),
+    (attempt_has_crashed, Verdict(Action.NEW_EPOCH, LaunchReason.CRASHED, Priority.RETRY)),
+    (issuer_was_edited, Verdict(Action.NEW_EPOCH, LaunchReason.ISSUER_EDITED, Priority.RETRY)),
+    (fallback_takes_over, Verdict(Action.NEW_EPOCH, LaunchReason.FALLBACK, Priority.RETRY)),
+    (retry_is_due, Verdict(Action.NEW_EPOCH, LaunchReason.RETRY_DUE, Priority.RETRY)),
+    (hosts_are_free, Verdict(Action.NEW_EPOCH, LaunchReason.HOSTS_FREE, Priority.RETRY)),
+    (daily_retry_is_due, Verdict(Action.NEW_EPOCH, LaunchReason.DAILY_RETRY, Priority.RETRY)),
+    (secret_may_be_handed_over, Verdict(Action.LOOK, LaunchReason.HANDED_OVER)),
+    (something_else_was_issued, Verdict(Action.NEW_EPOCH, LaunchReason.CHANGED, Priority.MISSED)),
+    (renewal_is_due, Verdict(Action.LOOK, LaunchReason.RENEWAL_DUE)),
+    (look_is_due, Verdict(Action.LOOK, LaunchReason.LOOK_DUE)),
 )
 
 

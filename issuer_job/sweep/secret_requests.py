@@ -8,14 +8,15 @@ from issuer_job.demand import secret as requests
 from issuer_job.demand.ingress import Entry
 from issuer_job.demand.plan import PlanReason, plan
 from issuer_job.issuers.load import Issuers
+from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Record
 from issuer_job.sweep.inventory import Known, Live
-from issuer_job.sweep.situation import Action, Priority, Reason, Situation, Verdict
+from issuer_job.sweep.situation import Action, Priority, Situation, Verdict
 from issuer_job.tenant_secrets.access import Look
 
-ENDED = Verdict(Action.ORPHAN, Reason.NOT_WANTED)
-RETIRED = Verdict(Action.RETIRE, Reason.NOT_WANTED)
-LEFT = Verdict(Action.MARK_SOURCES, Reason.ASKS_NO_MORE)
+ENDED = Verdict(Action.ORPHAN, LaunchReason.NOT_WANTED)
+RETIRED = Verdict(Action.RETIRE, LaunchReason.NOT_WANTED)
+LEFT = Verdict(Action.MARK_SOURCES, LaunchReason.ASKS_NO_MORE)
 
 
 def keep_alive(live: Live, known: Known) -> None:
@@ -30,11 +31,11 @@ def after_look(
     situation: Situation, record: Record, verdict: Verdict, seen: Look, issuers: Issuers
 ) -> Verdict | None:
     """What follows from the Secret's own word; None if nothing does, so that what it holds decides."""
-    if not requests.is_its_owners(record):
+    if not record.secret_is_its_owners:
         return None
     asks = _asks(seen)
     entry = _entry(seen, issuers)
-    if verdict.reason is Reason.NOT_WANTED:
+    if verdict.reason is LaunchReason.NOT_WANTED:
         return _launched(situation, entry) if entry is not None else RETIRED
     if not requests.standing(record):
         return None
@@ -76,7 +77,7 @@ def _is_another(situation: Situation, record: Record, entry: Entry) -> bool:
 
 
 def _launched(situation: Situation, entry: Entry) -> Verdict:
-    return Verdict(Action.LAUNCH, Reason.CHANGED, Priority.MISSED, entries=(*_without(situation, entry), entry))
+    return Verdict(Action.LAUNCH, LaunchReason.CHANGED, Priority.MISSED, entries=(*_without(situation, entry), entry))
 
 
 def _without(situation: Situation, entry: Entry) -> tuple[Entry, ...]:

@@ -8,10 +8,8 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
 from issuer_job.demand.ingress import Entry
+from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Record
-
-GRACE = timedelta(minutes=10)
-"""How long an Ingress may be away before what was made for it is given up."""
 
 
 class Action(StrEnum):
@@ -43,35 +41,12 @@ class Priority(IntEnum):
     REST = 3
 
 
-class Reason(StrEnum):
-    """Why."""
-
-    MISSED = "Missed"
-    CHANGED = "Changed"
-    JOB_NEVER_CAME = "JobNeverCame"
-    CRASHED = "Crashed"
-    CRASHES_AGAIN = "CrashesAgain"
-    ISSUER_EDITED = "IssuerEdited"
-    HOSTS_FREE = "HostsFree"
-    RETRY_DUE = "RetryDue"
-    FALLBACK = "Fallback"
-    DAILY_RETRY = "DailyRetry"
-    HANDED_OVER = "HandedOver"
-    RENEWAL_DUE = "RenewalDue"
-    LOOK_DUE = "LookDue"
-    SECRET_NOT_GOOD = "SecretNotGood"  # noqa: S105 - a word, not a secret
-    NOT_WANTED = "NotWanted"
-    SOURCE_GONE = "SourceGone"
-    ASKS_NO_MORE = "AsksNoMore"
-    IN_ORDER = "InOrder"
-
-
 @dataclass(frozen=True)
 class Verdict:
     """What follows for one certificate. `entries`, if any, is what a look has shown to be wanted."""
 
     action: Action
-    reason: Reason
+    reason: LaunchReason
     priority: Priority = Priority.REST
     entries: tuple[Entry, ...] = ()
 
@@ -100,4 +75,4 @@ class Situation:
     fallback: str = ""
 
 
-IN_ORDER = Verdict(Action.NOTHING, Reason.IN_ORDER)
+IN_ORDER = Verdict(Action.NOTHING, LaunchReason.IN_ORDER)

@@ -24,16 +24,17 @@ from issuer_job.issuers.options import Options
 from issuer_job.launch.configuration import BrokenOptions, SettingsCache
 from issuer_job.launch.launcher import Launcher
 from issuer_job.record.record import RecordError
+from issuer_job.record.renewal import SWEEP_INTERVAL
 from issuer_job.sweep import inventory, rules, secret_requests
 from issuer_job.sweep.effects import Effects
 from issuer_job.sweep.inventory import Known, Live
-from issuer_job.sweep.launches import LAUNCHES, Launches
+from issuer_job.sweep.launches import LAUNCHES, SweepLaunches
 from issuer_job.sweep.queue import Candidate, in_turn
 from issuer_job.sweep.situation import Action, Situation
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
 from issuer_job.upkeep import bootstrap, leftovers, untouched, webhook_certificate
-from issuer_job.upkeep.suggestions import SWEEP_INTERVAL, Suggestions, check_is_due
+from issuer_job.upkeep.suggestions import Suggestions, check_is_due
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def sweep(
     jobs = inventory.read_jobs(cluster)
     effects = Effects(cluster, issuers, known, now, deadline, looker)
     counts = effects.counts
-    launches = Launches(effects, Launcher(cluster, settings, clock=clock), options)
+    launches = SweepLaunches(effects, Launcher(cluster, settings, clock=clock), options)
     _ask_for_suggestions(issuers, known, effects)
     # Before the launches: a host that is given up now is somebody else's in the same pass.
     holders = _tidy_claims(effects, options, live)
@@ -145,12 +146,12 @@ def _situations(
         )
 
 
-def _judge_all(situations: Iterator[Situation], effects: Effects, launches: Launches) -> None:
+def _judge_all(situations: Iterator[Situation], effects: Effects, launches: SweepLaunches) -> None:
     """Judge all, do at once what costs no order, and launch in turn as many as fit."""
     candidates: list[Candidate] = []
 
     def settle(situation: Situation) -> None:
-        verdict, record = rules.judge(situation), situation.record
+        verdict, record = rules.judge_situation(situation), situation.record
         if record is not None:
             effects.warn_of_end(situation, record)
             if verdict.action is Action.LOOK:

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from certs.validity import StoredCertificate
-from issuer_job import objects
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import SECRETS, AlreadyExists, ApiError, Cluster, Conflict, Json, NotFound
-from issuer_job.demand import secret as requests
 from issuer_job.record.record import Record
+from issuer_job.tenant_secrets import bodies
 
 
 class Refusal(StrEnum):
@@ -89,7 +88,7 @@ def policies_in_force(cluster: Cluster, *, timeout: float | None = None) -> bool
     Any other answer means that the policies are missing or do not bind; raises KubeError without an answer.
     """
     try:
-        cluster.create(SECRETS, v.CANARY_NAMESPACE, objects.canary_secret(), dry_run=True, timeout=timeout)
+        cluster.create(SECRETS, v.CANARY_NAMESPACE, bodies.canary_secret(), dry_run=True, timeout=timeout)
     except AlreadyExists:
         return False
     except ApiError as answer:
@@ -116,7 +115,7 @@ def look_by_policy(cluster: Cluster, record: Record) -> Look:
 
 def look_by_version(cluster: Cluster, record: Record) -> Look:
     """Whether the Secret is as the record remembers it, where no policy shows data. See `Looker`."""
-    asking = requests.is_its_owners(record)
+    asking = record.secret_is_its_owners
     answer = _ask(cluster, record, asking=asking)
     if answer is None:
         return Look()
@@ -142,7 +141,7 @@ def _is_answered(answer: Json) -> bool:
 def _ask(cluster: Cluster, record: Record, *, asking: bool = False) -> Json | None:
     namespace, name = record.namespace, record.secret_name
     try:
-        return cluster.update(SECRETS, namespace, objects.look_secret(namespace, name, asking=asking), dry_run=True)
+        return cluster.update(SECRETS, namespace, bodies.look_secret(namespace, name, asking=asking), dry_run=True)
     except NotFound:
         return None
     except ApiError as problem:

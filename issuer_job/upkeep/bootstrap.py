@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from issuer_job import objects
 from issuer_job import vocabulary as v
+from issuer_job.account.keys import account_secret
 from issuer_job.acme_client import new_account_key
 from issuer_job.attempt.attempt import utc_now
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, AlreadyExists, Cluster
@@ -35,7 +35,7 @@ def make_account_keys(cluster: Cluster, issuers: Mapping[str, Issuer]) -> None:
         if not issuer.is_acme or issuer.existing_account_key:
             continue
         key = new_account_key(issuer.account_key_algorithm.value)
-        secret = objects.account_secret(name, issuer.server, 1, key)
+        secret = account_secret(name, issuer.server, 1, key)
         try:
             cluster.create(SECRETS, v.NAMESPACE, secret)
         except AlreadyExists:

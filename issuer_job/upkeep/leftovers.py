@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Cluster, Conflict, Gone, Json, NotFound, Resource
-from issuer_job.record.record import ACTIVE, IngressClass, Record, RecordError, from_config_map
+from issuer_job.record.phases import ATTEMPT_GRACE
+from issuer_job.record.record import ACTIVE, IngressClass, Record, RecordError
+from issuer_job.record.store import live_record
 
 logger = logging.getLogger(__name__)
 
-GRACE = timedelta(minutes=2)
-"""How long after its launch nothing of an attempt is taken away."""
 KEY_AGE = timedelta(hours=1)
 """How long after its last use a pending key stays."""
 KEY_PERIOD = timedelta(minutes=90)
@@ -73,12 +73,6 @@ def delete_keys(cluster: Cluster, record: Record, now: datetime) -> None:
         cluster.delete(SECRETS, v.NAMESPACE, name)
 
 
-def live_record(cluster: Cluster, name: str) -> Record | None:
-    """The record as it is stored now. Raises RecordError, KubeError."""
-    found = cluster.find(CONFIGMAPS, v.NAMESPACE, name)
-    return None if found is None else from_config_map(found)
-
-
 @dataclass
 class _Holders:
     """Which attempts hold something. `active` are records by their hash."""
@@ -90,7 +84,7 @@ class _Holders:
 
     def is_young(self, epoch: int) -> bool:
         """Epochs are unix seconds."""
-        return self.now.timestamp() - epoch < GRACE.total_seconds()
+        return self.now.timestamp() - epoch < ATTEMPT_GRACE.total_seconds()
 
     def seem_at_work(self, record_hash: str, epoch: int, host: str, ingress_class: IngressClass) -> bool:
         """Whether the attempt is young, or active as far as `records` say."""
@@ -207,4 +201,4 @@ def _place(route: Json) -> tuple[str, IngressClass] | None:
 
 
 def _is_new(metadata: Json, now: datetime) -> bool:
-    return now - datetime.fromisoformat(metadata["creationTimestamp"]) < GRACE
+    return now - datetime.fromisoformat(metadata["creationTimestamp"]) < ATTEMPT_GRACE

@@ -15,7 +15,7 @@ from functools import cache
 from msgspec.structs import replace
 
 from issuer_job import names
-from issuer_job.issuers.schema import Limits
+from issuer_job.issuers.schema import CaLimits
 from issuer_job.record.ledger_entries import WINDOWS
 from issuer_job.record.record import ACTIVE, Counted, Problem, Record
 
@@ -24,7 +24,7 @@ UNDER_WAY = timedelta(minutes=20)
 
 
 @dataclass(frozen=True)
-class Held:
+class OverLimit:
     """An order now would exceed a limit. At `until` it would be within every one, as far as is known now."""
 
     problem: Problem
@@ -77,10 +77,10 @@ class Ledger:
         hosts: Iterable[str],
         *,
         issuer: str,
-        limits: Limits,
+        limits: CaLimits,
         now: datetime,
         exempt: bool = False,
-    ) -> Held | None:
+    ) -> OverLimit | None:
         """None if an order for the hosts is within every limit, else the limit that it must wait for the longest.
 
         What the record's own attempt is about to do does not count: the order is to take its place. An `exempt`
@@ -180,7 +180,7 @@ class _Count:
 
 
 def _certificates(
-    counts: _Counts, hosts: tuple[str, ...], limits: Limits, mine: tuple[str, ...], own: _UnderWay | None
+    counts: _Counts, hosts: tuple[str, ...], limits: CaLimits, mine: tuple[str, ...], own: _UnderWay | None
 ) -> Iterator[_Count]:
     """What counts by certificate; `mine` are the hosts that are counted for the record's `own` attempt."""
     times = _less(counts.sets.get(_set(hosts), ()), own if _set(mine) == _set(hosts) else None)
@@ -194,12 +194,12 @@ def _certificates(
         yield _Count(f"certificates for {domain}", limits.per_registered_domain, Counted.CERTIFICATE, times)
 
 
-def _held(issuer: str, until: datetime, count: _Count, *, now: datetime) -> Held:
+def _held(issuer: str, until: datetime, count: _Count, *, now: datetime) -> OverLimit:
     detail = (
         f"issuer {issuer}: {len(count.counted(now))} of at most {count.limit} {count.what} within "
         f"{_period(WINDOWS[count.kind])}; there is room again at {until:%Y-%m-%d %H:%M:%S} UTC"
     )
-    return Held(Problem(type="heldBack", detail=detail, step="limits"), until)
+    return OverLimit(Problem(type="heldBack", detail=detail, step="limits"), until)
 
 
 def _period(window: timedelta) -> str:

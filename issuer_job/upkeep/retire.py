@@ -11,13 +11,11 @@ from certs.placeholder import is_placeholder
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, NAMESPACES, SECRETS, Cluster, Conflict, KubeError, NotFound
-from issuer_job.demand import secret as requests
 from issuer_job.demand.ingress import named_secrets
-from issuer_job.http01 import solver
-from issuer_job.record import transitions
+from issuer_job.http01 import routes
+from issuer_job.record import store, transitions
+from issuer_job.record.phases import ABSENCE_GRACE
 from issuer_job.record.record import Phase, Record, to_config_map
-from issuer_job.sweep import inventory
-from issuer_job.sweep.situation import GRACE
 from issuer_job.tenant_secrets.access import Look, Looker, Refusal, SecretRefused, look_by_policy
 
 logger = logging.getLogger(__name__)
@@ -29,8 +27,8 @@ def retire(cluster: Cluster, record: Record, *, now: datetime, looker: Looker = 
     False if that is not so as the cluster stands now, or if somebody else is at it. A certificate that was issued
     stays in its Secret. Safe to repeat after any step. Raises KubeError, RecordError.
     """
-    live = inventory.fresh(cluster, record)
-    if live is None or live.phase not in {Phase.ORPHANED, Phase.UNCONFIRMED} or now - live.since < GRACE:
+    live = store.fresh(cluster, record)
+    if live is None or live.phase not in {Phase.ORPHANED, Phase.UNCONFIRMED} or now - live.since < ABSENCE_GRACE:
         return False
     if _is_named(cluster, live):
         return False
@@ -39,7 +37,7 @@ def retire(cluster: Cluster, record: Record, *, now: datetime, looker: Looker = 
     # placeholder, route or pending key, and its Job makes each of them anew.
     _delete_challenges(cluster, live)
     for host, ingress_class in live.routes:
-        solver.release_route(cluster, live, host, ingress_class, or_older=True)
+        routes.release_route(cluster, live, host, ingress_class, or_older=True)
     try:
         secret = _delete_placeholder(cluster, live, looker)
         _delete_keys(cluster, live)
@@ -87,7 +85,7 @@ def _delete_placeholder(cluster: Cluster, record: Record, looker: Looker) -> str
     Where its data is not shown it stays: its owner may have put a certificate there. One that asks, or asked, for its
     own certificate is its owner's in any case.
     """
-    if requests.is_its_owners(record):
+    if record.secret_is_its_owners:
         return "its owner's"
     try:
         seen = looker(cluster, record)

@@ -1,4 +1,4 @@
-"""Renewal information (RFC 9773): when a record's certificate is due, and what its CA suggests."""
+"""Renewal information (RFC 9773): what CAs suggest for the renewal of certificates."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from certs.renewal import chosen_time, renewal_due_at
+from certs.renewal import chosen_time
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
-from issuer_job.record.record import Issued, Phase, Record, Renewal
+from issuer_job.record.record import Phase, Record, Renewal
+from issuer_job.record.renewal import issued_of
 
 if TYPE_CHECKING:  # a sweep without a due check must not pay for the import
     from issuer_job.acme_client import AcmeError, RenewalClient, RenewalInfo
 
 logger = logging.getLogger(__name__)
 
-SWEEP_INTERVAL = timedelta(minutes=5)
-"""From one sweep to the next, as the manifests have it."""
 MOST_CHECKS = 100
 """Certificates whose CA is asked in one pass."""
 BUDGET = timedelta(seconds=20)
@@ -37,38 +36,6 @@ LONGEST_CHECK = timedelta(days=2)
 """A longer wait was written with a clock that was wrong."""
 _URL = re.compile(r"https?://[\x21-\x7e]{1,500}")
 _NEVER = datetime.min.replace(tzinfo=UTC)
-
-
-def due_at(record: Record, *, interval: timedelta) -> datetime:
-    """When the renewal of what is issued is due; sweeps come by every `interval`. ValueError if nothing is issued.
-
-    A CA whose windows are always in the past is renewed at each sweep until the limit of its exact set holds it back.
-    """
-    issued = _issued(record)
-    return renewal_due_at(
-        not_before=issued.not_before,
-        not_after=issued.not_after,
-        renew_before=renew_before(record),
-        suggested=issued.renewal.at if issued.renewal else None,
-        interval=interval,
-        spread_key=record.name,
-    )
-
-
-def renew_before(record: Record) -> timedelta | None:
-    """The user's wish, None without one."""
-    return timedelta(seconds=record.intent.settings.renew_before) or None
-
-
-def replaceable(record: Record, *, directory: str, account: str | None = None) -> str:
-    """The CertID that an order may name as replaced (RFC 9773, section 5), empty if none.
-
-    The order's `account` must be the one that ordered it; None if only its Job will know.
-    """
-    issued = record.issued
-    if issued is None or issued.directory != directory or account not in (None, issued.account):
-        return ""
-    return issued.cert_id if set(issued.hosts) & set(record.intent.hosts) else ""
 
 
 def check_is_due(record: Record, now: datetime) -> bool:
@@ -126,10 +93,10 @@ class Suggestions:
 
     def _renewal(self, record: Record) -> Renewal | None:
         """None if the CA is left alone for now."""
-        former = _issued(record).renewal
+        former = issued_of(record).renewal
         name = record.issuer
         issuer = self._issuers.valid.get(name)
-        if issuer is None or not issuer.is_acme or issuer.server != _issued(record).directory:
+        if issuer is None or not issuer.is_acme or issuer.server != issued_of(record).directory:
             broken = name in self._issuers.broken
             return _kept(former, self._now + (AFTER_FAILURE if broken else NOTHING_TO_TELL))
         ca = self._cas.setdefault(name, _Ca())
@@ -144,10 +111,10 @@ class Suggestions:
         """
         from issuer_job.acme_client import AcmeError
 
-        former = _issued(record).renewal
+        former = issued_of(record).renewal
         try:
             ca.client = ca.client or self._connected(issuer)
-            info = ca.client.renewal_info(_issued(record).cert_id)
+            info = ca.client.renewal_info(issued_of(record).cert_id)
             renewal = _suggested(record, info, now=self._now) if info else self._nothing_to_tell()
         except AcmeError as error:
             if error.step == "renewalInfo" and error.problem.status == 404:
@@ -197,7 +164,7 @@ class Suggestions:
 
 def _suggested(record: Record, info: RenewalInfo, *, now: datetime) -> Renewal:
     """The CA's window, with one moment of it: the one chosen before, if it is the same window still."""
-    issued = _issued(record)
+    issued = issued_of(record)
     former = issued.renewal
     start, end = info.start.astimezone(UTC), info.end.astimezone(UTC)
     if former is not None and former.at is not None and (former.start, former.end) == (start, end):
@@ -221,11 +188,5 @@ def _kept(former: Renewal | None, check_after: datetime) -> Renewal:
 
 
 def _longest_waiting_first(record: Record) -> tuple[datetime, datetime]:
-    issued = _issued(record)
+    issued = issued_of(record)
     return issued.renewal.check_after if issued.renewal else _NEVER, issued.not_after
-
-
-def _issued(record: Record) -> Issued:
-    if record.issued is None:
-        raise ValueError(f"{record.name} has no certificate")
-    return record.issued

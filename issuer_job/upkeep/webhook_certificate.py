@@ -11,8 +11,8 @@ from certs import authority
 from certs.chain import has_key, parse_chain
 from certs.errors import CertError
 from certs.keys import CertifiedKey, key_from_pem
-from issuer_job import objects
 from issuer_job import vocabulary as v
+from issuer_job.cluster import bodies
 from issuer_job.cluster.api import MUTATING_WEBHOOKS, SECRETS, AlreadyExists, Cluster, Conflict, Json, KubeError
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def _ensure(
         if stored is not None and (pair := _pair(stored)) is not None and good(pair):
             return pair
         made = make()
-        body = objects.own_tls_secret(name, cert_chain_pem=made.cert_chain_pems, key_pem=made.key_pem)
+        body = _tls_secret(name, cert_chain_pem=made.cert_chain_pems, key_pem=made.key_pem)
         try:
             if stored is None:
                 cluster.create(SECRETS, v.NAMESPACE, body)
@@ -100,3 +100,9 @@ def _pair(secret: Json) -> CertifiedKey | None:
     except (KeyError, ValueError):
         return None
     return pair if holds else None
+
+
+def _tls_secret(name: str, *, cert_chain_pem: bytes, key_pem: bytes) -> Json:
+    """A certificate of certjob's own, in its own namespace."""
+    metadata = {"name": name, "namespace": v.NAMESPACE, "labels": {v.MANAGED_BY: "certjob"}}
+    return bodies.secret(metadata, v.TLS_SECRET_TYPE, {"tls.crt": cert_chain_pem, "tls.key": key_pem})

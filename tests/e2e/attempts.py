@@ -27,8 +27,9 @@ from issuer_job.cluster.retrying import RetryingTransport
 from issuer_job.demand.ingress import Entry, wants
 from issuer_job.issue.issue import issue
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.launcher import Launcher, Outcome
+from issuer_job.launch.launcher import Launcher, LaunchOutcome
 from issuer_job.record import transitions
+from issuer_job.record.phases import ATTEMPT_GRACE
 from issuer_job.record.record import Record, from_config_map, to_config_map
 from issuer_job.upkeep import leftovers
 from tests.e2e import world
@@ -135,7 +136,7 @@ class Certificate:
             transport = HeldJobs(transport, self.held)
         return Cluster(WiredTransport(transport, wire) if wire else transport)
 
-    def launch(self, hosts: Sequence[str] = (), *, wire: Wire | None = None) -> Outcome:
+    def launch(self, hosts: Sequence[str] = (), *, wire: Wire | None = None) -> LaunchOutcome:
         """Admission without a Job."""
         launcher = self.launcher(wire=wire)
         return launcher.launch(self.entry(hosts), namespace=self.namespace, deadline=time.monotonic() + 30)
@@ -244,8 +245,8 @@ class Certificate:
     def sweep_left_overs(self) -> None:
         """As sweeps do in the next hours; they see no more than this record's."""
         own = Cluster(OnlyOwned(self.identities["sweep"], self.record.uid))
-        leftovers.clean(own, [], now=utc_now() + 2 * leftovers.GRACE)
-        leftovers.delete_keys(own, self.record, utc_now() + leftovers.KEY_AGE + leftovers.GRACE)
+        leftovers.clean(own, [], now=utc_now() + 2 * ATTEMPT_GRACE)
+        leftovers.delete_keys(own, self.record, utc_now() + leftovers.KEY_AGE + ATTEMPT_GRACE)
 
     def jobs(self) -> list[Json]:
         """Real Jobs of the record, of any epoch and any of its lives."""

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Permanent, Pod, utc_now
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, Cluster, Json, Resource
 from issuer_job.hosts import at_order, claims
+from issuer_job.hosts.claims import claim_body
 from issuer_job.record import transitions
 from issuer_job.record.record import Settings, Source, to_config_map
 from tests.e2e import world
@@ -248,10 +249,10 @@ def test_certjobs_own_identities_move_no_claim(
 ) -> None:
     host = f"stays.{namespace}.test"
     where = path(CONFIGMAPS_PATH, v.NAMESPACE, names.claim(host))
-    stored = admin.call("POST", path(CONFIGMAPS_PATH, v.NAMESPACE), objects.claim(host, namespace))
+    stored = admin.call("POST", path(CONFIGMAPS_PATH, v.NAMESPACE), claim_body(host, namespace))
     assert stored.status == 201, stored
-    marked = objects.claim(host, namespace, checked=utc_now())
-    moved = objects.claim(host, "elsewhere", checked=utc_now())
+    marked = claim_body(host, namespace, checked=utc_now())
+    moved = claim_body(host, "elsewhere", checked=utc_now())
     try:
         assert identity(account).call("PUT", where, marked, dryRun="All").status == 200
         assert_verdict(identity(account).call("PUT", where, moved, dryRun="All"), "certjob-cm: a claim is taken")
@@ -263,7 +264,7 @@ def test_certjobs_own_identities_move_no_claim(
 def test_the_webhook_marks_no_claim(identity: Callable[[str], Api], namespace: str) -> None:
     host, where = f"hint.{namespace}.test", path(CONFIGMAPS_PATH, v.NAMESPACE)
     webhook = identity("webhook")
-    assert webhook.call("POST", where, objects.claim(host, namespace), dryRun="All").status == 201
-    marked = objects.claim(host, namespace, checked=utc_now())
+    assert webhook.call("POST", where, claim_body(host, namespace), dryRun="All").status == 201
+    marked = claim_body(host, namespace, checked=utc_now())
     assert_verdict(webhook.call("POST", where, marked, dryRun="All"), "certjob-cm: a claim is taken")
     assert identity("job").call("POST", where, marked, dryRun="All").status == 201

@@ -11,7 +11,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Response
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.launcher import Launcher, Outcome, OutcomeReason
+from issuer_job.launch.launcher import Launcher, LaunchOutcome, OutcomeReason
 from tests.e2e import world
 from tests.e2e.api import Api, Endpoint, NewNamespace, wait_for
 from tests.e2e.certificates import NewCertificates, certificates
@@ -81,7 +81,7 @@ def test_webhook_and_sweep_launch_a_new_entry_at_the_same_moment(
     entry = one.entry()
     launchers = [one.launcher(account, hold=False) for account in ("webhook", "webhook", "sweep")]
 
-    def launch(number: int) -> Outcome:
+    def launch(number: int) -> LaunchOutcome:
         launcher = launchers[number % len(launchers)]
         deadline = time.monotonic() + 30
         return launcher.launch(entry, namespace=namespace, deadline=deadline, expect_new=number % 2 == 0)
@@ -110,7 +110,7 @@ def test_webhook_sweeps_and_a_retry_launch_a_waiting_record_at_the_same_moment(
     assert record.phase == "Waiting"
     webhook = one.launcher(hold=False)
 
-    def launch() -> Outcome:
+    def launch() -> LaunchOutcome:
         return webhook.launch(entry, namespace=namespace, deadline=time.monotonic() + 30)
 
     results = at_once(*[lambda: one.new_epoch(record, hold=False)] * 8, *[launch] * 8)

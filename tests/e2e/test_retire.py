@@ -10,13 +10,15 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import utc_now
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Cluster, Json, Response, Transport
 from issuer_job.hosts import at_sweep, claims
 from issuer_job.hosts.precedence import Namers
-from issuer_job.http01 import solver
+from issuer_job.http01 import routes
+from issuer_job.http01.solver import challenge_body
+from issuer_job.issue.order import pending_secret
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record import transitions
@@ -90,10 +92,10 @@ def unwanted(namespace: str, secret: str) -> Record:
 def leave_behind(record: Record) -> None:
     """What an attempt that was killed leaves: route, challenge, pending key."""
     for host, ingress_class in record.routes:
-        solver.join_route(cluster(), record, host, ingress_class, ISSUER)
-    cluster().create(CONFIGMAPS, v.NAMESPACE, objects.challenge(record, {"t" * 43: "k"}))
+        routes.join_route(cluster(), record, host, ingress_class, ISSUER)
+    cluster().create(CONFIGMAPS, v.NAMESPACE, challenge_body(record, {"t" * 43: "k"}))
     name = names.pending_key(record.namespace, record.secret_name, record.epoch)
-    cluster().create(SECRETS, v.NAMESPACE, objects.pending_secret(record, b"key", name=name))
+    cluster().create(SECRETS, v.NAMESPACE, pending_secret(record, b"key", name=name))
 
 
 def left_by(record: Record) -> list[str]:
@@ -202,7 +204,7 @@ def test_leftovers_of_an_attempt_that_is_over_go_and_those_of_others_stay(as_swe
     ended = stored(replace(launched, phase=Phase.FAILED))
     leave_behind(ended)
     active = stored(transitions.launched(wants(namespace, "other-tls", shared), now=now, reason="new"))
-    solver.join_route(cluster(), active, shared, active.sources[0].ingress_class, ISSUER)
+    routes.join_route(cluster(), active, shared, active.sources[0].ingress_class, ISSUER)
     records = [ended, active]
 
     def clean(minutes: int) -> int:

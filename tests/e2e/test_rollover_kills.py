@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from requests.adapters import HTTPAdapter
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient
 from issuer_job.attempt.attempt import Attempt, Pod, utc_now
@@ -22,6 +22,7 @@ from issuer_job.checks.check import check_issuer
 from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, SECRETS, Cluster
 from issuer_job.cluster.retrying import RetryingTransport
 from issuer_job.issuers.state import ROLLED_OVER_FOR, ROLLING_OVER
+from issuer_job.launch.jobs import check_job
 from tests.e2e.api import Api, Endpoint
 from tests.e2e.attempts import Identities
 from tests.e2e.own_issuer import DIRECTORY, OwnIssuer, ca_pem
@@ -62,9 +63,7 @@ class Pods:
         assert found is not None
         template = cluster().get(POD_TEMPLATES, v.NAMESPACE, v.POD_TEMPLATE)
         epoch, number = 1_700_000_000 + self.count, found.state.number
-        job = objects.check_job(
-            found.config_map, template, account_number=number, directory=found.directory, epoch=epoch
-        )
+        job = check_job(found.config_map, template, account_number=number, directory=found.directory, epoch=epoch)
         mounts = self.root / f"{self.issuer.name}-{self.count}"
         for volume in job["spec"]["template"]["spec"]["volumes"]:
             secret = cluster().find(SECRETS, v.NAMESPACE, volume.get("secret", {}).get("secretName", "none"))

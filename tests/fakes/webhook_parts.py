@@ -15,7 +15,7 @@ from flask import Flask
 from issuer_job.cluster.api import Unreachable
 from issuer_job.demand.ingress import Entry
 from issuer_job.issuers.load import Issuers
-from issuer_job.launch.launcher import Outcome, OutcomeReason
+from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
 from tests.worlds.reviews import ISSUERS
 from webhook.app import Parts
 from webhook.app import create_app as create_real_app
@@ -25,21 +25,21 @@ from webhook.app import create_app as create_real_app
 class FakeLauncher:
     """Notes what it should launch. `outcomes` by Secret name; others are unchanged. An exception is raised."""
 
-    outcomes: dict[str, Outcome | Exception] = field(default_factory=dict)
+    outcomes: dict[str, LaunchOutcome | Exception] = field(default_factory=dict)
     seconds: float = 0.0
     gate: threading.Event | None = None
     """Launches wait for it, as for a hanging API server."""
     launched: list[tuple[str, str]] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
 
-    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> Outcome:
+    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> LaunchOutcome:
         """See Launcher."""
         self.launched.append((namespace, entry.secret_name))
         self.deadlines.append(deadline)
         time.sleep(self.seconds)
         if self.gate is not None:
             self.gate.wait()
-        outcome = self.outcomes.get(entry.secret_name, Outcome(OutcomeReason.UNCHANGED, entry.secret_name))
+        outcome = self.outcomes.get(entry.secret_name, LaunchOutcome(OutcomeReason.UNCHANGED, entry.secret_name))
         if isinstance(outcome, Exception):
             raise outcome
         return outcome

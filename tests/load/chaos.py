@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from certs.validity import StoredCertificate
-from certs.validity import judge as judge_certificate
+from certs.validity import judge_stored as judge_certificate
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeError, Order
 from issuer_job.cluster.api import EVENTS, INGRESSES, SECRETS, AlreadyExists, ApiError, Json, KubeError, Unreachable

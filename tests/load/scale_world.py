@@ -15,14 +15,16 @@ from msgspec.structs import replace
 from certs.authority import make_authority, make_leaf
 from certs.chain import parse_chain
 from certs.keys import CertifiedKey, key_from_pem, key_id
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json
 from issuer_job.demand.ingress import wants
 from issuer_job.demand.plan import plan
+from issuer_job.hosts.claims import claim_body
 from issuer_job.issuers.load import Issuers
 from issuer_job.record import transitions
 from issuer_job.record.record import IngressClass, Issued, Record, from_config_map, to_config_map
+from issuer_job.tenant_secrets.bodies import tls_secret
 from issuer_job.upkeep.bootstrap import make_account_keys
 from tests.load.lifecycle import THREADS
 from tests.observe import cluster
@@ -111,13 +113,13 @@ class World:
         space, host = self.space(number), self.host(number)
         certified = self._certificate(number)
         stored = cluster().create(INGRESSES, space, self._ingress(number))
-        cluster().create(CONFIGMAPS, v.NAMESPACE, objects.claim(host, space))
+        cluster().create(CONFIGMAPS, v.NAMESPACE, claim_body(host, space))
         record = self._record(stored, certified)
         cluster().create(CONFIGMAPS, v.NAMESPACE, to_config_map(record))
         cluster().create(SECRETS, space, self._secret(number, certified))
 
     def _secret(self, number: int, certified: CertifiedKey) -> Json:
-        return objects.tls_secret(
+        return tls_secret(
             namespace=self.space(number),
             name=self.secret(number),
             state=v.SecretState.ISSUED,

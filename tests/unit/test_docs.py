@@ -22,7 +22,7 @@ from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import Issuer
 from issuer_job.launch import launcher
 from issuer_job.record import phases, record
-from issuer_job.sweep import situation
+from issuer_job.record.phases import LaunchReason
 from issuer_job.tenant_secrets import access as secrets
 from tests.worlds.documents import ROOT, first_column, source
 from webhook import bounded_calls, decide_ingress, decide_secret
@@ -34,11 +34,11 @@ NOT_A_NAME = re.compile(r"[A-Z*<$]|\.\.\.")
 
 WORDS: dict[str, Iterable[type[StrEnum]]] = {
     "phase": [record.Phase],
-    "webhook reason": [decide_ingress.Reason, decide_secret.Reason],
+    "webhook reason": [decide_ingress.IngressReason, decide_secret.SecretReason],
     "outcome": [launcher.OutcomeReason],
-    "reason of a plan or notice": [plan.PlanReason, wants.Reason],
-    "sweep reason": [situation.Reason],
-    "verdict of the look": [validity.Reason],
+    "reason of a plan or notice": [plan.PlanReason, wants.NoticeReason],
+    "sweep reason": [LaunchReason],
+    "verdict of the look": [validity.ValidityReason],
     "probe reason": [probe.ProbeReason],
     "host reason": [hostnames.HostReason],
 }
@@ -103,7 +103,7 @@ def test_tables_of_words_are_complete_and_true(head: str) -> None:
     named = first_column(TROUBLESHOOTING.read_text(), head)
     known = {str(word) for kind in WORDS[head] for word in kind}
     if head == "reason of a plan or notice":  # explained elsewhere on the page by the same word
-        known -= {*decide_ingress.Reason, *launcher.OutcomeReason}
+        known -= {*decide_ingress.IngressReason, *launcher.OutcomeReason}
     assert known <= set(named)
     for word in set(named) - known:
         assert head in BY_LITERAL, word
@@ -141,7 +141,7 @@ def test_warnings_are_the_codes() -> None:
 def test_every_notice_has_its_warning() -> None:
     """The fixed beginning of each message that `wants` gives is on the page."""
     page = TROUBLESHOOTING.read_text()
-    messages = re.findall(r'(?:message = |Notice\(\s*Reason\.[A-Z_]+,\s*)f?"([^"]+)"', source())
+    messages = re.findall(r'(?:message = |Notice\(\s*NoticeReason\.[A-Z_]+,\s*)f?"([^"]+)"', source())
     assert len(messages) > 12
     for message in set(messages) - {"not opted in", "the Ingress is being deleted"}:  # never shown
         parts = re.split(r"\{[^}]*\}", message)

@@ -12,7 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from issuer_job import vocabulary as v
-from issuer_job.checks.questions import Reason
+from issuer_job.checks.questions import CheckReason
 from issuer_job.issuers import load as issuers
 from issuer_job.issuers.schema import ONLY_ACME
 from tests import schema
@@ -74,7 +74,7 @@ def test_the_stars_stand_where_they_belong() -> None:
 
 def test_findings_and_events_are_complete_and_true() -> None:
     page = PAGE.read_text()
-    assert set(first_column(page, "finding")) == {str(reason) for reason in Reason}
+    assert set(first_column(page, "finding")) == {str(reason) for reason in CheckReason}
     assert set(first_column(page, "event")) == set(re.findall(r'"(Issuer(?:Not)?Ready)"', source()))
 
 

@@ -34,7 +34,7 @@ from issuer_job.demand.ingress import wants
 from issuer_job.http01.probe import HostChallenge, ProbeReason, ProbeResult
 from issuer_job.issue.issue import issue
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.launcher import Launcher, Outcome
+from issuer_job.launch.launcher import Launcher, LaunchOutcome
 from issuer_job.record import transitions
 from issuer_job.record.record import Record, from_config_map, to_config_map
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
@@ -132,7 +132,7 @@ class JobWorld:
 
     def apply(
         self, body: Json, *, stored: bool = True, namespace_enabled: bool = False, expect_new: bool = False
-    ) -> list[Outcome]:
+    ) -> list[LaunchOutcome]:
         """Admission of an Ingress, and then its storage. A CREATE expects that there is no record yet."""
         settings = SettingsCache(self.cluster)
         launcher = Launcher(self.cluster, settings, clock=self.clock.read)

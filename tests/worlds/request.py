@@ -16,7 +16,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import SECRETS, Json, Response
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.launcher import Launcher, Outcome
+from issuer_job.launch.launcher import Launcher, LaunchOutcome
 from issuer_job.record.record import Renewal
 from issuer_job.tenant_secrets.access import look_by_version
 from tests.fakes.api import Attempt
@@ -42,7 +42,7 @@ def asking(hosts: str = HOST, *, name: str = NAME, data: Any = None, **notes: st
     return body if data is None else body | {"data": data}
 
 
-def ask(world: JobWorld, body: Json, *, stored: bool = True) -> list[Outcome]:
+def ask(world: JobWorld, body: Json, *, stored: bool = True) -> list[LaunchOutcome]:
     """`kubectl replace` or create of the manifest: admission, and then storage."""
     namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
     old = world.api.stored(SECRETS, namespace, name)
@@ -55,12 +55,12 @@ def ask(world: JobWorld, body: Json, *, stored: bool = True) -> list[Outcome]:
     return outcomes
 
 
-def create_refused(world: JobWorld, body: Json) -> list[Outcome]:
+def create_refused(world: JobWorld, body: Json) -> list[LaunchOutcome]:
     """`kubectl create` of what is there already: the API server refuses it only after admission."""
     return admitted(world, body, None)[1]
 
 
-def admitted(world: JobWorld, body: Json, old: Json | None) -> tuple[Decision, list[Outcome]]:
+def admitted(world: JobWorld, body: Json, old: Json | None) -> tuple[Decision, list[LaunchOutcome]]:
     """The webhook's decision and its launches."""
     decision = decided(world, body, old)
     assert decision.refused == ""

@@ -8,13 +8,12 @@ from msgspec.structs import replace
 
 from issuer_job.record import transitions
 from issuer_job.record.record import (
-    Attempt,
+    AttemptState,
     Counted,
     HistoryEntry,
     IngressClass,
     Intent,
     Issued,
-    Kind,
     LedgerEntry,
     Phase,
     Problem,
@@ -23,6 +22,7 @@ from issuer_job.record.record import (
     Retry,
     Settings,
     Source,
+    SourceKind,
 )
 
 NOW = datetime(2026, 5, 5, 10, 0, tzinfo=UTC)
@@ -44,8 +44,8 @@ def record(phase: Phase = Phase.LAUNCHED, **fields: object) -> Record:
     return replace(made, phase=phase, uid="record-uid", resource_version="7", **fields)
 
 
-def attempt(**fields: object) -> Attempt:
-    made = Attempt(
+def attempt(**fields: object) -> AttemptState:
+    made = AttemptState(
         epoch=int(NOW.timestamp()),
         launched_at=NOW,
         tries=1,
@@ -101,7 +101,7 @@ def full_record() -> Record:
         hosts=HOSTS,
         settings=intent.settings,
         ingress_class=IngressClass(field="nginx", annotation="old"),
-        kind=Kind.SECRET,
+        kind=SourceKind.SECRET,
         name="web",
         generate_name="web-",
         uid="u",

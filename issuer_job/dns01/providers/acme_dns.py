@@ -16,7 +16,7 @@ MAX_ANSWER = 64 * 1024
 PREFIX = "_acme-challenge."
 
 
-class Account(msgspec.Struct, frozen=True):
+class AcmeDnsAccount(msgspec.Struct, frozen=True):
     """What acme-dns answered to `/register`. Challenges of the host are read at `fulldomain`."""
 
     username: str
@@ -28,10 +28,10 @@ class Account(msgspec.Struct, frozen=True):
         return f"Account({self.fulldomain})"
 
 
-def accounts_from(document: bytes) -> dict[str, Account]:
+def accounts_from(document: bytes) -> dict[str, AcmeDnsAccount]:
     """The registration file: `{"www.example.org": {"username": ..., "password": ..., ...}}`. Raises ValueError."""
     try:
-        return msgspec.json.decode(document, type=dict[str, Account])
+        return msgspec.json.decode(document, type=dict[str, AcmeDnsAccount])
     except msgspec.DecodeError as problem:
         raise ValueError(f"the accounts of acme-dns cannot be read: {problem}") from None
 
@@ -39,7 +39,7 @@ def accounts_from(document: bytes) -> dict[str, Account]:
 class AcmeDns:
     """Publishes values. acme-dns keeps the last two of an account, and forgets the oldest by itself."""
 
-    def __init__(self, server: str, accounts: Mapping[str, Account]) -> None:
+    def __init__(self, server: str, accounts: Mapping[str, AcmeDnsAccount]) -> None:
         self._server = urlsplit(server)
         self._accounts = accounts
         secrets = (secret for account in accounts.values() for secret in (account.username, account.password))
@@ -59,7 +59,7 @@ class AcmeDns:
     def remove(self, name: str, value: str) -> None:
         """Nothing: acme-dns has no such call, and the next values take this one's place."""
 
-    def _account(self, name: str) -> Account:
+    def _account(self, name: str) -> AcmeDnsAccount:
         for account in self._accounts.values():
             if account.fulldomain.rstrip(".").lower() == name:
                 return account

@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
+from issuer_job.account.keys import account_secret
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
 from issuer_job.issue.issue import issue
+from issuer_job.issuers.state import state_body
 from issuer_job.record.record import Phase
 from tests.fakes.acme import Reply, Request, problem, signing_key
 from tests.fakes.ca import FakeOrders
@@ -170,7 +172,7 @@ def test_and_after_a_day_the_account_is_replaced_again(world: JobWorld, accounts
     accounts.deactivate(world.ca.accounts[1])
     data = state(world) | {"accountReplacedAt": (world.clock.read() - timedelta(hours=25)).isoformat()}
     world.api.remove(CONFIGMAPS, v.NAMESPACE, names.issuer_state(ISSUER, world.server))
-    world.api.add(CONFIGMAPS, v.NAMESPACE, objects.issuer_state(ISSUER, world.server, data))
+    world.api.add(CONFIGMAPS, v.NAMESPACE, state_body(ISSUER, world.server, data))
     assert world.run(secret=another(world, 2)) is v.ExitCode.DONE
     assert state(world)["accountNumber"] == "3"
 
@@ -188,7 +190,7 @@ def test_an_edit_of_the_issuer_ends_the_hold(world: JobWorld) -> None:
 
 def test_a_hold_that_names_no_configuration_is_of_every_one(world: JobWorld) -> None:
     until = (world.clock.read() + timedelta(hours=1)).isoformat()
-    world.api.add(CONFIGMAPS, v.NAMESPACE, objects.issuer_state(ISSUER, world.server, {"blockedUntil": until}))
+    world.api.add(CONFIGMAPS, v.NAMESPACE, state_body(ISSUER, world.server, {"blockedUntil": until}))
     assert world.run(secret=another(world, 1)) is v.ExitCode.LATER
     assert world.ca.requests == []
 
@@ -196,7 +198,7 @@ def test_a_hold_that_names_no_configuration_is_of_every_one(world: JobWorld) -> 
 @pytest.mark.parametrize("stored", ["2090-01-01T00:00:00+00:00", "yesterday", "2026-01-01T00:00:00"])
 def test_a_time_that_no_clock_wrote_holds_nobody(world: JobWorld, accounts: Deactivating, stored: str) -> None:
     data = state(world) | {"accountReplacedAt": stored, "blockedUntil": stored}
-    world.api.add(CONFIGMAPS, v.NAMESPACE, objects.issuer_state(ISSUER, world.server, data))
+    world.api.add(CONFIGMAPS, v.NAMESPACE, state_body(ISSUER, world.server, data))
     assert world.run(secret=another(world, 1)) is v.ExitCode.DONE
 
 
@@ -245,7 +247,7 @@ def test_an_account_that_the_ca_forgot_keeps_its_key(world: JobWorld) -> None:
 
 def test_a_key_whose_number_was_taken_but_never_stored_is_made_by_the_next_job(world: JobWorld) -> None:
     data = {"accountNumber": "2", "accountReplacedAt": datetime.now(UTC).isoformat()}
-    world.api.add(CONFIGMAPS, v.NAMESPACE, objects.issuer_state(ISSUER, world.server, data))
+    world.api.add(CONFIGMAPS, v.NAMESPACE, state_body(ISSUER, world.server, data))
     world.apply(ingress())
     assert world.run() is v.ExitCode.DONE
     assert account_secrets(world) == [names.account(ISSUER, world.server, 2)]
@@ -255,7 +257,7 @@ def test_a_new_key_that_another_job_has_just_stored_is_mounted_in_the_next_launc
     world: JobWorld, accounts: Deactivating
 ) -> None:
     second = another(world, 1)
-    secret = objects.account_secret(ISSUER, world.server, 2, b"stored by another")
+    secret = account_secret(ISSUER, world.server, 2, b"stored by another")
     world.api.add(SECRETS, v.NAMESPACE, secret)
     assert world.run(secret=second) is v.ExitCode.LATER
     assert retry(world, second).problem.type == "accountReplaced"
@@ -263,7 +265,7 @@ def test_a_new_key_that_another_job_has_just_stored_is_mounted_in_the_next_launc
 
 
 def test_the_number_lies_beside_the_key_and_a_key_without_one_is_the_first(world: JobWorld) -> None:
-    secret = objects.account_secret(ISSUER, world.server, 7, b"key")
+    secret = account_secret(ISSUER, world.server, 7, b"key")
     assert {key: b64decode(value) for key, value in secret["data"].items()} == {"key.pem": b"key", "number": b"7"}
     world.apply(ingress())
     world.run()

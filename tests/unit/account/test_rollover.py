@@ -9,13 +9,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.jwk import JWKEC
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account import rollover
+from issuer_job.account.keys import account_secret
 from issuer_job.acme_client import AcmeClient, AcmeError, new_account_key
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.checks.check import check_issuer
-from issuer_job.checks.questions import Reason
+from issuer_job.checks.questions import CheckReason
 from issuer_job.cluster.api import SECRETS
 from issuer_job.issue.issue import issue
 from issuer_job.issuers.state import (
@@ -163,7 +164,7 @@ def test_a_job_whose_key_is_refused_because_another_has_told_the_ca_ends_what_th
     rolled: JobWorld,
 ) -> None:
     """The other one stored the key, told the CA, and died; this one had asked just before whether the CA knows."""
-    rolled.api.add(SECRETS, v.NAMESPACE, objects.account_secret(ISSUER, rolled.server, 2, new_account_key()))
+    rolled.api.add(SECRETS, v.NAMESPACE, account_secret(ISSUER, rolled.server, 2, new_account_key()))
     note(rolled.cluster, ISSUER, rolled.server, {ROLLING_OVER: "2"})
     effect = rolled.ca._answer
     once = iter([True])
@@ -223,7 +224,7 @@ def test_malformed_for_another_reason_is_told_as_it_is(world: JobWorld) -> None:
 def test_a_ca_that_offers_no_change_of_keys(rolled: JobWorld) -> None:
     del rolled.ca.directory["keyChange"]
     finding = one(rolled)
-    assert finding.reason is Reason.ROLLOVER
+    assert finding.reason is CheckReason.ROLLOVER
     assert "offers no change of account keys" in finding.message
     assert state(rolled).number == 1
     assert state(rolled).data[ROLLING_OVER] == ""
@@ -231,11 +232,11 @@ def test_a_ca_that_offers_no_change_of_keys(rolled: JobWorld) -> None:
 
 def test_a_key_that_has_another_account(rolled: JobWorld) -> None:
     taken = new_account_key()
-    rolled.api.add(SECRETS, v.NAMESPACE, objects.account_secret(ISSUER, rolled.server, 2, taken))
+    rolled.api.add(SECRETS, v.NAMESPACE, account_secret(ISSUER, rolled.server, 2, taken))
     with client(rolled, 2) as other:
         other.ensure_account(terms_agreed=True)
     finding = one(rolled)
-    assert finding.reason is Reason.ROLLOVER
+    assert finding.reason is CheckReason.ROLLOVER
     [ours, others] = rolled.ca.accounts
     assert (
         f"Secret {names.account(ISSUER, rolled.server, 2)} belongs to another account, {others}: keep it"
@@ -246,7 +247,7 @@ def test_a_key_that_has_another_account(rolled: JobWorld) -> None:
 
 
 def test_and_what_is_said_of_it_leads_to_that_account(rolled: JobWorld) -> None:
-    rolled.api.add(SECRETS, v.NAMESPACE, objects.account_secret(ISSUER, rolled.server, 2, new_account_key()))
+    rolled.api.add(SECRETS, v.NAMESPACE, account_secret(ISSUER, rolled.server, 2, new_account_key()))
     with client(rolled, 2) as other:
         url = other.ensure_account(terms_agreed=True).url
     assert "set accountNumber to 2 and accountUrl to nothing" in one(rolled).message
@@ -257,7 +258,7 @@ def test_and_what_is_said_of_it_leads_to_that_account(rolled: JobWorld) -> None:
 
 def test_a_refusal_leaves_the_issuer_with_its_key(rolled: JobWorld) -> None:
     rolled.ca.script("/key-change", problem("badPublicKey", "not this one"))
-    assert one(rolled).reason is Reason.ROLLOVER
+    assert one(rolled).reason is CheckReason.ROLLOVER
     rolled.apply(ingress())
     assert rolled.run() is v.ExitCode.DONE
 

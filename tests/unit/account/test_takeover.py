@@ -11,11 +11,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account import keys as account_keys
+from issuer_job.account.keys import account_secret
 from issuer_job.acme_client import AcmeClient, normal_account_key
-from issuer_job.checks.questions import Reason
+from issuer_job.checks.questions import CheckReason
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
 from issuer_job.issue.issue import issue
 from issuer_job.issuers.load import Issuers, version
@@ -206,7 +207,7 @@ def test_a_key_whose_number_was_taken_but_that_was_never_stored(world: JobWorld)
 
 def test_a_number_that_holds_another_key_is_passed_over(world: JobWorld, earlier: str) -> None:
     """Left by a rollover that did not come to its end, say."""
-    other = objects.account_secret(ISSUER, world.server, 1, normal_account_key(pem(RSA_KEY)))
+    other = account_secret(ISSUER, world.server, 1, normal_account_key(pem(RSA_KEY)))
     world.api.add(SECRETS, v.NAMESPACE, other)
     assert check(world) is v.ExitCode.DONE
     assert (state(world).number, state(world).account_url) == (2, earlier)
@@ -233,7 +234,7 @@ def test_a_key_that_cannot_be_taken_over_is_named(world: JobWorld, keys: dict[st
     if keys:
         credentials(world, keys)
     finding = one(world)
-    assert (finding.reason, finding.path) == (Reason.EXISTING_KEY, "$.existingAccountKey")
+    assert (finding.reason, finding.path) == (CheckReason.EXISTING_KEY, "$.existingAccountKey")
     assert words in finding.message
     world.apply(ingress())
     assert world.run() is v.ExitCode.LATER
@@ -262,7 +263,7 @@ def test_a_key_that_has_no_account_makes_none(
     accounts = len(world.ca.accounts)
     check(world)
     [finding] = found(world)
-    assert (finding.reason, finding.path) == (Reason.EXISTING_KEY, "$.existingAccountKey")
+    assert (finding.reason, finding.path) == (CheckReason.EXISTING_KEY, "$.existingAccountKey")
     assert words in finding.message
     assert len(world.ca.accounts) == accounts
     assert "PRIVATE KEY" not in json.dumps(dict(state(world).data))

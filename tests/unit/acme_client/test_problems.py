@@ -7,9 +7,9 @@ import pytest
 from issuer_job.acme_client.problems import (
     PERMANENT_TYPES,
     AcmeError,
+    AcmeProblem,
     AcmeUnavailable,
     ExternalAccountRefused,
-    Problem,
     clean_text,
     parse_problem,
 )
@@ -34,8 +34,8 @@ def test_a_problem_with_subproblems() -> None:
         ],
     }
     parsed = parse_problem(document, status=403)
-    rejected = Problem("rejectedIdentifier", "no", identifier="example.net")
-    assert parsed == Problem(
+    rejected = AcmeProblem("rejectedIdentifier", "no", identifier="example.net")
+    assert parsed == AcmeProblem(
         "malformed", "Some of the identifiers were rejected", status=403, subproblems=(rejected,)
     )
     assert parsed is not None
@@ -44,7 +44,7 @@ def test_a_problem_with_subproblems() -> None:
 
 def test_a_type_outside_acme_stays_whole() -> None:
     parsed = parse_problem({"type": "https://ca.example/problems/quota", "title": "Quota"})
-    assert parsed == Problem("https://ca.example/problems/quota", "Quota")
+    assert parsed == AcmeProblem("https://ca.example/problems/quota", "Quota")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_type_outside_acme_stays_whole() -> None:
     ],
 )
 def test_wrongly_typed_members_count_as_absent(document: dict[str, Any]) -> None:
-    assert parse_problem(document) == Problem("about:blank", "the CA gave no detail")
+    assert parse_problem(document) == AcmeProblem("about:blank", "the CA gave no detail")
 
 
 @pytest.mark.parametrize("document", [None, [], "text", 7])
@@ -107,26 +107,26 @@ def test_a_key_authorization_cut_by_the_limit_is_blotted_out_too() -> None:
 
 @pytest.mark.parametrize("kind", sorted(PERMANENT_TYPES))
 def test_permanent_types(kind: str) -> None:
-    assert AcmeError(Problem(kind, ""), step="newOrder").is_permanent
-    assert not AcmeUnavailable(Problem(kind, ""), step="newOrder").is_permanent
+    assert AcmeError(AcmeProblem(kind, ""), step="newOrder").is_permanent
+    assert not AcmeUnavailable(AcmeProblem(kind, ""), step="newOrder").is_permanent
 
 
 @pytest.mark.parametrize("kind", ["rateLimited", "unauthorized", "dns", "connection", "serverInternal"])
 def test_other_types_are_not_permanent(kind: str) -> None:
-    assert not AcmeError(Problem(kind, ""), step="newOrder").is_permanent
+    assert not AcmeError(AcmeProblem(kind, ""), step="newOrder").is_permanent
 
 
 def test_a_refused_binding_is_permanent_whatever_its_type() -> None:
-    assert ExternalAccountRefused(Problem("unauthorized", ""), step="newAccount").is_permanent
+    assert ExternalAccountRefused(AcmeProblem("unauthorized", ""), step="newAccount").is_permanent
 
 
 def test_rate_limits_and_replacements_are_told_apart() -> None:
-    assert AcmeError(Problem("rateLimited", ""), step="x").is_rate_limited
-    assert AcmeError(Problem("about:blank", "", status=429), step="x").is_rate_limited
-    assert not AcmeError(Problem("unauthorized", "", status=403), step="x").is_rate_limited
-    assert AcmeError(Problem("alreadyReplaced", "", status=409), step="x").is_already_replaced
+    assert AcmeError(AcmeProblem("rateLimited", ""), step="x").is_rate_limited
+    assert AcmeError(AcmeProblem("about:blank", "", status=429), step="x").is_rate_limited
+    assert not AcmeError(AcmeProblem("unauthorized", "", status=403), step="x").is_rate_limited
+    assert AcmeError(AcmeProblem("alreadyReplaced", "", status=409), step="x").is_already_replaced
 
 
 def test_the_error_names_its_step_type_and_host() -> None:
-    error = AcmeError(Problem("caa", "CAA forbids", identifier="a.example"), step="newOrder")
+    error = AcmeError(AcmeProblem("caa", "CAA forbids", identifier="a.example"), step="newOrder")
     assert str(error) == "newOrder: caa: CAA forbids (a.example)"

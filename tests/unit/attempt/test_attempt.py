@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
 from issuer_job.account import account
-from issuer_job.acme_client import AcmeError, Problem
+from issuer_job.acme_client import AcmeError, AcmeProblem
 from issuer_job.attempt.attempt import Attempt, Ended, OtherPod, Superseded
 from issuer_job.cluster.api import CONFIGMAPS, Unreachable
 from issuer_job.issue import confirm
@@ -187,5 +187,5 @@ def test_a_dead_account_that_another_job_has_dropped_already_is_asked_for_anew(w
     pod.load()
     pod.claim()
     pod.advance(transitions.ordering, directory=world.server, account="https://ca.dev/account/gone")
-    gone = AcmeError(Problem("accountDoesNotExist", "gone"), step="newOrder")
+    gone = AcmeError(AcmeProblem("accountDoesNotExist", "gone"), step="newOrder")
     assert account.forget(pod, confirm.resolve_issuer(pod), gone)

@@ -13,7 +13,7 @@ from certs.authority import make_authority
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_VERSION, check_issuer, describe
-from issuer_job.checks.questions import CHECKS, Reason
+from issuer_job.checks.questions import CHECKS, CheckReason
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster, Unreachable
 from issuer_job.issuers import load as issuers
 from issuer_job.issuers.state import ACCOUNT_URL, note
@@ -65,7 +65,7 @@ def test_an_issuer_whose_yaml_is_wrong_is_named_by_path(world: JobWorld) -> None
     world.set_issuer(sever="x", email="y")
     assert check(world) is v.ExitCode.PERMANENT
     [finding] = found(world)
-    assert finding.reason is Reason.BROKEN
+    assert finding.reason is CheckReason.BROKEN
     assert finding.message == "unknown field `sever`, perhaps `server` - at `$.sever`"
     [event] = events_of(world)
     assert (event["reason"], event["type"]) == ("IssuerNotReady", "Warning")
@@ -73,38 +73,38 @@ def test_an_issuer_whose_yaml_is_wrong_is_named_by_path(world: JobWorld) -> None
     assert world.ca.requests == []
 
 
-FINDINGS: list[tuple[dict[str, Any], Reason, str, str]] = [
-    ({"server": "https://127.0.0.1:1/dir"}, Reason.UNREACHABLE, "$.server", "connection to 127.0.0.1"),
+FINDINGS: list[tuple[dict[str, Any], CheckReason, str, str]] = [
+    ({"server": "https://127.0.0.1:1/dir"}, CheckReason.UNREACHABLE, "$.server", "connection to 127.0.0.1"),
     (
         {"caBundle": "-----BEGIN CERTIFICATE-----\nx\n"},
-        Reason.BUNDLE,
+        CheckReason.BUNDLE,
         "$.caBundle",
         "no readable PEM",
     ),
-    ({"profile": "gone"}, Reason.PROFILE, "$.profile", "it offers: tlsserver"),
-    ({"externalAccount": {"keyId": "k"}}, Reason.EAB, "$.externalAccount", "no key eab-hmac-key"),
-    ({"existingAccountKey": "tls.key"}, Reason.EXISTING_KEY, "$.existingAccountKey", "no key tls.key of Secret"),
-    (DNS, Reason.DNS, "$.solvers[0].dns01.options.auth_token", "cloudflare needs auth_token"),
+    ({"profile": "gone"}, CheckReason.PROFILE, "$.profile", "it offers: tlsserver"),
+    ({"externalAccount": {"keyId": "k"}}, CheckReason.EAB, "$.externalAccount", "no key eab-hmac-key"),
+    ({"existingAccountKey": "tls.key"}, CheckReason.EXISTING_KEY, "$.existingAccountKey", "no key tls.key of Secret"),
+    (DNS, CheckReason.DNS, "$.solvers[0].dns01.options.auth_token", "cloudflare needs auth_token"),
     (
         {"solvers": [{"dns01": {"provider": "nobody"}}]},
-        Reason.DNS,
+        CheckReason.DNS,
         "$.solvers[0].dns01.provider",
         "nobody",
     ),
-    ({"fallback": {"issuer": "gone"}}, Reason.FALLBACK, "$.fallback.issuer", "there is no issuer gone"),
+    ({"fallback": {"issuer": "gone"}}, CheckReason.FALLBACK, "$.fallback.issuer", "there is no issuer gone"),
     (
         {"routeAnnotations": {"a.dev/b": "c"}},
-        Reason.ROUTES,
+        CheckReason.ROUTES,
         "$.routeAnnotations.a.dev/b",
         "does not have the line a.dev/b=c",
     ),
-    ({"pathType": "ImplementationSpecific"}, Reason.ROUTES, "$.pathType", "ImplementationSpecific in pathTypes"),
+    ({"pathType": "ImplementationSpecific"}, CheckReason.ROUTES, "$.pathType", "ImplementationSpecific in pathTypes"),
 ]
 
 
 @pytest.mark.parametrize(("fields", "reason", "path", "words"), FINDINGS, ids=[path for _, _, path, _ in FINDINGS])
 def test_what_is_wrong_is_found(
-    world: JobWorld, fields: dict[str, Any], reason: Reason, path: str, words: str
+    world: JobWorld, fields: dict[str, Any], reason: CheckReason, path: str, words: str
 ) -> None:
     world.set_issuer(**fields)
     finding = one(world)
@@ -119,14 +119,14 @@ def test_a_ca_that_the_bundle_does_not_vouch_for_is_a_matter_of_the_bundle(world
     other = make_authority(now=world.clock.read()).cert_chain_pems.decode()
     world.set_issuer(caBundle=other)
     finding = one(world)
-    assert (finding.reason, finding.path) == (Reason.UNREACHABLE, "$.caBundle")
+    assert (finding.reason, finding.path) == (CheckReason.UNREACHABLE, "$.caBundle")
     assert "certificate verify failed" in finding.message
 
 
 def test_an_external_account_that_the_ca_needs_but_the_issuer_lacks(world: JobWorld) -> None:
     world.ca.directory["meta"]["externalAccountRequired"] = True
     finding = one(world)
-    assert (finding.reason, finding.path) == (Reason.EAB_NEEDED, "$.externalAccount")
+    assert (finding.reason, finding.path) == (CheckReason.EAB_NEEDED, "$.externalAccount")
 
 
 @pytest.mark.parametrize("key", [b"not base64!", b"\xff\xfe", b""])
@@ -134,7 +134,7 @@ def test_an_external_account_key_that_is_none(world: JobWorld, key: bytes) -> No
     world.set_issuer(externalAccount={"keyId": "k"})
     credentials(world, {"eab-hmac-key": key})
     finding = one(world)
-    assert finding.reason is Reason.EAB
+    assert finding.reason is CheckReason.EAB
     assert "base64url" in finding.message
     assert "not base64!" not in json.dumps(dict(state(world).data))
 
@@ -147,7 +147,7 @@ def test_an_external_account_is_needed_once(world: JobWorld) -> None:
     world.api.remove(SECRETS, v.NAMESPACE, f"credentials-{ISSUER}")
     assert check(world) is v.ExitCode.DONE
     [finding] = found(world)
-    assert (finding.reason, finding.warning) == (Reason.EAB, True)
+    assert (finding.reason, finding.warning) == (CheckReason.EAB, True)
     world.apply(ingress())
     assert world.run() is v.ExitCode.DONE
 
@@ -157,20 +157,20 @@ def test_an_external_account_that_the_ca_refuses(world: JobWorld) -> None:
     credentials(world, {"eab-hmac-key": b"bWFjLWtleS1vZi1lbm91Z2gtYnl0ZXM"})
     world.ca.script("/account", problem("unauthorized", "unknown kid", status=403), problem("accountDoesNotExist"))
     finding = one(world)
-    assert (finding.reason, finding.path) == (Reason.EAB_REFUSED, "$.externalAccount.keyId")
+    assert (finding.reason, finding.path) == (CheckReason.EAB_REFUSED, "$.externalAccount.keyId")
     assert "unknown kid" in finding.message
 
 
 @pytest.mark.parametrize(
     ("kind", "reason", "path"),
     [
-        ("invalidContact", Reason.CONTACT, "$.email"),
-        ("unsupportedContact", Reason.CONTACT, "$.email"),
-        ("userActionRequired", Reason.TERMS, "$.server"),
-        ("rateLimited", Reason.ACCOUNT, "$.server"),
+        ("invalidContact", CheckReason.CONTACT, "$.email"),
+        ("unsupportedContact", CheckReason.CONTACT, "$.email"),
+        ("userActionRequired", CheckReason.TERMS, "$.server"),
+        ("rateLimited", CheckReason.ACCOUNT, "$.server"),
     ],
 )
-def test_an_account_that_the_ca_refuses(world: JobWorld, kind: str, reason: Reason, path: str) -> None:
+def test_an_account_that_the_ca_refuses(world: JobWorld, kind: str, reason: CheckReason, path: str) -> None:
     world.set_issuer(email="a@x.dev")
     world.ca.script("/account", problem(kind, "said the CA", status=403))
     finding = one(world)
@@ -216,7 +216,7 @@ def test_addresses_that_the_ca_refuses_for_an_account_that_is_there(world: JobWo
     refused = problem("invalidContact", "forbidden domain")
     world.ca.script(account.removeprefix(world.ca.base), Reply(200, {"status": "valid"}), refused)
     finding = one(world)
-    assert (finding.reason, finding.path) == (Reason.CONTACT, "$.email")
+    assert (finding.reason, finding.path) == (CheckReason.CONTACT, "$.email")
 
 
 def test_warnings_keep_no_issuer_from_being_ready(world: JobWorld) -> None:
@@ -235,9 +235,9 @@ def test_warnings_keep_no_issuer_from_being_ready(world: JobWorld) -> None:
     credentials(world, {"auth_token": b"x"})
     assert check(world) is v.ExitCode.DONE
     assert [(f.reason, f.path, f.warning) for f in found(world)] == [
-        (Reason.SOLVERS, "$.solvers[1].selector", True),
-        (Reason.SOLVERS, "$.solvers[2].selector.ingressClasses[0]", True),
-        (Reason.SOLVERS, "$.solvers[3].selector.dnsZones[0]", True),
+        (CheckReason.SOLVERS, "$.solvers[1].selector", True),
+        (CheckReason.SOLVERS, "$.solvers[2].selector.ingressClasses[0]", True),
+        (CheckReason.SOLVERS, "$.solvers[3].selector.dnsZones[0]", True),
     ]
     [event] = events_of(world)
     assert event["reason"] == "IssuerReady"
@@ -260,7 +260,7 @@ def test_what_the_operator_allows_routes_to_have(world: JobWorld) -> None:
     world.set_issuer(routeAnnotations={"a.dev/b": "c"}, pathType="ImplementationSpecific")
     assert check(world) is v.ExitCode.DONE
     world.set_issuer(routeAnnotations={"a.dev/b": "d"})
-    assert one(world).reason is Reason.ROUTES
+    assert one(world).reason is CheckReason.ROUTES
 
 
 # Issuers that are no ACME CA
@@ -294,7 +294,7 @@ def test_a_key_pair_that_can_sign(world: JobWorld) -> None:
 def test_a_key_pair_that_cannot(world: JobWorld) -> None:
     other_type(world, "ca")
     missing = one(world)
-    assert (missing.reason, missing.path) == (Reason.AUTHORITY, "$.type")
+    assert (missing.reason, missing.path) == (CheckReason.AUTHORITY, "$.type")
     assert "no key tls.crt and no key tls.key" in missing.message
     assert "is not there or is empty" in missing.message
     old = make_authority(now=world.clock.read() - timedelta(days=800))

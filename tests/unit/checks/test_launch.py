@@ -13,7 +13,7 @@ from issuer_job.checks import command as check_command
 from issuer_job.checks import launch as check_launch
 from issuer_job.checks.check import check_issuer
 from issuer_job.checks.launch import AGAIN_AFTER, CREATED_WITHIN, PER_PASS, RUNS_FOR, Running, Why
-from issuer_job.checks.questions import Reason
+from issuer_job.checks.questions import CheckReason
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Response, Unreachable
 from issuer_job.issuers.state import note
 from tests.fakes.api import status
@@ -280,7 +280,7 @@ def test_check_issuer_prints_what_was_found(world: JobWorld) -> None:
     operator = Operator(world)
     assert operator.runs("check-issuer") is v.ExitCode.PERMANENT
     assert f"{ISSUER}: not ready" in operator.said
-    assert operator.said[-1].startswith(f"  {Reason.PROFILE}: ")
+    assert operator.said[-1].startswith(f"  {CheckReason.PROFILE}: ")
     assert operator.said[-1].endswith(" - at `$.profile`")
 
 

@@ -12,7 +12,7 @@ from issuer_job.cluster.api import Json
 from issuer_job.demand.eligibility import refusal
 from issuer_job.issuers.host_rules import HostRule
 from issuer_job.issuers.schema import Dns01, Http01, Issuer, Selector, Solver
-from issuer_job.record.record import IngressClass, Kind, Phase
+from issuer_job.record.record import IngressClass, Phase, SourceKind
 from tests.worlds.job import HOST, JobWorld, ingress
 from tests.worlds.samples import source
 
@@ -20,7 +20,7 @@ FREE = Issuer(server="https://ca.certjob.dev/dir")
 CLASS = IngressClass(field="traefik")
 
 
-def refused(issuer: Issuer, *hosts: str, kind: Kind = Kind.INGRESS) -> str:
+def refused(issuer: Issuer, *hosts: str, kind: SourceKind = SourceKind.INGRESS) -> str:
     asking = source("web", hosts or (HOST,), ingress_class=CLASS)
     return refusal(issuer, namespace="shop", sources=(source("first", (HOST,)), replace(asking, kind=kind)))
 
@@ -55,7 +55,7 @@ def test_what_one_of_the_sources_may_not_have_is_refused(issuer: Issuer, host: s
 
 
 def test_a_secret_has_no_class_of_its_own() -> None:
-    assert refused(replace(FREE, ingress_classes=("nginx", "")), kind=Kind.SECRET) == ""
+    assert refused(replace(FREE, ingress_classes=("nginx", "")), kind=SourceKind.SECRET) == ""
 
 
 def second(world: JobWorld, body: Json) -> v.ExitCode:

@@ -13,7 +13,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from issuer_job.demand.ingress import (
     MAX_HOSTS,
-    Reason,
+    NoticeReason,
     TlsEntry,
     Wants,
     named_secrets,
@@ -51,7 +51,7 @@ def seen(*rules: str, tls: Any = None, **more: Any) -> Wants:
     return wants(ingress(*rules, tls=tls, **more), issuers=ISSUERS)
 
 
-def reasons(found: Wants) -> list[Reason]:
+def reasons(found: Wants) -> list[NoticeReason]:
     return [notice.reason for notice in found.notices]
 
 
@@ -85,12 +85,12 @@ def test_who_opts_in(notes: Any, enabled: bool, expected: bool) -> None:
     found = wants(body, issuers=ISSUERS, namespace_enabled=enabled)
     assert found.opted_in is expected
     if not expected:
-        assert (found.entries, found.added, reasons(found)) == ((), None, [Reason.NOT_OPTED_IN])
+        assert (found.entries, found.added, reasons(found)) == ((), None, [NoticeReason.NOT_OPTED_IN])
 
 
 def test_an_ingress_that_is_being_deleted_wants_nothing() -> None:
     found = seen(tls=[{"secretName": "s"}], deletionTimestamp="2026-01-01T00:00:00Z")
-    assert (found.entries, reasons(found)) == ((), [Reason.BEING_DELETED])
+    assert (found.entries, reasons(found)) == ((), [NoticeReason.BEING_DELETED])
 
 
 @pytest.mark.parametrize("tls", [None, []])
@@ -103,12 +103,12 @@ def test_without_tls_one_entry_is_added(tls: Any) -> None:
 def test_hosts_that_cannot_be_certified_are_left_out_of_the_added_entry() -> None:
     found = seen("a.certjob.dev", "10.0.0.1", "intern.local", "*.certjob.dev")
     assert found.added == TlsEntry("web-tls", ("a.certjob.dev",))
-    assert reasons(found) == [Reason.BAD_HOST, Reason.BAD_HOST, Reason.WILDCARD]
+    assert reasons(found) == [NoticeReason.BAD_HOST, NoticeReason.BAD_HOST, NoticeReason.WILDCARD]
 
 
 def test_no_host_at_all() -> None:
     found = wants(ingress() | {"spec": {"rules": [{}, {"host": ""}]}}, issuers=ISSUERS)
-    assert (found.entries, found.added, reasons(found)) == ((), None, [Reason.NO_HOSTS])
+    assert (found.entries, found.added, reasons(found)) == ((), None, [NoticeReason.NO_HOSTS])
 
 
 def test_an_entry_without_hosts_means_the_rule_hosts() -> None:
@@ -121,7 +121,7 @@ def test_an_entry_without_hosts_means_the_rule_hosts() -> None:
 def test_an_entry_without_a_secret_name_is_told() -> None:
     found = seen(tls=[{"hosts": ["a.certjob.dev"]}, {"secretName": "s", "hosts": ["a.certjob.dev"]}])
     assert entries(found) == {"s": ("a.certjob.dev",)}
-    assert reasons(found) == [Reason.NO_SECRET_NAME]
+    assert reasons(found) == [NoticeReason.NO_SECRET_NAME]
     assert "spec.tls[0]" in found.notices[0].message
     assert found.added is None
 
@@ -136,21 +136,21 @@ def test_entries_that_name_one_secret_twice_are_joined() -> None:
 @pytest.mark.parametrize(
     ("host", "reason"),
     [
-        ("10.0.0.1", Reason.BAD_HOST),
-        ("2001:db8::1", Reason.BAD_HOST),
-        ("intern", Reason.BAD_HOST),
-        ("printer.local", Reason.BAD_HOST),
-        ("db.internal", Reason.BAD_HOST),
-        ("a..dev", Reason.BAD_HOST),
-        ("under_score.dev", Reason.BAD_HOST),
-        ("", Reason.BAD_HOST),
-        ("ümlaut.dev", Reason.BAD_HOST),
-        ("*.certjob.dev", Reason.WILDCARD),
-        ("*.local", Reason.BAD_HOST),
-        ("a.*.dev", Reason.BAD_HOST),
+        ("10.0.0.1", NoticeReason.BAD_HOST),
+        ("2001:db8::1", NoticeReason.BAD_HOST),
+        ("intern", NoticeReason.BAD_HOST),
+        ("printer.local", NoticeReason.BAD_HOST),
+        ("db.internal", NoticeReason.BAD_HOST),
+        ("a..dev", NoticeReason.BAD_HOST),
+        ("under_score.dev", NoticeReason.BAD_HOST),
+        ("", NoticeReason.BAD_HOST),
+        ("ümlaut.dev", NoticeReason.BAD_HOST),
+        ("*.certjob.dev", NoticeReason.WILDCARD),
+        ("*.local", NoticeReason.BAD_HOST),
+        ("a.*.dev", NoticeReason.BAD_HOST),
     ],
 )
-def test_one_bad_host_takes_the_whole_entry_but_no_other(host: str, reason: Reason) -> None:
+def test_one_bad_host_takes_the_whole_entry_but_no_other(host: str, reason: NoticeReason) -> None:
     tls = [{"secretName": "s", "hosts": ["a.certjob.dev", host]}, {"secretName": "t", "hosts": ["b.certjob.dev"]}]
     found = seen(tls=tls)
     assert entries(found) == {"t": ("b.certjob.dev",)}
@@ -165,39 +165,39 @@ def test_private_names_where_the_issuer_allows_them() -> None:
 
 def test_too_many_hosts() -> None:
     hosts = [f"h{number}.certjob.dev" for number in range(MAX_HOSTS + 1)]
-    assert reasons(seen(tls=[{"secretName": "s", "hosts": hosts}])) == [Reason.TOO_MANY_HOSTS]
+    assert reasons(seen(tls=[{"secretName": "s", "hosts": hosts}])) == [NoticeReason.TOO_MANY_HOSTS]
     assert len(entries(seen(tls=[{"secretName": "s", "hosts": hosts[1:]}]))["s"]) == MAX_HOSTS
     added = seen(*hosts)
-    assert (added.added, reasons(added)) == (None, [Reason.TOO_MANY_HOSTS])
+    assert (added.added, reasons(added)) == (None, [NoticeReason.TOO_MANY_HOSTS])
 
 
 @pytest.mark.parametrize("name", ["Upper", "a_b", "a/b", "-a", "s" * 254])
 def test_a_name_that_no_secret_can_have(name: str) -> None:
     found = seen(tls=[{"secretName": name, "hosts": ["a.certjob.dev"]}])
-    assert (found.entries, reasons(found)) == ((), [Reason.BAD_SECRET_NAME])
+    assert (found.entries, reasons(found)) == ((), [NoticeReason.BAD_SECRET_NAME])
     assert len(found.notices[0].message) < 120
 
 
 @pytest.mark.parametrize(
     ("notes", "reason"),
     [
-        ({v.ISSUER: "nobody"}, Reason.UNKNOWN_ISSUER),
-        ({v.ISSUER: "bad"}, Reason.BROKEN_ISSUER),
-        ({v.ISSUER: "vip"}, Reason.ISSUER_NOT_ALLOWED),
-        ({v.ISSUER: "nginx"}, Reason.ISSUER_NOT_ALLOWED),
-        ({v.KEY_ALGORITHM: "rsa-512"}, Reason.BAD_ANNOTATION),
-        ({v.PROFILE: "x" * 101}, Reason.BAD_ANNOTATION),
-        ({v.PREFERRED_CHAIN: "x" * 101}, Reason.BAD_ANNOTATION),
+        ({v.ISSUER: "nobody"}, NoticeReason.UNKNOWN_ISSUER),
+        ({v.ISSUER: "bad"}, NoticeReason.BROKEN_ISSUER),
+        ({v.ISSUER: "vip"}, NoticeReason.ISSUER_NOT_ALLOWED),
+        ({v.ISSUER: "nginx"}, NoticeReason.ISSUER_NOT_ALLOWED),
+        ({v.KEY_ALGORITHM: "rsa-512"}, NoticeReason.BAD_ANNOTATION),
+        ({v.PROFILE: "x" * 101}, NoticeReason.BAD_ANNOTATION),
+        ({v.PREFERRED_CHAIN: "x" * 101}, NoticeReason.BAD_ANNOTATION),
     ],
 )
-def test_settings_that_cannot_be(notes: dict[str, str], reason: Reason) -> None:
+def test_settings_that_cannot_be(notes: dict[str, str], reason: NoticeReason) -> None:
     found = seen(tls=[{"secretName": "s", "hosts": ["a.certjob.dev"]}], notes=notes)
     assert (found.opted_in, found.entries, found.added, reasons(found)) == (True, (), None, [reason])
 
 
 def test_no_default_issuer() -> None:
     found = wants(ingress(), issuers=Issuers({"le": Issuer(server=CA)}, {}))
-    assert reasons(found) == [Reason.NO_DEFAULT_ISSUER]
+    assert reasons(found) == [NoticeReason.NO_DEFAULT_ISSUER]
 
 
 def test_who_may_use_an_issuer() -> None:
@@ -288,7 +288,7 @@ def test_empty_shapes_want_nothing(body: Json) -> None:
 def test_whatever_a_user_writes(hosts: list[str], secret_name: str, text: str) -> None:
     notes = {v.ISSUER: text, v.PROFILE: text, v.TLS_ENTRY: text}
     found = seen(*hosts, tls=[{"secretName": secret_name, "hosts": hosts}], notes=notes)
-    assert all("\n" not in notice.message for notice in found.notices if notice.reason is Reason.BAD_HOST)
+    assert all("\n" not in notice.message for notice in found.notices if notice.reason is NoticeReason.BAD_HOST)
     assert all(entry.secret_name == secret_name for entry in found.entries)
 
 
@@ -310,7 +310,7 @@ def test_renew_before(text: str, seconds: int) -> None:
 @pytest.mark.parametrize("text", ["soon", "-1h", "0s", "99999d"])
 def test_a_renew_before_that_is_none_costs_no_certificate(text: str) -> None:
     found = seen(tls=[{"secretName": "s"}], notes={v.RENEW_BEFORE: text})
-    assert reasons(found) == [Reason.BAD_ANNOTATION]
+    assert reasons(found) == [NoticeReason.BAD_ANNOTATION]
     assert v.RENEW_BEFORE in found.notices[0].message
     assert found.entries[0].source.settings == Settings(issuer="le")
 

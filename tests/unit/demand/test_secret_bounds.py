@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.demand.ingress import Reason, wants
+from issuer_job.demand.ingress import NoticeReason, wants
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from tests.worlds.job import JobWorld, ingress
@@ -29,7 +29,7 @@ def test_an_ingress_with_such_a_name_is_not_written_down(name: str) -> None:
     wanted = wants(ingress(annotations={v.ISSUER: name}), issuers=ISSUERS)
     assert wanted.entries == ()
     (notice,) = wanted.notices
-    assert notice.reason is Reason.UNKNOWN_ISSUER
+    assert notice.reason is NoticeReason.UNKNOWN_ISSUER
     assert len(notice.message) < 120
 
 

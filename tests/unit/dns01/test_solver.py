@@ -27,7 +27,7 @@ from issuer_job.dns01.lock import LEASES
 from issuer_job.http01.probe import ProbeResult
 from issuer_job.issue.issue import issue
 from issuer_job.issuers.load import parse
-from issuer_job.launch.launcher import Outcome
+from issuer_job.launch.launcher import LaunchOutcome
 from tests.fakes.dns import FakeDns, fake_dns
 from tests.fakes.provider import NAME as PROVIDER
 from tests.fakes.provider import FakeProvider, fake_provider
@@ -55,7 +55,7 @@ class DnsWorld:
         host, port = self.dns.recursive
         return {"dns01": {"provider": PROVIDER, "nameservers": [f"{host}:{port}"], **fields}}
 
-    def apply(self, *hosts: str, secret: str = "web-tls") -> list[Outcome]:
+    def apply(self, *hosts: str, secret: str = "web-tls") -> list[LaunchOutcome]:
         return self.jobs.apply(ingress(secret, hosts=hosts, secret=secret))
 
     def traces(self) -> list[Json]:

@@ -9,7 +9,8 @@ import pytest
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, Cluster
 from issuer_job.dns01 import trace
-from issuer_job.dns01.trace import GRACE, TxtRecord, is_hopeless, is_left_over, issuers_with_leftovers
+from issuer_job.dns01.trace import TxtRecord, is_hopeless, is_left_over, issuers_with_leftovers
+from issuer_job.record.phases import ATTEMPT_GRACE
 from issuer_job.record.record import Intent, Phase, Record, Settings
 from tests.fakes.api import FakeApi, status
 
@@ -100,7 +101,7 @@ def test_a_trace_that_cannot_be_read_names_nothing(api: FakeApi) -> None:
         (record(Phase.WAITING), EPOCH, True),
         (record(Phase.AUTHORIZING), EPOCH, False),
         (record(Phase.LAUNCHED), EPOCH, False),
-        (record(Phase.ISSUED), int((NOW - GRACE / 2).timestamp()), False),
+        (record(Phase.ISSUED), int((NOW - ATTEMPT_GRACE / 2).timestamp()), False),
     ],
     ids=["no record", "issued", "waiting", "at work", "launched", "just now"],
 )

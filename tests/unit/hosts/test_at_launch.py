@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, NAMESPACES, Json
 from issuer_job.hosts import claims, transfer
+from issuer_job.hosts.claims import claim_body
 from issuer_job.hosts.precedence import Claim
-from issuer_job.launch.launcher import Outcome, OutcomeReason
+from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
 from issuer_job.record.record import Phase, Problem
 from tests.fakes.api import status
 from tests.worlds.job import HOST, JobWorld, ingress
@@ -25,7 +26,7 @@ LIST = {"hostPolicy": "allow-list", "allowedHosts": [{"namespaces": ["shop"], "s
 def put(world: JobWorld, host: str, namespace: str, *, checked: bool = True) -> None:
     """Another namespace's claim."""
     since = datetime(2026, 1, 1, tzinfo=UTC) if checked else None
-    world.api.add(CONFIGMAPS, v.NAMESPACE, objects.claim(host, namespace, checked=since))
+    world.api.add(CONFIGMAPS, v.NAMESPACE, claim_body(host, namespace, checked=since))
 
 
 def claim(world: JobWorld, host: str = HOST) -> Claim | None:
@@ -54,7 +55,7 @@ def self_signed(world: JobWorld) -> None:
     world.api.add(CONFIGMAPS, v.NAMESPACE, {"metadata": metadata, "data": {v.ISSUER_KEY: "type: selfsigned\n"}})
 
 
-def apply(world: JobWorld, namespace: str = "shop", host: str = HOST) -> Outcome:
+def apply(world: JobWorld, namespace: str = "shop", host: str = HOST) -> LaunchOutcome:
     [outcome] = world.apply(ingress(namespace=namespace, hosts=(host,)))
     return outcome
 
@@ -75,7 +76,7 @@ def ingress_lists(world: JobWorld) -> int:
 
 @pytest.mark.parametrize("checked", [True, False])
 def test_a_host_below_another_namespaces_wildcard_is_not_launched(world: JobWorld, checked: bool) -> None:
-    older = objects.claim(WILDCARD, "elsewhere", checked=datetime(2026, 1, 1, tzinfo=UTC) if checked else None)
+    older = claim_body(WILDCARD, "elsewhere", checked=datetime(2026, 1, 1, tzinfo=UTC) if checked else None)
     older["metadata"]["creationTimestamp"] = OLD
     world.api.add(CONFIGMAPS, v.NAMESPACE, older)
     outcome = apply(world)

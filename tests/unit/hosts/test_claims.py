@@ -9,22 +9,23 @@ import pytest
 from msgspec import convert
 from msgspec.structs import replace
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import utc_now
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, Cluster, Json
 from issuer_job.hosts import at_sweep, claims
 from issuer_job.hosts.at_sweep import Holders
+from issuer_job.hosts.claims import claim_body
 from issuer_job.hosts.precedence import Claim, Namers
 from issuer_job.issuers.options import HostPolicy, Options
-from issuer_job.record.record import Kind, Phase, Record, Retry
-from issuer_job.sweep.situation import GRACE
+from issuer_job.record.phases import ABSENCE_GRACE
+from issuer_job.record.record import Phase, Record, Retry, SourceKind
 from tests.fakes.api import Attempt, FakeApi, Response, status
 from tests.worlds.samples import HOSTS, PROBLEM, SETTINGS, issued, record, source
 
 OLD = "2026-01-01T00:00:00Z"
 CHECKED = datetime(2026, 1, 2, tzinfo=UTC)
-LATER = GRACE + timedelta(seconds=5)
+LATER = ABSENCE_GRACE + timedelta(seconds=5)
 
 
 def ingress(namespace: str, *hosts: str, tls: str = "", **metadata: str) -> Json:
@@ -103,7 +104,7 @@ def test_claims_that_overlap_are_found_from_both_sides(cluster: Cluster) -> None
 
 
 def test_a_claim_of_an_earlier_certjob_is_found_and_gets_its_label(cluster: Cluster, api: FakeApi) -> None:
-    former = objects.claim("a.x.dev", "two", checked=CHECKED)
+    former = claim_body("a.x.dev", "two", checked=CHECKED)
     del former["metadata"]["labels"][v.CLAIM_PARENT]
     api.add(CONFIGMAPS, v.NAMESPACE, former)
     wildcard = taken(cluster, "*.x.dev", "one")
@@ -117,7 +118,7 @@ def test_a_claim_of_an_earlier_certjob_is_found_and_gets_its_label(cluster: Clus
 
 def former_claim(api: FakeApi, host: str = HOSTS[0]) -> None:
     """As an earlier certjob made them: without label and mark."""
-    body = objects.claim(host, "shop")
+    body = claim_body(host, "shop")
     del body["metadata"]["labels"][v.CLAIM_PARENT]
     api.add(CONFIGMAPS, v.NAMESPACE, body)
 
@@ -173,7 +174,7 @@ def test_a_young_claim_stays(cluster: Cluster) -> None:
 
 
 def test_a_transfer_gives_time_to_make_the_ingress(cluster: Cluster, api: FakeApi) -> None:
-    former = objects.claim("a.dev", "one")
+    former = claim_body("a.dev", "one")
     former["metadata"]["creationTimestamp"] = OLD
     api.add(CONFIGMAPS, v.NAMESPACE, former)
     assert claims.transfer(cluster, "a.dev", "two", now=utc_now()) == "one"
@@ -183,7 +184,7 @@ def test_a_transfer_gives_time_to_make_the_ingress(cluster: Cluster, api: FakeAp
 
 def test_a_claim_of_a_certificate_without_an_ingress_stays(cluster: Cluster) -> None:
     taken(cluster, "a.certjob.dev", "one")
-    asked = source(kind=Kind.SECRET, hosts=("a.certjob.dev",), settings=SETTINGS)
+    asked = source(kind=SourceKind.SECRET, hosts=("a.certjob.dev",), settings=SETTINGS)
     for phase, stays in ((Phase.ISSUED, True), (Phase.RETIRED, False)):
         wanted = record(phase, namespace="one", sources=(asked,))
         now, until = utc_now() + LATER, time.monotonic() + 30

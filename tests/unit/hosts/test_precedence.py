@@ -10,7 +10,7 @@ import pytest
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.hosts.precedence import Claim, Namers, judge, named_hosts, overlap, wildcard_of
+from issuer_job.hosts.precedence import Claim, Namers, judge_claim, named_hosts, overlap, wildcard_of
 
 T = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -61,27 +61,27 @@ def test_which_hosts_overlap(one: str, other: str, expected: bool) -> None:
 
 def test_a_claim_without_rivals_stands() -> None:
     mine = claim("a.x.dev", "one")
-    assert judge(mine, [], Namers()).stands
-    assert judge(mine, [claim("*.x.dev", "one", T - HOUR), claim("*.y.dev", "two", T - HOUR)], Namers()).stands
+    assert judge_claim(mine, [], Namers()).stands
+    assert judge_claim(mine, [claim("*.x.dev", "one", T - HOUR), claim("*.y.dev", "two", T - HOUR)], Namers()).stands
 
 
 @pytest.mark.parametrize(("mine", "rival"), [("a.x.dev", "*.x.dev"), ("*.x.dev", "a.x.dev")])
 def test_of_two_claims_that_overlap_the_older_stands(mine: str, rival: str) -> None:
-    assert not judge(claim(mine, "one"), [claim(rival, "two", T - SECOND)], Namers()).stands
+    assert not judge_claim(claim(mine, "one"), [claim(rival, "two", T - SECOND)], Namers()).stands
     younger = claim(rival, "two", T + SECOND)
-    judged = judge(claim(mine, "one"), [younger], Namers())
+    judged = judge_claim(claim(mine, "one"), [younger], Namers())
     assert (judged.stands, judged.yielding) == (True, (younger,))
 
 
 def test_what_was_checked_stands_against_what_is_older() -> None:
     rival = claim("*.x.dev", "two", T + HOUR, checked=T + HOUR)
-    assert not judge(claim("a.x.dev", "one"), [rival], Namers()).stands
+    assert not judge_claim(claim("a.x.dev", "one"), [rival], Namers()).stands
 
 
 def test_of_several_rivals_one_that_stands_is_enough() -> None:
     rivals = [claim("a.x.dev", "two", T + HOUR), claim("b.x.dev", "three", T - HOUR)]
-    assert not judge(claim("*.x.dev", "one"), rivals, Namers()).stands
-    assert judge(claim("*.x.dev", "one"), rivals[:1], Namers()).yielding == tuple(rivals[:1])
+    assert not judge_claim(claim("*.x.dev", "one"), rivals, Namers()).stands
+    assert judge_claim(claim("*.x.dev", "one"), rivals[:1], Namers()).yielding == tuple(rivals[:1])
 
 
 PAIRS = list(product((T - SECOND, T, T + SECOND), repeat=2))
@@ -99,7 +99,7 @@ def test_never_two_of_two_namespaces_stand_whoever_looks(
         ingress("one", "a.x.dev", created=made[0], generation=generations[0]),
         ingress("two", "*.x.dev", created=made[1], generation=generations[1]),
     )
-    stand = [judge(one, [two], known).stands, judge(two, [one], known).stands]
+    stand = [judge_claim(one, [two], known).stands, judge_claim(two, [one], known).stands]
     assert sum(stand) <= 1
     if generations == (1, 1):
         assert sum(stand) == 1, "of Ingresses that show their age exactly one stands, ties included"
@@ -109,7 +109,7 @@ def test_a_tie_of_three_goes_the_same_way_for_everybody() -> None:
     three = [claim("a.x.dev", "one"), claim("*.x.dev", "two"), claim("b.x.dev", "three")]
     winners = set()
     for mine, *rivals in permutations(three):
-        if judge(mine, rivals, Namers()).stands:
+        if judge_claim(mine, rivals, Namers()).stands:
             winners.add(mine.namespace)
     assert winners in ({"two"}, {"one", "three"}, {"one"}, {"three"})
     assert not {"one", "two"} <= winners
@@ -120,42 +120,42 @@ def test_a_tie_of_three_goes_the_same_way_for_everybody() -> None:
 @pytest.mark.parametrize("tls", [False, True], ids=["rules", "tls"])
 def test_an_older_ingress_of_another_namespace_goes_first(named: str, tls: bool) -> None:
     theirs = namers(ingress("two", named, created=T - SECOND, tls=tls))
-    assert not judge(claim("a.x.dev", "one"), [], theirs).stands
-    assert judge(claim("a.x.dev", "two"), [], theirs).stands
-    assert judge(claim("b.y.dev", "one"), [], theirs).stands
+    assert not judge_claim(claim("a.x.dev", "one"), [], theirs).stands
+    assert judge_claim(claim("a.x.dev", "two"), [], theirs).stands
+    assert judge_claim(claim("b.y.dev", "one"), [], theirs).stands
 
 
 def test_below_a_wildcard_too() -> None:
     theirs = namers(ingress("two", "a.x.dev", created=T - SECOND), ingress("three", "a.b.x.dev", created=T - HOUR))
-    assert not judge(claim("*.x.dev", "one"), [], theirs).stands
-    assert judge(claim("*.x.dev", "two"), [], theirs).stands
+    assert not judge_claim(claim("*.x.dev", "one"), [], theirs).stands
+    assert judge_claim(claim("*.x.dev", "two"), [], theirs).stands
 
 
 @pytest.mark.parametrize("created", [T, T + SECOND])
 def test_one_of_the_same_second_or_later_does_not(created: datetime) -> None:
-    assert judge(claim("a.x.dev", "one"), [], namers(ingress("two", "a.x.dev", created=created))).stands
+    assert judge_claim(claim("a.x.dev", "one"), [], namers(ingress("two", "a.x.dev", created=created))).stands
 
 
 def test_one_that_is_being_deleted_wants_nothing() -> None:
     going = ingress("two", "a.x.dev", created=T - HOUR, deletionTimestamp="2026-03-01T11:59:59Z")
-    assert judge(claim("a.x.dev", "one"), [], namers(going)).stands
+    assert judge_claim(claim("a.x.dev", "one"), [], namers(going)).stands
 
 
 def test_certjobs_own_routes_do_not_count() -> None:
-    assert judge(claim("a.x.dev", "one"), [], namers(ingress(v.NAMESPACE, "a.x.dev", created=T - HOUR))).stands
+    assert judge_claim(claim("a.x.dev", "one"), [], namers(ingress(v.NAMESPACE, "a.x.dev", created=T - HOUR))).stands
 
 
 def test_an_own_ingress_that_is_older_still_and_never_changed_goes_first() -> None:
     theirs = ingress("two", "a.x.dev", created=T - HOUR)
     mine = ingress("one", "a.x.dev", created=T - 2 * HOUR)
-    assert judge(claim("a.x.dev", "one"), [], namers(theirs, mine)).stands
-    assert not judge(claim("a.x.dev", "two"), [], namers(theirs, mine)).stands
+    assert judge_claim(claim("a.x.dev", "one"), [], namers(theirs, mine)).stands
+    assert not judge_claim(claim("a.x.dev", "two"), [], namers(theirs, mine)).stands
 
 
 def test_nobody_writes_a_host_into_an_old_ingress_to_be_the_older_one() -> None:
     served_all_along = ingress("victim", "bank.x.dev", created=T - HOUR)
     old_and_edited_today = ingress("attacker", "bank.x.dev", created=T - 1000 * HOUR, generation=2)
-    assert not judge(claim("bank.x.dev", "attacker"), [], namers(served_all_along, old_and_edited_today)).stands
+    assert not judge_claim(claim("bank.x.dev", "attacker"), [], namers(served_all_along, old_and_edited_today)).stands
 
 
 def test_what_is_not_kept_makes_no_difference() -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Permanent, Pod, utc_now
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, Cluster, Response, Transport
 from issuer_job.hosts import at_order
+from issuer_job.hosts.claims import claim_body
 from issuer_job.hosts.precedence import Claim
 from issuer_job.record import transitions
 from issuer_job.record.record import Source, to_config_map
@@ -95,7 +96,7 @@ def race(
     if claimed:  # by their webhooks, which did not see each other's claims either
         for job in jobs:
             for host in job.record.intent.hosts:
-                api.add(CONFIGMAPS, v.NAMESPACE, objects.claim(host, job.record.namespace))
+                api.add(CONFIGMAPS, v.NAMESPACE, claim_body(host, job.record.namespace))
 
     def hold(number: int) -> bool:
         try:
@@ -143,14 +144,14 @@ def test_several_hosts_that_cross(tmp_path: Path) -> None:
 
 def test_a_host_that_an_operator_gives_away_before_the_mark_is_not_had(tmp_path: Path) -> None:
     api = FakeApi()
-    api.add(CONFIGMAPS, v.NAMESPACE, objects.claim("a.x.dev", "one"))
+    api.add(CONFIGMAPS, v.NAMESPACE, claim_body("a.x.dev", "one"))
 
     class Meanwhile(FakeApi):
         """The cluster, in which the first PUT comes too late."""
 
         def send(self, method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
             if method == "PUT":
-                api.add(CONFIGMAPS, v.NAMESPACE, objects.claim("a.x.dev", "two", checked=utc_now()))
+                api.add(CONFIGMAPS, v.NAMESPACE, claim_body("a.x.dev", "two", checked=utc_now()))
             return api.send(method, path, body=body, timeout=timeout)
 
     job = attempt(api, Meanwhile(), "one", ("a.x.dev",), tmp_path)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from issuer_job.http01.probe import HostChallenge, ProbeReason, ProbeResult, probe_endpoints, probe_host, probe_hosts
-from issuer_job.http01.probe_http import Outcome, fetch
+from issuer_job.http01.probe_http import ProbeOutcome, fetch
 
 TOKEN = "t" * 43
 EXPECTED = f"{TOKEN}.{'h' * 43}"
@@ -269,7 +269,7 @@ def test_a_server_that_drips_is_cut(stack: ExitStack) -> None:
     port = raw_server(stack, drip)
     begun = time.monotonic()
     seen = fetch(HOST, port, PATH, EXPECTED, limit=begun + 0.3)
-    assert seen.outcome is Outcome.UNREACHABLE
+    assert seen.outcome is ProbeOutcome.UNREACHABLE
     assert time.monotonic() - begun < 1.5
 
 
@@ -280,18 +280,18 @@ def test_a_server_that_floods_is_cut(stack: ExitStack) -> None:
         while True:
             connection.sendall(b"X-Header: y\r\n" * 100)
 
-    assert fetch(HOST, raw_server(stack, flood), PATH, EXPECTED).outcome is Outcome.UNREACHABLE
+    assert fetch(HOST, raw_server(stack, flood), PATH, EXPECTED).outcome is ProbeOutcome.UNREACHABLE
 
 
 def test_a_head_that_is_too_long(stack: ExitStack) -> None:
     port = site(stack, (200, {"X-Long": "y" * 20_000}, EXPECTED.encode())).port
-    assert fetch(HOST, port, PATH, EXPECTED).outcome is Outcome.UNREACHABLE
+    assert fetch(HOST, port, PATH, EXPECTED).outcome is ProbeOutcome.UNREACHABLE
 
 
 def test_what_is_not_http(stack: ExitStack) -> None:
     port = raw_server(stack, lambda connection: connection.sendall(b"220 smtp secret ready\r\n"))
     seen = fetch(HOST, port, PATH, EXPECTED)
-    assert seen.outcome is Outcome.UNREACHABLE
+    assert seen.outcome is ProbeOutcome.UNREACHABLE
     assert "secret" not in seen.detail
 
 

@@ -19,11 +19,11 @@ import pytest
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json, Unreachable
 from issuer_job.http01.challenge_index import ChallengeIndex
 from issuer_job.http01.challenge_watch import ChallengeWatch, Timing
-from issuer_job.http01.responder import Limits, Responder
+from issuer_job.http01.responder import Responder, ResponderLimits
 from tests.fakes.api import FakeApi, status
 
 QUICK = Timing(watch=(20, 20), backoff=0.01, backoff_max=0.05)
-LIMITS = Limits(connections=50)
+LIMITS = ResponderLimits(connections=50)
 WATCHES = "configmaps"
 
 
@@ -37,7 +37,7 @@ class HastyApi(FakeApi):
 class Running:
     """A responder in an event loop of its own."""
 
-    def __init__(self, api: FakeApi, limits: Limits = LIMITS, timing: Timing = QUICK) -> None:
+    def __init__(self, api: FakeApi, limits: ResponderLimits = LIMITS, timing: Timing = QUICK) -> None:
         self.index = ChallengeIndex()
         self.watch = ChallengeWatch(Cluster(api), self.index, timing=timing)
         self.port = self.health_port = 0
@@ -257,7 +257,7 @@ def test_a_request_may_come_byte_by_byte(running: Running) -> None:
 
 
 def test_slow_clients_are_cut(api: FakeApi) -> None:
-    running = Running(api, Limits(idle=0.1))
+    running = Running(api, ResponderLimits(idle=0.1))
     try:
         assert raw(running.port, b"") == b""
         assert raw(running.port, b"GET / HT") == b""
@@ -441,9 +441,9 @@ PROGRAM = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 from issuer_job.cluster.api import Cluster
-from issuer_job.http01.responder import Limits, serve
+from issuer_job.http01.responder import ResponderLimits, serve
 from tests.fakes.api import FakeApi
-serve(Cluster(FakeApi()), port=0, health_port=0, limits=Limits(drain=0.05))
+serve(Cluster(FakeApi()), port=0, health_port=0, limits=ResponderLimits(drain=0.05))
 """
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, ENDPOINT_SLICES, INGRESSES, Cluster, KubeError
-from issuer_job.http01 import solver
+from issuer_job.http01 import routes, solver
 from issuer_job.issue.issue import issue
 from issuer_job.issuers.schema import Issuer, PathType
 from issuer_job.record.record import IngressClass, Phase, Record
@@ -44,26 +44,26 @@ def api() -> FakeApi:
 
 def test_a_route_is_made_by_who_comes_first_and_joined_by_the_others(api: FakeApi) -> None:
     cluster = Cluster(api)
-    solver.join_route(cluster, mine(), HOST, NGINX, ISSUER)
-    solver.join_route(cluster, THEIRS, HOST, NGINX, ISSUER)
+    routes.join_route(cluster, mine(), HOST, NGINX, ISSUER)
+    routes.join_route(cluster, THEIRS, HOST, NGINX, ISSUER)
     assert holders(api) == {"uid-1", "uid-2"}
     before = len(api.requests)
-    solver.join_route(cluster, mine(), HOST, NGINX, ISSUER)
+    routes.join_route(cluster, mine(), HOST, NGINX, ISSUER)
     assert [request.method for request in api.requests[before:]] == ["GET"]
 
 
 def test_a_release_leaves_it_to_the_others_and_the_last_one_deletes(api: FakeApi) -> None:
     cluster = Cluster(api)
     for one in (mine(), THEIRS):
-        solver.join_route(cluster, one, HOST, NGINX, ISSUER)
-    solver.release_route(cluster, mine(), HOST, NGINX)
+        routes.join_route(cluster, one, HOST, NGINX, ISSUER)
+    routes.release_route(cluster, mine(), HOST, NGINX)
     assert holders(api) == {"uid-2"}
     stored = api.stored(INGRESSES, v.NAMESPACE, ROUTE)
     assert stored is not None
     assert [k for k in stored["metadata"]["annotations"] if k.startswith(v.EPOCH_PREFIX)] == [
         v.EPOCH_PREFIX + THEIRS.hash
     ]
-    solver.release_route(cluster, THEIRS, HOST, NGINX)
+    routes.release_route(cluster, THEIRS, HOST, NGINX)
     assert api.stored(INGRESSES, v.NAMESPACE, ROUTE) is None
     assert [r.body["preconditions"].keys() for r in api.requests if r.method == "DELETE" and r.body] == [
         {"uid", "resourceVersion"}
@@ -72,18 +72,18 @@ def test_a_release_leaves_it_to_the_others_and_the_last_one_deletes(api: FakeApi
 
 def test_an_old_attempt_does_not_take_the_new_ones_route_away(api: FakeApi) -> None:
     cluster = Cluster(api)
-    solver.join_route(cluster, mine(5), HOST, NGINX, ISSUER)
-    solver.join_route(cluster, mine(6), HOST, NGINX, ISSUER)
-    solver.release_route(cluster, mine(5), HOST, NGINX)
+    routes.join_route(cluster, mine(5), HOST, NGINX, ISSUER)
+    routes.join_route(cluster, mine(6), HOST, NGINX, ISSUER)
+    routes.release_route(cluster, mine(5), HOST, NGINX)
     assert holders(api) == {"uid-1"}
-    solver.release_route(cluster, mine(6), HOST, NGINX)
+    routes.release_route(cluster, mine(6), HOST, NGINX)
     assert holders(api) == set()
 
 
 def test_a_record_made_anew_replaces_its_former_self(api: FakeApi) -> None:
     cluster = Cluster(api)
-    solver.join_route(cluster, mine(), HOST, NGINX, ISSUER)
-    solver.join_route(cluster, mine(6, uid="uid-3"), HOST, NGINX, ISSUER)
+    routes.join_route(cluster, mine(), HOST, NGINX, ISSUER)
+    routes.join_route(cluster, mine(6, uid="uid-3"), HOST, NGINX, ISSUER)
     assert holders(api) == {"uid-3"}
 
 
@@ -91,20 +91,20 @@ def test_a_record_made_anew_replaces_its_former_self(api: FakeApi) -> None:
 def test_races_are_run_again(api: FakeApi, method: str) -> None:
     cluster = Cluster(api)
     if method != "POST":
-        solver.join_route(cluster, THEIRS, HOST, NGINX, ISSUER)
+        routes.join_route(cluster, THEIRS, HOST, NGINX, ISSUER)
     api.fail(method, "/ingresses", status(409, "Conflict"), times=3)
     if method == "DELETE":
-        solver.release_route(cluster, THEIRS, HOST, NGINX)
+        routes.release_route(cluster, THEIRS, HOST, NGINX)
         assert holders(api) == set()
     else:
-        solver.join_route(cluster, mine(), HOST, NGINX, ISSUER)
+        routes.join_route(cluster, mine(), HOST, NGINX, ISSUER)
         assert "uid-1" in holders(api)
 
 
 def test_a_route_that_never_rests(api: FakeApi) -> None:
     api.fail("POST", "/ingresses", status(409, "AlreadyExists"), times=99)
     with pytest.raises(KubeError, match="keeps changing"):
-        solver.join_route(Cluster(api), mine(), HOST, NGINX, ISSUER)
+        routes.join_route(Cluster(api), mine(), HOST, NGINX, ISSUER)
 
 
 def test_a_challenge_is_made_or_replaced(world: JobWorld) -> None:
@@ -165,7 +165,7 @@ def test_route_and_token_of_the_newer_attempt_survive_the_end_of_the_older(world
         world.relaunch()
         pod = world.pod()
         pod.load()
-        solver.join_route(pod.cluster, pod.record, HOST, IngressClass(field="traefik"), ISSUER)
+        routes.join_route(pod.cluster, pod.record, HOST, IngressClass(field="traefik"), ISSUER)
         solver.publish(pod, {"t": "t.x"})
         seen.append(world.left_over())
 
@@ -187,7 +187,7 @@ def test_two_records_on_one_host(world: JobWorld) -> None:
             held.append(len(world.api.all(INGRESSES, v.NAMESPACE)[0]["metadata"]["ownerReferences"]))
             pod = world.pod(secret="web2-tls")
             pod.load()
-            solver.join_route(pod.cluster, pod.record, HOST, IngressClass(field="traefik"), ISSUER)
+            routes.join_route(pod.cluster, pod.record, HOST, IngressClass(field="traefik"), ISSUER)
 
     world.ca.before = second
     assert issue(first) is v.ExitCode.DONE
@@ -201,7 +201,7 @@ def test_two_records_on_one_host(world: JobWorld) -> None:
 
 
 def test_the_route_leads_just_the_challenge_path_of_one_host_to_the_responder() -> None:
-    body = objects.route(mine(), HOST, IngressClass(annotation="old"), ISSUER)
+    body = routes.route(mine(), HOST, IngressClass(annotation="old"), ISSUER)
     [rule] = body["spec"]["rules"]
     [path] = rule["http"]["paths"]
     assert (rule["host"], path["path"], path["pathType"]) == (HOST, "/.well-known/acme-challenge/", "Prefix")
@@ -219,7 +219,7 @@ def test_a_route_carries_what_its_issuer_asks_for() -> None:
     issuer = Issuer(
         server="https://ca.dev/dir", route_annotations={"x": "y"}, path_type=PathType.IMPLEMENTATION_SPECIFIC
     )
-    body = objects.route(mine(), HOST, NGINX, issuer)
+    body = routes.route(mine(), HOST, NGINX, issuer)
     assert body["metadata"]["annotations"]["x"] == "y"
     assert v.ROUTE_ANNOTATIONS.items() <= body["metadata"]["annotations"].items()
     assert [path["pathType"] for path in body["spec"]["rules"][0]["http"]["paths"]] == ["ImplementationSpecific"]

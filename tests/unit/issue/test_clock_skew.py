@@ -9,7 +9,7 @@ import pytest
 from certs.chain import check_issued
 from certs.errors import CertError
 from certs.keys import key_to_pem
-from certs.validity import Reason, StoredCertificate, judge
+from certs.validity import StoredCertificate, ValidityReason, judge_stored
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import new_account_key
 from tests.fakes.acme import Reply, problem
@@ -29,7 +29,10 @@ def test_a_certificate_made_this_moment_by_the_cas_clock_is_good(ahead: timedelt
     leaf = root.issue((HOST,), key, not_before=NOW, not_after=NOW + lifetime)
     chain = pem(leaf, root.certificate)
     assert check_issued(chain, key=key, hosts=(HOST,), now=local).not_before == NOW
-    assert judge(StoredCertificate(chain, key_to_pem(key)), hosts=(HOST,), now=local).reason is Reason.GOOD
+    assert (
+        judge_stored(StoredCertificate(chain, key_to_pem(key)), hosts=(HOST,), now=local).reason
+        is ValidityReason.GOOD
+    )
 
 
 def test_a_certificate_for_later_than_that_is_none_for_now() -> None:

@@ -12,9 +12,9 @@ from issuer_job.cluster.api import CONFIGMAPS
 from issuer_job.issue.issue import issue
 from issuer_job.issue.new_order import too_early
 from issuer_job.record import transitions
+from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Issued, Phase, Problem, Record, Renewal, Retry, to_config_map
-from issuer_job.sweep.situation import Reason
-from issuer_job.upkeep.suggestions import replaceable
+from issuer_job.record.renewal import replaceable
 from tests.fakes.acme import Reply, Request, problem
 from tests.fakes.ca import NO_ANSWER
 from tests.worlds.job import HOST, JobWorld, ingress
@@ -50,7 +50,7 @@ def open_window(world: JobWorld) -> Renewal:
 def relaunch(world: JobWorld, *, at: timedelta = timedelta(hours=20)) -> None:
     """A renewal as the sweep launches it, later."""
     world.clock.ahead += at
-    edit(world, transitions.launched(world.record(), now=world.clock.read(), reason=str(Reason.RENEWAL_DUE)))
+    edit(world, transitions.launched(world.record(), now=world.clock.read(), reason=str(LaunchReason.RENEWAL_DUE)))
     world.start()
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json, Unreachable
+from issuer_job.hosts.claims import claim_body
+from issuer_job.issuers.state import state_body
 from issuer_job.record.record import Phase, Problem
 from tests.fakes.acme import Request, problem
 from tests.fakes.api import status
@@ -143,7 +145,7 @@ def test_a_secret_deleted_before_the_write_is_made_anew(world: JobWorld) -> None
 
 def test_a_host_of_another_namespace_is_not_ordered(world: JobWorld) -> None:
     world.apply(ingress())
-    world.api.add(CONFIGMAPS, v.NAMESPACE, objects.claim(HOST, "elsewhere"))
+    world.api.add(CONFIGMAPS, v.NAMESPACE, claim_body(HOST, "elsewhere"))
     assert world.run() is v.ExitCode.PERMANENT
     assert (trouble(world).type, trouble(world).host) == ("hostClaimed", HOST)
     assert world.ca.requests == []
@@ -241,7 +243,7 @@ def test_a_limit_on_new_accounts_holds_all_jobs_of_the_issuer_back(world: JobWor
 
 
 def test_a_block_that_a_wrong_clock_wrote_holds_nobody(world: JobWorld) -> None:
-    state = objects.issuer_state(ISSUER, world.server, {"blockedUntil": "2090-01-01T00:00:00+00:00"})
+    state = state_body(ISSUER, world.server, {"blockedUntil": "2090-01-01T00:00:00+00:00"})
     world.api.add(CONFIGMAPS, v.NAMESPACE, state)
     world.apply(ingress())
     assert world.run() is v.ExitCode.DONE

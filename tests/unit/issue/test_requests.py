@@ -17,7 +17,7 @@ from issuer_job.cluster.api import CONFIGMAPS, EVENTS, INGRESSES, JOBS
 from issuer_job.issue.issue import issue
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher, OutcomeReason
-from issuer_job.record.record import Kind, Phase
+from issuer_job.record.record import Phase, SourceKind
 from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
 from tests.worlds.request import (
     NAME,
@@ -48,7 +48,7 @@ def test_it_is_issued_and_its_owners_words_stay(world: JobWorld) -> None:
     assert notes == {v.HOSTS: f"{OTHER}, {HOST}", v.ISSUER: ISSUER, "example.org/note": "mine"}
     record = world.record()
     (source,) = record.sources
-    assert (source.kind, source.name, source.uid) == (Kind.SECRET, NAME, found["uid"])
+    assert (source.kind, source.name, source.uid) == (SourceKind.SECRET, NAME, found["uid"])
     assert record.phase is Phase.ISSUED
     assert world.left_over() == []
     assert orders(world) == 1
@@ -188,7 +188,7 @@ def test_an_ingress_and_the_secret_that_it_names_share_a_certificate(world: JobW
     world.apply(ingress(hosts=(OTHER,), secret=NAME))
     assert world.run() is v.ExitCode.DONE
     assert set(dns_names(leaf(world))) == {HOST, OTHER}
-    assert {source.kind for source in world.record().sources} == {Kind.SECRET, Kind.INGRESS}
+    assert {source.kind for source in world.record().sources} == {SourceKind.SECRET, SourceKind.INGRESS}
     assert metadata(world)["annotations"][v.HOSTS] == HOST
     kinds = [event["regarding"]["kind"] for event in world.api.all(EVENTS)]
     assert sorted(kinds) == ["Ingress", "Secret", "Secret"]

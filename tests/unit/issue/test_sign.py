@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 
 from certs.keys import key_to_pem
-from certs.validity import StoredCertificate, judge
+from certs.validity import StoredCertificate, judge_stored
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import SECRETS
@@ -55,7 +55,7 @@ def test_self_signed_lives_long_and_is_no_placeholder(world: JobWorld) -> None:
     assert world.run() is v.ExitCode.DONE
     data = world.secret()["data"]
     stored = StoredCertificate(data["tls.crt"], data["tls.key"])
-    assert judge(stored, hosts=(HOST,), now=world.clock.read() + 1000 * DAY).ok
+    assert judge_stored(stored, hosts=(HOST,), now=world.clock.read() + 1000 * DAY).ok
     handshake_with(world)
 
 

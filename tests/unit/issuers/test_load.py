@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from certs.keys import KeyAlgorithm
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, Cluster, Json, KubeError, Unreachable
 from issuer_job.issuers.load import IssuerError, Issuers, parse, version
-from issuer_job.issuers.schema import Issuer, Limits
+from issuer_job.issuers.schema import CaLimits, Issuer
+from issuer_job.issuers.state import state_body
 from issuer_job.launch.configuration import LIFETIME, PAUSE, SettingsCache
 from tests.fakes.api import FakeApi
 
@@ -31,7 +32,7 @@ def test_defaults() -> None:
     assert parse(config_map()) == Issuer(server=SERVER)
     assert parse(config_map()).key_algorithm is KeyAlgorithm.ECDSA_P256
     limits = parse(config_map(limits={"orders": 7})).limits
-    assert limits == Limits(orders=7, per_registered_domain=50, per_exact_set=5, failed_validations=5)
+    assert limits == CaLimits(orders=7, per_registered_domain=50, per_exact_set=5, failed_validations=5)
 
 
 def test_every_field() -> None:
@@ -50,7 +51,7 @@ def test_every_field() -> None:
             limits={"orders": 9, "perRegisteredDomain": 8, "perExactSet": 0, "failedValidations": 7},
         )
     )
-    assert issuer.limits == Limits(orders=9, per_registered_domain=8, per_exact_set=0, failed_validations=7)
+    assert issuer.limits == CaLimits(orders=9, per_registered_domain=8, per_exact_set=0, failed_validations=7)
     assert issuer.contacts == ("a@x.dev", "b@x.dev")
     assert issuer.external_account is not None
     assert issuer.external_account.key_id == "k"
@@ -185,8 +186,8 @@ def test_what_cannot_be_read_is_an_error_each_time() -> None:
 def test_account_numbers() -> None:
     api = FakeApi()
     assert SettingsCache(Cluster(api)).account_number("le", SERVER) == 1
-    api.add(CONFIGMAPS, v.NAMESPACE, objects.issuer_state("le", SERVER, {"accountNumber": "3"}))
-    api.add(CONFIGMAPS, v.NAMESPACE, objects.issuer_state("bad", SERVER, {"accountNumber": "x"}))
+    api.add(CONFIGMAPS, v.NAMESPACE, state_body("le", SERVER, {"accountNumber": "3"}))
+    api.add(CONFIGMAPS, v.NAMESPACE, state_body("bad", SERVER, {"accountNumber": "x"}))
     settings = SettingsCache(Cluster(api))
     assert settings.account_number("le", SERVER) == 3
     assert settings.account_number("bad", SERVER) == 1

@@ -10,12 +10,13 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, POD_TEMPLATES, SECRETS, Json, KubeError, Unreachable
 from issuer_job.demand.ingress import Entry, wants
+from issuer_job.hosts.claims import claim_body
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.launcher import Launcher, Outcome, OutcomeReason
+from issuer_job.launch.launcher import Launcher, LaunchOutcome, OutcomeReason
 from issuer_job.record import transitions
 from issuer_job.record.record import Phase, to_config_map
 from tests.fakes.api import Attempt, denied, status
@@ -41,7 +42,7 @@ def launch(
     by: Launcher | None = None,
     seconds: float = 30,
     expect_new: bool = False,
-) -> Outcome:
+) -> LaunchOutcome:
     wanted = entry(world, body or ingress(hosts=HOSTS))
     deadline = time.monotonic() + seconds
     return (by or launcher(world)).launch(wanted, namespace=namespace, deadline=deadline, expect_new=expect_new)
@@ -97,7 +98,7 @@ def test_what_is_expected_to_be_new_is_not_looked_up_first(world: JobWorld) -> N
 def test_what_is_there_already_is_left_as_it_is(world: JobWorld) -> None:
     theirs = world.api.add(SECRETS, "shop", {"metadata": {"name": "web-tls"}, "type": "Opaque", "data": {}})
     for host in HOSTS:
-        world.api.add(CONFIGMAPS, v.NAMESPACE, objects.claim(host, "shop"))
+        world.api.add(CONFIGMAPS, v.NAMESPACE, claim_body(host, "shop"))
     route = {"metadata": {"name": names.route("field:traefik", HOSTS[0])}, "spec": {}}
     world.api.add(INGRESSES, v.NAMESPACE, route)
     assert launch(world).reason is OutcomeReason.LAUNCHED
@@ -106,7 +107,7 @@ def test_what_is_there_already_is_left_as_it_is(world: JobWorld) -> None:
 
 
 def test_a_host_of_another_namespace(world: JobWorld) -> None:
-    world.api.add(CONFIGMAPS, v.NAMESPACE, objects.claim(HOSTS[1], "elsewhere"))
+    world.api.add(CONFIGMAPS, v.NAMESPACE, claim_body(HOSTS[1], "elsewhere"))
     outcome = launch(world)
     assert outcome.reason is OutcomeReason.HOST_CLAIMED
     assert outcome.warning is not None
@@ -192,7 +193,7 @@ def test_no_request_may_take_longer_than_what_is_left(world: JobWorld) -> None:
 def test_two_launchers_at_once_make_one_record_and_one_job(world: JobWorld) -> None:
     barrier = threading.Barrier(4)
 
-    def go(_: int) -> Outcome:
+    def go(_: int) -> LaunchOutcome:
         own = launcher(world)
         wanted = entry(world, ingress(hosts=HOSTS))
         barrier.wait(10)
@@ -209,7 +210,7 @@ def test_of_two_namespaces_that_want_the_same_hosts_exactly_one_gets_them(world:
     hosts = tuple(f"h{number}.certjob.dev" for number in range(12))
     barrier = threading.Barrier(2)
 
-    def go(namespace: str) -> Outcome:
+    def go(namespace: str) -> LaunchOutcome:
         own = launcher(world)
         wanted = entry(world, ingress(hosts=hosts, namespace=namespace))
         barrier.wait(10)
@@ -226,7 +227,7 @@ def test_of_two_namespaces_that_want_the_same_hosts_exactly_one_gets_them(world:
 
 def test_hosts_are_claimed_in_one_order_by_everybody(world: JobWorld) -> None:
     hosts = ("c.certjob.dev", "a.certjob.dev", "b.certjob.dev")
-    world.api.add(CONFIGMAPS, v.NAMESPACE, objects.claim("b.certjob.dev", "elsewhere"))
+    world.api.add(CONFIGMAPS, v.NAMESPACE, claim_body("b.certjob.dev", "elsewhere"))
     assert launch(world, ingress(hosts=hosts)).reason is OutcomeReason.HOST_CLAIMED
     bodies = [r.body for r in world.api.requests if r.method == "POST" and r.body]
     asked = [body["data"]["host"] for body in bodies if v.CLAIM in body["metadata"].get("labels", {})]
@@ -236,13 +237,13 @@ def test_hosts_are_claimed_in_one_order_by_everybody(world: JobWorld) -> None:
 def test_a_conflict_is_merged(world: JobWorld) -> None:
     launch(world)
     world.clock.ahead += timedelta(seconds=2)
-    joined: list[Outcome] = []
+    joined: list[LaunchOutcome] = []
 
     send = world.api.send
 
     def race(method: str, path: str, *, body: bytes | None, timeout: float) -> object:
         if method == "PUT" and not joined:
-            joined.append(Outcome(OutcomeReason.LATER, ""))
+            joined.append(LaunchOutcome(OutcomeReason.LATER, ""))
             joined[0] = launch(world, ingress("second", hosts=HOSTS))
         return send(method, path, body=body, timeout=timeout)
 

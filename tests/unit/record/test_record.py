@@ -20,7 +20,7 @@ from issuer_job.record.record import (
     from_config_map,
     to_config_map,
 )
-from tests.worlds.samples import HOSTS, full_record, issued, record, source
+from tests.worlds.samples import HOSTS, PROBLEM, full_record, issued, record, source
 
 
 def stored(**changes: object) -> Json:
@@ -148,3 +148,8 @@ def test_every_class_of_every_source_gets_its_route() -> None:
     one, two = source(hosts=("b.dev", "a.dev"), ingress_class=new), source("x", ("a.dev",), ingress_class=old)
     assert record(sources=(one, two)).routes == [("a.dev", old), ("a.dev", new), ("b.dev", new)]
     assert record(sources=(one, one)).routes == [("a.dev", new), ("b.dev", new)]
+
+
+def test_what_people_read() -> None:
+    assert PROBLEM.note == "a.certjob.dev: no A record (dns)"
+    assert replace(PROBLEM, host="").note == "no A record (dns)"

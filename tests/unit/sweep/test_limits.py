@@ -6,14 +6,14 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from issuer_job import objects
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS
+from issuer_job.hosts.claims import claim_body
 from issuer_job.issuers.options import Options
-from issuer_job.issuers.schema import Limits
+from issuer_job.issuers.schema import CaLimits
 from issuer_job.record import transitions
+from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Renewal
-from issuer_job.sweep.situation import Reason
 from issuer_job.upkeep.limits import Ledger
 from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
 from tests.worlds.samples import NOW
@@ -59,7 +59,7 @@ def test_a_bounded_number_of_launches_in_one_pass(swept: JobWorld) -> None:
 def test_what_cannot_be_launched_keeps_nobody_else_out(swept: JobWorld) -> None:
     swept.set_options(launchesPerSweep=2)
     for number in range(5):
-        swept.api.add(CONFIGMAPS, v.NAMESPACE, objects.claim(f"h{number}.aaa.dev", "elsewhere"))
+        swept.api.add(CONFIGMAPS, v.NAMESPACE, claim_body(f"h{number}.aaa.dev", "elsewhere"))
     miss(swept, 5, namespace="aaa")
     swept.api.add(INGRESSES, "shop", ingress())
     run(swept)
@@ -96,7 +96,7 @@ def test_a_crashed_attempt_goes_on_although_its_namespace_has_its_share(swept: J
     run(swept)
     passes(swept, 4)
     assert swept.record("h0").attempt is not None
-    assert transitions.attempt_of(swept.record("h0")).reason == Reason.CRASHED
+    assert transitions.attempt_of(swept.record("h0")).reason == LaunchReason.CRASHED
     assert jobs(swept) == 2
 
 
@@ -243,7 +243,7 @@ def test_urgent_renewals_then_missed_then_retries(swept: JobWorld) -> None:
 def test_the_word_for_a_limit_is_the_ledgers() -> None:
     ledger = Ledger()
     ledger.count(("a.dev",), issuer="le", now=NOW)
-    held = ledger.allowed(None, ("a.dev",), issuer="le", limits=Limits(orders=1), now=NOW)
+    held = ledger.allowed(None, ("a.dev",), issuer="le", limits=CaLimits(orders=1), now=NOW)
     assert held is not None
     assert held.problem.type == transitions.HELD_BACK
 
@@ -280,7 +280,7 @@ def test_a_ca_that_suggests_to_renew_all_the_time_is_held_by_the_limit_of_the_ex
         run(swept)
         if swept.record().phase is Phase.LAUNCHED:
             swept.run()
-    assert len(swept.ca.ordered) == Limits().per_exact_set
+    assert len(swept.ca.ordered) == CaLimits().per_exact_set
 
 
 def test_what_the_ca_suggests_counts_for_no_limit_on_orders(swept: JobWorld) -> None:

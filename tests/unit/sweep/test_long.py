@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES
 from issuer_job.hosts import at_sweep, claims
+from issuer_job.hosts.claims import claim_body
 from issuer_job.hosts.precedence import named_hosts
 from issuer_job.issuers.options import Options
 from issuer_job.launch.configuration import SettingsCache
@@ -67,7 +68,7 @@ def test_a_renewal_does_not_leave_out_an_ingress_that_became_wrong(swept: JobWor
 
 def test_a_host_of_another_namespace_stops_the_renewal_but_not_in_silence(swept: JobWorld) -> None:
     issue_one(swept)
-    swept.api.add(CONFIGMAPS, v.NAMESPACE, objects.claim(OTHER, "elsewhere"))
+    swept.api.add(CONFIGMAPS, v.NAMESPACE, claim_body(OTHER, "elsewhere"))
     swept.api.add(
         INGRESSES, "elsewhere", ingress(namespace="elsewhere", hosts=(OTHER,), annotations={v.TLS_ACME: ""})
     )

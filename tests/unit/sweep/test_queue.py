@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from issuer_job.record.phases import LaunchReason
 from issuer_job.sweep.queue import Candidate, in_turn
-from issuer_job.sweep.situation import Action, Priority, Reason, Situation, Verdict
+from issuer_job.sweep.situation import Action, Priority, Situation, Verdict
 from tests.worlds.samples import NOW
 
 
@@ -22,7 +23,7 @@ def candidate(namespace: str, name: str, priority: Priority = Priority.REST) -> 
         interval=NOW - NOW,
         now=NOW,
     )
-    return Candidate(situation, Verdict(Action.NEW_EPOCH, Reason.RETRY_DUE, priority))
+    return Candidate(situation, Verdict(Action.NEW_EPOCH, LaunchReason.RETRY_DUE, priority))
 
 
 def order(*candidates: Candidate) -> list[str]:

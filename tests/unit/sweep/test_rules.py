@@ -14,16 +14,17 @@ from issuer_job.backoff import LONGEST_ASKED
 from issuer_job.demand.ingress import Entry
 from issuer_job.issuers.load import ABSENT
 from issuer_job.record import transitions
+from issuer_job.record.phases import ABSENCE_GRACE, LaunchReason
 from issuer_job.record.record import ACTIVE, Issued, Phase, Record, Retry, Settings, Source
 from issuer_job.sweep import rules
-from issuer_job.sweep.rules import after_look, judge
-from issuer_job.sweep.situation import GRACE, Action, Priority, Reason, Situation, Verdict
+from issuer_job.sweep.rules import after_look, judge_situation
+from issuer_job.sweep.situation import Action, Priority, Situation, Verdict
 from issuer_job.tenant_secrets.access import Refusal
 from tests.worlds.samples import HOSTS, NOW, PROBLEM, attempt, issued, record, source
 
 JOB = names.job("shop", "web-tls", record().epoch)
 RUNNING, FINISHED, ABSENT_JOB = {JOB: False}, {JOB: True}, dict[str, bool]()
-IN_ORDER = Verdict(Action.NOTHING, Reason.IN_ORDER)
+IN_ORDER = Verdict(Action.NOTHING, LaunchReason.IN_ORDER)
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 IDLE = sorted({Phase.ISSUED, Phase.WAITING, Phase.FAILED})
 QUIET = NOW.replace(minute=0)
@@ -54,10 +55,10 @@ def situation(
 
 
 def verdict(existing: Record | None, **about: object) -> Verdict:
-    return judge(situation(existing, **about))  # type: ignore[arg-type]
+    return judge_situation(situation(existing, **about))  # type: ignore[arg-type]
 
 
-def reason(existing: Record | None, **about: object) -> Reason:
+def reason(existing: Record | None, **about: object) -> LaunchReason:
     return verdict(existing, **about).reason
 
 
@@ -110,8 +111,8 @@ def test_the_order_of_the_rules() -> None:
 @pytest.mark.parametrize("phase", [Phase.FAILED, Phase.WAITING])
 def test_who_may_have_all_of_its_hosts_now_is_tried_again(phase: Phase) -> None:
     wanted = at_rest(phase)
-    assert judge(situation(wanted)) == IN_ORDER
-    assert judge(dataclasses.replace(situation(wanted), hosts_free=True)).reason is Reason.HOSTS_FREE
+    assert judge_situation(situation(wanted)) == IN_ORDER
+    assert judge_situation(dataclasses.replace(situation(wanted), hosts_free=True)).reason is LaunchReason.HOSTS_FREE
 
 
 @pytest.mark.parametrize("phase", sorted(ACTIVE | set(IDLE)))
@@ -120,7 +121,7 @@ def test_what_is_fresh_and_wanted_is_left_alone(phase: Phase) -> None:
 
 
 def test_an_ingress_without_a_record_was_missed() -> None:
-    assert verdict(None) == Verdict(Action.LAUNCH, Reason.MISSED, Priority.MISSED)
+    assert verdict(None) == Verdict(Action.LAUNCH, LaunchReason.MISSED, Priority.MISSED)
 
 
 def test_a_name_alone_makes_no_record() -> None:
@@ -129,19 +130,19 @@ def test_a_name_alone_makes_no_record() -> None:
 
 def test_a_tombstone_stands_for_a_week() -> None:
     tomb = record(Phase.RETIRED)
-    assert unwanted(tomb, NOW + rules.TOMBSTONE) == Verdict(Action.FORGET, Reason.NOT_WANTED)
+    assert unwanted(tomb, NOW + rules.TOMBSTONE) == Verdict(Action.FORGET, LaunchReason.NOT_WANTED)
     assert unwanted(tomb, NOW + rules.TOMBSTONE - SECOND) == IN_ORDER
 
 
 def test_a_tombstone_is_no_obstacle_for_who_comes_back() -> None:
-    assert reason(record(Phase.RETIRED), now=NOW + rules.TOMBSTONE) is Reason.CHANGED
+    assert reason(record(Phase.RETIRED), now=NOW + rules.TOMBSTONE) is LaunchReason.CHANGED
 
 
 @pytest.mark.parametrize("phase", [Phase.ORPHANED, Phase.UNCONFIRMED])
 def test_what_nobody_came_back_for_is_retired_after_ten_minutes(phase: Phase) -> None:
-    assert GRACE == 10 * MINUTE
-    assert unwanted(record(phase), NOW + GRACE) == Verdict(Action.RETIRE, Reason.NOT_WANTED)
-    assert unwanted(record(phase), NOW + GRACE - SECOND) == IN_ORDER
+    assert ABSENCE_GRACE == 10 * MINUTE
+    assert unwanted(record(phase), NOW + ABSENCE_GRACE) == Verdict(Action.RETIRE, LaunchReason.NOT_WANTED)
+    assert unwanted(record(phase), NOW + ABSENCE_GRACE - SECOND) == IN_ORDER
 
 
 @pytest.mark.parametrize("phase", [Phase.ORPHANED, Phase.UNCONFIRMED])
@@ -151,7 +152,7 @@ def test_what_an_ingress_with_a_broken_issuer_names_is_not_retired(phase: Phase)
 
 @pytest.mark.parametrize("phase", [Phase.ORPHANED, Phase.UNCONFIRMED, Phase.RETIRED])
 def test_who_comes_back_is_launched(phase: Phase) -> None:
-    assert verdict(record(phase)) == Verdict(Action.LAUNCH, Reason.CHANGED, Priority.MISSED)
+    assert verdict(record(phase)) == Verdict(Action.LAUNCH, LaunchReason.CHANGED, Priority.MISSED)
 
 
 @pytest.mark.parametrize("phase", [Phase.WANTED, *IDLE])
@@ -174,7 +175,7 @@ def test_a_job_at_work_finds_out_by_itself(phase: Phase) -> None:
 @pytest.mark.parametrize("phase", sorted(ACTIVE | set(IDLE)))
 def test_an_ingress_wants_something_else(phase: Phase) -> None:
     changed = verdict(at_rest(phase), now=QUIET, sources=(source(hosts=HOSTS[:1]),))
-    assert changed == Verdict(Action.LAUNCH, Reason.CHANGED, Priority.MISSED)
+    assert changed == Verdict(Action.LAUNCH, LaunchReason.CHANGED, Priority.MISSED)
 
 
 @pytest.mark.parametrize(
@@ -188,11 +189,11 @@ def test_an_ingress_wants_something_else(phase: Phase) -> None:
     ],
 )
 def test_other_settings_are_something_else(settings: Settings) -> None:
-    assert reason(at_rest(), sources=(source(settings=settings),)) is Reason.CHANGED
+    assert reason(at_rest(), sources=(source(settings=settings),)) is LaunchReason.CHANGED
 
 
 def test_a_second_ingress_is_something_else() -> None:
-    assert reason(at_rest(), sources=(source(), source("second"))) is Reason.CHANGED
+    assert reason(at_rest(), sources=(source(), source("second"))) is LaunchReason.CHANGED
 
 
 def test_uid_and_age_are_not() -> None:
@@ -206,7 +207,7 @@ def two(gone_since: datetime | None, phase: Phase = Phase.ISSUED) -> Record:
 
 @pytest.mark.parametrize("phase", IDLE)
 def test_one_of_two_ingresses_is_missed(phase: Phase) -> None:
-    assert verdict(two(None, phase)) == Verdict(Action.MARK_SOURCES, Reason.SOURCE_GONE)
+    assert verdict(two(None, phase)) == Verdict(Action.MARK_SOURCES, LaunchReason.SOURCE_GONE)
     assert verdict(two(NOW, phase), now=QUIET) == IN_ORDER  # that has been noted
 
 
@@ -214,14 +215,14 @@ def test_one_of_two_ingresses_is_missed(phase: Phase) -> None:
 def test_one_that_is_back_is_noted_too(phase: Phase) -> None:
     for wait in (MINUTE, DAY):  # also if no sweep came by for longer than the grace
         back = verdict(two(NOW, phase), now=NOW + wait, named_by=frozenset({"web", "second"}))
-        assert back == Verdict(Action.MARK_SOURCES, Reason.SOURCE_GONE)
+        assert back == Verdict(Action.MARK_SOURCES, LaunchReason.SOURCE_GONE)
 
 
 @pytest.mark.parametrize("phase", IDLE)
 def test_after_ten_minutes_the_hosts_of_one_that_stayed_away_leave(phase: Phase) -> None:
-    away = two(NOW - GRACE, phase)
-    assert verdict(away) == Verdict(Action.DROP_SOURCES, Reason.SOURCE_GONE, Priority.MISSED)
-    assert reason(two(NOW - GRACE + SECOND, phase), now=QUIET) is Reason.IN_ORDER
+    away = two(NOW - ABSENCE_GRACE, phase)
+    assert verdict(away) == Verdict(Action.DROP_SOURCES, LaunchReason.SOURCE_GONE, Priority.MISSED)
+    assert reason(two(NOW - ABSENCE_GRACE + SECOND, phase), now=QUIET) is LaunchReason.IN_ORDER
 
 
 def test_while_nobody_else_is_known_to_be_there_nothing_leaves() -> None:
@@ -235,14 +236,14 @@ def test_during_an_attempt_sources_are_the_jobs_to_know(phase: Phase) -> None:
 
 
 def test_put_off_at_admission() -> None:
-    assert reason(record(Phase.WANTED)) is Reason.CHANGED  # its Ingress is there
+    assert reason(record(Phase.WANTED)) is LaunchReason.CHANGED  # its Ingress is there
     hidden = verdict(record(Phase.WANTED), sources=(), named_by=frozenset({"web"}))
-    assert hidden == Verdict(Action.NEW_EPOCH, Reason.MISSED, Priority.MISSED)
+    assert hidden == Verdict(Action.NEW_EPOCH, LaunchReason.MISSED, Priority.MISSED)
 
 
 def test_the_job_never_came() -> None:
     late = NOW + rules.JOB_GRACE + SECOND
-    never = Verdict(Action.SAME_EPOCH, Reason.JOB_NEVER_CAME, Priority.MISSED)
+    never = Verdict(Action.SAME_EPOCH, LaunchReason.JOB_NEVER_CAME, Priority.MISSED)
     assert verdict(record(), jobs=ABSENT_JOB, now=late) == never
     assert verdict(record(), jobs=ABSENT_JOB, now=late - SECOND) == IN_ORDER
     assert verdict(record(), jobs=RUNNING, now=late) == IN_ORDER
@@ -250,15 +251,15 @@ def test_the_job_never_came() -> None:
 
 def test_the_same_epoch_at_most_three_times() -> None:
     late = NOW + rules.JOB_GRACE + SECOND
-    assert reason(record(attempt=attempt(tries=2)), jobs=ABSENT_JOB, now=late) is Reason.JOB_NEVER_CAME
+    assert reason(record(attempt=attempt(tries=2)), jobs=ABSENT_JOB, now=late) is LaunchReason.JOB_NEVER_CAME
     tried = record(attempt=attempt(tries=3))
     assert verdict(tried, jobs=ABSENT_JOB, now=late) == IN_ORDER
-    assert reason(tried, jobs=ABSENT_JOB, now=NOW + rules.ATTEMPT_DEADLINE + SECOND) is Reason.CRASHED
+    assert reason(tried, jobs=ABSENT_JOB, now=NOW + rules.ATTEMPT_DEADLINE + SECOND) is LaunchReason.CRASHED
 
 
 @pytest.mark.parametrize("phase", sorted(ACTIVE))
 def test_a_job_that_is_over_while_its_attempt_is_not_has_crashed(phase: Phase) -> None:
-    crashed = Verdict(Action.NEW_EPOCH, Reason.CRASHED, Priority.RETRY)
+    crashed = Verdict(Action.NEW_EPOCH, LaunchReason.CRASHED, Priority.RETRY)
     assert verdict(record(phase), jobs=FINISHED) == crashed
     assert verdict(record(phase), jobs=RUNNING) == IN_ORDER
 
@@ -266,15 +267,15 @@ def test_a_job_that_is_over_while_its_attempt_is_not_has_crashed(phase: Phase) -
 @pytest.mark.parametrize("phase", sorted(ACTIVE - {Phase.LAUNCHED}))
 def test_a_job_that_is_gone_has_crashed(phase: Phase) -> None:
     late = NOW + rules.JOB_GRACE + SECOND
-    assert reason(record(phase), jobs=ABSENT_JOB, now=late) is Reason.CRASHED
-    assert reason(record(phase), jobs=ABSENT_JOB, now=late - SECOND) is Reason.IN_ORDER
+    assert reason(record(phase), jobs=ABSENT_JOB, now=late) is LaunchReason.CRASHED
+    assert reason(record(phase), jobs=ABSENT_JOB, now=late - SECOND) is LaunchReason.IN_ORDER
 
 
 @pytest.mark.parametrize("phase", sorted(ACTIVE))
 def test_an_attempt_long_after_every_deadline_has_crashed(phase: Phase) -> None:
     over = NOW + rules.ATTEMPT_DEADLINE + SECOND
-    assert reason(record(phase), now=over) is Reason.CRASHED
-    assert reason(record(phase), now=over - SECOND) is Reason.IN_ORDER
+    assert reason(record(phase), now=over) is LaunchReason.CRASHED
+    assert reason(record(phase), now=over - SECOND) is LaunchReason.IN_ORDER
 
 
 @pytest.mark.parametrize("phase", IDLE)
@@ -284,24 +285,24 @@ def test_what_is_not_active_cannot_crash(phase: Phase) -> None:
 
 def test_the_third_crash_in_a_row_is_one_too_many() -> None:
     third = record(Phase.ORDERING, attempt=attempt(crashes=2))
-    assert verdict(third, jobs=FINISHED) == Verdict(Action.GIVE_UP, Reason.CRASHES_AGAIN)
+    assert verdict(third, jobs=FINISHED) == Verdict(Action.GIVE_UP, LaunchReason.CRASHES_AGAIN)
     assert verdict(third, jobs=RUNNING) == IN_ORDER
     second = record(Phase.ORDERING, attempt=attempt(crashes=1))
-    assert reason(second, jobs=FINISHED) is Reason.CRASHED
+    assert reason(second, jobs=FINISHED) is LaunchReason.CRASHED
 
 
 @pytest.mark.parametrize("phase", [Phase.WAITING, Phase.FAILED])
 def test_an_edit_of_the_issuer_ends_the_wait(phase: Phase) -> None:
     edited = verdict(at_rest(phase), issuers={"le": "v2"})
-    assert edited == Verdict(Action.NEW_EPOCH, Reason.ISSUER_EDITED, Priority.RETRY)
+    assert edited == Verdict(Action.NEW_EPOCH, LaunchReason.ISSUER_EDITED, Priority.RETRY)
     assert verdict(at_rest(phase), issuers={"le": "v1"}) == IN_ORDER
 
 
 def test_an_issuer_that_is_made_or_deleted_is_an_edit() -> None:
     absent = at_rest(Phase.WAITING, retry=failure(NOW + DAY, issuer=ABSENT))
     assert verdict(absent, issuers={"other": "v1"}) == IN_ORDER
-    assert reason(absent, issuers={"le": "v1"}) is Reason.ISSUER_EDITED
-    assert reason(at_rest(Phase.WAITING), issuers={"other": "v1"}) is Reason.ISSUER_EDITED
+    assert reason(absent, issuers={"le": "v1"}) is LaunchReason.ISSUER_EDITED
+    assert reason(at_rest(Phase.WAITING), issuers={"other": "v1"}) is LaunchReason.ISSUER_EDITED
 
 
 def test_an_attempt_that_failed_before_it_read_its_issuer_says_nothing_about_edits() -> None:
@@ -311,31 +312,31 @@ def test_an_attempt_that_failed_before_it_read_its_issuer_says_nothing_about_edi
 def test_an_edit_does_not_shorten_what_the_ca_asked_for() -> None:
     asked = at_rest(Phase.WAITING, retry=failure(NOW + DAY, asked=True))
     assert verdict(asked, issuers={"le": "v2"}) == IN_ORDER
-    assert reason(asked, issuers={"le": "v2"}, now=NOW + DAY) is Reason.ISSUER_EDITED
+    assert reason(asked, issuers={"le": "v2"}, now=NOW + DAY) is LaunchReason.ISSUER_EDITED
 
 
 def test_an_edit_ends_the_wait_for_the_issuers_own_limits() -> None:
     problem = replace(PROBLEM, type=transitions.HELD_BACK)
     held = at_rest(Phase.WAITING, retry=failure(NOW + DAY, asked=True, problem=problem))
     assert verdict(held) == IN_ORDER
-    assert reason(held, issuers={"le": "v2"}) is Reason.ISSUER_EDITED
+    assert reason(held, issuers={"le": "v2"}) is LaunchReason.ISSUER_EDITED
 
 
 def test_a_retry_is_due() -> None:
     waits = at_rest(Phase.WAITING, retry=failure(NOW + MINUTE))
-    assert verdict(waits, now=NOW + MINUTE) == Verdict(Action.NEW_EPOCH, Reason.RETRY_DUE, Priority.RETRY)
+    assert verdict(waits, now=NOW + MINUTE) == Verdict(Action.NEW_EPOCH, LaunchReason.RETRY_DUE, Priority.RETRY)
     assert verdict(waits, now=NOW + MINUTE - SECOND) == IN_ORDER
 
 
 def test_a_wait_that_a_wrong_clock_wrote_is_over() -> None:
     wrong = at_rest(Phase.WAITING, retry=failure(NOW + LONGEST_ASKED + SECOND, asked=True))
-    assert reason(wrong) is Reason.RETRY_DUE
+    assert reason(wrong) is LaunchReason.RETRY_DUE
     assert verdict(at_rest(Phase.WAITING, retry=failure(NOW + LONGEST_ASKED))) == IN_ORDER
 
 
 def test_what_failed_is_tried_once_a_day() -> None:
     failed = at_rest(Phase.FAILED)
-    assert verdict(failed, now=NOW + DAY) == Verdict(Action.NEW_EPOCH, Reason.DAILY_RETRY, Priority.RETRY)
+    assert verdict(failed, now=NOW + DAY) == Verdict(Action.NEW_EPOCH, LaunchReason.DAILY_RETRY, Priority.RETRY)
     assert verdict(failed, now=NOW + DAY - SECOND) == IN_ORDER
 
 
@@ -343,21 +344,21 @@ def test_what_failed_is_tried_once_a_day() -> None:
 def test_a_foreign_secret_is_looked_at_in_every_pass(refusal: Refusal) -> None:
     problem = replace(PROBLEM, type=str(refusal))
     foreign = at_rest(Phase.FAILED, retry=failure(None, problem=problem))
-    assert verdict(foreign) == Verdict(Action.LOOK, Reason.HANDED_OVER)
+    assert verdict(foreign) == Verdict(Action.LOOK, LaunchReason.HANDED_OVER)
     waits = at_rest(Phase.WAITING, retry=failure(NOW + DAY, problem=problem))
     assert verdict(waits) == IN_ORDER
 
 
 def test_what_was_issued_is_not_what_is_wanted() -> None:
     other = at_rest(issued=good(intent_hash="0123456789abcdef"))
-    assert verdict(other, now=QUIET) == Verdict(Action.NEW_EPOCH, Reason.CHANGED, Priority.MISSED)
+    assert verdict(other, now=QUIET) == Verdict(Action.NEW_EPOCH, LaunchReason.CHANGED, Priority.MISSED)
 
 
 @pytest.mark.parametrize(("life", "part"), [(90 * DAY, 2 / 3), (6 * DAY, 1 / 2)])
 def test_a_renewal_is_due_late_in_a_certificates_life(life: timedelta, part: float) -> None:
     held = at_rest(issued=good(not_after=NOW + life))
-    assert reason(held, now=NOW + life * (part - 0.04)) is not Reason.RENEWAL_DUE
-    assert verdict(held, now=NOW + life * part) == Verdict(Action.LOOK, Reason.RENEWAL_DUE)
+    assert reason(held, now=NOW + life * (part - 0.04)) is not LaunchReason.RENEWAL_DUE
+    assert verdict(held, now=NOW + life * part) == Verdict(Action.LOOK, LaunchReason.RENEWAL_DUE)
 
 
 @pytest.mark.parametrize("phase", sorted(set(Phase) - {Phase.ISSUED}))
@@ -369,7 +370,7 @@ def test_only_what_is_issued_and_rests_is_renewed(phase: Phase) -> None:
 def test_each_issued_secret_is_looked_at_once_an_hour() -> None:
     passes = [QUIET + 5 * number * MINUTE for number in range(12)]
     looks = [verdict(at_rest(), now=moment) for moment in passes]
-    assert looks.count(Verdict(Action.LOOK, Reason.LOOK_DUE)) == 1
+    assert looks.count(Verdict(Action.LOOK, LaunchReason.LOOK_DUE)) == 1
     assert looks.count(IN_ORDER) == 11
 
 
@@ -387,10 +388,10 @@ def test_under_a_tenth_of_its_life_a_certificate_goes_first(left: bool) -> None:
     end = NOW + 9 * DAY + (timedelta(0) if left else -SECOND)
     late = good(not_before=end - 90 * DAY, not_after=end)
     due = verdict(at_rest(Phase.WAITING, issued=late, retry=failure(NOW)))
-    assert due.reason is Reason.RETRY_DUE
+    assert due.reason is LaunchReason.RETRY_DUE
     assert due.priority is (Priority.RETRY if left else Priority.URGENT)
     found = after_look(
-        situation(at_rest(issued=late)), Verdict(Action.LOOK, Reason.RENEWAL_DUE), good=False, same=True
+        situation(at_rest(issued=late)), Verdict(Action.LOOK, LaunchReason.RENEWAL_DUE), good=False, same=True
     )
     assert found.priority is (Priority.REST if left else Priority.URGENT)
 
@@ -402,25 +403,27 @@ def test_the_order_of_the_priorities() -> None:
 @pytest.mark.parametrize(
     ("why", "is_good", "same", "expected"),
     [
-        (Reason.HANDED_OVER, False, False, Reason.HANDED_OVER),
-        (Reason.HANDED_OVER, True, False, Reason.HANDED_OVER),
-        (Reason.RENEWAL_DUE, False, True, Reason.RENEWAL_DUE),
-        (Reason.RENEWAL_DUE, True, True, Reason.RENEWAL_DUE),
-        (Reason.RENEWAL_DUE, False, False, Reason.RENEWAL_DUE),
-        (Reason.RENEWAL_DUE, True, False, Reason.IN_ORDER),  # its owner has put another one there
-        (Reason.LOOK_DUE, False, False, Reason.SECRET_NOT_GOOD),
-        (Reason.LOOK_DUE, False, True, Reason.SECRET_NOT_GOOD),
-        (Reason.LOOK_DUE, True, True, Reason.IN_ORDER),
-        (Reason.LOOK_DUE, True, False, Reason.IN_ORDER),
+        (LaunchReason.HANDED_OVER, False, False, LaunchReason.HANDED_OVER),
+        (LaunchReason.HANDED_OVER, True, False, LaunchReason.HANDED_OVER),
+        (LaunchReason.RENEWAL_DUE, False, True, LaunchReason.RENEWAL_DUE),
+        (LaunchReason.RENEWAL_DUE, True, True, LaunchReason.RENEWAL_DUE),
+        (LaunchReason.RENEWAL_DUE, False, False, LaunchReason.RENEWAL_DUE),
+        (LaunchReason.RENEWAL_DUE, True, False, LaunchReason.IN_ORDER),  # its owner has put another one there
+        (LaunchReason.LOOK_DUE, False, False, LaunchReason.SECRET_NOT_GOOD),
+        (LaunchReason.LOOK_DUE, False, True, LaunchReason.SECRET_NOT_GOOD),
+        (LaunchReason.LOOK_DUE, True, True, LaunchReason.IN_ORDER),
+        (LaunchReason.LOOK_DUE, True, False, LaunchReason.IN_ORDER),
     ],
 )
-def test_what_a_look_leads_to(why: Reason, is_good: bool, same: bool, expected: Reason) -> None:
+def test_what_a_look_leads_to(why: LaunchReason, is_good: bool, same: bool, expected: LaunchReason) -> None:
     found = after_look(situation(at_rest()), Verdict(Action.LOOK, why), good=is_good, same=same)
     assert found.reason is expected
-    assert found.action is (Action.NOTHING if expected is Reason.IN_ORDER else Action.NEW_EPOCH)
-    priorities = {Reason.HANDED_OVER: Priority.RETRY, Reason.SECRET_NOT_GOOD: Priority.MISSED}
+    assert found.action is (Action.NOTHING if expected is LaunchReason.IN_ORDER else Action.NEW_EPOCH)
+    priorities = {LaunchReason.HANDED_OVER: Priority.RETRY, LaunchReason.SECRET_NOT_GOOD: Priority.MISSED}
     assert found.priority is priorities.get(expected, Priority.REST)
 
 
 def test_without_a_record_a_look_leads_to_nothing() -> None:
-    assert after_look(situation(None), Verdict(Action.LOOK, Reason.LOOK_DUE), good=False, same=False) == IN_ORDER
+    assert (
+        after_look(situation(None), Verdict(Action.LOOK, LaunchReason.LOOK_DUE), good=False, same=False) == IN_ORDER
+    )

@@ -12,7 +12,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
 from issuer_job.launch.launcher import OutcomeReason
-from issuer_job.record.record import Kind, Phase
+from issuer_job.record.record import Phase, SourceKind
 from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
 from tests.worlds.request import (
     NAME,
@@ -193,7 +193,7 @@ def test_with_an_ingress_left_its_secret_is_made_again_for_that(swept: JobWorld)
     delete(swept)
     passes(swept, 12, until=lambda: swept.record().phase is Phase.LAUNCHED)
     assert swept.run() is v.ExitCode.DONE
-    assert [source.kind for source in swept.record().sources] == [Kind.INGRESS]
+    assert [source.kind for source in swept.record().sources] == [SourceKind.INGRESS]
     assert not is_placeholder(leaf(swept))
 
 

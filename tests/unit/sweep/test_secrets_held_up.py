@@ -13,7 +13,7 @@ from certs.placeholder import is_placeholder
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, EVENTS, SECRETS, Json
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.launcher import Launcher, Outcome, OutcomeReason
+from issuer_job.launch.launcher import Launcher, LaunchOutcome, OutcomeReason
 from issuer_job.record.record import Phase
 from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
 from tests.worlds.request import (
@@ -132,7 +132,7 @@ def crowded(world: JobWorld) -> Launcher:
     return launcher
 
 
-def admit(world: JobWorld, launcher: Launcher, body: Json) -> Outcome:
+def admit(world: JobWorld, launcher: Launcher, body: Json) -> LaunchOutcome:
     old = world.api.stored(SECRETS, "shop", body["metadata"]["name"])
     decision = decided(world, body, old)
     (entry,) = decision.launch

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from issuer_job import objects
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, NAMESPACES, Json, KubeError, Response
+from issuer_job.hosts.claims import claim_body
 from issuer_job.issue.issue import issue
 from issuer_job.record import transitions
 from issuer_job.record.record import Phase, Problem, to_config_map
@@ -118,7 +118,7 @@ def test_one_bad_record_does_not_stop_the_pass(swept: JobWorld) -> None:
     bad = {"metadata": {"name": "aaa.bad", "labels": labels}, "data": {v.RECORD_KEY: "{"}}
     swept.api.add(CONFIGMAPS, v.NAMESPACE, bad)
     swept.api.add(INGRESSES, "aaa", ingress(namespace="aaa", secret="bad"))
-    swept.api.add(CONFIGMAPS, v.NAMESPACE, objects.claim("taken.certjob.dev", "elsewhere"))
+    swept.api.add(CONFIGMAPS, v.NAMESPACE, claim_body("taken.certjob.dev", "elsewhere"))
     swept.api.add(INGRESSES, "bbb", ingress(namespace="bbb", hosts=("taken.certjob.dev",)))
     swept.api.add(INGRESSES, "shop", ingress())
     assert run(swept) is v.ExitCode.DONE
@@ -419,7 +419,7 @@ def test_flapping_between_two_intents_does_not_end_a_wait(swept: JobWorld) -> No
 
 
 def test_one_bad_neighbour_of_each_kind(swept: JobWorld) -> None:
-    swept.api.add(CONFIGMAPS, v.NAMESPACE, objects.claim("taken.certjob.dev", "elsewhere"))
+    swept.api.add(CONFIGMAPS, v.NAMESPACE, claim_body("taken.certjob.dev", "elsewhere"))
     bad = [
         ingress("issuer", secret="s1", annotations={v.ISSUER: "nowhere"}),
         ingress("notes", secret="s2", annotations={v.KEY_ALGORITHM: "none"}),
@@ -439,7 +439,7 @@ def test_one_bad_neighbour_of_each_kind(swept: JobWorld) -> None:
 
 
 def test_who_is_refused_a_host_is_told_once(swept: JobWorld) -> None:
-    swept.api.add(CONFIGMAPS, v.NAMESPACE, objects.claim("taken.certjob.dev", "elsewhere"))
+    swept.api.add(CONFIGMAPS, v.NAMESPACE, claim_body("taken.certjob.dev", "elsewhere"))
     issue_one(swept)
     swept.clock.ahead += MINUTE
     swept.api.add(INGRESSES, "shop", ingress(hosts=(HOST, "taken.certjob.dev")))

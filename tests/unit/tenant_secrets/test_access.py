@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from issuer_job import objects
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import SECRETS, AlreadyExists, ApiError, Cluster, Conflict, Json, Response, Unreachable
 from issuer_job.record.record import Issued, Phase, Record
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Content, Looker, Refusal, SecretRefused, look_by_policy, look_by_version
+from issuer_job.tenant_secrets.bodies import tls_secret
 from tests.fakes.api import FakeApi, denied, status
 from tests.fakes.policies import FakePolicies
 from tests.worlds import samples
@@ -39,7 +39,7 @@ def managed(**fields: object) -> Json:
 
 
 def body(uid: str = "", version: str = "") -> Json:
-    return objects.tls_secret(
+    return tls_secret(
         namespace="shop",
         name="web-tls",
         state=v.SecretState.ISSUED,

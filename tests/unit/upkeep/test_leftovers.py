@@ -8,11 +8,12 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import utc_now
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Cluster, Response
-from issuer_job.http01 import solver
+from issuer_job.http01 import routes
+from issuer_job.http01.solver import challenge_body
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record.record import HistoryEntry, IngressClass, Phase, Record, from_config_map, to_config_map
 from issuer_job.upkeep import leftovers
@@ -65,7 +66,7 @@ class World:
 
     def route(self, *holders: Record, host: str = HOST, ingress_class: IngressClass = NGINX) -> None:
         for holder in holders:
-            solver.join_route(self.cluster, holder, host, ingress_class, ISSUER)
+            routes.join_route(self.cluster, holder, host, ingress_class, ISSUER)
 
     def age_route(self) -> None:
         """Made long ago."""
@@ -77,7 +78,7 @@ class World:
         assert made["metadata"]["creationTimestamp"] == "2026-01-01T00:00:00Z"
 
     def challenge(self, holder: Record) -> None:
-        self.api.add(CONFIGMAPS, v.NAMESPACE, objects.challenge(holder, {"token": "key"}))
+        self.api.add(CONFIGMAPS, v.NAMESPACE, challenge_body(holder, {"token": "key"}))
 
     def clean(self, *, after: timedelta = timedelta(minutes=10)) -> dict[str, int]:
         """What was released, and nothing that was not written."""

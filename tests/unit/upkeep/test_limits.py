@@ -9,14 +9,14 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from issuer_job.issuers.schema import Limits
+from issuer_job.issuers.schema import CaLimits
 from issuer_job.record.record import Counted, LedgerEntry, Phase, Record
-from issuer_job.upkeep.limits import UNDER_WAY, Held, Ledger, registered_domain
+from issuer_job.upkeep.limits import UNDER_WAY, Ledger, OverLimit, registered_domain
 from tests.worlds.samples import HOSTS, NOW, SETTINGS, attempt, record, source
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 ORDER, CERTIFICATE, FAILURE = Counted.ORDER, Counted.CERTIFICATE, Counted.FAILURE
-NONE = Limits(orders=0, per_registered_domain=0, per_exact_set=0, failed_validations=0)
+NONE = CaLimits(orders=0, per_registered_domain=0, per_exact_set=0, failed_validations=0)
 OTHER = ("c.certjob.dev",)
 
 
@@ -34,17 +34,17 @@ def ledger(*entries: LedgerEntry, of: Record | None = None) -> Ledger:
 
 def ask(
     asked: Ledger,
-    limits: Limits,
+    limits: CaLimits,
     *hosts: str,
     of: Record | None = None,
     now: datetime = NOW,
     issuer: str = "le",
     exempt: bool = False,
-) -> Held | None:
+) -> OverLimit | None:
     return asked.allowed(of, hosts or HOSTS, issuer=issuer, limits=limits, now=now, exempt=exempt)
 
 
-def until(held: Held | None) -> datetime:
+def until(held: OverLimit | None) -> datetime:
     assert held is not None
     assert (held.problem.type, held.problem.step) == ("heldBack", "limits")
     return held.until
@@ -60,7 +60,7 @@ LIMITED = [
 
 @pytest.mark.parametrize(("counted", "limits", "period"), LIMITED)
 def test_a_full_limit_holds_back_until_it_is_not_full(
-    counted: LedgerEntry, limits: Limits, period: timedelta
+    counted: LedgerEntry, limits: CaLimits, period: timedelta
 ) -> None:
     asked = ledger(counted)
     assert until(ask(asked, limits)) == counted.at + period
@@ -69,18 +69,18 @@ def test_a_full_limit_holds_back_until_it_is_not_full(
 
 
 @pytest.mark.parametrize(("counted", "limits", "period"), LIMITED)
-def test_one_below_the_limit_is_allowed(counted: LedgerEntry, limits: Limits, period: timedelta) -> None:
-    twice = Limits(**{name: 2 * getattr(limits, name) for name in limits.__struct_fields__})
+def test_one_below_the_limit_is_allowed(counted: LedgerEntry, limits: CaLimits, period: timedelta) -> None:
+    twice = CaLimits(**{name: 2 * getattr(limits, name) for name in limits.__struct_fields__})
     assert ask(ledger(counted), twice) is None
 
 
 @pytest.mark.parametrize(("counted", "limits", "period"), LIMITED)
-def test_another_issuers_doings_do_not_count(counted: LedgerEntry, limits: Limits, period: timedelta) -> None:
+def test_another_issuers_doings_do_not_count(counted: LedgerEntry, limits: CaLimits, period: timedelta) -> None:
     assert ask(ledger(counted), limits, issuer="other") is None
 
 
 @pytest.mark.parametrize(("counted", "limits", "period"), LIMITED)
-def test_without_a_limit_everything_is_allowed(counted: LedgerEntry, limits: Limits, period: timedelta) -> None:
+def test_without_a_limit_everything_is_allowed(counted: LedgerEntry, limits: CaLimits, period: timedelta) -> None:
     assert ask(ledger(*[counted] * 1000), NONE) is None
 
 
@@ -91,7 +91,7 @@ def test_what_was_far_over_the_limit_waits_until_enough_is_over() -> None:
 
 
 def test_the_longest_wait_of_several_counts_and_is_named() -> None:
-    held = ask(ledger(entry(ORDER), entry(CERTIFICATE, "x.certjob.dev")), Limits(orders=1, per_registered_domain=1))
+    held = ask(ledger(entry(ORDER), entry(CERTIFICATE, "x.certjob.dev")), CaLimits(orders=1, per_registered_domain=1))
     assert until(held) == NOW - HOUR / 2 + 7 * DAY
     assert held is not None
     assert held.problem.detail == (
@@ -128,7 +128,9 @@ def test_what_is_exempt_counts_for_nothing() -> None:
 
 
 @pytest.mark.parametrize(("counted", "limits", "period"), LIMITED)
-def test_an_exempt_renewal_is_bound_by_failures_only(counted: LedgerEntry, limits: Limits, period: timedelta) -> None:
+def test_an_exempt_renewal_is_bound_by_failures_only(
+    counted: LedgerEntry, limits: CaLimits, period: timedelta
+) -> None:
     bound = ask(ledger(counted), limits, exempt=True) is not None
     assert bound is (counted.kind is Counted.FAILURE)
 
@@ -136,7 +138,7 @@ def test_an_exempt_renewal_is_bound_by_failures_only(counted: LedgerEntry, limit
 @pytest.mark.parametrize(
     "limits", [replace(NONE, orders=2), replace(NONE, per_exact_set=2), replace(NONE, per_registered_domain=2)]
 )
-def test_one_pass_cannot_exceed_a_limit(limits: Limits) -> None:
+def test_one_pass_cannot_exceed_a_limit(limits: CaLimits) -> None:
     asked = ledger()
     for _ in range(2):
         assert ask(asked, limits) is None
@@ -158,7 +160,7 @@ def under_way(**fields: object) -> Record:
 @pytest.mark.parametrize(
     "limits", [replace(NONE, orders=1), replace(NONE, per_registered_domain=1), replace(NONE, per_exact_set=1)]
 )
-def test_an_attempt_under_way_counts_for_a_while_although_nothing_is_written_down(limits: Limits) -> None:
+def test_an_attempt_under_way_counts_for_a_while_although_nothing_is_written_down(limits: CaLimits) -> None:
     asked = ledger(of=under_way(order_url=""))
     assert until(ask(asked, limits)) == NOW - timedelta(minutes=1) + UNDER_WAY
 
@@ -176,7 +178,7 @@ def test_an_attempt_under_way_that_replaces_counts_for_no_domain() -> None:
 @pytest.mark.parametrize(
     "limits", [replace(NONE, orders=1), replace(NONE, per_registered_domain=1), replace(NONE, per_exact_set=1)]
 )
-def test_a_records_own_attempt_is_not_in_its_way(limits: Limits) -> None:
+def test_a_records_own_attempt_is_not_in_its_way(limits: CaLimits) -> None:
     mine = under_way(order_url="")
     asked = ledger(of=mine)
     assert ask(asked, limits, of=mine) is None
@@ -210,10 +212,10 @@ def test_letsencrypts_limits_are_the_defaults() -> None:
     for number in range(50):
         one = record(Phase.ISSUED, sources=(source(hosts=(f"h{number}.certjob.dev",)),))
         asked.add(replace(one, ledger=(entry(ORDER), entry(CERTIFICATE, f"h{number}.certjob.dev", ago=DAY))))
-    held = ask(asked, Limits(), *OTHER)
+    held = ask(asked, CaLimits(), *OTHER)
     assert held is not None
     assert "50 of at most 50 certificates for certjob.dev" in held.problem.detail
-    assert ask(asked, Limits(), "c.another.dev") is None
+    assert ask(asked, CaLimits(), "c.another.dev") is None
 
 
 @pytest.mark.parametrize(

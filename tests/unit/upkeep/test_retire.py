@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from certs.placeholder import make_placeholder
-from issuer_job import names, objects
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import (
     CONFIGMAPS,
@@ -23,10 +23,13 @@ from issuer_job.cluster.api import (
     Unreachable,
 )
 from issuer_job.demand.ingress import named_secrets
-from issuer_job.http01 import solver
+from issuer_job.http01 import routes
+from issuer_job.http01.solver import challenge_body
+from issuer_job.issue.order import pending_secret
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record import transitions
 from issuer_job.record.record import Phase, Record, from_config_map, to_config_map
+from issuer_job.tenant_secrets.bodies import tls_secret
 from issuer_job.tenant_secrets.placeholder import placeholder_secret
 from issuer_job.upkeep import retire
 from tests.fakes.api import FakeApi
@@ -78,10 +81,10 @@ class World:
 
     def _left_by(self, record: Record, host: str) -> None:
         klass = record.sources[0].ingress_class
-        solver.join_route(self.cluster, record, host, klass, ISSUER)
-        self.api.add(CONFIGMAPS, v.NAMESPACE, objects.challenge(record, {"token": "key"}))
+        routes.join_route(self.cluster, record, host, klass, ISSUER)
+        self.api.add(CONFIGMAPS, v.NAMESPACE, challenge_body(record, {"token": "key"}))
         name = names.pending_key(record.namespace, record.secret_name, record.epoch)
-        self.api.add(SECRETS, v.NAMESPACE, objects.pending_secret(record, b"key", name=name))
+        self.api.add(SECRETS, v.NAMESPACE, pending_secret(record, b"key", name=name))
 
     def record(self) -> Record:
         found = self.api.stored(CONFIGMAPS, v.NAMESPACE, self.last.name)
@@ -212,7 +215,7 @@ def test_without_opt_in_nothing_is_named() -> None:
 
 def test_an_issued_certificate_stays(world: World) -> None:
     made = make_placeholder(HOSTS, now=NOW)
-    body = objects.tls_secret(
+    body = tls_secret(
         namespace="shop", name="web-tls", state=v.SecretState.ISSUED, cert_chain_pem=made.cert_chain_pems,
         key_pem=made.key_pem, hosts=HOSTS, issuer="le", not_after=NOW,
     )  # fmt: skip
@@ -261,7 +264,7 @@ def test_a_later_attempts_route_stays(world: World) -> None:
     """Launched again while this was under way: the hold is not ours any more."""
     orphan = world.orphan()
     again = transitions.launched(orphan, now=NOW + 30 * MINUTE, reason="seen again")
-    solver.join_route(world.cluster, again, "a.certjob.dev", again.sources[0].ingress_class, ISSUER)
+    routes.join_route(world.cluster, again, "a.certjob.dev", again.sources[0].ingress_class, ISSUER)
     retire.retire(world.cluster, orphan, now=NOW)
     assert [item["spec"]["rules"][0]["host"] for item in world.api.all(INGRESSES)] == ["a.certjob.dev"]
 

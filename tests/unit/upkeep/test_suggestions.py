@@ -17,8 +17,9 @@ from certs.renewal import renewal_time
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record.record import Issued, Phase, Record, Renewal
+from issuer_job.record.renewal import due_at
 from issuer_job.upkeep import suggestions as renewal
-from issuer_job.upkeep.suggestions import Suggestions, check_is_due, due_at
+from issuer_job.upkeep.suggestions import Suggestions, check_is_due
 from tests.fakes.acme import FakeAcme, Reply, fake_acme, problem
 from tests.worlds.samples import NOW, issued, record, source
 

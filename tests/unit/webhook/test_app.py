@@ -17,7 +17,7 @@ from issuer_job import vocabulary as v
 from issuer_job.demand.ingress import TlsEntry
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
-from issuer_job.launch.launcher import Outcome, OutcomeReason
+from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
 from tests.fakes.webhook_parts import FakeLauncher, FakeSettings
 from tests.worlds.reviews import Golden, golden_reviews, ingress, review
 from webhook import readiness
@@ -65,14 +65,16 @@ def test_golden_review_through_http(golden: Golden) -> None:
 
 def test_what_will_happen_is_told_when_something_is_launched() -> None:
     launcher = FakeLauncher(
-        {"a": Outcome(OutcomeReason.LAUNCHED, "a", 7), "b": Outcome(OutcomeReason.UNCHANGED, "b")}
+        {"a": LaunchOutcome(OutcomeReason.LAUNCHED, "a", 7), "b": LaunchOutcome(OutcomeReason.UNCHANGED, "b")}
     )
     response = response_of(client_of(launcher), review(tls("a", "b")))
     assert response["warnings"] == ["certjob: Secret a: certificate for 1 host is being ordered from staging"]
 
 
 def test_what_could_not_be_launched_is_told_and_the_ingress_admitted() -> None:
-    launcher = FakeLauncher({"web-tls": Outcome(OutcomeReason.LATER, "web-tls", warning="later\n(API server: 429)")})
+    launcher = FakeLauncher(
+        {"web-tls": LaunchOutcome(OutcomeReason.LATER, "web-tls", warning="later\n(API server: 429)")}
+    )
     response = response_of(client_of(launcher), review(ingress()))
     assert response["warnings"] == ["certjob: later (API server: 429)"]
     assert "patch" in response
@@ -183,7 +185,7 @@ def test_when_too_many_wait_the_next_does_not_queue() -> None:
 
 def test_the_decision_is_one_log_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    launcher = FakeLauncher({"web-tls": Outcome(OutcomeReason.LAUNCHED, "web-tls", 7)})
+    launcher = FakeLauncher({"web-tls": LaunchOutcome(OutcomeReason.LAUNCHED, "web-tls", 7)})
     response_of(client_of(launcher), review(ingress()))
     fields = [record.__dict__["fields"] for record in caplog.records if record.message == "admission"]
     assert len(fields) == 1

@@ -6,7 +6,7 @@ import pytest
 
 from issuer_job.issuers.load import Issuers
 from tests.worlds.reviews import ISSUERS, Golden, golden_reviews, ingress, review
-from webhook.decide_ingress import MAX_ENTRIES, MAX_HOSTS, MAX_NAMES, Decision, Reason, decide
+from webhook.decide_ingress import MAX_ENTRIES, MAX_HOSTS, MAX_NAMES, Decision, IngressReason, decide
 from webhook.review import Review, parse, warning_lines
 
 GOLDEN = golden_reviews()
@@ -38,12 +38,12 @@ def test_golden_review(golden: Golden) -> None:
 
 def test_the_golden_reviews_show_every_reason_but_one() -> None:
     shown = {golden.expected["reason"] for golden in GOLDEN}
-    assert set(Reason) - shown == {Reason.TOO_LARGE}
+    assert set(IngressReason) - shown == {IngressReason.TOO_LARGE}
 
 
 def test_a_huge_ingress_is_left_alone() -> None:
     decision = decided(review(ingress([f"h{n}.certjob.dev" for n in range(MAX_NAMES + 1)])))
-    assert decision.reason is Reason.TOO_LARGE
+    assert decision.reason is IngressReason.TOO_LARGE
     assert not decision.patch
     assert not decision.launch
     assert decision.warnings
@@ -51,7 +51,7 @@ def test_a_huge_ingress_is_left_alone() -> None:
 
 def test_more_hosts_than_a_certificate_holds_are_a_warning() -> None:
     decision = decided(review(ingress([f"h{n}.certjob.dev" for n in range(101)])))
-    assert decision.reason is Reason.NOTHING_TO_CERTIFY
+    assert decision.reason is IngressReason.NOTHING_TO_CERTIFY
     assert "at most 100" in decision.warnings[0]
     assert decision.patch == ()
 
@@ -72,7 +72,7 @@ def test_the_namespace_is_the_requests_not_the_objects() -> None:
     new = ingress(namespace="vip")
     new["metadata"]["annotations"] = {"certjob.io/issuer": "picky"}
     assert "not for namespace shop" in decided(review(new)).warnings[0]
-    assert decided(review(new, namespace="vip")).reason is Reason.WANTED
+    assert decided(review(new, namespace="vip")).reason is IngressReason.WANTED
 
 
 def test_a_dry_run_patches_and_launches_nothing() -> None:
@@ -86,7 +86,7 @@ def test_a_dry_run_patches_and_launches_nothing() -> None:
 
 def test_without_any_issuer_nothing_is_patched() -> None:
     decision = decided(review(ingress()), issuers=Issuers({}, {}))
-    assert decision.reason is Reason.NOTHING_TO_CERTIFY
+    assert decision.reason is IngressReason.NOTHING_TO_CERTIFY
     assert decision.patch == ()
     assert "no default issuer" in decision.warnings[0]
 

@@ -12,12 +12,12 @@ import pytest
 
 from certs.chain import dns_names
 from certs.placeholder import is_placeholder, make_placeholder
-from certs.validity import StoredCertificate, judge
+from certs.validity import StoredCertificate, judge_stored
 from issuer_job import vocabulary as v
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Http01, Issuer, Solver
-from issuer_job.launch.launcher import Outcome, OutcomeReason
-from issuer_job.record.record import Kind
+from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
+from issuer_job.record.record import SourceKind
 from tests.fakes.webhook_parts import FakeLauncher, FakeSettings
 from tests.worlds.reviews import ISSUERS
 from tests.worlds.secret_reviews import (
@@ -40,19 +40,19 @@ from tests.worlds.secret_reviews import (
     secret,
     without_label,
 )
-from webhook.decide_secret import Reason, decide
+from webhook.decide_secret import SecretReason, decide
 
 
 def test_a_bare_manifest_gets_a_placeholder_for_its_hosts_and_is_launched() -> None:
     new = secret()
     decision = decided(new)
-    assert decision.reason is Reason.WANTED
+    assert decision.reason is SecretReason.WANTED
     stored = applied(new, decision)
     leaf = leaf_of(stored)
     assert is_placeholder(leaf)
     assert set(dns_names(leaf)) == NAMES
     data = {name: b64decode(x) for name, x in stored["data"].items()}
-    verdict = judge(StoredCertificate(data["tls.crt"], data["tls.key"]), hosts=NAMES, now=NOW)
+    verdict = judge_stored(StoredCertificate(data["tls.crt"], data["tls.key"]), hosts=NAMES, now=NOW)
     assert verdict.reason == "Placeholder"
     labels, notes = stored["metadata"]["labels"], stored["metadata"]["annotations"]
     assert labels == {v.REQUEST: "true", "team": "db", v.MANAGED: "true", v.STATE: "placeholder"}
@@ -62,7 +62,7 @@ def test_a_bare_manifest_gets_a_placeholder_for_its_hosts_and_is_launched() -> N
     assert entry.secret_name == "db-tls"
     assert set(entry.hosts) == NAMES
     source = entry.source
-    assert (source.kind, source.name, source.settings.issuer) == (Kind.SECRET, "db-tls", "staging")
+    assert (source.kind, source.name, source.settings.issuer) == (SourceKind.SECRET, "db-tls", "staging")
     assert entry.problem is None
 
 
@@ -167,7 +167,7 @@ REFUSED = [
 @pytest.mark.parametrize(("new", "why"), REFUSED)
 def test_what_its_owner_has_to_correct_is_refused_with_the_reason(new: dict[str, Any], why: str) -> None:
     decision = decided(new)
-    assert decision.reason is Reason.REFUSED
+    assert decision.reason is SecretReason.REFUSED
     assert why in decision.refused
     assert decision.launch == ()
 
@@ -175,7 +175,7 @@ def test_what_its_owner_has_to_correct_is_refused_with_the_reason(new: dict[str,
 def test_without_a_default_issuer_it_has_to_name_one() -> None:
     nobody = Issuers({"staging": ISSUERS.valid["staging"]}, {})
     assert "no default issuer" in decided(secret(), issuers=nobody).refused
-    assert decided(secret(notes={"issuer": "staging"}), issuers=nobody).reason is Reason.WANTED
+    assert decided(secret(notes={"issuer": "staging"}), issuers=nobody).reason is SecretReason.WANTED
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_what_an_operator_has_to_put_right_is_admitted_told_and_written_down(
 ) -> None:
     new = secret(hosts, notes={"issuer": issuer})
     decision = decided(new)
-    assert decision.reason is Reason.WANTED
+    assert decision.reason is SecretReason.WANTED
     assert is_placeholder(leaf_of(applied(new, decision)))
     assert decision.warnings
     (entry,) = decision.launch
@@ -213,7 +213,7 @@ def test_an_update_that_leaves_an_old_mistake_as_it_is_passes_with_its_certifica
     touched = secret("localhost")
     touched["metadata"]["labels"]["new"] = "label"
     decision = decided(touched, stored)
-    assert decision.reason is Reason.NOTHING_TO_CERTIFY
+    assert decision.reason is SecretReason.NOTHING_TO_CERTIFY
     assert decision.refused == ""
     after = applied(touched, decision)
     assert after["data"] == stored["data"]
@@ -224,16 +224,16 @@ def test_an_update_that_leaves_an_old_mistake_as_it_is_passes_with_its_certifica
 @pytest.mark.parametrize(
     ("document", "reason"),
     [
-        (review_of(without_label(), secret()), Reason.NOT_A_REQUEST),
-        (review_of(secret(type="Opaque"), secret(type="Opaque")), Reason.NOT_A_REQUEST),
-        (review_of(secret(metadata={"deletionTimestamp": "2026-05-05T10:00:00Z"})), Reason.NOT_A_REQUEST),
-        (review_of(secret(), namespace="certjob"), Reason.EXCLUDED_NAMESPACE),
-        (review_of(secret(), namespace="kube-system"), Reason.EXCLUDED_NAMESPACE),
-        (review_of(secret(), subResource="status"), Reason.NOT_A_SECRET),
-        (review_of(secret(), kind={"group": "", "version": "v1", "kind": "ConfigMap"}), Reason.NOT_A_SECRET),
+        (review_of(without_label(), secret()), SecretReason.NOT_A_REQUEST),
+        (review_of(secret(type="Opaque"), secret(type="Opaque")), SecretReason.NOT_A_REQUEST),
+        (review_of(secret(metadata={"deletionTimestamp": "2026-05-05T10:00:00Z"})), SecretReason.NOT_A_REQUEST),
+        (review_of(secret(), namespace="certjob"), SecretReason.EXCLUDED_NAMESPACE),
+        (review_of(secret(), namespace="kube-system"), SecretReason.EXCLUDED_NAMESPACE),
+        (review_of(secret(), subResource="status"), SecretReason.NOT_A_SECRET),
+        (review_of(secret(), kind={"group": "", "version": "v1", "kind": "ConfigMap"}), SecretReason.NOT_A_SECRET),
     ],
 )
-def test_what_is_left_alone(document: dict[str, Any], reason: Reason) -> None:
+def test_what_is_left_alone(document: dict[str, Any], reason: SecretReason) -> None:
     decision = decide(as_review(document), issuers=ISSUERS, now=NOW)
     assert decision.reason is reason
     assert decision.patch == ()
@@ -246,19 +246,19 @@ def test_a_write_of_certjobs_own_keeps_what_its_owner_wrote() -> None:
     body = secret()
     body["metadata"] = {"name": "db-tls", "labels": {v.MANAGED: "true", v.STATE: "issued"}, "annotations": {}}
     decision = decided(body, stored, userInfo={"username": JOB})
-    assert decision.reason is Reason.OWN_WRITE
+    assert decision.reason is SecretReason.OWN_WRITE
     after = applied(body, decision)["metadata"]
     assert after["labels"] == stored["metadata"]["labels"]
     assert after["annotations"] == stored["metadata"]["annotations"]
     assert decision.launch == ()
     look = decided(body, stored, userInfo={"username": JOB}, dryRun=True)
-    assert (look.reason, look.patch) == (Reason.OWN_WRITE, ())
+    assert (look.reason, look.patch) == (SecretReason.OWN_WRITE, ())
 
 
 @pytest.mark.parametrize("field", ["labels", "annotations"])
 def test_metadata_of_a_wrong_type_is_refused_in_words(field: str) -> None:
     decision = decided(secret(metadata={field: {"a": 1}}))
-    assert decision.reason is Reason.MALFORMED
+    assert decision.reason is SecretReason.MALFORMED
     assert decision.refused
 
 
@@ -266,7 +266,7 @@ def test_metadata_of_a_wrong_type_is_refused_in_words(field: str) -> None:
 
 
 def test_it_is_launched_told_and_admitted() -> None:
-    launcher = FakeLauncher({"db-tls": Outcome(OutcomeReason.LAUNCHED, "db-tls", 7)})
+    launcher = FakeLauncher({"db-tls": LaunchOutcome(OutcomeReason.LAUNCHED, "db-tls", 7)})
     response = response_of(client_of(launcher), review_of(secret()))
     assert response["allowed"] is True
     assert launcher.launched == [("shop", "db-tls")]
@@ -284,14 +284,14 @@ def test_a_wrong_one_is_refused() -> None:
 
 
 def test_a_new_one_that_could_not_be_written_down_is_to_be_tried_again() -> None:
-    launcher = FakeLauncher({"db-tls": Outcome(OutcomeReason.LATER, "db-tls", warning="later")})
+    launcher = FakeLauncher({"db-tls": LaunchOutcome(OutcomeReason.LATER, "db-tls", warning="later")})
     response = response_of(client_of(launcher), review_of(secret()))
     assert response["allowed"] is False
     assert response["status"]["code"] == 503
 
 
 def test_a_known_one_that_could_not_be_written_down_is_found_by_the_sweep() -> None:
-    launcher = FakeLauncher({"db-tls": Outcome(OutcomeReason.LATER, "db-tls", warning="later")})
+    launcher = FakeLauncher({"db-tls": LaunchOutcome(OutcomeReason.LATER, "db-tls", warning="later")})
     response = response_of(client_of(launcher), review_of(secret("x.certjob.dev"), admitted(secret())))
     assert response["allowed"] is True
     assert response["warnings"] == ["certjob: later"]

@@ -1,0 +1,22 @@
+"""Bodies of the plain objects that hold data. Pure: they return dicts, and know nothing of what is in them."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import Json
+
+
+def secret(metadata: Json, kind: str, data: dict[str, bytes]) -> Json:
+    """A Secret of the type `kind`; `data` as it is, not yet in base64."""
+    encoded = {key: b64encode(value).decode() for key, value in data.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind, "data": encoded}
+
+
+def config_map(name: str, labels: dict[str, str], data: dict[str, str], owner: Json | None = None) -> Json:
+    """A ConfigMap in certjob's namespace, deleted with its owner, of which this is the ownerReference."""
+    metadata: Json = {"name": name, "namespace": v.NAMESPACE, "labels": labels | {v.MANAGED_BY: "certjob"}}
+    if owner is not None:
+        metadata["ownerReferences"] = [owner]
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}

@@ -1,0 +1,105 @@
+"""Challenge routes: Ingresses that lead the challenge path of one host in one class to the responder.
+
+Several records may hold one route: each with an annotation that names its epoch, and as one of its owners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CAS_ROUNDS, INGRESSES, AlreadyExists, Cluster, Conflict, Json, KubeError, NotFound
+from issuer_job.issuers.schema import Issuer
+from issuer_job.record.record import IngressClass, Record
+
+
+def route(record: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> Json:
+    """Ingress that leads the challenge path of one host, in the user's class, to the responder."""
+    annotations = v.ROUTE_ANNOTATIONS | issuer.route_annotations
+    annotations[v.EPOCH_PREFIX + record.hash] = str(record.epoch)
+    if ingress_class.annotation is not None:
+        annotations[v.INGRESS_CLASS] = ingress_class.annotation
+    backend = {"service": {"name": v.RESPONDER_SERVICE, "port": {"name": v.RESPONDER_PORT_NAME}}}
+    path = {"path": v.CHALLENGE_PATH, "pathType": str(issuer.path_type), "backend": backend}
+    spec: Json = {"rules": [{"host": host, "http": {"paths": [path]}}]}
+    if ingress_class.field is not None:
+        spec["ingressClassName"] = ingress_class.field
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {
+            "name": names.route(ingress_class.identity, host),
+            "namespace": v.NAMESPACE,
+            "labels": {v.ROUTE: "true", v.MANAGED_BY: "certjob"},
+            "annotations": annotations,
+            "ownerReferences": [record.owner_reference],
+        },
+        "spec": spec,
+    }
+
+
+def join_route(cluster: Cluster, record: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> None:
+    """Make sure that the host's route exists and that this attempt holds it."""
+    wanted = route(record, host, ingress_class, issuer)
+    for _ in range(CAS_ROUNDS):
+        held = cluster.find(INGRESSES, v.NAMESPACE, wanted["metadata"]["name"])
+        try:
+            if held is None:
+                cluster.create(INGRESSES, v.NAMESPACE, wanted)
+            elif _epoch_on(held, record) != str(record.epoch):
+                cluster.update(INGRESSES, v.NAMESPACE, _held_by(held, record))
+        except (AlreadyExists, Conflict, NotFound):
+            continue
+        return
+    raise KubeError(f"the challenge route of {host} keeps changing")
+
+
+def release_route(
+    cluster: Cluster, record: Record, host: str, ingress_class: IngressClass, *, or_older: bool = False
+) -> None:
+    """Take our hold off the route if it is still this attempt's; the last holder deletes it.
+
+    With `or_older` also if it is that of an earlier attempt of the record.
+    """
+    name = names.route(ingress_class.identity, host)
+    for _ in range(CAS_ROUNDS):
+        held = cluster.find(INGRESSES, v.NAMESPACE, name)
+        if held is None or not _is_ours(_epoch_on(held, record), record.epoch, or_older):
+            return
+        metadata = held["metadata"]
+        others = _other_owners(held, record)
+        try:
+            if others:
+                metadata["ownerReferences"] = others
+                del metadata["annotations"][v.EPOCH_PREFIX + record.hash]
+                cluster.update(INGRESSES, v.NAMESPACE, held)
+            else:
+                version = metadata["resourceVersion"]
+                cluster.delete(INGRESSES, v.NAMESPACE, name, uid=metadata["uid"], resource_version=version)
+        except (Conflict, NotFound):
+            continue
+        return
+
+
+def _is_ours(on_route: str | None, epoch: int, or_older: bool) -> bool:
+    if or_older and on_route is not None and on_route.isdecimal():
+        return int(on_route) <= epoch
+    return on_route == str(epoch)
+
+
+def _held_by(route: Json, record: Record) -> Json:
+    metadata = route["metadata"]
+    metadata["ownerReferences"] = [*_other_owners(route, record), record.owner_reference]
+    metadata["annotations"] = (metadata.get("annotations") or {}) | {v.EPOCH_PREFIX + record.hash: str(record.epoch)}
+    return route
+
+
+def _other_owners(route: Json, record: Record) -> list[Json]:
+    owners: Iterable[Json] = route["metadata"].get("ownerReferences") or []
+    return [owner for owner in owners if owner["name"] != record.name]
+
+
+def _epoch_on(route: Json, record: Record) -> str | None:
+    annotations: dict[str, str] = route["metadata"].get("annotations") or {}
+    return annotations.get(v.EPOCH_PREFIX + record.hash)

@@ -1,0 +1,101 @@
+"""The Jobs that attempts and checks run in: stamped from the PodTemplate, and which of them have finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import Json
+from issuer_job.record.record import Record
+
+DEFAULT_TTL = 600
+BACKOFF_LIMIT = 3
+FINISHED = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget"})
+"""Conditions of a Job that is over, or whose pods are just being ended."""
+
+
+def job(record: Record, template: Json, *, account_number: int, server: str) -> Json:
+    """The Job of the record's current attempt, stamped from the PodTemplate; only its Secret volumes differ."""
+    epoch = record.epoch
+    issuer = record.issuer
+    labels = {
+        v.APP_NAME: "certjob",
+        v.APP_COMPONENT: "issue",
+        v.ISSUER: issuer,
+        v.RECORD_UID: record.uid,
+        v.RECORD_HASH: record.hash,
+        v.EPOCH: str(epoch),
+        v.RECORD_NAMESPACE: record.namespace,
+    }
+    inherited = record.attempt.pending_key if record.attempt else ""
+    secrets = {
+        "account": names.account(issuer, server, account_number),
+        "pending": inherited or names.pending_key(record.namespace, record.secret_name, epoch),
+        "credentials": names.credentials(issuer),
+    }
+    name = names.job(record.namespace, record.secret_name, epoch)
+    return _stamped(template, name=name, labels=labels, about=record.name, secrets=secrets)
+
+
+def check_job(config_map: Json, template: Json, *, account_number: int, directory: str, epoch: int) -> Json:
+    """The Job that tests an issuer, by its ConfigMap. Its record is the issuer's bare name: others' have a dot."""
+    issuer = config_map["metadata"]["name"]
+    labels = {
+        v.APP_NAME: "certjob",
+        v.APP_COMPONENT: "issue",
+        v.ISSUER: issuer,
+        v.RECORD_UID: config_map["metadata"]["uid"],
+        v.EPOCH: str(epoch),
+    }
+    secrets = {
+        "account": names.account(issuer, directory, account_number),
+        "next": names.account(issuer, directory, account_number + 1),
+        "credentials": names.credentials(issuer),
+    }
+    return _stamped(template, name=names.check_job(issuer, epoch), labels=labels, about=issuer, secrets=secrets)
+
+
+def is_finished(job: Json) -> bool:
+    """Whether a Job is over, or about to be."""
+    conditions: Iterator[Json] = iter((job.get("status") or {}).get("conditions") or [])
+    return any(c.get("type") in FINISHED and c.get("status") == "True" for c in conditions)
+
+
+def _stamped(template: Json, *, name: str, labels: dict[str, str], about: str, secrets: dict[str, str]) -> Json:
+    pod_spec: dict[str, Any] = deepcopy(template["template"]["spec"])
+    for volume in pod_spec.get("volumes", []):
+        if volume["name"] in secrets:
+            volume["secret"]["secretName"] = secrets[volume["name"]]
+    ttl = (template["metadata"].get("annotations") or {}).get(v.TTL_AFTER_FINISHED, "")
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": v.NAMESPACE,
+            "labels": labels,
+            "annotations": {v.RECORD: about},
+        },
+        "spec": {
+            "backoffLimit": BACKOFF_LIMIT,
+            "ttlSecondsAfterFinished": int(ttl) if ttl.isdigit() else DEFAULT_TTL,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": _pod_failure_rules()},
+            "template": {"metadata": {"labels": labels, "annotations": {v.RECORD: about}}, "spec": pod_spec},
+        },
+    }
+
+
+def _pod_failure_rules() -> list[Json]:
+    fail = [int(v.ExitCode.PERMANENT), int(v.ExitCode.LATER), int(v.ExitCode.SUPERSEDED)]
+    return [
+        {"action": "FailJob", "onExitCodes": {"containerName": "issue", "operator": "In", "values": fail}},
+        {
+            "action": "Ignore",
+            "onExitCodes": {"containerName": "issue", "operator": "In", "values": [int(v.ExitCode.OTHER_POD)]},
+        },
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    ]

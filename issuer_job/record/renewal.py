@@ -1,0 +1,50 @@
+"""When a record's certificate is due, and what its order may say it replaces (RFC 9773). Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from certs.renewal import renewal_due_at
+from issuer_job.record.record import Issued, Record
+
+SWEEP_INTERVAL = timedelta(minutes=5)
+"""From one sweep to the next, as the manifests have it."""
+
+
+def due_at(record: Record, *, interval: timedelta) -> datetime:
+    """When the renewal of what is issued is due; sweeps come by every `interval`. ValueError if nothing is issued.
+
+    A CA whose windows are always in the past is renewed at each sweep until the limit of its exact set holds it back.
+    """
+    issued = issued_of(record)
+    return renewal_due_at(
+        not_before=issued.not_before,
+        not_after=issued.not_after,
+        renew_before=renew_before(record),
+        suggested=issued.renewal.at if issued.renewal else None,
+        interval=interval,
+        spread_key=record.name,
+    )
+
+
+def renew_before(record: Record) -> timedelta | None:
+    """The user's wish, None without one."""
+    return timedelta(seconds=record.intent.settings.renew_before) or None
+
+
+def replaceable(record: Record, *, directory: str, account: str | None = None) -> str:
+    """The CertID that an order may name as replaced (RFC 9773, section 5), empty if none.
+
+    The order's `account` must be the one that ordered it; None if only its Job will know.
+    """
+    issued = record.issued
+    if issued is None or issued.directory != directory or account not in (None, issued.account):
+        return ""
+    return issued.cert_id if set(issued.hosts) & set(record.intent.hosts) else ""
+
+
+def issued_of(record: Record) -> Issued:
+    """What is issued. Raises ValueError if nothing is."""
+    if record.issued is None:
+        raise ValueError(f"{record.name} has no certificate")
+    return record.issued
