@@ -20,7 +20,7 @@ $(VENV)/.complete: tests/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/requirements.txt
 	touch $@
 
-# One resolution for all: the tests' comes first, the images take their versions from it.
+# One resolution for all: the tests' comes first, the images take their versions from it, and the extras keep theirs.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml
 # What libraries say they need and what no process of an image imports; tests/unit/test_images.py runs them without.
 # kubernetes' asyncio client: aiohttp-retry; the parts of acme beside its JWS: pyopenssl (oci of the DNS extras does
@@ -30,7 +30,8 @@ lock:  ## write the hash-locked requirements anew from pyproject.toml (needs uv)
 	$(LOCK) --extra job --extra webhook --extra dev --output-file tests/requirements.txt
 	cp tests/requirements.txt issuer_job/requirements.txt
 	$(LOCK) --extra job $(JOB_LACKS) --no-emit-package pyopenssl --output-file issuer_job/requirements.txt
-	cp tests/requirements.txt issuer_job/requirements-dns-extras.txt
+	cat tests/requirements.txt issuer_job/requirements-dns-extras.txt > issuer_job/extras.tmp
+	mv issuer_job/extras.tmp issuer_job/requirements-dns-extras.txt
 	$(LOCK) --extra job --extra dns-extras $(JOB_LACKS) --output-file issuer_job/requirements-dns-extras.txt
 	cp tests/requirements.txt webhook/requirements.txt
 	$(LOCK) --extra webhook --no-emit-package pycparser --output-file webhook/requirements.txt
