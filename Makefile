@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock lint schema unit install e2e test demo bench dns-bench scale soak chaos
+.PHONY: help venv lock lint schema picture unit install e2e test demo bench dns-bench scale soak chaos
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
@@ -44,6 +44,9 @@ lint: venv  ## ruff, mypy --strict and the import contracts
 
 schema: venv  ## write the JSON Schemas in docs/ anew from the types
 	$(PY) -m tests.schema
+
+picture: venv  ## draw docs/architecture.svg anew from the code
+	$(PY) -m tests.architecture.picture
 
 unit: venv  ## the fast tests, no cluster
 	$(VENV)/bin/pytest -q -n 2 tests/unit tests/selftests

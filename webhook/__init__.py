@@ -1,0 +1,1 @@
+"""The admission webhook: what the API server asks about, decided, patched, and launched in the same request."""
