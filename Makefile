@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock lint schema picture unit install e2e test demo bench dns-bench scale soak chaos
+.PHONY: help venv lock lint schema picture unit process install e2e test demo bench dns-bench scale soak chaos
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
@@ -48,8 +48,15 @@ schema: venv  ## write the JSON Schemas in docs/ anew from the types
 picture: venv  ## draw docs/architecture.svg anew from the code
 	$(PY) -m tests.architecture.picture
 
+PYTEST := $(VENV)/bin/pytest -q -n 2 --dist worksteal
+# Compiled assertions are kept for the next time, whatever the environment says of bytecode.
+unit process: export PYTHONDONTWRITEBYTECODE :=
+
 unit: venv  ## the fast tests, no cluster
-	$(VENV)/bin/pytest -q -n 2 tests/unit tests/selftests
+	$(PYTEST) -m "not process" tests/unit tests/selftests
+
+process: venv  ## the unit tests that start processes, no cluster
+	$(PYTEST) -m process tests/unit tests/selftests
 
 install: cluster  ## install certjob on the local cluster
 	tests/cluster/run tests/cluster/install --restart
@@ -57,7 +64,7 @@ install: cluster  ## install certjob on the local cluster
 e2e: venv install  ## the end-to-end tests on the local cluster
 	tests/cluster/run $(VENV)/bin/pytest -v --durations=10 tests/e2e
 
-test: lint unit e2e  ## everything that CI checks
+test: lint unit process e2e  ## everything that CI checks
 
 demo: venv install  ## one Ingress on the local cluster, with the timeline of what happens
 	tests/cluster/run $(VENV)/bin/python -m tests.demo

@@ -11,7 +11,11 @@ TESTS = Path(__file__).resolve().parents[1]
 
 def imported(source: str) -> Iterator[str]:
     """Every module that the code names in an import, wherever in it."""
-    for node in ast.walk(ast.parse(source)):
+    todo: list[ast.AST] = [ast.parse(source)]
+    while todo:
+        node = todo.pop()
+        # Expressions, most of a tree, hold no imports.
+        todo += [part for part in ast.iter_child_nodes(node) if not isinstance(part, ast.expr)]
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):

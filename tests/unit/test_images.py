@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.worlds import image
 from tests.worlds.documents import ROOT
+
+pytestmark = pytest.mark.process
 
 
 def test_the_job_image_has_what_is_imported_and_nothing_else(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from issuer_job.dns01.providers.errors import ProviderError, Scrubber, explain
@@ -24,8 +25,9 @@ LEFT_OUT = frozenset({"auto", "localzone"})
 """One guesses the provider, the other edits a file."""
 
 
-def names() -> dict[str, bool]:
-    """Every provider's name, and whether the packages that it needs are there."""
+@cache
+def names() -> Mapping[str, bool]:
+    """Every provider's name, and whether the packages that it needs are there: asked once, as it takes a while."""
     from lexicon._private.discovery import find_providers
 
     return {name: there for name, there in find_providers().items() if name not in LEFT_OUT}

@@ -447,6 +447,7 @@ serve(Cluster(FakeApi()), port=0, health_port=0, limits=ResponderLimits(drain=0.
 """
 
 
+@pytest.mark.process
 def test_sigterm_ends_the_process() -> None:
     root = Path(__file__).parents[3]
     command = [sys.executable, "-W", "error", "-c", PROGRAM]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -443,17 +444,18 @@ def accepts(document: object) -> bool:
     return bool(validator().is_valid(document))
 
 
-def reads(document: object) -> bool:
+def refusal(document: object) -> str:
+    """What the parser has against it, empty if nothing. (JSON is YAML, and quicker to write.)"""
     try:
-        parse(yaml.safe_dump(document), **{"ca.pem": PEM})
-    except IssuerError:
-        return False
-    return True
+        parse(json.dumps(document), **{"ca.pem": PEM})
+    except IssuerError as problem:
+        return str(problem)
+    return ""
 
 
 @pytest.mark.parametrize("document", [FULL, *OTHERS])
 def test_good_issuers_are_good_for_both(document: dict[str, Any]) -> None:
-    assert reads(document)
+    assert refusal(document) == ""
     assert [error.message for error in validator().iter_errors(document)] == []
 
 
@@ -496,19 +498,12 @@ REPLACEMENTS: list[object] = [None, 7, -1, 1.5, True, "", "x", "X Y", "1h", [], 
 
 
 @pytest.mark.parametrize("path", list(places(FULL)), ids=str)
-def test_whatever_stands_there_what_the_schema_refuses_the_parser_refuses(path: tuple[str | int, ...]) -> None:
+def test_whatever_stands_there_schema_and_parser_agree_on_its_type(path: tuple[str | int, ...]) -> None:
+    """What the schema refuses the parser refuses; what the parser refuses for its type the schema refuses."""
     for value in REPLACEMENTS:
         document = with_value(path, value)
-        if not accepts(document):
-            assert not reads(document), value
-
-
-@pytest.mark.parametrize("path", list(places(FULL)), ids=str)
-def test_and_what_the_parser_refuses_for_its_type_the_schema_refuses(path: tuple[str | int, ...]) -> None:
-    for value in REPLACEMENTS:
-        document = with_value(path, value)
-        try:
-            parse(yaml.safe_dump(document))
-        except IssuerError as problem:
-            if re.search("Expected|unknown field|Invalid enum value|missing required", str(problem)):
-                assert not accepts(document), value
+        problem = refusal(document)
+        if accepts(document):
+            assert not re.search("Expected|unknown field|Invalid enum value|missing required", problem), value
+        else:
+            assert problem, value

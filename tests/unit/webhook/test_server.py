@@ -25,6 +25,8 @@ from certs.keys import CertifiedKey
 from tests.worlds.reviews import ingress, review
 from webhook import gunicorn_conf, worker
 
+pytestmark = pytest.mark.process
+
 BODY = json.dumps(review(ingress())).encode()
 JSON = {"Content-Type": "application/json"}
 CROWD = 64
