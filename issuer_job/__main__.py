@@ -152,10 +152,10 @@ def _transfer_host(host: str, namespace: str) -> v.ExitCode:
 
 def _of_issuer(command: str, issuer: str) -> v.ExitCode:
     from issuer_job.attempt.attempt import utc_now
-    from issuer_job.checks import command as check_command
+    from issuer_job.checks.command import check_now, roll_over_now
 
     logging.getLogger().setLevel(logging.WARNING)  # people read what the command says
-    do = check_command.check if command == "check-issuer" else check_command.roll_over
+    do = check_now if command == "check-issuer" else roll_over_now
     return do(_cluster(CHECK_DEADLINE), issuer, clock=utc_now)
 
 

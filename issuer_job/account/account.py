@@ -7,14 +7,29 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from issuer_job import names
-from issuer_job.account import keys as account_keys
-from issuer_job.account.keys import HeldKey, superseded
+from issuer_job.account.keys import (
+    HeldKey,
+    current_key,
+    existing_place,
+    make_key,
+    number_held,
+    superseded,
+    thumbprint,
+)
 from issuer_job.acme_client import AcmeClient, AcmeError, EabKey, ExternalAccountRefused
 from issuer_job.attempt.attempt import Attempt, Later, Resolved
 from issuer_job.backoff import LONGEST_ASKED
-from issuer_job.issuers import state as account_state
 from issuer_job.issuers.schema import Issuer
-from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, CONTACTS, ROLLING_OVER, TAKEN_OVER, IssuerState
+from issuer_job.issuers.state import (
+    ACCOUNT_NUMBER,
+    ACCOUNT_URL,
+    CONTACTS,
+    ROLLING_OVER,
+    TAKEN_OVER,
+    IssuerState,
+    load_state,
+    write_state,
+)
 from issuer_job.record import transitions
 from issuer_job.record.record import Problem
 
@@ -39,9 +54,9 @@ def connected(attempt: Attempt, resolved: Resolved) -> Iterator[AcmeClient]:
     An account that the CA has deactivated is replaced: a new key, and a new account for it.
     """
     for _ in range(ROUNDS):
-        state = account_state.load(attempt.cluster, resolved.name, resolved.issuer.server)
+        state = load_state(attempt.cluster, resolved.name, resolved.issuer.server)
         _not_blocked(state, attempt.issuer_version, attempt.clock())
-        key = account_keys.current(attempt, resolved, state)
+        key = current_key(attempt, resolved, state)
         if key is None:
             continue
         with connect(attempt, resolved, key.pem, "" if key.takes_over else state.account_url) as client:
@@ -81,7 +96,7 @@ def _ensure_account(
     change = {}
     if key.takes_over:
         url = _existing_account(client, resolved)
-        change = {TAKEN_OVER: account_keys.thumbprint(key.pem)}
+        change = {TAKEN_OVER: thumbprint(key.pem)}
     elif client.account_url is not None:
         return  # an external account, too, was needed only to make it
     else:
@@ -99,7 +114,7 @@ def _existing_account(client: AcmeClient, resolved: Resolved) -> str:
 
     No account is made: a key that has none is another CA's, or another environment's.
     """
-    where = account_keys.existing_place(resolved.name, resolved.issuer.existing_account_key)
+    where = existing_place(resolved.name, resolved.issuer.existing_account_key)
     try:
         account = client.find_account()
     except AcmeError as error:
@@ -127,7 +142,7 @@ def is_gone(error: AcmeError) -> bool:
     return error.problem.type in _DEAD and error.step != "newAccount"
 
 
-def forget(attempt: Attempt, resolved: Resolved, error: AcmeError) -> bool:
+def forget_dead(attempt: Attempt, resolved: Resolved, error: AcmeError) -> bool:
     """Drop the URL of the account that turned out dead, so that the next connection asks newAccount for it.
 
     newAccount finds or makes the account of a CA that has merely forgotten it, and refuses a deactivated one.
@@ -135,7 +150,7 @@ def forget(attempt: Attempt, resolved: Resolved, error: AcmeError) -> bool:
     Raises Later if the account is getting, or has got, another key meanwhile.
     """
     used = transitions.attempt_of(attempt.record).account
-    state = account_state.load(attempt.cluster, resolved.name, resolved.issuer.server)
+    state = load_state(attempt.cluster, resolved.name, resolved.issuer.server)
     require_current_key(attempt, resolved, state)
     if error.problem.type == _BAD_SIGNATURE:
         return False
@@ -145,7 +160,7 @@ def forget(attempt: Attempt, resolved: Resolved, error: AcmeError) -> bool:
 
 def require_current_key(attempt: Attempt, resolved: Resolved, state: IssuerState) -> None:
     """Raises Later if the account is getting, or has got, another key: with ours it only looks gone."""
-    if state.number != account_keys.number_held(attempt) or state.data.get(ROLLING_OVER):
+    if state.number != number_held(attempt) or state.data.get(ROLLING_OVER):
         raise Later(superseded(resolved), wait=timedelta(0))
 
 
@@ -184,7 +199,7 @@ def _replace_account(attempt: Attempt, resolved: Resolved, state: IssuerState, r
     }
     if _remember(attempt, state, change):
         attempt.step("account-replaced", issuer=resolved.name, number=number, problem=str(refusal.problem))
-        account_keys.make(attempt, resolved, number)
+        make_key(attempt, resolved, number)
 
 
 def _not_replaced_lately(attempt: Attempt, resolved: Resolved, state: IssuerState, refusal: AcmeError) -> None:
@@ -208,7 +223,7 @@ def _not_replaced_lately(attempt: Attempt, resolved: Resolved, state: IssuerStat
 
 def block(attempt: Attempt, resolved: Resolved, *, wait: timedelta, reason: str) -> None:
     """Hold back all Jobs of the issuer, as it is configured now, for a while."""
-    state = account_state.load(attempt.cluster, resolved.name, resolved.issuer.server)
+    state = load_state(attempt.cluster, resolved.name, resolved.issuer.server)
     until = attempt.clock() + wait
     change = {
         "blockedUntil": until.isoformat(),
@@ -219,7 +234,7 @@ def block(attempt: Attempt, resolved: Resolved, *, wait: timedelta, reason: str)
 
 
 def _remember(attempt: Attempt, state: IssuerState, change: Mapping[str, str]) -> bool:
-    return account_state.write(attempt.cluster, state, change)
+    return write_state(attempt.cluster, state, change)
 
 
 def _not_blocked(state: IssuerState, version: str, now: datetime) -> None:

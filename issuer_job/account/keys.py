@@ -15,8 +15,7 @@ from issuer_job.acme_client import AccountKey, new_account_key, normal_account_k
 from issuer_job.attempt.attempt import Attempt, Later, OtherPod, Resolved
 from issuer_job.cluster import bodies
 from issuer_job.cluster.api import SECRETS, AlreadyExists, Json
-from issuer_job.issuers import state as account_state
-from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, TAKEN_OVER, IssuerState
+from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, TAKEN_OVER, IssuerState, write_state
 from issuer_job.record.record import Problem
 
 MADE_NUMBER = "account-number"
@@ -31,7 +30,7 @@ class HeldKey:
     takes_over: bool = False
 
 
-def current(attempt: Attempt, resolved: Resolved, state: IssuerState) -> HeldKey | None:
+def current_key(attempt: Attempt, resolved: Resolved, state: IssuerState) -> HeldKey | None:
     """The account key in use: mounted, or made now if none is. None if it was just decided that the next is in use.
 
     Raises Later if another one is mounted or the one to be taken over cannot be used, OtherPod when another Job made
@@ -40,19 +39,19 @@ def current(attempt: Attempt, resolved: Resolved, state: IssuerState) -> HeldKey
     existing = to_take_over(attempt, resolved, state)
     held = attempt.mounted("account", v.ACCOUNT_KEY)
     if held is None:
-        return HeldKey(make(attempt, resolved, state.number, existing), existing is not None)
+        return HeldKey(make_key(attempt, resolved, state.number, existing), existing is not None)
     if number_held(attempt) != state.number:
         raise Later(superseded(resolved), wait=timedelta(0))
     if existing is None or _is_same(held, existing):
         return HeldKey(held, existing is not None)
     change = {ACCOUNT_NUMBER: str(state.number + 1), ACCOUNT_URL: ""}
-    if account_state.write(attempt.cluster, state, change):
+    if write_state(attempt.cluster, state, change):
         attempt.step("account-key-taken-over", issuer=resolved.name, number=state.number + 1)
-        make(attempt, resolved, state.number + 1, existing)
+        make_key(attempt, resolved, state.number + 1, existing)
     return None
 
 
-def make(attempt: Attempt, resolved: Resolved, number: int, existing: bytes | None = None) -> bytes:
+def make_key(attempt: Attempt, resolved: Resolved, number: int, existing: bytes | None = None) -> bytes:
     """Store an account key: a new one, or the existing one.
 
     Used by this pod at once; the next ones find it mounted. Raises Later, OtherPod.
@@ -65,12 +64,12 @@ def make(attempt: Attempt, resolved: Resolved, number: int, existing: bytes | No
         if number > 1:  # which number this Job's pods have mounted was settled at launch
             raise Later(superseded(resolved), wait=timedelta(0)) from None
         raise OtherPod("the account key was made meanwhile: the next pod has it") from None
-    hold(attempt, key, number)
+    hold_key(attempt, key, number)
     attempt.step("account-key", secret=secret["metadata"]["name"])
     return key
 
 
-def hold(attempt: Attempt, key: bytes, number: int) -> None:
+def hold_key(attempt: Attempt, key: bytes, number: int) -> None:
     """From now on this pod uses the key."""
     attempt.made["account"] = key
     attempt.made[MADE_NUMBER] = str(number).encode()

@@ -13,26 +13,32 @@ from datetime import timedelta
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account import account
-from issuer_job.account import keys as account_keys
+from issuer_job.account.keys import account_secret, hold_key, superseded
 from issuer_job.acme_client import AcmeError, AcmeUnavailable, new_account_key
 from issuer_job.attempt.attempt import Attempt, Later, OtherPod, Resolved
 from issuer_job.cluster.api import CAS_ROUNDS, SECRETS, AlreadyExists, KubeError
-from issuer_job.issuers import state as account_state
-from issuer_job.issuers.state import ACCOUNT_NUMBER, ROLLED_OVER_FOR, ROLLING_OVER, IssuerState
+from issuer_job.issuers.state import (
+    ACCOUNT_NUMBER,
+    ROLLED_OVER_FOR,
+    ROLLING_OVER,
+    IssuerState,
+    load_state,
+    write_state,
+)
 from issuer_job.record.record import Problem
 
 NEXT = "next"
 """The Secret volume in which an issuer's own Job has the key after the one in use, if there is one."""
 
 
-def roll_over(attempt: Attempt, resolved: Resolved, request: str) -> bool:
+def roll_over_key(attempt: Attempt, resolved: Resolved, request: str) -> bool:
     """Give the account the next key, unless that was done for this request; whether it was done now.
 
     One that was begun is ended, even if nobody asks for it any more.
     Raises Later, OtherPod when the key was stored and the next pod has it mounted, AcmeError, KubeError.
     """
     state = _load(attempt, resolved)
-    if not is_due(state, request):
+    if not rollover_is_due(state, request):
         return False
     number = state.number + 1
     resumed = state.data.get(ROLLING_OVER) == str(number)
@@ -41,12 +47,12 @@ def roll_over(attempt: Attempt, resolved: Resolved, request: str) -> bool:
         _tell(attempt, resolved, number, new)
     change = {ACCOUNT_NUMBER: str(number), ROLLING_OVER: "", ROLLED_OVER_FOR: request}
     state = _write(attempt, resolved, number, change)
-    account_keys.hold(attempt, new, number)
+    hold_key(attempt, new, number)
     attempt.step("account-rolled-over", issuer=resolved.name, number=number, account=state.account_url)
     return True
 
 
-def is_due(state: IssuerState, request: str) -> bool:
+def rollover_is_due(state: IssuerState, request: str) -> bool:
     """Whether a rollover was begun, or is asked for by a value of the annotation that none was made for. Pure."""
     return bool(state.data.get(ROLLING_OVER)) or request not in ("", state.data.get(ROLLED_OVER_FOR))
 
@@ -57,7 +63,7 @@ def _next_key(attempt: Attempt, resolved: Resolved, number: int) -> bytes:
     if held is not None and named == str(number).encode():
         return held
     key = new_account_key(resolved.issuer.account_key_algorithm.value)
-    secret = account_keys.account_secret(resolved.name, resolved.issuer.server, number, key)
+    secret = account_secret(resolved.name, resolved.issuer.server, number, key)
     try:
         attempt.cluster.create(SECRETS, v.NAMESPACE, secret)
     except AlreadyExists:
@@ -113,11 +119,11 @@ def _write(attempt: Attempt, resolved: Resolved, number: int, change: Mapping[st
     for _ in range(CAS_ROUNDS):
         state = _load(attempt, resolved)
         if state.number != number - 1:
-            raise Later(account_keys.superseded(resolved), wait=timedelta(0))
-        if account_state.write(attempt.cluster, state, change):
+            raise Later(superseded(resolved), wait=timedelta(0))
+        if write_state(attempt.cluster, state, change):
             return state
     raise KubeError(f"the state of issuer {resolved.name} keeps changing")
 
 
 def _load(attempt: Attempt, resolved: Resolved) -> IssuerState:
-    return account_state.load(attempt.cluster, resolved.name, resolved.issuer.server)
+    return load_state(attempt.cluster, resolved.name, resolved.issuer.server)

@@ -14,17 +14,16 @@ from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.account import account, rollover
+from issuer_job.account import account
+from issuer_job.account.rollover import roll_over_key
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, ExternalAccountRefused
 from issuer_job.attempt import events
 from issuer_job.attempt.attempt import Attempt, Later, Resolved, Stop, Superseded
-from issuer_job.checks import leftovers
+from issuer_job.checks.leftovers import clean_dns, is_dns_cleaning, only_clean_dns
 from issuer_job.checks.questions import CHECKS, NO_CA, CheckReason, Context, Finding
 from issuer_job.cluster.api import CONFIGMAPS, Json
-from issuer_job.issuers import load as issuers
-from issuer_job.issuers import state as account_state
-from issuer_job.issuers.load import IssuerError
-from issuer_job.issuers.state import CONTACTS
+from issuer_job.issuers.load import IssuerError, issuer_version, parse_issuer
+from issuer_job.issuers.state import CONTACTS, note_in_state
 from issuer_job.record.record import Problem
 from issuer_job.tenant_secrets import access as secrets
 
@@ -74,24 +73,24 @@ def _config_map(attempt: Attempt) -> Json:
 
 def _checked(attempt: Attempt, config_map: Json) -> v.ExitCode:
     name = config_map["metadata"]["name"]
-    attempt.issuer_version = issuers.version(config_map)
+    attempt.issuer_version = issuer_version(config_map)
     try:
-        issuer = issuers.parse(config_map)
+        issuer = parse_issuer(config_map)
     except IssuerError as problem:
         findings = [Finding(reason=CheckReason.BROKEN, message=str(problem).removeprefix(f"issuer {name}: "))]
         return _tell(attempt, config_map, "", findings)
     context = Context(attempt, name, issuer)
-    if leftovers.is_all(context):
-        return leftovers.clean_only(context)
+    if is_dns_cleaning(context):
+        return only_clean_dns(context)
     findings = [finding for check in CHECKS for finding in check(context)]
     if issuer.is_acme and not any(finding.reason in NO_CA and not finding.warning for finding in findings):
         try:
             findings += _ask_the_ca(context, config_map)
         except Later:  # another account key is in use than this Job has
-            account_state.note(attempt.cluster, name, issuer.directory, {LAUNCHED_FOR: ""})
+            note_in_state(attempt.cluster, name, issuer.directory, {LAUNCHED_FOR: ""})
             raise
     code = _tell(attempt, config_map, issuer.directory, findings)
-    leftovers.clean(context)
+    clean_dns(context)
     return code
 
 
@@ -125,7 +124,7 @@ def _asked(context: Context, resolved: Resolved, config_map: Json) -> Iterator[F
     attempt, issuer = context.attempt, context.issuer
     request = (config_map["metadata"].get("annotations") or {}).get(v.ROLLOVER, "")
     try:
-        rollover.roll_over(attempt, resolved, request)
+        roll_over_key(attempt, resolved, request)
         with account.connected(attempt, resolved) as client:
             found = client.account()
             if found.status != "valid":
@@ -153,7 +152,7 @@ def _corrected_contacts(context: Context, client: AcmeClient) -> Iterator[Findin
     except AcmeError as refusal:
         yield Finding(reason=CheckReason.CONTACT, message=str(refusal.problem), path="$.email")
         return
-    account_state.note(context.attempt.cluster, context.name, context.issuer.server, {CONTACTS: wanted})
+    note_in_state(context.attempt.cluster, context.name, context.issuer.server, {CONTACTS: wanted})
     context.attempt.step("contacts-corrected", addresses=len(contacts))
 
 
@@ -200,8 +199,8 @@ def _tell(attempt: Attempt, config_map: Json, directory: str, findings: list[Fin
         RESULT: READY if ready else NOT_READY,
         FINDINGS: told,
     }
-    account_state.note(attempt.cluster, metadata["name"], directory, result)
-    note = "; ".join(describe(finding) for finding in findings) or "everything that can be tested without an order"
+    note_in_state(attempt.cluster, metadata["name"], directory, result)
+    note = "; ".join(map(finding_line, findings)) or "everything that can be tested without an order"
     about = {"kind": "ConfigMap", "metadata": metadata}
     events.tell_one(
         attempt.cluster,
@@ -216,7 +215,7 @@ def _tell(attempt: Attempt, config_map: Json, directory: str, findings: list[Fin
     return v.ExitCode.DONE if ready else v.ExitCode.PERMANENT
 
 
-def describe(finding: Finding) -> str:
+def finding_line(finding: Finding) -> str:
     """One line for people."""
     kind = "warning, " if finding.warning else ""
     at = "" if f"`{finding.path}`" in finding.message or finding.path == "$" else f" - at `{finding.path}`"

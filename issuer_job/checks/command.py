@@ -8,12 +8,10 @@ from copy import deepcopy
 from datetime import datetime, timedelta
 
 from issuer_job import vocabulary as v
-from issuer_job.checks import launch as check_launch
-from issuer_job.checks.check import CHECKED_EPOCH, READY, RESULT, describe, read_findings
-from issuer_job.checks.launch import CheckedIssuer, Running
+from issuer_job.checks.check import CHECKED_EPOCH, READY, RESULT, finding_line, read_findings
+from issuer_job.checks.launch import CheckedIssuer, Running, find_issuer, launch_check
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Conflict
-from issuer_job.issuers import state as account_state
-from issuer_job.issuers.state import ROLLED_OVER_FOR, IssuerState
+from issuer_job.issuers.state import ROLLED_OVER_FOR, IssuerState, load_state
 from issuer_job.launch.jobs import is_finished
 from issuer_job.polling import Poll
 
@@ -25,18 +23,18 @@ Clock = Callable[[], datetime]
 Say = Callable[[str], None]
 
 
-def check(
+def check_now(
     cluster: Cluster, name: str, *, clock: Clock, sleep: Callable[[float], None] = time.sleep, say: Say = print
 ) -> v.ExitCode:
     """Test the issuer; PERMANENT if it is not ready, LATER if its Job did not say in time. Raises KubeError."""
-    issue = check_launch.find(cluster, name)
+    issue = find_issuer(cluster, name)
     if issue is None:
         return _unknown(name, say)
     state = _run(cluster, issue, clock=clock, sleep=sleep, say=say)
     return v.ExitCode.LATER if state is None else _told(name, state, say)
 
 
-def roll_over(
+def roll_over_now(
     cluster: Cluster, name: str, *, clock: Clock, sleep: Callable[[float], None] = time.sleep, say: Say = print
 ) -> v.ExitCode:
     """Ask for a new account key by the annotation, and see it done; exit codes as of `check`. Raises KubeError."""
@@ -67,7 +65,7 @@ def _run(
     poll = Poll(started=started, deadline=started + PATIENCE)
     while True:
         ended = _has_ended(cluster, job)
-        state = account_state.load(cluster, issue.name, issue.directory)
+        state = load_state(cluster, issue.name, issue.directory)
         if state.data.get(CHECKED_EPOCH) == epoch:
             return state
         delay = poll.delay(now=clock())
@@ -86,7 +84,7 @@ def _launch(
     poll = Poll(started=started, deadline=started + PATIENCE)
     while True:
         try:
-            return check_launch.launch(cluster, issue, now=clock())
+            return launch_check(cluster, issue, now=clock())
         except Running as running:
             if not former:
                 say(f"{issue.name}: waits until Job {running} has ended")
@@ -105,7 +103,7 @@ def _has_ended(cluster: Cluster, name: str) -> bool:
 
 def _annotated(cluster: Cluster, name: str, annotation: str, value: str) -> CheckedIssuer | None:
     for _ in range(CAS_ROUNDS):
-        issue = check_launch.find(cluster, name)
+        issue = find_issuer(cluster, name)
         if issue is None:
             return None
         body = deepcopy(issue.config_map)
@@ -122,7 +120,7 @@ def _told(name: str, state: IssuerState, say: Say) -> v.ExitCode:
     ready = state.data.get(RESULT) == READY
     say(f"{name}: {'ready' if ready else 'not ready'}")
     for finding in read_findings(state.data):
-        say(f"  {describe(finding)}")
+        say(f"  {finding_line(finding)}")
     return v.ExitCode.DONE if ready else v.ExitCode.PERMANENT
 
 

@@ -10,14 +10,12 @@ from enum import StrEnum
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.account import rollover
+from issuer_job.account.rollover import rollover_is_due
 from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_FOR, CHECKED_VERSION, LAUNCHED_FOR, NOT_READY, RESULT
 from issuer_job.checks.leftovers import CLEANED_EPOCH, CLEANING_EPOCH
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, POD_TEMPLATES, AlreadyExists, Cluster, Json, KubeError
-from issuer_job.issuers import load as issuers
-from issuer_job.issuers import state as account_state
-from issuer_job.issuers.load import IssuerError
-from issuer_job.issuers.state import IssuerState
+from issuer_job.issuers.load import IssuerError, is_issuer_name, issuer_version, parse_issuer
+from issuer_job.issuers.state import IssuerState, load_state, note_in_state, state_in, write_state
 from issuer_job.launch import jobs
 from issuer_job.launch.jobs import is_finished
 
@@ -77,11 +75,11 @@ class CheckedIssuer:
     @property
     def subject(self) -> str:
         """Stands for what a Job would test now."""
-        version = issuers.version(self.config_map)
+        version = issuer_version(self.config_map)
         return names.digest(version, self.asked(v.CHECK), self.asked(v.ROLLOVER))
 
 
-def why(issue: CheckedIssuer, *, leftovers: bool, now: datetime) -> Why | None:
+def why_check(issue: CheckedIssuer, *, leftovers: bool, now: datetime) -> Why | None:
     """Why a Job is to be launched for the issuer now, None if none is. Pure."""
     state, since = issue.state, _since(issue.state, LAUNCHED_EPOCH, now)
     silent = _epoch(state, CHECKED_EPOCH) < _epoch(state, LAUNCHED_EPOCH)
@@ -89,13 +87,13 @@ def why(issue: CheckedIssuer, *, leftovers: bool, now: datetime) -> Why | None:
         return None
     is_new = state.data.get(LAUNCHED_FOR) != issue.subject or since >= AGAIN_AFTER
     if issue.asked(v.CHECK) != NEVER and is_new:
-        if state.data.get(CHECKED_VERSION) != issuers.version(issue.config_map):
+        if state.data.get(CHECKED_VERSION) != issuer_version(issue.config_map):
             return Why.EDITED
         if issue.asked(v.CHECK) not in ("", state.data.get(CHECKED_FOR)):
             return Why.ASKED
         if state.data.get(RESULT) == NOT_READY:
             return Why.NOT_READY
-    if rollover.is_due(state, issue.asked(v.ROLLOVER)) and is_new:
+    if rollover_is_due(state, issue.asked(v.ROLLOVER)) and is_new:
         return Why.ROLLOVER
     return Why.LEFTOVERS if leftovers and issue.directory and _may_clean(state, since, now) else None
 
@@ -116,7 +114,7 @@ def launch_due(cluster: Cluster, *, leftovers: Collection[str], now: datetime) -
             logger.info("checks-put-off", extra={"fields": {"issuer": issue.name}})
             break
         try:
-            job = launch(cluster, issue, only_clean=reason is Why.LEFTOVERS, now=now)
+            job = launch_check(cluster, issue, only_clean=reason is Why.LEFTOVERS, now=now)
         except Running as running:
             logger.info("check-waits", extra={"fields": {"issuer": issue.name, "job": str(running)}})
             continue
@@ -133,15 +131,15 @@ def _due(cluster: Cluster, leftovers: Collection[str], now: datetime) -> Iterato
         s["metadata"]["name"]: s for s in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER_STATE}=true")
     }
     for config_map in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"):
-        if not issuers.is_issuer_name(config_map["metadata"]["name"]):
+        if not is_issuer_name(config_map["metadata"]["name"]):
             continue  # its name can be no part of a Job's; whoever uses it is told
         issue = _issue(config_map, stored)
-        reason = why(issue, leftovers=issue.name in leftovers, now=now)
+        reason = why_check(issue, leftovers=issue.name in leftovers, now=now)
         if reason is not None:
             yield issue, reason
 
 
-def launch(cluster: Cluster, issue: CheckedIssuer, *, only_clean: bool = False, now: datetime) -> str:
+def launch_check(cluster: Cluster, issue: CheckedIssuer, *, only_clean: bool = False, now: datetime) -> str:
     """Create the Job that tests the issuer, or only removes what it left in DNS; its name. Raises Running, KubeError.
 
     It is written down first, by compare-and-swap: of two launchers at once one goes on.
@@ -149,11 +147,11 @@ def launch(cluster: Cluster, issue: CheckedIssuer, *, only_clean: bool = False, 
     template = cluster.get(POD_TEMPLATES, v.NAMESPACE, v.POD_TEMPLATE)
     seconds = int(now.timestamp())
     for _ in range(TRIES):
-        state = account_state.load(cluster, issue.name, issue.directory)
+        state = load_state(cluster, issue.name, issue.directory)
         last = max(_epoch(state, LAUNCHED_EPOCH), _epoch(state, CLEANING_EPOCH))
         _require_ended(cluster, issue.name, last, now)
         epoch = max(seconds, min(last, seconds + 60) + 1)
-        if not account_state.write(cluster, state, {CLEANING_EPOCH if only_clean else LAUNCHED_EPOCH: str(epoch)}):
+        if not write_state(cluster, state, {CLEANING_EPOCH if only_clean else LAUNCHED_EPOCH: str(epoch)}):
             continue
         body = jobs.check_job(
             issue.config_map, template, account_number=state.number, directory=issue.directory, epoch=epoch
@@ -163,7 +161,7 @@ def launch(cluster: Cluster, issue: CheckedIssuer, *, only_clean: bool = False, 
         except AlreadyExists:
             continue
         if not only_clean:
-            account_state.note(cluster, issue.name, issue.directory, {LAUNCHED_FOR: issue.subject})
+            note_in_state(cluster, issue.name, issue.directory, {LAUNCHED_FOR: issue.subject})
         return str(body["metadata"]["name"])
     raise KubeError(f"Jobs that test issuer {issue.name} are launched all the time")
 
@@ -177,25 +175,25 @@ def _require_ended(cluster: Cluster, issuer: str, epoch: int, now: datetime) -> 
         raise Running(name)
 
 
-def find(cluster: Cluster, name: str) -> CheckedIssuer | None:
+def find_issuer(cluster: Cluster, name: str) -> CheckedIssuer | None:
     """The issuer and its state as they are stored now, None if there is no such issuer. Raises KubeError."""
     found = cluster.find(CONFIGMAPS, v.NAMESPACE, name)
     if found is None or (found["metadata"].get("labels") or {}).get(v.ISSUER) != "true":
         return None
     directory = _directory(found)
-    return CheckedIssuer(found, directory, account_state.load(cluster, name, directory))
+    return CheckedIssuer(found, directory, load_state(cluster, name, directory))
 
 
 def _issue(config_map: Json, stored: Mapping[str, Json]) -> CheckedIssuer:
     name, directory = config_map["metadata"]["name"], _directory(config_map)
-    state = account_state.read(name, directory, stored.get(names.issuer_state(name, directory)))
+    state = state_in(name, directory, stored.get(names.issuer_state(name, directory)))
     return CheckedIssuer(config_map, directory, state)
 
 
 def _directory(config_map: Json) -> str:
     """What the issuer's state is named by; empty for one that cannot be read."""
     try:
-        return issuers.parse(config_map).directory
+        return parse_issuer(config_map).directory
     except IssuerError:
         return ""
 

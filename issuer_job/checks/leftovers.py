@@ -7,8 +7,8 @@ from datetime import timedelta
 from issuer_job import vocabulary as v
 from issuer_job.checks.questions import Context
 from issuer_job.cluster.api import KubeError
-from issuer_job.dns01 import trace as dns_leftovers
-from issuer_job.issuers import state as account_state
+from issuer_job.dns01 import trace
+from issuer_job.issuers.state import note_in_state
 
 CLEANING_EPOCH = "cleanLaunchedEpoch"
 """Of the last Job that was launched only for this."""
@@ -18,25 +18,25 @@ RESERVE = timedelta(seconds=20)
 """Of the pod's time: for crossing out what is gone."""
 
 
-def is_all(context: Context) -> bool:
+def is_dns_cleaning(context: Context) -> bool:
     """Whether this is all that the Job was launched for. Raises KubeError."""
     return context.state.data.get(CLEANING_EPOCH) == str(context.attempt.pod.epoch)
 
 
-def clean_only(context: Context) -> v.ExitCode:
+def only_clean_dns(context: Context) -> v.ExitCode:
     """Ask no CA, and leave the outcome of the last test as it is. Raises KubeError."""
-    if clean(context):
+    if clean_dns(context):
         done = {CLEANED_EPOCH: str(context.attempt.pod.epoch)}
-        account_state.note(context.attempt.cluster, context.name, context.issuer.directory, done)
+        note_in_state(context.attempt.cluster, context.name, context.issuer.directory, done)
     return v.ExitCode.DONE
 
 
-def clean(context: Context) -> int:
+def clean_dns(context: Context) -> int:
     """Remove what is left, within the pod's time; how many. Trouble is logged: the next Job goes on."""
     attempt = context.attempt
     try:
-        traces = (trace for _, trace in dns_leftovers.traces(attempt.cluster))
-        if not any(txt.issuer == context.name for trace in traces for txt in trace.txt_records):
+        left = (found for _, found in trace.traces(attempt.cluster))
+        if not any(txt.issuer == context.name for found in left for txt in found.txt_records):
             return 0
         from issuer_job.dns01 import solver
 

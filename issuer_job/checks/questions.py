@@ -17,16 +17,15 @@ from certs.signing import read_authority
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account import account
-from issuer_job.account import keys as account_keys
+from issuer_job.account.keys import read_existing
 from issuer_job.acme_client.keys import decode_hmac_key
 from issuer_job.acme_client.transport import tls_context
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.cluster.api import CONFIGMAPS
 from issuer_job.issue.sign import CA_CERTIFICATE, CA_KEY
-from issuer_job.issuers import state as account_state
-from issuer_job.issuers.load import IssuerError, parse
+from issuer_job.issuers.load import IssuerError, parse_issuer
 from issuer_job.issuers.schema import Issuer, IssuerType, PathType, Solver
-from issuer_job.issuers.state import IssuerState
+from issuer_job.issuers.state import TAKEN_OVER, IssuerState, load_state
 
 MAX_FALLBACKS = 10
 
@@ -85,7 +84,7 @@ class Context:
     @property
     def state(self) -> IssuerState:
         """What is known of its account now."""
-        return account_state.load(self.attempt.cluster, self.name, self.issuer.directory)
+        return load_state(self.attempt.cluster, self.name, self.issuer.directory)
 
     def credential(self, key: str) -> bytes | None:
         return self.attempt.mounted("credentials", key)
@@ -128,10 +127,10 @@ def existing_account_key_is_usable(context: Context) -> Iterator[Finding]:
     if not name:
         return
     found = context.credential(name)
-    if found is None and context.state.data.get(account_state.TAKEN_OVER):
+    if found is None and context.state.data.get(TAKEN_OVER):
         return  # it was taken over, and is needed no more
     try:
-        account_keys.read_existing(found, context.name, name)
+        read_existing(found, context.name, name)
     except ValueError as problem:
         yield Finding(reason=CheckReason.EXISTING_KEY, message=str(problem), path="$.existingAccountKey")
 
@@ -194,7 +193,7 @@ def fallback_exists(context: Context) -> Iterator[Finding]:
             yield Finding(reason=CheckReason.FALLBACK, message=what, path="$.fallback.issuer")
             return
         try:
-            issuer = parse(found)
+            issuer = parse_issuer(found)
         except IssuerError as problem:
             yield Finding(reason=CheckReason.FALLBACK, message=str(problem), path="$.fallback.issuer")
             return

@@ -11,8 +11,7 @@ from issuer_job.demand.plan import GONE
 from issuer_job.hosts import claims
 from issuer_job.hosts.at_launch import not_allowed
 from issuer_job.hosts.precedence import Claim, Namers, judge_claim, wildcard_of
-from issuer_job.issuers import options
-from issuer_job.issuers.options import HostPolicy, Options, OptionsError
+from issuer_job.issuers.options import HostPolicy, Options, OptionsError, parse_options
 from issuer_job.record.record import Problem, RecordError, from_config_map
 
 ROUNDS = 5
@@ -59,7 +58,7 @@ def release(attempt: Attempt) -> None:
 
 def _options(attempt: Attempt) -> Options:
     try:
-        return options.parse(attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP))
+        return parse_options(attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP))
     except OptionsError as problem:
         raise Later(Problem(type="brokenOptions", detail=str(problem), step="options")) from None
 

@@ -103,7 +103,7 @@ def _obtained(attempt: Attempt, resolved: Resolved) -> Obtained:
 def _passes_soon(attempt: Attempt, resolved: Resolved, error: AcmeError, pause: float) -> bool:
     """Whether it is worth going on within this Job; waits if so."""
     if account.is_dead(error):
-        return account.forget(attempt, resolved, error)
+        return account.forget_dead(attempt, resolved, error)
     if not isinstance(error, AcmeUnavailable):
         return False
     asked = error.retry_after.total_seconds() if error.retry_after else 0.0

@@ -13,10 +13,10 @@ import msgspec
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.issuers import yaml_document
 from issuer_job.issuers.host_rules import HostRule
 from issuer_job.issuers.rules import PEM_BEGIN, problems
 from issuer_job.issuers.schema import CaLimits, Dns01, ExternalAccount, Fallback, Http01, Issuer, Selector, Solver
+from issuer_job.issuers.yaml_document import DocumentError, read_yaml
 
 MAX_DOCUMENT = 256 * 1024
 MAX_PROBLEMS = 5
@@ -31,7 +31,7 @@ class IssuerError(ValueError):
     """An issuer's configuration is wrong; the message names the field."""
 
 
-def parse(config_map: Json) -> Issuer:
+def parse_issuer(config_map: Json) -> Issuer:
     """Read an issuer's ConfigMap. Raises IssuerError with the path of the field that is wrong."""
     name = config_map["metadata"]["name"]
     if not is_issuer_name(name):
@@ -42,9 +42,9 @@ def parse(config_map: Json) -> Issuer:
     if len(text) > MAX_DOCUMENT:
         raise IssuerError(f"issuer {name}: {v.ISSUER_KEY} is larger than {MAX_DOCUMENT} bytes")
     try:
-        document = yaml_document.read(text)
+        document = read_yaml(text)
         issuer = msgspec.convert(document, Issuer)
-    except yaml_document.DocumentError as problem:
+    except DocumentError as problem:
         raise IssuerError(f"issuer {name}: {problem}") from None
     except msgspec.ValidationError as problem:
         raise IssuerError(f"issuer {name}: {_told(str(problem))}") from None
@@ -80,7 +80,7 @@ _FIELDS = sorted(
 )
 
 
-def version(config_map: Json) -> str:
+def issuer_version(config_map: Json) -> str:
     """Stands for an issuer's configuration: another one after an edit.
 
     Of a document alone it is the same as before other keys counted: records made then were not edited since.
@@ -125,9 +125,9 @@ class Issuers:
             name = config_map["metadata"]["name"]
             if (config_map["metadata"].get("annotations") or {}).get(v.DEFAULT_ISSUER, "").lower() == "true":
                 defaults.append(name)
-            versions[name] = version(config_map)
+            versions[name] = issuer_version(config_map)
             try:
-                valid[name] = parse(config_map)
+                valid[name] = parse_issuer(config_map)
             except IssuerError as problem:
                 broken[name] = str(problem)
         return cls(valid, broken, min(defaults, default=""), versions)

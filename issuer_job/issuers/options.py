@@ -9,8 +9,8 @@ import msgspec
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.issuers import yaml_document
 from issuer_job.issuers.host_rules import HostRule
+from issuer_job.issuers.yaml_document import DocumentError, read_yaml
 
 MAX_DOCUMENT = 64 * 1024
 
@@ -57,7 +57,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError("`$.allowedHosts` and `hostPolicy: allow-list` need each other: one is missing")
 
 
-def parse(config_map: Json | None) -> Options:
+def parse_options(config_map: Json | None) -> Options:
     """Read the ConfigMap, None if there is none. Raises OptionsError with the path of the field that is wrong."""
     if config_map is None:
         return Options()
@@ -67,6 +67,6 @@ def parse(config_map: Json | None) -> Options:
     if len(text) > MAX_DOCUMENT:
         raise OptionsError(f"ConfigMap {v.OPTIONS_CONFIG_MAP}: {v.OPTIONS_KEY} is larger than {MAX_DOCUMENT} bytes")
     try:
-        return msgspec.convert(yaml_document.read(text), Options) if text.strip() else Options()
-    except (msgspec.ValidationError, yaml_document.DocumentError) as problem:
+        return msgspec.convert(read_yaml(text), Options) if text.strip() else Options()
+    except (msgspec.ValidationError, DocumentError) as problem:
         raise OptionsError(f"ConfigMap {v.OPTIONS_CONFIG_MAP}: {problem}") from None

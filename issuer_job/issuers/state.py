@@ -56,12 +56,12 @@ class IssuerState:
         return moment if moment.tzinfo is not None else None
 
 
-def load(cluster: Cluster, issuer: str, directory: str) -> IssuerState:
+def load_state(cluster: Cluster, issuer: str, directory: str) -> IssuerState:
     """The state as it is stored now; empty if there is none. Raises KubeError."""
-    return read(issuer, directory, cluster.find(CONFIGMAPS, v.NAMESPACE, names.issuer_state(issuer, directory)))
+    return state_in(issuer, directory, cluster.find(CONFIGMAPS, v.NAMESPACE, names.issuer_state(issuer, directory)))
 
 
-def read(issuer: str, directory: str, config_map: Json | None) -> IssuerState:
+def state_in(issuer: str, directory: str, config_map: Json | None) -> IssuerState:
     """The state in its ConfigMap, None if there is none. Pure."""
     if config_map is None:
         return IssuerState(issuer, directory)
@@ -70,7 +70,7 @@ def read(issuer: str, directory: str, config_map: Json | None) -> IssuerState:
     return IssuerState(issuer, directory, data, metadata.get("uid", ""), metadata.get("resourceVersion", ""))
 
 
-def write(cluster: Cluster, state: IssuerState, change: Mapping[str, str]) -> bool:
+def write_state(cluster: Cluster, state: IssuerState, change: Mapping[str, str]) -> bool:
     """Write the state with a change, if nobody changed it meanwhile; who loses leaves the winner's word: False."""
     body = state_body(state.issuer, state.directory, {**state.data, **change})
     try:
@@ -89,9 +89,9 @@ def state_body(issuer: str, server: str, data: dict[str, str]) -> Json:
     return bodies.config_map(names.issuer_state(issuer, server), {v.ISSUER_STATE: "true"}, data)
 
 
-def note(cluster: Cluster, issuer: str, directory: str, change: Mapping[str, str]) -> None:
+def note_in_state(cluster: Cluster, issuer: str, directory: str, change: Mapping[str, str]) -> None:
     """Write keys that nobody else writes, whatever else changes meanwhile. Raises KubeError."""
     for _ in range(CAS_ROUNDS):
-        if write(cluster, load(cluster, issuer, directory), change):
+        if write_state(cluster, load_state(cluster, issuer, directory), change):
             return
     raise KubeError(f"the state of issuer {issuer} keeps changing")

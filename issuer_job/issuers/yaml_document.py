@@ -21,7 +21,7 @@ class DocumentError(ValueError):
     """The text is not a document as expected; the message names the place."""
 
 
-def read(text: str) -> object:
+def read_yaml(text: str) -> object:
     """The one document in the text, of plain values: strings, numbers, booleans, null, lists, mappings.
 
     Refused are keys given twice (the last would win), keys that are no strings, anchors and merge keys (a few lines

@@ -11,11 +11,9 @@ from typing import Generic, TypeVar
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, Cluster, Json, KubeError
-from issuer_job.issuers import options
-from issuer_job.issuers import state as account_state
 from issuer_job.issuers.load import Issuers
-from issuer_job.issuers.options import Options, OptionsError
-from issuer_job.issuers.state import IssuerState
+from issuer_job.issuers.options import Options, OptionsError, parse_options
+from issuer_job.issuers.state import IssuerState, state_in
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +113,7 @@ class SettingsCache:
         return bool(state.account_url) or state.number > 1
 
     def _state(self, issuer: str, server: str) -> IssuerState:
-        return account_state.read(issuer, server, self._states.get().get(names.issuer_state(issuer, server)))
+        return state_in(issuer, server, self._states.get().get(names.issuer_state(issuer, server)))
 
     def options(self) -> Options:
         """The operator's options. Broken ones stop every launch: they may be what keeps something from happening."""
@@ -123,7 +121,7 @@ class SettingsCache:
 
     def _load_options(self) -> Options:
         try:
-            return options.parse(self._cluster.find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP))
+            return parse_options(self._cluster.find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP))
         except OptionsError as problem:
             raise BrokenOptions(str(problem)) from None
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import utc_now
-from issuer_job.checks import launch as check_launch
+from issuer_job.checks.launch import launch_due
 from issuer_job.cluster.api import Cluster, KubeError
 from issuer_job.demand.fallback import due_fallback
 from issuer_job.dns01 import trace
@@ -98,7 +98,7 @@ def _launch_checks(effects: Effects) -> None:
             cluster, records, usable=effects.issuers.valid, now=now
         )
         with_leftovers = trace.issuers_with_leftovers(cluster, records, now=now)
-        effects.counts["checks launched"] += check_launch.launch_due(cluster, leftovers=with_leftovers, now=now)
+        effects.counts["checks launched"] += launch_due(cluster, leftovers=with_leftovers, now=now)
     except KubeError as problem:
         logger.warning("checks-put-off", extra={"fields": {"problem": str(problem)}})
         effects.counts["trouble"] += 1

@@ -17,7 +17,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient, Order
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json
-from issuer_job.issuers import load as issuers
+from issuer_job.issuers.load import parse_issuer
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record.record import IngressClass
 from tests.e2e import world
@@ -33,7 +33,7 @@ def route(host: str) -> Json | None:
 
 def parsed_issuer(name: str) -> Issuer:
     """The issuer as configured."""
-    return issuers.parse(cluster().get(CONFIGMAPS, v.NAMESPACE, name))
+    return parse_issuer(cluster().get(CONFIGMAPS, v.NAMESPACE, name))
 
 
 def orders_of(issuer: str) -> list[Order]:

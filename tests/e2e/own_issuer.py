@@ -11,8 +11,8 @@ from pathlib import Path
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.checks import command as check_command
-from issuer_job.checks import launch as check_launch
+from issuer_job.checks.command import check_now, roll_over_now
+from issuer_job.checks.launch import find_issuer
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Json
 from issuer_job.issuers.state import IssuerState
 from tests.observe import cluster
@@ -44,14 +44,14 @@ class OwnIssuer:
         create_secret(v.NAMESPACE, names.credentials(self.name), keys)
 
     def check(self) -> v.ExitCode:
-        return check_command.check(cluster(), self.name, clock=lambda: datetime.now(UTC), say=self.said.append)
+        return check_now(cluster(), self.name, clock=lambda: datetime.now(UTC), say=self.said.append)
 
     def roll_over(self) -> v.ExitCode:
-        return check_command.roll_over(cluster(), self.name, clock=lambda: datetime.now(UTC), say=self.said.append)
+        return roll_over_now(cluster(), self.name, clock=lambda: datetime.now(UTC), say=self.said.append)
 
     @property
     def state(self) -> IssuerState:
-        found = check_launch.find(cluster(), self.name)
+        found = find_issuer(cluster(), self.name)
         assert found is not None
         return found.state
 

@@ -16,7 +16,7 @@ from issuer_job.dns01 import solver as dns01
 from issuer_job.dns01 import trace
 from issuer_job.dns01.providers import registry
 from issuer_job.dns01.trace import TxtRecord
-from issuer_job.issuers.load import parse
+from issuer_job.issuers.load import parse_issuer
 from issuer_job.issuers.schema import Dns01
 from issuer_job.record.record import Intent, Phase, Record, Settings
 from tests.e2e import dns_world, world
@@ -168,7 +168,7 @@ def test_what_an_attempt_left_whose_record_is_gone_is_cleaned_with_the_issuers_c
 
     now = datetime.now(UTC)
     assert issuer in trace.issuers_with_leftovers(cluster(), [], now=now)
-    config = parse(cluster().get(CONFIGMAPS, v.NAMESPACE, issuer))
+    config = parse_issuer(cluster().get(CONFIGMAPS, v.NAMESPACE, issuer))
     assert dns01.clean_leftovers(cluster(), name=issuer, issuer=config, mounted=keys.get, now=now) == 1
     wait_clean(namespace, "gone-tls", name)
 

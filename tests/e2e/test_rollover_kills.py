@@ -17,8 +17,8 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient
 from issuer_job.attempt.attempt import Attempt, Pod, utc_now
-from issuer_job.checks import launch as check_launch
 from issuer_job.checks.check import check_issuer
+from issuer_job.checks.launch import find_issuer
 from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, SECRETS, Cluster
 from issuer_job.cluster.retrying import RetryingTransport
 from issuer_job.issuers.state import ROLLED_OVER_FOR, ROLLING_OVER
@@ -59,7 +59,7 @@ class Pods:
 
     def attempt(self, wire: Wire | None) -> Attempt:
         self.count += 1
-        found = check_launch.find(cluster(), self.issuer.name)
+        found = find_issuer(cluster(), self.issuer.name)
         assert found is not None
         template = cluster().get(POD_TEMPLATES, v.NAMESPACE, v.POD_TEMPLATE)
         epoch, number = 1_700_000_000 + self.count, found.state.number

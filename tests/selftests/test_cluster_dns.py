@@ -10,7 +10,7 @@ import dns.zone
 import pytest
 import yaml
 
-from issuer_job.issuers.load import parse
+from issuer_job.issuers.load import parse_issuer
 from tests.cluster import config, namespace, parts, settings, start, tools
 from tests.cluster import dns as servers
 from tests.cluster.report import ClusterError
@@ -162,7 +162,7 @@ def test_keys_are_handed_on_as_files():
 )
 def test_issuers_of_the_overlay_lead_to_the_servers(name, provider, server):
     document = (OVERLAY / f"{name}.yaml").read_text()
-    issuer = parse({"metadata": {"name": name}, "data": {"issuer.yaml": document}})
+    issuer = parse_issuer({"metadata": {"name": name}, "data": {"issuer.yaml": document}})
     (solver,) = issuer.solvers
     assert solver.dns01.provider == provider
     assert list(solver.dns01.options.values()) == [server]

@@ -13,7 +13,7 @@ from issuer_job.dns01.lock import MARGIN
 from issuer_job.dns01.providers import lexicon as dns_lexicon
 from issuer_job.dns01.providers import registry
 from issuer_job.dns01.providers.registry import Scope
-from issuer_job.issuers.load import parse
+from issuer_job.issuers.load import parse_issuer
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "dns.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(solvers:.*?)```(.*?)^###? ", PAGE, re.MULTILINE | re.DOTALL)
@@ -27,7 +27,7 @@ def test_there_is_an_example_of_each_provider_that_the_page_is_about() -> None:
 @pytest.mark.parametrize(("example", "text"), EXAMPLES, ids=[example.split()[3] for example, _ in EXAMPLES])
 def test_an_example_is_complete_with_the_keys_that_the_text_names(example: str, text: str) -> None:
     document = "server: https://ca.example/dir\n" + example
-    issuer = parse({"metadata": {"name": "example"}, "data": {v.ISSUER_KEY: document}})
+    issuer = parse_issuer({"metadata": {"name": "example"}, "data": {v.ISSUER_KEY: document}})
     dns01 = issuer.solvers[0].dns01
     assert dns01 is not None
     keys = re.findall(r"(?:`|=)(auth_[a-z_]+|accounts)\b", text)

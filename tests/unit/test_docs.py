@@ -17,7 +17,7 @@ from issuer_job.demand import ingress as wants
 from issuer_job.demand import plan
 from issuer_job.http01 import probe
 from issuer_job.issue import new_order
-from issuer_job.issuers.load import parse
+from issuer_job.issuers.load import parse_issuer
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import Issuer
 from issuer_job.launch import launcher
@@ -177,7 +177,7 @@ def test_issuers_in_the_readme_are_valid() -> None:
     assert issuers
     for issuer in issuers:
         assert issuer["metadata"]["labels"][v.ISSUER] == "true"
-        parse(issuer)
+        parse_issuer(issuer)
 
 
 def _how_it_works() -> str:

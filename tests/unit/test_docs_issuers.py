@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from issuer_job import vocabulary as v
 from issuer_job.checks.questions import CheckReason
-from issuer_job.issuers import load as issuers
+from issuer_job.issuers.load import parse_issuer
 from issuer_job.issuers.schema import ONLY_ACME
 from tests import schema
 from tests.worlds.documents import first_column, source
@@ -86,7 +86,7 @@ def documents() -> list[str]:
 
 @pytest.mark.parametrize("text", documents(), ids=range(len(documents())))
 def test_examples_are_good_issuers_for_parser_and_schema(text: str) -> None:
-    issuers.parse({"metadata": {"name": "example"}, "data": {v.ISSUER_KEY: text, "root.pem": PEM}})
+    parse_issuer({"metadata": {"name": "example"}, "data": {v.ISSUER_KEY: text, "root.pem": PEM}})
     found = Draft202012Validator(schema.issuer_schema()).iter_errors(yaml.safe_load(text))
     assert [error.message for error in found] == []
 

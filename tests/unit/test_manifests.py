@@ -15,7 +15,7 @@ import yaml
 
 from certs.formats import Format
 from issuer_job import vocabulary as v
-from issuer_job.issuers.load import parse
+from issuer_job.issuers.load import parse_issuer
 from issuer_job.tenant_secrets import access as secrets
 from tests.worlds.documents import MANIFESTS
 from webhook.decide_secret import WRITERS
@@ -330,13 +330,13 @@ def test_one_issuer_is_the_default_and_all_are_valid() -> None:
     defaults = [n for n, c in issuers.items() if c["metadata"].get("annotations", {}).get(v.DEFAULT_ISSUER) == "true"]
     assert defaults == ["letsencrypt-staging"]
     for config_map in issuers.values():
-        assert parse(config_map).server.startswith("https://")
+        assert parse_issuer(config_map).server.startswith("https://")
         assert config_map["data"][v.ISSUER_KEY].count('email: ""\n') == 1
 
 
 def test_the_local_clusters_issuer_is_valid() -> None:
     text = (OVERLAY / "issuer.yaml").read_text()
-    issuer = parse({"metadata": {"name": "pebble"}, "data": {v.ISSUER_KEY: text}})
+    issuer = parse_issuer({"metadata": {"name": "pebble"}, "data": {v.ISSUER_KEY: text}})
     assert issuer.private_names
 
 

@@ -7,13 +7,11 @@ from datetime import timedelta
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
-from issuer_job.checks import launch as check_launch
 from issuer_job.checks.check import check_issuer, read_findings
-from issuer_job.checks.launch import Why
+from issuer_job.checks.launch import Why, find_issuer, launch_check, why_check
 from issuer_job.checks.questions import Finding
 from issuer_job.cluster.api import CONFIGMAPS, EVENTS, JOBS, SECRETS, Json, Transport
-from issuer_job.issuers import state as account_state
-from issuer_job.issuers.state import IssuerState
+from issuer_job.issuers.state import IssuerState, load_state
 from tests.worlds.job import ISSUER, JobWorld
 
 
@@ -24,9 +22,9 @@ def launch(world: JobWorld, issuer: str = ISSUER) -> str:
     """
     end_jobs(world)
     world.clock.ahead += timedelta(seconds=2)
-    issue = check_launch.find(world.cluster, issuer)
+    issue = find_issuer(world.cluster, issuer)
     assert issue is not None
-    return check_launch.launch(world.cluster, issue, now=world.clock.read())
+    return launch_check(world.cluster, issue, now=world.clock.read())
 
 
 def end_jobs(world: JobWorld) -> None:
@@ -51,9 +49,9 @@ def check(world: JobWorld, issuer: str = ISSUER) -> v.ExitCode:
 
 def state(world: JobWorld, issuer: str = ISSUER) -> IssuerState:
     """What is known of it."""
-    issue = check_launch.find(world.cluster, issuer)
+    issue = find_issuer(world.cluster, issuer)
     assert issue is not None
-    return account_state.load(world.cluster, issuer, issue.directory)
+    return load_state(world.cluster, issuer, issue.directory)
 
 
 def found(world: JobWorld, issuer: str = ISSUER) -> list[Finding]:
@@ -106,9 +104,9 @@ def due(
     world: JobWorld, *, leftovers: bool = False, after: timedelta = timedelta(0), issuer: str = ISSUER
 ) -> Why | None:
     """Why a sweep would have the issuer tested."""
-    issue = check_launch.find(world.cluster, issuer)
+    issue = find_issuer(world.cluster, issuer)
     assert issue is not None
-    return check_launch.why(issue, leftovers=leftovers, now=world.clock.read() + after)
+    return why_check(issue, leftovers=leftovers, now=world.clock.read() + after)
 
 
 def check_jobs(world: JobWorld) -> list[Json]:

@@ -14,7 +14,7 @@ from issuer_job.acme_client import AcmeClient, Order
 from issuer_job.acme_client.orders import read_order_urls
 from issuer_job.acme_client.transport import POST_AS_GET
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
-from issuer_job.issuers.load import parse
+from issuer_job.issuers.load import parse_issuer
 from tests.observe import cluster
 
 PEBBLE_ISSUER = "pebble"
@@ -60,7 +60,7 @@ def own_issuer(name: str, **fields: Any) -> Iterator[str]:
 
 def orders_of(issuer: str) -> list[Order]:
     """Every order that the issuer's accounts ever made, as the CA has them. Raises KubeError, AcmeError."""
-    config = parse(cluster().get(CONFIGMAPS, v.NAMESPACE, issuer))
+    config = parse_issuer(cluster().get(CONFIGMAPS, v.NAMESPACE, issuer))
     found: list[Order] = []
     for secret in cluster().items(SECRETS, v.NAMESPACE, labels=f"{v.ACCOUNT}=true"):
         if not secret["metadata"]["name"].startswith(f"account-{issuer}-"):

@@ -11,8 +11,8 @@ from josepy.jwk import JWKEC
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.account import rollover
 from issuer_job.account.keys import account_secret
+from issuer_job.account.rollover import rollover_is_due
 from issuer_job.acme_client import AcmeClient, AcmeError, new_account_key
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.checks.check import check_issuer
@@ -25,7 +25,7 @@ from issuer_job.issuers.state import (
     ROLLED_OVER_FOR,
     ROLLING_OVER,
     IssuerState,
-    note,
+    note_in_state,
 )
 from tests.fakes.acme import Reply, Request, problem, signing_key
 from tests.fakes.api import status
@@ -115,7 +115,7 @@ def test_the_new_key_has_the_issuers_algorithm(rolled: JobWorld) -> None:
     ],
 )
 def test_when_it_is_due(data: dict[str, str], request_: str, due: bool) -> None:
-    assert rollover.is_due(IssuerState("le", "d", data), request_) is due
+    assert rollover_is_due(IssuerState("le", "d", data), request_) is due
 
 
 # Other Jobs meanwhile
@@ -149,7 +149,7 @@ def test_a_job_whose_key_is_replaced_on_the_way_makes_no_account(
             changed.append(True)
             rolled.ca._lock.release()
             change = {"accountNumber": "2"} if recorded else {ROLLING_OVER: "2"}
-            note(rolled.cluster, ISSUER, rolled.server, change)
+            note_in_state(rolled.cluster, ISSUER, rolled.server, change)
             rolled.ca._lock.acquire()
         return problem(refusal, "JWS verification error")
 
@@ -165,7 +165,7 @@ def test_a_job_whose_key_is_refused_because_another_has_told_the_ca_ends_what_th
 ) -> None:
     """The other one stored the key, told the CA, and died; this one had asked just before whether the CA knows."""
     rolled.api.add(SECRETS, v.NAMESPACE, account_secret(ISSUER, rolled.server, 2, new_account_key()))
-    note(rolled.cluster, ISSUER, rolled.server, {ROLLING_OVER: "2"})
+    note_in_state(rolled.cluster, ISSUER, rolled.server, {ROLLING_OVER: "2"})
     effect = rolled.ca._answer
     once = iter([True])
 
@@ -189,7 +189,7 @@ def test_a_test_beside_a_rollover_makes_no_account(world: JobWorld) -> None:
     def meanwhile(request: Request) -> Reply | None:
         if not request.path.startswith("/acct/"):
             return None
-        note(world.cluster, ISSUER, world.server, {ROLLING_OVER: "2"})
+        note_in_state(world.cluster, ISSUER, world.server, {ROLLING_OVER: "2"})
         world.ca._keys[world.ca.accounts[0]] = JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
         return problem("accountDoesNotExist", "not by this key")
 
@@ -251,7 +251,7 @@ def test_and_what_is_said_of_it_leads_to_that_account(rolled: JobWorld) -> None:
     with client(rolled, 2) as other:
         url = other.ensure_account(terms_agreed=True).url
     assert "set accountNumber to 2 and accountUrl to nothing" in one(rolled).message
-    note(rolled.cluster, ISSUER, rolled.server, {ACCOUNT_NUMBER: "2", ACCOUNT_URL: ""})
+    note_in_state(rolled.cluster, ISSUER, rolled.server, {ACCOUNT_NUMBER: "2", ACCOUNT_URL: ""})
     assert check(rolled) is v.ExitCode.DONE
     assert (state(rolled).number, state(rolled).account_url) == (3, url)
 
@@ -336,7 +336,7 @@ def test_an_order_in_between_makes_no_account(new_ca: NewCa, tmp_path: Path) -> 
 
 def test_it_is_ended_even_if_the_annotation_was_taken_back(new_ca: NewCa, tmp_path: Path) -> None:
     world = fresh(new_ca, tmp_path)
-    note(world.cluster, ISSUER, world.server, {ROLLING_OVER: "2"})
+    note_in_state(world.cluster, ISSUER, world.server, {ROLLING_OVER: "2"})
     annotate(world, rollover="")
     assert check(world) is v.ExitCode.DONE
     assert state(world).number == 2

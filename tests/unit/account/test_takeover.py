@@ -13,14 +13,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.account import keys as account_keys
-from issuer_job.account.keys import account_secret
+from issuer_job.account.keys import account_secret, thumbprint
 from issuer_job.acme_client import AcmeClient, normal_account_key
 from issuer_job.checks.questions import CheckReason
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
 from issuer_job.issue.issue import issue
-from issuer_job.issuers.load import Issuers, version
-from issuer_job.issuers.state import ACCOUNT_NUMBER, TAKEN_OVER, note
+from issuer_job.issuers.load import Issuers, issuer_version
+from issuer_job.issuers.state import ACCOUNT_NUMBER, TAKEN_OVER, note_in_state
 from issuer_job.upkeep import bootstrap
 from tests.fakes.acme import problem
 from tests.worlds.account import another, retry
@@ -81,7 +80,7 @@ def test_every_form_of_key_is_taken_over_with_its_account(world: JobWorld, key: 
     assert check(world) is v.ExitCode.DONE
     assert (world.ca.accounts, state(world).account_url) == ([url], url)
     assert stored_key(world) == normal_account_key(key)
-    assert state(world).data[TAKEN_OVER] == account_keys.thumbprint(key)
+    assert state(world).data[TAKEN_OVER] == thumbprint(key)
 
 
 def test_an_order_takes_it_over_just_as_well(world: JobWorld, earlier: str) -> None:
@@ -129,8 +128,8 @@ def test_it_helps_an_issuer_that_is_held_back(world: JobWorld) -> None:
     assert check(world) is v.ExitCode.DONE
     world.apply(ingress())
     until = (world.clock.read() + timedelta(hours=20)).isoformat()
-    held = {"blockedUntil": until, "blockedReason": "x", "blockedVersion": issuer_version(world)}
-    note(world.cluster, ISSUER, world.server, held)
+    held = {"blockedUntil": until, "blockedReason": "x", "blockedVersion": configured_version(world)}
+    note_in_state(world.cluster, ISSUER, world.server, held)
     assert world.run() is v.ExitCode.LATER
     url = registered(world)
     world.set_issuer(existingAccountKey="tls.key")
@@ -141,10 +140,10 @@ def test_it_helps_an_issuer_that_is_held_back(world: JobWorld) -> None:
     assert world.ca.ordered[-1].account == url
 
 
-def issuer_version(world: JobWorld) -> str:
+def configured_version(world: JobWorld) -> str:
     stored = world.api.stored(CONFIGMAPS, v.NAMESPACE, ISSUER)
     assert stored is not None
-    return version(stored)
+    return issuer_version(stored)
 
 
 def test_a_job_in_flight_with_the_former_key_leaves_it_to_its_next_launch(world: JobWorld) -> None:

@@ -188,4 +188,4 @@ def test_a_dead_account_that_another_job_has_dropped_already_is_asked_for_anew(w
     pod.claim()
     pod.advance(transitions.ordering, directory=world.server, account="https://ca.dev/account/gone")
     gone = AcmeError(AcmeProblem("accountDoesNotExist", "gone"), step="newOrder")
-    assert account.forget(pod, confirm.resolve_issuer(pod), gone)
+    assert account.forget_dead(pod, confirm.resolve_issuer(pod), gone)

@@ -12,11 +12,11 @@ import pytest
 from certs.authority import make_authority
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_VERSION, check_issuer, describe
+from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_VERSION, check_issuer, finding_line
 from issuer_job.checks.questions import CHECKS, CheckReason
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster, Unreachable
-from issuer_job.issuers import load as issuers
-from issuer_job.issuers.state import ACCOUNT_URL, note
+from issuer_job.issuers.load import issuer_version
+from issuer_job.issuers.state import ACCOUNT_URL, note_in_state
 from tests.fakes.acme import Reply, problem
 from tests.worlds.check import annotate, check, credentials, events_of, found, launch, one, pod, state
 from tests.worlds.job import ISSUER, JobWorld, ingress
@@ -42,7 +42,7 @@ def test_the_result_names_the_version_and_the_job_and_leaves_the_account_alone(w
     assert before.items() <= data.items()
     config_map = world.api.stored(CONFIGMAPS, v.NAMESPACE, ISSUER)
     assert config_map is not None
-    assert data[CHECKED_VERSION] == issuers.version(config_map)
+    assert data[CHECKED_VERSION] == issuer_version(config_map)
     assert data[CHECKED_EPOCH].isdigit()
     assert len(world.ca.accounts) == 1
     assert len(world.ca.ordered) == 1, "a test orders nothing"
@@ -112,7 +112,7 @@ def test_what_is_wrong_is_found(
     assert words in finding.message
     [event] = events_of(world)
     assert event["reason"] == "IssuerNotReady"
-    assert describe(finding) in event["note"]
+    assert finding_line(finding) in event["note"]
 
 
 def test_a_ca_that_the_bundle_does_not_vouch_for_is_a_matter_of_the_bundle(world: JobWorld) -> None:
@@ -333,7 +333,7 @@ def test_the_outcome_is_written_whoever_else_writes_the_state(world: JobWorld) -
 
     def meanwhile(method: str, path: str, *, body: bytes | None, timeout: float) -> Any:
         if method == "PUT" and "issuer-state" in path and b"checkResult" in (body or b"") and next(once, False):
-            note(Cluster(world.api), ISSUER, world.server, {"blockedReason": "somebody's"})
+            note_in_state(Cluster(world.api), ISSUER, world.server, {"blockedReason": "somebody's"})
         return sent(method, path, body=body, timeout=timeout)
 
     class Meddled:

@@ -9,13 +9,22 @@ import yaml
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.checks import command as check_command
-from issuer_job.checks import launch as check_launch
 from issuer_job.checks.check import check_issuer
-from issuer_job.checks.launch import AGAIN_AFTER, CREATED_WITHIN, PER_PASS, RUNS_FOR, Running, Why
+from issuer_job.checks.command import PATIENCE, check_now, roll_over_now
+from issuer_job.checks.launch import (
+    AGAIN_AFTER,
+    CREATED_WITHIN,
+    PER_PASS,
+    RUNS_FOR,
+    Running,
+    Why,
+    find_issuer,
+    launch_check,
+    launch_due,
+)
 from issuer_job.checks.questions import CheckReason
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Response, Unreachable
-from issuer_job.issuers.state import note
+from issuer_job.issuers.state import note_in_state
 from tests.fakes.api import status
 from tests.worlds.check import annotate, check, check_jobs, checked_by_sweeps, due, end_jobs, launch, pod, state
 from tests.worlds.documents import MANIFESTS
@@ -55,9 +64,9 @@ def test_one_that_is_not_ready_is_tested_every_hour(world: JobWorld) -> None:
 
 
 def test_a_job_that_has_not_reported_is_waited_for_and_then_counts_as_failed(world: JobWorld) -> None:
-    issue = check_launch.find(world.cluster, ISSUER)
+    issue = find_issuer(world.cluster, ISSUER)
     assert issue is not None
-    check_launch.launch(world.cluster, issue, now=world.clock.read())
+    launch_check(world.cluster, issue, now=world.clock.read())
     assert due(world, after=MINUTE) is None
     world.set_issuer(profile="tlsserver")
     assert due(world, after=MINUTE) is None
@@ -101,7 +110,7 @@ def test_a_job_that_has_a_former_account_key_is_followed_by_another(world: JobWo
     check(world)
     annotate(world, check="one")
     old = pod(world)
-    note(world.cluster, ISSUER, world.server, {"accountNumber": "2"})
+    note_in_state(world.cluster, ISSUER, world.server, {"accountNumber": "2"})
     assert check_issuer(old) is v.ExitCode.LATER
     assert due(world, after=MINUTE) is None
     assert due(world, after=RUNS_FOR) is Why.ASKED
@@ -109,7 +118,7 @@ def test_a_job_that_has_a_former_account_key_is_followed_by_another(world: JobWo
 
 @pytest.mark.parametrize("epoch", ["9999999999", "9" * 30, "yesterday", ""])
 def test_a_time_that_no_clock_wrote_holds_nothing_up(world: JobWorld, epoch: str) -> None:
-    note(world.cluster, ISSUER, world.server, {"checkLaunchedEpoch": epoch, "checkedEpoch": epoch})
+    note_in_state(world.cluster, ISSUER, world.server, {"checkLaunchedEpoch": epoch, "checkedEpoch": epoch})
     assert due(world) is Why.EDITED
     assert check(world) is v.ExitCode.DONE
     assert due(world) is None
@@ -138,27 +147,27 @@ def test_at_most_so_many_in_one_pass(world: JobWorld) -> None:
     for number in range(PER_PASS + 2):
         world.set_issuer(f"more-{number:02}", default=False)
     now = world.clock.read()
-    assert check_launch.launch_due(world.cluster, leftovers=(), now=now) == PER_PASS
-    assert check_launch.launch_due(world.cluster, leftovers=(), now=now) == 3
-    assert check_launch.launch_due(world.cluster, leftovers=(), now=now) == 0
+    assert launch_due(world.cluster, leftovers=(), now=now) == PER_PASS
+    assert launch_due(world.cluster, leftovers=(), now=now) == 3
+    assert launch_due(world.cluster, leftovers=(), now=now) == 0
 
 
 def test_one_that_cannot_be_launched_harms_no_other_and_is_launched_later(world: JobWorld) -> None:
     world.set_issuer("another", default=False)
     world.api.fail("POST", "/jobs", status(403, "Forbidden", "exceeded quota"))
-    assert check_launch.launch_due(world.cluster, leftovers=(), now=world.clock.read()) == 1
+    assert launch_due(world.cluster, leftovers=(), now=world.clock.read()) == 1
     end_jobs(world)
     [job] = check_jobs(world)
     assert job["metadata"]["labels"][v.ISSUER] != "another"
-    assert check_launch.launch_due(world.cluster, leftovers=(), now=world.clock.read()) == 0
+    assert launch_due(world.cluster, leftovers=(), now=world.clock.read()) == 0
     world.clock.ahead += RUNS_FOR
-    assert check_launch.launch_due(world.cluster, leftovers=(), now=world.clock.read()) == 1
+    assert launch_due(world.cluster, leftovers=(), now=world.clock.read()) == 1
     assert {job["metadata"]["labels"][v.ISSUER] for job in check_jobs(world)} == {ISSUER, "another"}
 
 
 def test_a_name_that_can_be_part_of_no_job_is_passed_by(world: JobWorld) -> None:
     world.set_issuer("a.b", default=False)
-    assert check_launch.launch_due(world.cluster, leftovers=(), now=world.clock.read()) == 1
+    assert launch_due(world.cluster, leftovers=(), now=world.clock.read()) == 1
 
 
 def test_a_sweep_that_cannot_launch_checks_goes_on(world: JobWorld) -> None:
@@ -176,25 +185,25 @@ def test_a_sweep_that_cannot_launch_checks_goes_on(world: JobWorld) -> None:
 
 def test_no_job_is_launched_while_one_of_the_same_issuer_runs(world: JobWorld) -> None:
     job = launch(world)
-    issue = check_launch.find(world.cluster, ISSUER)
+    issue = find_issuer(world.cluster, ISSUER)
     assert issue is not None
     later = world.clock.read() + timedelta(hours=2)
     with pytest.raises(Running, match=job):
-        check_launch.launch(world.cluster, issue, now=later)
-    assert check_launch.launch_due(world.cluster, leftovers=(), now=later) == 0
+        launch_check(world.cluster, issue, now=later)
+    assert launch_due(world.cluster, leftovers=(), now=later) == 0
     assert len(check_jobs(world)) == 1
     world.set_issuer("another", default=False)
-    assert check_launch.launch_due(world.cluster, leftovers=(), now=later) == 1, "it harms no other"
+    assert launch_due(world.cluster, leftovers=(), now=later) == 1, "it harms no other"
     end_jobs(world)
-    assert check_launch.launch(world.cluster, issue, now=later) != job
+    assert launch_check(world.cluster, issue, now=later) != job
 
 
 def test_a_job_that_only_cleans_counts_too(world: JobWorld) -> None:
-    issue = check_launch.find(world.cluster, ISSUER)
+    issue = find_issuer(world.cluster, ISSUER)
     assert issue is not None
-    check_launch.launch(world.cluster, issue, only_clean=True, now=world.clock.read())
+    launch_check(world.cluster, issue, only_clean=True, now=world.clock.read())
     with pytest.raises(Running):
-        check_launch.launch(world.cluster, issue, now=world.clock.read() + MINUTE)
+        launch_check(world.cluster, issue, now=world.clock.read() + MINUTE)
 
 
 def test_of_two_launches_at_once_one_makes_a_job(world: JobWorld) -> None:
@@ -210,28 +219,28 @@ def test_of_two_launches_at_once_one_makes_a_job(world: JobWorld) -> None:
         send = staticmethod(meanwhile)
         stream = world.api.stream
 
-    issue = check_launch.find(world.cluster, ISSUER)
+    issue = find_issuer(world.cluster, ISSUER)
     assert issue is not None
     with pytest.raises(Running):
-        check_launch.launch(Cluster(Beside()), issue, now=world.clock.read())
+        launch_check(Cluster(Beside()), issue, now=world.clock.read())
     assert len(check_jobs(world)) == 1
 
 
 def test_a_launch_that_died_before_its_job_was_made_holds_up_the_next_one_for_moments(world: JobWorld) -> None:
-    issue = check_launch.find(world.cluster, ISSUER)
+    issue = find_issuer(world.cluster, ISSUER)
     assert issue is not None
     now = world.clock.read()
-    note(world.cluster, ISSUER, world.server, {"checkLaunchedEpoch": str(int(now.timestamp()))})
+    note_in_state(world.cluster, ISSUER, world.server, {"checkLaunchedEpoch": str(int(now.timestamp()))})
     with pytest.raises(Running):
-        check_launch.launch(world.cluster, issue, now=now)
-    check_launch.launch(world.cluster, issue, now=now + CREATED_WITHIN + timedelta(seconds=1))
+        launch_check(world.cluster, issue, now=now)
+    launch_check(world.cluster, issue, now=now + CREATED_WITHIN + timedelta(seconds=1))
 
 
 def test_a_job_has_the_account_key_that_is_in_use_when_it_is_launched(world: JobWorld) -> None:
-    issue = check_launch.find(world.cluster, ISSUER)
+    issue = find_issuer(world.cluster, ISSUER)
     assert issue is not None
-    note(world.cluster, ISSUER, world.server, {"accountNumber": "2"})
-    check_launch.launch(world.cluster, issue, now=world.clock.read())
+    note_in_state(world.cluster, ISSUER, world.server, {"accountNumber": "2"})
+    launch_check(world.cluster, issue, now=world.clock.read())
     [job] = check_jobs(world)
     mounted = {one["name"]: one["secret"]["secretName"] for one in job["spec"]["template"]["spec"]["volumes"]}
     assert mounted["account"] == names.account(ISSUER, world.server, 2)
@@ -267,7 +276,7 @@ class Operator:
             end_jobs(self.world)
 
     def runs(self, command: str, issuer: str = ISSUER) -> v.ExitCode:
-        do = check_command.check if command == "check-issuer" else check_command.roll_over
+        do = check_now if command == "check-issuer" else roll_over_now
         return do(self.world.cluster, issuer, clock=self.world.clock.read, sleep=self.wait, say=self.said.append)
 
 
@@ -307,7 +316,7 @@ def test_but_within_bounds(world: JobWorld) -> None:
     operator = Operator(world, pods=False)
     started = world.clock.read()
     assert operator.runs("check-issuer") is v.ExitCode.LATER
-    assert check_command.PATIENCE <= world.clock.read() - started < check_command.PATIENCE + MINUTE
+    assert PATIENCE <= world.clock.read() - started < PATIENCE + MINUTE
     assert f"Job {job} still runs" in operator.said[-1]
 
 
@@ -315,7 +324,7 @@ def test_check_issuer_waits_within_bounds(world: JobWorld) -> None:
     operator = Operator(world, pods=False)
     started = world.clock.read()
     assert operator.runs("check-issuer") is v.ExitCode.LATER
-    assert check_command.PATIENCE <= world.clock.read() - started < check_command.PATIENCE + MINUTE
+    assert PATIENCE <= world.clock.read() - started < PATIENCE + MINUTE
     assert "has said nothing" in operator.said[-1]
 
 

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.checks import launch as check_launch
 from issuer_job.checks.check import check_issuer
-from issuer_job.checks.launch import AGAIN_AFTER, PER_PASS, Why
+from issuer_job.checks.launch import AGAIN_AFTER, PER_PASS, Why, launch_due
 from issuer_job.checks.leftovers import RESERVE
 from issuer_job.cluster.api import JOBS, Json, Response, Unreachable
 from issuer_job.dns01 import trace as dns_leftovers
@@ -55,7 +54,7 @@ def left(world: JobWorld) -> int:
 def clean(world: JobWorld) -> v.ExitCode:
     """The Job that the sweep launches for leftovers."""
     end_jobs(world)
-    assert check_launch.launch_due(world.cluster, leftovers={ISSUER}, now=world.clock.read()) == 1
+    assert launch_due(world.cluster, leftovers={ISSUER}, now=world.clock.read()) == 1
     code = check_issuer(world.pod_of(check_jobs(world)[-1]["metadata"]["name"]))
     end_jobs(world)
     return code
@@ -123,7 +122,7 @@ def test_tests_go_first(world: JobWorld) -> None:
     for name in names:
         world.set_issuer(name, default=False)
         annotate(world, name, check="never")
-    assert check_launch.launch_due(world.cluster, leftovers=names, now=world.clock.read()) == PER_PASS
+    assert launch_due(world.cluster, leftovers=names, now=world.clock.read()) == PER_PASS
     assert ISSUER in {job["metadata"]["labels"][v.ISSUER] for job in check_jobs(world)}
 
 

@@ -26,7 +26,7 @@ from issuer_job.dns01 import trace as dns_leftovers
 from issuer_job.dns01.lock import LEASES
 from issuer_job.http01.probe import ProbeResult
 from issuer_job.issue.issue import issue
-from issuer_job.issuers.load import parse
+from issuer_job.issuers.load import parse_issuer
 from issuer_job.launch.launcher import LaunchOutcome
 from tests.fakes.dns import FakeDns, fake_dns
 from tests.fakes.provider import NAME as PROVIDER
@@ -77,7 +77,7 @@ class DnsWorld:
         return dns01.clean_leftovers(
             self.jobs.cluster,
             name=ISSUER,
-            issuer=parse(config),
+            issuer=parse_issuer(config),
             mounted=keys.get,
             now=now,
             deadline=deadline,

@@ -13,7 +13,7 @@ from certs.keys import KeyAlgorithm
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, Cluster, Json, KubeError, Unreachable
-from issuer_job.issuers.load import IssuerError, Issuers, parse, version
+from issuer_job.issuers.load import IssuerError, Issuers, issuer_version, parse_issuer
 from issuer_job.issuers.schema import CaLimits, Issuer
 from issuer_job.issuers.state import state_body
 from issuer_job.launch.configuration import LIFETIME, PAUSE, SettingsCache
@@ -29,14 +29,14 @@ def config_map(name: str = "le", *, default: str = "", **fields: object) -> Json
 
 
 def test_defaults() -> None:
-    assert parse(config_map()) == Issuer(server=SERVER)
-    assert parse(config_map()).key_algorithm is KeyAlgorithm.ECDSA_P256
-    limits = parse(config_map(limits={"orders": 7})).limits
+    assert parse_issuer(config_map()) == Issuer(server=SERVER)
+    assert parse_issuer(config_map()).key_algorithm is KeyAlgorithm.ECDSA_P256
+    limits = parse_issuer(config_map(limits={"orders": 7})).limits
     assert limits == CaLimits(orders=7, per_registered_domain=50, per_exact_set=5, failed_validations=5)
 
 
 def test_every_field() -> None:
-    issuer = parse(
+    issuer = parse_issuer(
         config_map(
             email="a@x.dev, b@x.dev",
             caBundle="-----BEGIN CERTIFICATE-----\n",
@@ -81,25 +81,25 @@ def test_every_field() -> None:
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], place: str) -> None:
     with pytest.raises(IssuerError, match=f"issuer le: .*{place}"):
-        parse(config_map(**fields))
+        parse_issuer(config_map(**fields))
 
 
 @pytest.mark.parametrize("text", ["", "- a", "a: [", "server: !!python/object:os.system x", "x" * 300_000])
 def test_what_is_no_document(text: str) -> None:
     with pytest.raises(IssuerError):
-        parse(config_map() | {"data": {v.ISSUER_KEY: text}})
+        parse_issuer(config_map() | {"data": {v.ISSUER_KEY: text}})
 
 
 @pytest.mark.parametrize("data", [None, {}, {"other": ""}])
 def test_no_document(data: object) -> None:
     with pytest.raises(IssuerError, match=r"no key issuer\.yaml"):
-        parse(config_map() | {"data": data})
+        parse_issuer(config_map() | {"data": data})
 
 
 @pytest.mark.parametrize("name", ["a.b", "x" * 64])
 def test_a_name_that_cannot_become_part_of_others(name: str) -> None:
     with pytest.raises(IssuerError, match="DNS label"):
-        parse(config_map(name))
+        parse_issuer(config_map(name))
 
 
 def test_one_broken_issuer_harms_no_other() -> None:
@@ -116,13 +116,16 @@ def test_every_key_counts_as_an_edit() -> None:
     with_bundle["data"]["root.pem"] = "x"
     another_bundle = config_map()
     another_bundle["data"]["root.pem"] = "y"
-    assert len({version(one), version(other), version(with_bundle), version(another_bundle)}) == 4
-    assert version(one) == version(config_map())
+    assert (
+        len({issuer_version(one), issuer_version(other), issuer_version(with_bundle), issuer_version(another_bundle)})
+        == 4
+    )
+    assert issuer_version(one) == issuer_version(config_map())
 
 
 def test_a_document_alone_has_the_version_that_older_records_know() -> None:
     """Or an upgrade would look like an edit of every issuer."""
-    assert version({"data": {"issuer.yaml": "server: https://ca.example.org/dir\n"}}) == "eb9d790caa"
+    assert issuer_version({"data": {"issuer.yaml": "server: https://ca.example.org/dir\n"}}) == "eb9d790caa"
 
 
 def test_who_may_use_it() -> None:

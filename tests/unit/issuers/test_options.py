@@ -6,18 +6,18 @@ import pytest
 
 from issuer_job import vocabulary as v
 from issuer_job.issuers.host_rules import HostRule
-from issuer_job.issuers.options import MAX_DOCUMENT, HostPolicy, Options, OptionsError, Routes, parse
+from issuer_job.issuers.options import MAX_DOCUMENT, HostPolicy, Options, OptionsError, Routes, parse_options
 
 RULES = "allowedHosts: [{namespaces: [team-*], suffixes: [x.dev]}]\n"
 
 
 def parsed(text: str) -> Options:
-    return parse({"data": {v.OPTIONS_KEY: text}})
+    return parse_options({"data": {v.OPTIONS_KEY: text}})
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "{}"])
 def test_everything_is_optional(text: str) -> None:
-    assert parsed(text) == Options() == parse(None)
+    assert parsed(text) == Options() == parse_options(None)
     assert (Options().routes, Options().complete_tls) == (Routes.ADMISSION, False)
 
 
@@ -79,7 +79,7 @@ def test_the_bounds_themselves_are_allowed(field: str, value: int) -> None:
 @pytest.mark.parametrize("config_map", [{}, {"data": None}, {"data": {"other": ""}}])
 def test_a_config_map_without_the_key(config_map: dict[str, object]) -> None:
     with pytest.raises(OptionsError, match=v.OPTIONS_KEY):
-        parse(config_map)
+        parse_options(config_map)
 
 
 def test_a_document_has_a_bound() -> None:

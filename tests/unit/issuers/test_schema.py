@@ -15,8 +15,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from issuer_job import vocabulary as v
-from issuer_job.issuers import load as issuers
-from issuer_job.issuers.load import IssuerError
+from issuer_job.issuers.load import MAX_PROBLEMS, IssuerError, parse_issuer
 from issuer_job.issuers.schema import Dns01, Http01, Issuer, IssuerType, Selector, Solver, nameserver
 from tests import schema
 from tests.worlds.documents import MANIFESTS
@@ -27,7 +26,7 @@ DNS = {"dns01": {"provider": "cloudflare"}}
 
 
 def parse(text: str, **data: str) -> Issuer:
-    return issuers.parse({"metadata": {"name": "le"}, "data": {v.ISSUER_KEY: text, **data}})
+    return parse_issuer({"metadata": {"name": "le"}, "data": {v.ISSUER_KEY: text, **data}})
 
 
 def written(fields: dict[str, Any]) -> str:
@@ -299,7 +298,7 @@ def test_several_problems_are_told_at_once_but_not_hundreds() -> None:
     assert re.findall(r"at `([^`]+)`", str(told.value)) == ["$.email", "$.profile", "$.lifetime"]
     with pytest.raises(IssuerError) as told:
         parse(written({"ingressClasses": ["a b"] * 1000}))
-    assert str(told.value).count("no Ingress class") == issuers.MAX_PROBLEMS
+    assert str(told.value).count("no Ingress class") == MAX_PROBLEMS
 
 
 def test_every_field_is_read() -> None:
