@@ -1,7 +1,7 @@
-"""Certificate chains: read them within bounds, and check what a CA has issued before it is used."""
+"""Certificate chains: read them within bounds, choose one, and check what a CA has issued before it is used."""
 
 from base64 import urlsafe_b64encode
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -56,6 +56,33 @@ def parse_chain(pem: bytes) -> tuple[x509.Certificate, ...]:
     if len(chain) > MAX_CHAIN_LENGTH:
         raise CertError(f"The certificate chain has more than {MAX_CHAIN_LENGTH} certificates.")
     return chain
+
+
+def choose_chain(pems: Sequence[bytes], preferred: str | None) -> bytes:
+    """Of the chains that a CA offers (RFC 8555, 7.4.2) the first whose topmost issuer has common name `preferred`.
+
+    Else one with any such issuer, else the first, which is the CA's default. `pems` must not be empty.
+    """
+    if preferred:
+        names = [_issuer_names(pem) for pem in pems]
+        for matches in ([issuers[-1:] for issuers in names], names):
+            for pem, issuers in zip(pems, matches, strict=True):
+                if preferred in issuers:
+                    return pem
+    return pems[0]
+
+
+def leads_to(pem: bytes, name: str) -> bool:
+    """Whether the topmost issuer of the chain has this common name."""
+    return name in _issuer_names(pem)[-1:]
+
+
+def _issuer_names(pem: bytes) -> list[str]:
+    """Names of the issuers from leaf to top; none if the chain cannot be read."""
+    try:
+        return [_issuer_name(certificate) for certificate in parse_chain(pem)]
+    except CertError:
+        return []
 
 
 def dns_names(certificate: x509.Certificate) -> tuple[str, ...]:

@@ -7,7 +7,6 @@
 Only this package imports acme, josepy and requests.
 """
 
-from issuer_job.acme_client.chains import choose_chain
 from issuer_job.acme_client.client import AcmeClient, RenewalClient
 from issuer_job.acme_client.directory import Directory
 from issuer_job.acme_client.keys import AccountKey, AccountKeyAlgorithm, EabKey, new_account_key, normal_account_key
@@ -37,7 +36,6 @@ __all__ = [
     "Order",
     "RenewalClient",
     "RenewalInfo",
-    "choose_chain",
     "new_account_key",
     "normal_account_key",
 ]

@@ -10,10 +10,10 @@ from typing import Any, Self
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from certs.chain import choose_chain, leads_to
 from issuer_job.acme_client import orders
 from issuer_job.acme_client.accounts import AccountClient
 from issuer_job.acme_client.answers import Answer
-from issuer_job.acme_client.chains import choose_chain, leads_to
 from issuer_job.acme_client.directory import Directory, read_directory
 from issuer_job.acme_client.keys import encode_base64url
 from issuer_job.acme_client.problems import AcmeError, AcmeUnavailable, unavailable

@@ -14,9 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from issuer_job.acme_client.chains import choose_chain
 from issuer_job.acme_client.keys import AccountKey, EabKey, decode_hmac_key, decode_nonce, new_account_key
-from tests.fakes.acme_ca import FakeCA
 
 
 def test_key_kinds() -> None:
@@ -78,19 +76,3 @@ def test_nonces_that_would_be_sent_back_changed_are_not_used(nonce: str) -> None
 
 def test_a_nonce() -> None:
     assert decode_nonce("AAAA") == b"\0\0\0"
-
-
-def chain(*names: str) -> bytes:
-    """Certificates issued by these names, leaf first."""
-    key = ec.generate_private_key(ec.SECP256R1()).public_key()
-    return b"".join(FakeCA(name).issue(key, ["x.example.org"]) for name in names)
-
-
-def test_the_topmost_issuer_beats_one_further_down() -> None:
-    default, down, top = chain("R1", "Root"), chain("R1", "Mine", "Old"), chain("R2", "Mine")
-    pems = [default, b"nonsense", down, top]
-    assert choose_chain(pems, "Mine") == top
-    assert choose_chain(pems[:3], "Mine") == down
-    assert choose_chain(pems, "R1") == default
-    assert choose_chain(pems, "None Such") == default
-    assert choose_chain(pems, None) == default

@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certs.chain import IssuedCertificate, ari_cert_id, check_issued, dns_names, parse_chain
+from certs.chain import IssuedCertificate, ari_cert_id, check_issued, choose_chain, dns_names, parse_chain
 from certs.errors import CertError
 from certs.keys import CertifiedKey, key_id, key_to_pem
+from tests.fakes import acme_ca
 from tests.fakes.certs_ca import DAY, NOW, FakeCA, handshake, new_key, pem
 
 HOSTS = ("shop.acme.io", "www.acme.io")
@@ -204,3 +205,19 @@ def _error_of(data: bytes) -> str | None:
     except CertError as error:
         return str(error)
     return None
+
+
+def issued_by(*names: str) -> bytes:
+    """Certificates issued by these names, leaf first."""
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    return b"".join(acme_ca.FakeCA(name).issue(key, ["x.example.org"]) for name in names)
+
+
+def test_the_topmost_issuer_beats_one_further_down() -> None:
+    default, down, top = issued_by("R1", "Root"), issued_by("R1", "Mine", "Old"), issued_by("R2", "Mine")
+    pems = [default, b"nonsense", down, top]
+    assert choose_chain(pems, "Mine") == top
+    assert choose_chain(pems[:3], "Mine") == down
+    assert choose_chain(pems, "R1") == default
+    assert choose_chain(pems, "None Such") == default
+    assert choose_chain(pems, None) == default
