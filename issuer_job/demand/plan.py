@@ -9,6 +9,7 @@ from enum import StrEnum
 from msgspec.structs import replace
 
 from issuer_job.record import intents, transitions
+from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Problem, Record, Source, SourceKind
 
 GONE = frozenset({Phase.UNCONFIRMED, Phase.ORPHANED, Phase.RETIRED})
@@ -56,7 +57,7 @@ def plan(
         record = transitions.wanted(namespace=namespace, secret_name=secret_name, sources=(source,), now=now)
         if not may_launch:
             return Plan(PlanReason.PUT_OFF, record)
-        return Plan(PlanReason.NEW, transitions.launched(record, now=now, reason="new"), launch=True)
+        return Plan(PlanReason.NEW, transitions.launched(record, now=now, reason=LaunchReason.NEW), launch=True)
 
     decided = _merged(existing, source, now)
     if decided.launch and not may_launch:
@@ -70,12 +71,11 @@ def _merged(existing: Record, source: Source, now: datetime) -> Plan:
     record = intents.intended(existing, sources=sources)
     minor = record.intent.settings != source.settings
 
-    def launch(reason: PlanReason, why: str) -> Plan:
+    def launch(reason: PlanReason, why: LaunchReason) -> Plan:
         return Plan(reason, transitions.launched(record, now=now, reason=why), launch=True, minor=minor)
 
     if _asks_for_retry(existing, source, now):
-        record = replace(record, retry=None)
-        return launch(PlanReason.RETRY_ASKED, "retry asked for")
+        return launch(PlanReason.RETRY_ASKED, LaunchReason.RETRY_ASKED)
     if record.intent.hash != existing.intent.hash:
         same_issuer = record.intent.settings.issuer == existing.intent.settings.issuer
         if existing.phase is Phase.LAUNCHED and same_issuer:
@@ -86,11 +86,11 @@ def _merged(existing: Record, source: Source, now: datetime) -> Plan:
         same_order = same_issuer and record.intent.hosts == existing.intent.hosts
         if is_held_back(record, now) or (same_order and _is_bound(existing, now)):
             return Plan(PlanReason.HELD_BACK, _kept_waiting(record, now), minor=minor)
-        return launch(PlanReason.CHANGED, "changed")
+        return launch(PlanReason.CHANGED, LaunchReason.EDITED)
     if gone and is_held_back(record, now):
         return Plan(PlanReason.HELD_BACK, _kept_waiting(record, now), minor=minor)
     if gone or existing.phase is Phase.WANTED:
-        return launch(PlanReason.SEEN_AGAIN, "seen again")
+        return launch(PlanReason.SEEN_AGAIN, LaunchReason.SEEN_AGAIN)
     if _new_source(existing, source):
         return Plan(PlanReason.JOINED, record, minor=minor)
     return Plan(PlanReason.UNCHANGED, minor=minor)

@@ -15,7 +15,6 @@ from issuer_job.cluster.api import AlreadyExists, Conflict, Json
 from issuer_job.issue import formats
 from issuer_job.issue.order import Obtained
 from issuer_job.record import renewal, transitions
-from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Issued, Problem, Record
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Content, Look, Refusal, SecretRefused
@@ -46,10 +45,10 @@ def right_already(attempt: Attempt, seen: Look) -> Issued | None:
         return None
     if seen.content is not Content.SHOWN:
         return _by_record(attempt, seen)
-    if state.reason == LaunchReason.RENEWAL_DUE and _holds_serial(seen, former):
-        return None  # the sweep knows how often it comes by, so it says when a renewal is due
+    if state.renews and _holds_serial(seen, former):
+        return None
     known = former is not None and _same_but_formats(record, former)
-    due = renewal.due_at(record, interval=renewal.SWEEP_INTERVAL) if known and _holds_serial(seen, former) else None
+    due = renewal.due_at(record, interval=state.interval) if known and _holds_serial(seen, former) else None
     verdict = judge_stored(
         seen.stored,
         hosts=record.intent.hosts,
@@ -114,9 +113,10 @@ def _by_record(attempt: Attempt, seen: Look) -> Issued | None:
     attempt.step("look", verdict=seen.content, message="its data is not shown on this cluster")
     if former is None or former.intent_hash != record.intent.hash or seen.content is Content.UNKNOWN:
         return None
-    if transitions.attempt_of(record).reason == LaunchReason.RENEWAL_DUE:
+    state = transitions.attempt_of(record)
+    if state.renews:
         return None
-    return former if attempt.clock() < renewal.due_at(record, interval=renewal.SWEEP_INTERVAL) else None
+    return former if attempt.clock() < renewal.due_at(record, interval=state.interval) else None
 
 
 def _holds_serial(seen: Look, former: Issued | None) -> bool:

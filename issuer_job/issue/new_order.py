@@ -7,9 +7,8 @@ from datetime import datetime, timedelta
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Order
 from issuer_job.attempt.attempt import Attempt, Later, Resolved
 from issuer_job.record import transitions
-from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Problem, Record
-from issuer_job.record.renewal import SWEEP_INTERVAL, due_at
+from issuer_job.record.renewal import due_at
 
 CLOCK_SKEW = "clockSkew"
 CLOCK_TOLERANCE = timedelta(minutes=10)
@@ -29,16 +28,12 @@ def check_clock(attempt: Attempt, client: AcmeClient) -> None:
 
 
 def too_early(record: Record, *, now: datetime, ca_time: datetime) -> timedelta | None:
-    """How long a renewal has to wait by the CA's clock; None if it need not, or if the attempt is no renewal.
-
-    One that was put off for this before is checked again: the longest wait may have been too short.
-    """
-    put_off = record.retry is not None and record.retry.problem.type == CLOCK_SKEW
-    renewal = put_off or transitions.attempt_of(record).reason == LaunchReason.RENEWAL_DUE
-    if not renewal or record.issued is None or now - ca_time <= CLOCK_TOLERANCE:
+    """How long a renewal has to wait by the CA's clock; None if it need not, or if it is not for its age."""
+    attempt = transitions.attempt_of(record)
+    if not attempt.renews or record.issued is None or now - ca_time <= CLOCK_TOLERANCE:
         return None
-    wait = due_at(record, interval=SWEEP_INTERVAL) - ca_time
-    return wait if wait > CLOCK_TOLERANCE else None
+    due = due_at(record, interval=attempt.interval)
+    return due - ca_time if due <= now and due - ca_time > CLOCK_TOLERANCE else None
 
 
 def place(attempt: Attempt, resolved: Resolved, client: AcmeClient, *, replaces: str) -> tuple[Order, str]:

@@ -32,6 +32,7 @@ from issuer_job.issuers.load import ABSENT
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.start import Starter, left
 from issuer_job.record import record, transitions
+from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Problem, Record, SourceKind
 from issuer_job.tenant_secrets import access as secrets
 
@@ -263,7 +264,7 @@ def _for_missing_secret(existing: Record, decided: Plan, now: datetime) -> Plan:
     record = decided.record or existing
     if record.phase is not Phase.ISSUED:
         return decided  # launched meanwhile
-    launched = transitions.launched(record, now=now, reason="Secret missing")
+    launched = transitions.launched(record, now=now, reason=LaunchReason.SECRET_MISSING)
     return Plan(PlanReason.SEEN_AGAIN, launched, launch=True, minor=decided.minor)
 
 

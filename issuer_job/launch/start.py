@@ -22,6 +22,7 @@ from issuer_job.issuers.schema import Issuer
 from issuer_job.launch import jobs
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.record import record, transitions
+from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Record
 from issuer_job.tenant_secrets.placeholder import placeholder_secret
 
@@ -80,7 +81,8 @@ class Starter:
             labels = self.cluster.get(JOBS, v.NAMESPACE, name, timeout=left(deadline))["metadata"].get("labels")
             if (labels or {}).get(v.RECORD_UID) != stored.uid:
                 # A Job of a record that was deleted and made anew within one second.
-                stored = self.store(transitions.launched(stored, now=self.clock(), reason="name taken"), deadline)
+                again = transitions.launched(stored, now=self.clock(), reason=LaunchReason.NAME_TAKEN)
+                stored = self.store(again, deadline)
                 self._post_job(stored, deadline, fresh=False)
         except ApiError as problem:
             if problem.status not in {403, 422}:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from enum import StrEnum
+from enum import Enum, StrEnum
+from typing import Self
 
 ABSENCE_GRACE = timedelta(minutes=10)
 """How long what asks for a certificate may be away before what was made for it is given up."""
 ATTEMPT_GRACE = timedelta(minutes=2)
 """How long after its launch nothing of an attempt is taken away."""
+SWEEP_INTERVAL = timedelta(minutes=5)
+"""From one sweep to the next, as the manifests have it."""
 
 
 class Phase(StrEnum):
@@ -65,21 +68,50 @@ ARROWS: dict[Phase, frozenset[Phase]] = {
 }
 
 
-class LaunchReason(StrEnum):
-    """What a sweep finds about a certificate; of an attempt it launches, why."""
+class Bearing(Enum):
+    """What a launch for some reasons means besides an attempt."""
 
+    REPLACES = "replaces"
+    """The certificate that the record knows is to be replaced, however good. Else what the Secret holds decides."""
+    CRASH = "crash"
+    """The attempt before ended without a word."""
+    AFRESH = "afresh"
+    """The failures so far do not count."""
+
+
+class LaunchReason(StrEnum):
+    """Why an attempt is launched, and what else a sweep finds about a certificate; with what it means besides.
+
+    Records keep the word alone: of a later version it may be one that is not here.
+    """
+
+    bearing: Bearing | None
+
+    def __new__(cls, word: str, bearing: Bearing | None = None) -> Self:
+        """A member is its word."""
+        reason = str.__new__(cls, word)
+        reason._value_, reason.bearing = word, bearing
+        return reason
+
+    NEW = "new"
+    EDITED = "changed"
+    """At admission; `CHANGED` is what a sweep finds."""
+    SEEN_AGAIN = "seen again"
+    RETRY_ASKED = "retry asked for", Bearing.AFRESH
+    SECRET_MISSING = "Secret missing"  # noqa: S105 - words, not a secret
+    NAME_TAKEN = "name taken"
     MISSED = "Missed"
     CHANGED = "Changed"
     JOB_NEVER_CAME = "JobNeverCame"
-    CRASHED = "Crashed"
+    CRASHED = "Crashed", Bearing.CRASH
     CRASHES_AGAIN = "CrashesAgain"
-    ISSUER_EDITED = "IssuerEdited"
+    ISSUER_EDITED = "IssuerEdited", Bearing.AFRESH
     HOSTS_FREE = "HostsFree"
     RETRY_DUE = "RetryDue"
     FALLBACK = "Fallback"
     DAILY_RETRY = "DailyRetry"
     HANDED_OVER = "HandedOver"
-    RENEWAL_DUE = "RenewalDue"
+    RENEWAL_DUE = "RenewalDue", Bearing.REPLACES
     LOOK_DUE = "LookDue"
     SECRET_NOT_GOOD = "SecretNotGood"  # noqa: S105 - a word, not a secret
     NOT_WANTED = "NotWanted"

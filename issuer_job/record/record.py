@@ -14,7 +14,7 @@ import msgspec
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.record.phases import ACTIVE, Phase
+from issuer_job.record.phases import ACTIVE, SWEEP_INTERVAL, Phase
 from issuer_job.record.sources import IngressClass, Intent, Moment, Settings, Source, SourceKind, Stored
 
 __all__ = [
@@ -68,7 +68,9 @@ class AttemptState(Stored, frozen=True):
 
     `ordered` says that newOrder may have happened although no URL is known, `replaces` is the CertID that the order
     names (RFC 9773, section 5), `crashes` counts the attempts before this one whose Jobs ended without a word.
-    `issuer` is set if it is not the intent's: its fallback.
+    `issuer` is set if it is not the intent's: its fallback. `renews` says that what is issued is to be replaced,
+    however good: for that this attempt was launched, or one before it that did not do it. `sweep_interval` is the
+    time from one sweep to the next in seconds, as the last one that launched had it.
     """
 
     epoch: int
@@ -89,6 +91,13 @@ class AttemptState(Stored, frozen=True):
     pending_key: str = ""
     secret_uid: str = ""
     secret_version: str = ""
+    renews: bool = False
+    sweep_interval: int = int(SWEEP_INTERVAL.total_seconds())
+
+    @property
+    def interval(self) -> timedelta:
+        """`sweep_interval`."""
+        return timedelta(seconds=self.sweep_interval)
 
 
 class Renewal(Stored, frozen=True):

@@ -7,9 +7,6 @@ from datetime import datetime, timedelta
 from certs.renewal import renewal_due_at
 from issuer_job.record.record import Issued, Record
 
-SWEEP_INTERVAL = timedelta(minutes=5)
-"""From one sweep to the next, as the manifests have it."""
-
 
 def due_at(record: Record, *, interval: timedelta) -> datetime:
     """When the renewal of what is issued is due; sweeps come by every `interval`. ValueError if nothing is issued.

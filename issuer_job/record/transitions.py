@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from issuer_job.record.intents import NO_ORDER, intended, union
 from issuer_job.record.ledger_entries import with_certificate, with_failure, with_order
-from issuer_job.record.phases import ARROWS
+from issuer_job.record.phases import ARROWS, Bearing, LaunchReason
 from issuer_job.record.record import (
     HISTORY_LENGTH,
     AttemptState,
@@ -47,29 +47,34 @@ def wanted(*, namespace: str, secret_name: str, sources: tuple[Source, ...], now
     )
 
 
-def launched(record: Record, *, now: datetime, reason: str, issuer: str = "") -> Record:
+def launched(
+    record: Record, *, now: datetime, reason: LaunchReason, issuer: str = "", interval: timedelta | None = None
+) -> Record:
     """Take a new epoch: at least the current second, so that it rises even when a record is made anew.
 
-    `issuer` is set if it is not to be the intent's.
+    `issuer` is set if it is not to be the intent's. Sweeps, who know it, tell the `interval` at which they come by.
     """
     epoch = max(record.epoch + 1, int(now.timestamp()))
     attempt = AttemptState(
-        epoch=epoch, launched_at=now, reason=reason, issuer=issuer, tries=1, generation=record.generation
+        epoch=epoch, launched_at=now, reason=str(reason), issuer=issuer, tries=1, generation=record.generation
     )
     if record.attempt is not None:
         attempt = inherited(record.attempt, attempt)
-    return _move(record, P.LAUNCHED, now=now, attempt=attempt, event="launched", detail=reason)
-
-
-def crashed(record: Record, *, now: datetime, reason: str, issuer: str = "") -> Record:
-    """A new epoch after a Job that ended without a word, which is remembered."""
-    record = launched(record, now=now, reason=reason, issuer=issuer)
-    attempt = attempt_of(record)
-    return replace(record, attempt=replace(attempt, crashes=attempt.crashes + 1))
+    if interval is not None:
+        attempt = replace(attempt, sweep_interval=int(interval.total_seconds()))
+    if reason.bearing is Bearing.REPLACES:
+        attempt = replace(attempt, renews=True)
+    elif reason.bearing is Bearing.CRASH:
+        attempt = replace(attempt, crashes=attempt.crashes + 1)
+    elif reason.bearing is Bearing.AFRESH:
+        record = replace(record, retry=None)
+    return _move(record, P.LAUNCHED, now=now, attempt=attempt, event="launched", detail=str(reason))
 
 
 def inherited(old: AttemptState, new: AttemptState) -> AttemptState:
-    """The new attempt with the old one's order and pending key; the Job drops them if they do not fit."""
+    """The new attempt with the old one's order and pending key, which the Job drops if they do not fit, and with what
+    it was launched for and did not do.
+    """
     return replace(
         new,
         directory=old.directory,
@@ -80,6 +85,8 @@ def inherited(old: AttemptState, new: AttemptState) -> AttemptState:
         replaces=old.replaces,
         pending_key=old.pending_key,
         crashes=old.crashes,
+        renews=old.renews,
+        sweep_interval=old.sweep_interval,
     )
 
 
@@ -164,7 +171,7 @@ def issued(record: Record, *, issued: Issued, now: datetime) -> Record:
     attempt = attempt_of(record)
     if attempt.order_url:
         record = with_certificate(record, issued.hosts, now=now)
-    attempt = replace(attempt, **NO_ORDER, orders_dropped=0, crashes=0)
+    attempt = replace(attempt, **NO_ORDER, orders_dropped=0, crashes=0, renews=False)
     detail = f"until {issued.not_after:%Y-%m-%d %H:%M:%SZ}, serial {issued.serial}"
     return _move(record, P.ISSUED, now=now, attempt=attempt, issued=issued, event="issued", detail=detail)
 

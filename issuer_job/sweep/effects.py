@@ -20,7 +20,7 @@ from issuer_job.cluster.api import CONFIGMAPS, Cluster, Conflict, KubeError, Not
 from issuer_job.issue import formats
 from issuer_job.issuers.load import ABSENT, Issuers
 from issuer_job.record import intents, store, transitions
-from issuer_job.record.phases import LaunchReason
+from issuer_job.record.phases import Bearing, LaunchReason
 from issuer_job.record.record import Issued, Problem, Record, RecordError, Renewal, from_config_map, to_config_map
 from issuer_job.record.renewal import due_at, renew_before
 from issuer_job.sweep import rules, secret_requests
@@ -121,8 +121,9 @@ class Effects:
                 self._log("look-refused", record, problem=str(refused))
             if verdict.reason is LaunchReason.NOT_WANTED and refused.reason is not Refusal.NOT_IN_FORCE:
                 return secret_requests.RETIRED  # whatever is there now, it is not certjob's
-            # A renewal that is due must not fail in silence: its Job is refused too, before it orders, and says so.
-            return rules.after_look(situation, verdict, good=False, same=False) if _is_due(verdict) else IN_ORDER
+            # A renewal must not fail in silence: its Job is refused too, before it orders, and says so.
+            renews = verdict.reason.bearing is Bearing.REPLACES
+            return rules.after_look(situation, verdict, good=False, same=False) if renews else IN_ORDER
         if (record.namespace, record.secret_name) in self.known.leftover_keys:
             leftovers.delete_keys(self.cluster, record, self.now)
         word = secret_requests.after_look(situation, record, verdict, seen, self.issuers)
@@ -200,10 +201,6 @@ class Effects:
 
     def _log(self, event: str, record: Record, **fields: object) -> None:
         logger.info(event, extra={"fields": {"record": record.name} | fields})
-
-
-def _is_due(verdict: Verdict) -> bool:
-    return verdict.reason is LaunchReason.RENEWAL_DUE
 
 
 _NOT_TRIED = Problem(type="notRenewed", detail="no order could be tried: see the other Events, and the sweep's log")

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec.structs import replace
@@ -79,7 +79,7 @@ class SweepLaunches:
         now = self._effects.now
         if candidate.verdict.action is not Action.LAUNCH:
             if record is not None and candidate.verdict.action is Action.DROP_SOURCES:
-                left = _without_gone(record, now=now, reason=str(candidate.verdict.reason))
+                left = _without_gone(record, now=now, reason=candidate.verdict.reason)
                 return left if left.phase is Phase.LAUNCHED else None
             if record is not None and record.attempt is not None and candidate.verdict.action is Action.NEW_EPOCH:
                 return replace(record, attempt=replace(record.attempt, issuer=_turn(candidate)))
@@ -101,7 +101,7 @@ class SweepLaunches:
     def _bring_together(self, candidate: Candidate) -> None:
         record = candidate.situation.record
         if record is not None and candidate.verdict.action is Action.DROP_SOURCES:
-            self._effects.write(record, _without_gone, reason=str(candidate.verdict.reason))
+            self._effects.write(record, _without_gone, reason=candidate.verdict.reason)
         else:
             self._merge(candidate.situation)
 
@@ -168,8 +168,13 @@ class SweepLaunches:
         record, reason = candidate.situation.record, candidate.verdict.reason
         if record is None:
             return False
-        details = {"issuer": _turn(candidate)} if candidate.verdict.action is Action.NEW_EPOCH else {}
-        stored = self._effects.write(record, _ARROWS[candidate.verdict.action], reason=str(reason), **details)
+        interval, write = candidate.situation.interval, self._effects.write
+        if candidate.verdict.action is Action.SAME_EPOCH:
+            stored = write(record, transitions.relaunched)
+        elif candidate.verdict.action is Action.DROP_SOURCES:
+            stored = write(record, _without_gone, reason=reason, interval=interval)
+        else:
+            stored = write(record, transitions.launched, reason=reason, interval=interval, issuer=_turn(candidate))
         if stored is None:
             return False
         self._counts[str(reason)] += 1
@@ -252,23 +257,13 @@ def _turn(candidate: Candidate) -> str:
     return candidate.situation.fallback if candidate.verdict.reason is LaunchReason.FALLBACK else ""
 
 
-def _new_epoch(record: Record, *, now: datetime, reason: str, issuer: str = "") -> Record:
-    if reason == LaunchReason.CRASHED:
-        return transitions.crashed(record, now=now, reason=reason)
-    if reason == LaunchReason.ISSUER_EDITED:
-        record = replace(record, retry=None)  # its failures were those of another configuration
-    return transitions.launched(record, now=now, reason=reason, issuer=issuer)
-
-
-def _same_epoch(record: Record, *, now: datetime, reason: str) -> Record:
-    return transitions.relaunched(record, now=now)
-
-
-def _without_gone(record: Record, *, now: datetime, reason: str) -> Record:
+def _without_gone(
+    record: Record, *, now: datetime, reason: LaunchReason, interval: timedelta | None = None
+) -> Record:
     left = intents.without_gone(record, now=now, grace=ABSENCE_GRACE)
     if left.intent.hash == record.intent.hash or is_held_back(left, now):
         return left
-    return transitions.launched(left, now=now, reason=reason)
+    return transitions.launched(left, now=now, reason=reason, interval=interval)
 
 
 def _left_waiting(record: Record, *, now: datetime, **details: Any) -> Record:
@@ -282,10 +277,3 @@ def _held_back(record: Record, *, sources: tuple[Source, ...], drops: bool, now:
     for source in sources:
         joined = intents.joined(joined, source)
     return transitions.held_back(intents.intended(record, sources=joined), now=now, **details)
-
-
-_ARROWS = {
-    Action.NEW_EPOCH: _new_epoch,
-    Action.SAME_EPOCH: _same_epoch,
-    Action.DROP_SOURCES: _without_gone,
-}

@@ -11,7 +11,7 @@ from issuer_job.backoff import LONGEST_ASKED
 from issuer_job.demand.ingress import Entry
 from issuer_job.demand.plan import PlanReason, plan
 from issuer_job.issuers.load import ABSENT
-from issuer_job.record.phases import ABSENCE_GRACE, LaunchReason
+from issuer_job.record.phases import ABSENCE_GRACE, Bearing, LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Record
 from issuer_job.record.renewal import due_at
 from issuer_job.record.transitions import HELD_BACK
@@ -196,8 +196,8 @@ def after_look(situation: Situation, verdict: Verdict, *, good: bool, same: bool
         return IN_ORDER
     if verdict.reason is LaunchReason.HANDED_OVER:
         return Verdict(Action.NEW_EPOCH, LaunchReason.HANDED_OVER, Priority.RETRY)
-    if verdict.reason is LaunchReason.RENEWAL_DUE and (same or not good):
-        return _urgent(Verdict(Action.NEW_EPOCH, LaunchReason.RENEWAL_DUE), record, situation.now)
+    if verdict.reason.bearing is Bearing.REPLACES and (same or not good):
+        return _urgent(Verdict(Action.NEW_EPOCH, verdict.reason), record, situation.now)
     if not good:
         return _urgent(
             Verdict(Action.NEW_EPOCH, LaunchReason.SECRET_NOT_GOOD, Priority.MISSED), record, situation.now

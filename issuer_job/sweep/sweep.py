@@ -23,8 +23,8 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.options import Options
 from issuer_job.launch.configuration import BrokenOptions, SettingsCache
 from issuer_job.launch.launcher import Launcher
+from issuer_job.record.phases import SWEEP_INTERVAL
 from issuer_job.record.record import RecordError
-from issuer_job.record.renewal import SWEEP_INTERVAL
 from issuer_job.sweep import inventory, rules, secret_requests
 from issuer_job.sweep.effects import Effects
 from issuer_job.sweep.inventory import Known, Live

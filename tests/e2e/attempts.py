@@ -29,7 +29,7 @@ from issuer_job.issue.issue import issue
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher, LaunchOutcome
 from issuer_job.record import transitions
-from issuer_job.record.phases import ATTEMPT_GRACE
+from issuer_job.record.phases import ATTEMPT_GRACE, LaunchReason
 from issuer_job.record.record import Record, from_config_map, to_config_map
 from issuer_job.upkeep import leftovers
 from tests.e2e import world
@@ -157,7 +157,7 @@ class Certificate:
 
     def new_epoch(self, record: Record | None = None, *, hold: bool = True) -> bool:
         """As the sweep gives one, from the record as it has read it; False if somebody was faster."""
-        wanted = transitions.launched(record or self.record, now=utc_now(), reason="test")
+        wanted = transitions.launched(record or self.record, now=utc_now(), reason=LaunchReason.RETRY_DUE)
         try:
             body = Cluster(self.identities["sweep"]).update(CONFIGMAPS, v.NAMESPACE, to_config_map(wanted))
         except Conflict:

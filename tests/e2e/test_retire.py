@@ -22,6 +22,7 @@ from issuer_job.issue.order import pending_secret
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record import transitions
+from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import IngressClass, Phase, Record, Settings, Source, from_config_map, to_config_map
 from issuer_job.upkeep import leftovers, retire
 from tests.e2e import world
@@ -199,11 +200,11 @@ def test_leftovers_of_an_attempt_that_is_over_go_and_those_of_others_stay(as_swe
     over, shared = f"over.{namespace}.test", f"shared.{namespace}.test"
     now = utc_now()
     launched = transitions.launched(
-        wants(namespace, "over-tls", over, shared), now=now - timedelta(hours=2), reason="new"
+        wants(namespace, "over-tls", over, shared), now=now - timedelta(hours=2), reason=LaunchReason.NEW
     )
     ended = stored(replace(launched, phase=Phase.FAILED))
     leave_behind(ended)
-    active = stored(transitions.launched(wants(namespace, "other-tls", shared), now=now, reason="new"))
+    active = stored(transitions.launched(wants(namespace, "other-tls", shared), now=now, reason=LaunchReason.NEW))
     routes.join_route(cluster(), active, shared, active.sources[0].ingress_class, ISSUER)
     records = [ended, active]
 

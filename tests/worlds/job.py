@@ -36,6 +36,7 @@ from issuer_job.issue.issue import issue
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher, LaunchOutcome
 from issuer_job.record import transitions
+from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Record, from_config_map, to_config_map
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
 from tests.fakes.api import FakeApi
@@ -183,7 +184,7 @@ class JobWorld:
     def relaunch(self, *, secret: str = "web-tls") -> None:
         """A new epoch, as the sweep gives one when a retry is due."""
         self.clock.ahead += timedelta(seconds=2)
-        wanted = transitions.launched(self.record(secret), now=self.clock.read(), reason="test")
+        wanted = transitions.launched(self.record(secret), now=self.clock.read(), reason=LaunchReason.RETRY_DUE)
         self.cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(wanted))
         self.start(secret=secret)
 

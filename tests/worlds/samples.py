@@ -128,7 +128,9 @@ def full_record() -> Record:
         sources=(one,),
         generation=3,
         since=NOW,
-        attempt=attempt(reason="RenewalDue", issuer="other", crashes=1, replaces="x.y"),
+        attempt=attempt(
+            reason="RenewalDue", issuer="other", crashes=1, replaces="x.y", renews=True, sweep_interval=3600
+        ),
         issued=issued(renewal=renewal),
         retry=retry,
         history=(HistoryEntry(at=NOW, epoch=5, event="issued", detail="d"),),

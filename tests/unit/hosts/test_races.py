@@ -19,6 +19,7 @@ from issuer_job.hosts import at_order
 from issuer_job.hosts.claims import claim_body
 from issuer_job.hosts.precedence import Claim
 from issuer_job.record import transitions
+from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Source, to_config_map
 from tests.fakes.api import FakeApi
 from tests.worlds.job import ingress
@@ -78,7 +79,7 @@ def attempt(api: FakeApi, transport: Transport, namespace: str, hosts: tuple[str
     api.add(INGRESSES, namespace, body)
     asks = (Source(hosts=hosts, settings=SETTINGS, name="web"),)
     wanted = transitions.wanted(namespace=namespace, secret_name="web-tls", sources=asks, now=utc_now())
-    launched = transitions.launched(wanted, now=utc_now(), reason="new")
+    launched = transitions.launched(wanted, now=utc_now(), reason=LaunchReason.NEW)
     stored = api.add(CONFIGMAPS, v.NAMESPACE, to_config_map(launched))
     pod = Pod(launched.name, stored["metadata"]["uid"], launched.epoch, f"pod-{namespace}")
     job = Attempt(Cluster(api), pod, utc_now() + timedelta(seconds=270), mounts=root)

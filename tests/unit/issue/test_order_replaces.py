@@ -13,7 +13,7 @@ from issuer_job.issue.issue import issue
 from issuer_job.issue.new_order import too_early
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
-from issuer_job.record.record import Issued, Phase, Problem, Record, Renewal, Retry, to_config_map
+from issuer_job.record.record import Issued, Phase, Record, Renewal, to_config_map
 from issuer_job.record.renewal import replaceable
 from tests.fakes.acme import Reply, Request, problem
 from tests.fakes.ca import NO_ANSWER
@@ -50,7 +50,7 @@ def open_window(world: JobWorld) -> Renewal:
 def relaunch(world: JobWorld, *, at: timedelta = timedelta(hours=20)) -> None:
     """A renewal as the sweep launches it, later."""
     world.clock.ahead += at
-    edit(world, transitions.launched(world.record(), now=world.clock.read(), reason=str(LaunchReason.RENEWAL_DUE)))
+    edit(world, transitions.launched(world.record(), now=world.clock.read(), reason=LaunchReason.RENEWAL_DUE))
     world.start()
 
 
@@ -234,7 +234,7 @@ def due(**fields: object) -> Record:
     """A renewal at NOW + 30 days, as the CA suggested."""
     suggested = Renewal(check_after=NOW, at=NOW + 30 * DAY)
     certificate = issued(not_after=NOW + 90 * DAY, renewal=suggested)
-    return record(Phase.CLAIMED, **({"issued": certificate, "attempt": attempt(reason="RenewalDue")} | fields))
+    return record(Phase.CLAIMED, **({"issued": certificate, "attempt": attempt(renews=True)} | fields))
 
 
 @pytest.mark.parametrize(
@@ -256,15 +256,32 @@ def test_with_equal_clocks_the_sweeps_word_counts() -> None:
     assert too_early(due(), now=NOW, ca_time=NOW) is None
 
 
+def test_what_is_renewed_before_its_time_by_any_clock_is_not_put_off() -> None:
+    assert too_early(due(), now=NOW + DAY, ca_time=NOW) is None
+
+
+def test_the_interval_of_the_sweep_counts() -> None:
+    """Three times nine days before the end in 90: a day before the suggestion."""
+    seldom = due(
+        issued=issued(not_after=NOW + 56 * DAY, renewal=Renewal(check_after=NOW, at=NOW + 30 * DAY)),
+        attempt=attempt(renews=True, sweep_interval=9 * 86400),
+    )
+    assert too_early(seldom, now=NOW + 29 * DAY, ca_time=NOW + 28 * DAY) == DAY
+
+
 def test_other_attempts_do_not_ask_for_the_time() -> None:
     changed = due(attempt=attempt(reason="changed"))
     assert too_early(changed, now=NOW + 30 * DAY, ca_time=NOW) is None
 
 
-def test_put_off_before_it_is_checked_again() -> None:
-    retry = Retry(problem=Problem(type="clockSkew", detail=""), failures=1, intent_hash="")
-    again = due(attempt=attempt(reason="RetryDue"), retry=retry)
-    assert too_early(again, now=NOW + 30 * DAY, ca_time=NOW) == 30 * DAY
+def test_put_off_before_it_is_checked_again(world: JobWorld) -> None:
+    issue_first(world)
+    world.ca.clock = lambda: world.clock.read() - timedelta(hours=20)
+    relaunch(world)
+    for _ in range(2):
+        assert world.run() is v.ExitCode.LATER
+        world.relaunch()
+    assert len(world.ca.ordered) == 1
 
 
 # What the look says before it

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from issuer_job.record import intents, ledger_entries
 from issuer_job.record import transitions as t
-from issuer_job.record.phases import ARROWS
+from issuer_job.record.phases import ARROWS, SWEEP_INTERVAL, LaunchReason
 from issuer_job.record.record import (
     HISTORY_LENGTH,
     Counted,
@@ -46,7 +46,7 @@ REACHED_FROM = {
 }
 
 MOVES: dict[Phase, Callable[[Record], Record]] = {
-    P.LAUNCHED: lambda r: t.launched(r, now=LATER, reason="x"),
+    P.LAUNCHED: lambda r: t.launched(r, now=LATER, reason=LaunchReason.RETRY_DUE),
     P.CLAIMED: lambda r: t.claimed(r, holder="pod-2", now=LATER),
     P.UNCONFIRMED: lambda r: t.unconfirmed(r, now=LATER),
     P.ORDERING: lambda r: t.ordering(r, directory="d", account="a", now=LATER),
@@ -79,14 +79,20 @@ def test_every_pair_of_phases(start: Phase, target: Phase) -> None:
 
 def test_a_new_epoch_is_at_least_the_current_second_and_always_higher() -> None:
     second = int(LATER.timestamp())
-    assert t.launched(record(P.WANTED), now=LATER, reason="x").epoch == second
-    assert t.launched(record(attempt=attempt(epoch=second + 50)), now=LATER, reason="x").epoch == second + 51
-    assert t.launched(record(attempt=attempt(epoch=second)), now=LATER, reason="x").epoch == second + 1
+    assert t.launched(record(P.WANTED), now=LATER, reason=LaunchReason.RETRY_DUE).epoch == second
+    assert (
+        t.launched(record(attempt=attempt(epoch=second + 50)), now=LATER, reason=LaunchReason.RETRY_DUE).epoch
+        == second + 51
+    )
+    assert (
+        t.launched(record(attempt=attempt(epoch=second)), now=LATER, reason=LaunchReason.RETRY_DUE).epoch
+        == second + 1
+    )
 
 
 def test_a_new_epoch_inherits_order_and_key_but_nothing_of_the_pod() -> None:
     old = attempt()
-    new = t.attempt_of(t.launched(record(P.AUTHORIZING), now=LATER, reason="x"))
+    new = t.attempt_of(t.launched(record(P.AUTHORIZING), now=LATER, reason=LaunchReason.RETRY_DUE))
     assert (new.order_url, new.ordered, new.pending_key) == (old.order_url, True, old.pending_key)
     assert (new.directory, new.account, new.order_expires) == (old.directory, old.account, old.order_expires)
     assert (new.holder, new.secret_uid, new.secret_version, new.tries) == ("", "", "", 1)
@@ -108,7 +114,7 @@ def test_another_intent_forgets_order_and_key_and_raises_the_generation(changed:
     new = t.attempt_of(moved)
     assert moved.generation == 2
     assert (new.ordered, new.order_url, new.order_expires, new.pending_key) == (False, "", None, "")
-    assert t.attempt_of(t.launched(moved, now=LATER, reason="x")).order_url == ""
+    assert t.attempt_of(t.launched(moved, now=LATER, reason=LaunchReason.RETRY_DUE)).order_url == ""
 
 
 def test_an_equal_intent_keeps_order_and_generation() -> None:
@@ -206,9 +212,9 @@ def test_another_intent_starts_to_count_anew_but_flapping_does_not_help() -> Non
 
 
 def test_history_is_bounded() -> None:
-    r = record(P.WAITING)
+    r = record(P.ORDERING)
     for _ in range(HISTORY_LENGTH + 5):
-        r = replace(t.launched(r, now=LATER, reason="y" * 999), phase=P.WAITING)
+        r = t.order_dropped(r, now=LATER, reason="y" * 999)
     assert len(r.history) == HISTORY_LENGTH
     assert len(r.history[-1].detail) == 300
     assert r.history[-1].epoch == r.epoch
@@ -220,13 +226,38 @@ def test_without_an_attempt_there_is_nothing_to_claim() -> None:
 
 
 def test_a_crash_is_a_new_epoch_that_is_remembered_until_something_is_issued() -> None:
-    once = t.crashed(record(P.ORDERING), now=LATER, reason="Crashed")
+    once = t.launched(record(P.ORDERING), now=LATER, reason=LaunchReason.CRASHED)
     assert (once.phase, t.attempt_of(once).crashes, t.attempt_of(once).tries) == (P.LAUNCHED, 1, 1)
-    twice = t.crashed(once, now=LATER, reason="Crashed")
+    twice = t.launched(once, now=LATER, reason=LaunchReason.CRASHED)
     assert (t.attempt_of(twice).crashes, twice.epoch) == (2, once.epoch + 1)
-    assert t.attempt_of(t.launched(twice, now=LATER, reason="x")).crashes == 2
+    assert t.attempt_of(t.launched(twice, now=LATER, reason=LaunchReason.RETRY_DUE)).crashes == 2
     done = t.issued(replace(twice, phase=P.INSTALLING), issued=issued(), now=LATER)
     assert t.attempt_of(done).crashes == 0
+
+
+def test_what_a_launch_was_for_is_remembered_until_something_is_issued() -> None:
+    due = t.launched(record(P.ISSUED), now=LATER, reason=LaunchReason.RENEWAL_DUE)
+    assert t.attempt_of(due).renews
+    for why in set(LaunchReason) - {LaunchReason.RENEWAL_DUE}:
+        assert not t.attempt_of(t.launched(record(P.ISSUED), now=LATER, reason=why)).renews
+        assert t.attempt_of(t.launched(due, now=LATER, reason=why)).renews
+    done = t.issued(replace(due, phase=P.INSTALLING), issued=issued(), now=LATER)
+    assert not t.attempt_of(done).renews
+    assert not t.attempt_of(t.launched(done, now=LATER, reason=LaunchReason.CRASHED)).renews
+
+
+def test_the_interval_is_the_last_sweeps() -> None:
+    first = t.launched(record(P.WANTED), now=LATER, reason=LaunchReason.NEW)
+    assert t.attempt_of(first).interval == SWEEP_INTERVAL
+    hour = t.launched(first, now=LATER, reason=LaunchReason.CRASHED, interval=timedelta(hours=1))
+    again = t.launched(hour, now=LATER, reason=LaunchReason.EDITED)
+    assert [t.attempt_of(r).interval for r in (hour, again)] == [timedelta(hours=1)] * 2
+
+
+def test_what_is_put_right_starts_anew() -> None:
+    failed = t.waiting(record(P.ORDERING), problem=PROBLEM, now=NOW, wait=timedelta(0))
+    kept = {why for why in LaunchReason if t.launched(failed, now=LATER, reason=why).retry is not None}
+    assert set(LaunchReason) - kept == {LaunchReason.ISSUER_EDITED, LaunchReason.RETRY_ASKED}
 
 
 def test_a_certificate_put_there_by_hand_is_adopted_without_an_attempt() -> None:

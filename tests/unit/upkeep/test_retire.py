@@ -28,6 +28,7 @@ from issuer_job.http01.solver import challenge_body
 from issuer_job.issue.order import pending_secret
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record import transitions
+from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Record, from_config_map, to_config_map
 from issuer_job.tenant_secrets.bodies import tls_secret
 from issuer_job.tenant_secrets.placeholder import placeholder_secret
@@ -64,9 +65,9 @@ class World:
         self.api = Dying(hooks={"secrets": self.policies.secrets})
         self.cluster = Cluster(self.api)
         made = transitions.wanted(namespace="shop", secret_name="web-tls", sources=(source(hosts=HOSTS),), now=NOW)
-        early = self._store(transitions.launched(made, now=NOW, reason="new"))
+        early = self._store(transitions.launched(made, now=NOW, reason=LaunchReason.NEW))
         self._left_by(early, "a.certjob.dev")
-        self.last = self._store(transitions.launched(early, now=NOW + MINUTE, reason="again"))
+        self.last = self._store(transitions.launched(early, now=NOW + MINUTE, reason=LaunchReason.SEEN_AGAIN))
         self._left_by(self.last, "b.certjob.dev")
         self.api.add(SECRETS, "shop", placeholder_secret(self.last, now=NOW))
 
@@ -263,7 +264,7 @@ def test_just_the_placeholder_that_was_looked_at_is_deleted(world: World) -> Non
 def test_a_later_attempts_route_stays(world: World) -> None:
     """Launched again while this was under way: the hold is not ours any more."""
     orphan = world.orphan()
-    again = transitions.launched(orphan, now=NOW + 30 * MINUTE, reason="seen again")
+    again = transitions.launched(orphan, now=NOW + 30 * MINUTE, reason=LaunchReason.SEEN_AGAIN)
     routes.join_route(world.cluster, again, "a.certjob.dev", again.sources[0].ingress_class, ISSUER)
     retire.retire(world.cluster, orphan, now=NOW)
     assert [item["spec"]["rules"][0]["host"] for item in world.api.all(INGRESSES)] == ["a.certjob.dev"]
