@@ -16,14 +16,14 @@ from issuer_job.account import account
 from issuer_job.account.keys import account_secret, hold_key, superseded
 from issuer_job.acme_client import AcmeError, AcmeUnavailable, new_account_key
 from issuer_job.attempt.attempt import Attempt, Later, OtherPod, Resolved
-from issuer_job.cluster.api import CAS_ROUNDS, SECRETS, AlreadyExists, KubeError
+from issuer_job.cluster.api import SECRETS, AlreadyExists
 from issuer_job.issuers.state import (
     ACCOUNT_NUMBER,
     ROLLED_OVER_FOR,
     ROLLING_OVER,
     IssuerState,
+    change_state,
     load_state,
-    write_state,
 )
 from issuer_job.record.record import Problem
 
@@ -37,7 +37,7 @@ def roll_over_key(attempt: Attempt, resolved: Resolved, request: str) -> bool:
     One that was begun is ended, even if nobody asks for it any more.
     Raises Later, OtherPod when the key was stored and the next pod has it mounted, AcmeError, KubeError.
     """
-    state = _load(attempt, resolved)
+    state = load_state(attempt.cluster, resolved.name, resolved.issuer.server)
     if not rollover_is_due(state, request):
         return False
     number = state.number + 1
@@ -116,14 +116,10 @@ def _write(attempt: Attempt, resolved: Resolved, number: int, change: Mapping[st
 
     Raises Later once it is not.
     """
-    for _ in range(CAS_ROUNDS):
-        state = _load(attempt, resolved)
+
+    def in_use(state: IssuerState) -> Mapping[str, str]:
         if state.number != number - 1:
             raise Later(superseded(resolved), wait=timedelta(0))
-        if write_state(attempt.cluster, state, change):
-            return state
-    raise KubeError(f"the state of issuer {resolved.name} keeps changing")
+        return change
 
-
-def _load(attempt: Attempt, resolved: Resolved) -> IssuerState:
-    return load_state(attempt.cluster, resolved.name, resolved.issuer.server)
+    return change_state(attempt.cluster, resolved.name, resolved.issuer.server, in_use)

@@ -22,7 +22,7 @@ from issuer_job.attempt.attempt import Attempt, Later, Resolved, Stop, Supersede
 from issuer_job.checks.leftovers import clean_dns, is_dns_cleaning, only_clean_dns
 from issuer_job.checks.questions import CHECKS, NO_CA, CheckReason, Context, Finding
 from issuer_job.cluster.api import CONFIGMAPS, Json
-from issuer_job.issuers.load import IssuerError, issuer_version, parse_issuer
+from issuer_job.issuers.load import IssuerError, is_issuer, issuer_version, parse_issuer
 from issuer_job.issuers.state import CONTACTS, note_in_state
 from issuer_job.record.record import Problem
 from issuer_job.tenant_secrets import access as secrets
@@ -65,8 +65,7 @@ def check_issuer(attempt: Attempt) -> v.ExitCode:
 
 def _config_map(attempt: Attempt) -> Json:
     found = attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, attempt.pod.record)
-    labels = (found or {"metadata": {}})["metadata"].get("labels") or {}
-    if found is None or labels.get(v.ISSUER) != "true" or found["metadata"]["uid"] != attempt.pod.record_uid:
+    if found is None or not is_issuer(found) or found["metadata"]["uid"] != attempt.pod.record_uid:
         raise Superseded("the issuer is gone")
     return found
 

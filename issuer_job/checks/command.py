@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from copy import deepcopy
 from datetime import datetime, timedelta
 
 from issuer_job import vocabulary as v
 from issuer_job.checks.check import CHECKED_EPOCH, READY, RESULT, finding_line, read_findings
-from issuer_job.checks.launch import CheckedIssuer, Running, find_issuer, launch_check
-from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Conflict
+from issuer_job.checks.launch import CheckedIssuer, Running, find_issuer, launch_check, with_state
+from issuer_job.cluster import changes
+from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Json
+from issuer_job.issuers.load import is_issuer
 from issuer_job.issuers.state import ROLLED_OVER_FOR, IssuerState, load_state
 from issuer_job.launch.jobs import is_finished
 from issuer_job.polling import Poll
 
 PATIENCE = timedelta(minutes=6)
 """A pod of the Job has five minutes."""
-CAS_ROUNDS = 5
 
 Clock = Callable[[], datetime]
 Say = Callable[[str], None]
@@ -102,18 +102,14 @@ def _has_ended(cluster: Cluster, name: str) -> bool:
 
 
 def _annotated(cluster: Cluster, name: str, annotation: str, value: str) -> CheckedIssuer | None:
-    for _ in range(CAS_ROUNDS):
-        issue = find_issuer(cluster, name)
-        if issue is None:
-            return None
-        body = deepcopy(issue.config_map)
-        body["metadata"]["annotations"] = {**(body["metadata"].get("annotations") or {}), annotation: value}
-        try:
-            stored = cluster.update(CONFIGMAPS, v.NAMESPACE, body)
-        except Conflict:
-            continue
-        return CheckedIssuer(stored, issue.directory, issue.state)
-    return None
+    """The issuer with the annotation; None if there is no such issuer. Raises KubeError."""
+
+    def annotated(held: Json | None) -> Json | None:
+        if held is not None and is_issuer(held):
+            held["metadata"]["annotations"] = {**(held["metadata"].get("annotations") or {}), annotation: value}
+        return held
+
+    return with_state(cluster, changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, annotated).after)
 
 
 def _told(name: str, state: IssuerState, say: Say) -> v.ExitCode:

@@ -14,7 +14,7 @@ from issuer_job.account.rollover import rollover_is_due
 from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_FOR, CHECKED_VERSION, LAUNCHED_FOR, NOT_READY, RESULT
 from issuer_job.checks.leftovers import CLEANED_EPOCH, CLEANING_EPOCH
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, POD_TEMPLATES, AlreadyExists, Cluster, Json, KubeError
-from issuer_job.issuers.load import IssuerError, is_issuer_name, issuer_version, parse_issuer
+from issuer_job.issuers.load import IssuerError, is_issuer, is_issuer_name, issuer_version, parse_issuer
 from issuer_job.issuers.state import IssuerState, load_state, note_in_state, state_in, write_state
 from issuer_job.launch import jobs
 from issuer_job.launch.jobs import is_finished
@@ -22,6 +22,7 @@ from issuer_job.launch.jobs import is_finished
 logger = logging.getLogger(__name__)
 
 TRIES = 5
+"""Epochs that others took first. Each has a Job of its own that must have ended: more than one object changes."""
 LAUNCHED_EPOCH = "checkLaunchedEpoch"
 """Of the last Job that tests: about the unix seconds of its launch. It is written down before the Job is created."""
 PER_PASS = 10
@@ -177,11 +178,16 @@ def _require_ended(cluster: Cluster, issuer: str, epoch: int, now: datetime) -> 
 
 def find_issuer(cluster: Cluster, name: str) -> CheckedIssuer | None:
     """The issuer and its state as they are stored now, None if there is no such issuer. Raises KubeError."""
-    found = cluster.find(CONFIGMAPS, v.NAMESPACE, name)
-    if found is None or (found["metadata"].get("labels") or {}).get(v.ISSUER) != "true":
+    return with_state(cluster, cluster.find(CONFIGMAPS, v.NAMESPACE, name))
+
+
+def with_state(cluster: Cluster, config_map: Json | None) -> CheckedIssuer | None:
+    """The issuer in its ConfigMap and its state as it is stored now, None if that is no issuer. Raises KubeError."""
+    if config_map is None or not is_issuer(config_map):
         return None
-    directory = _directory(found)
-    return CheckedIssuer(found, directory, load_state(cluster, name, directory))
+    directory = _directory(config_map)
+    state = load_state(cluster, config_map["metadata"]["name"], directory)
+    return CheckedIssuer(config_map, directory, state)
 
 
 def _issue(config_map: Json, stored: Mapping[str, Json]) -> CheckedIssuer:

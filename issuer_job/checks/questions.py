@@ -23,7 +23,7 @@ from issuer_job.acme_client.transport import tls_context
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.cluster.api import CONFIGMAPS
 from issuer_job.issue.sign import CA_CERTIFICATE, CA_KEY
-from issuer_job.issuers.load import IssuerError, parse_issuer
+from issuer_job.issuers.load import IssuerError, is_issuer, parse_issuer
 from issuer_job.issuers.schema import Issuer, IssuerType, PathType, Solver
 from issuer_job.issuers.state import TAKEN_OVER, IssuerState, load_state
 
@@ -188,7 +188,7 @@ def fallback_exists(context: Context) -> Iterator[Finding]:
             return
         seen.append(name)
         found = context.attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, name)
-        if found is None or (found["metadata"].get("labels") or {}).get(v.ISSUER) != "true":
+        if found is None or not is_issuer(found):
             what = f"there is no issuer {name}"
             yield Finding(reason=CheckReason.FALLBACK, message=what, path="$.fallback.issuer")
             return

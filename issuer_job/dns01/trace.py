@@ -15,17 +15,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import (
-    CAS_ROUNDS,
-    CONFIGMAPS,
-    AlreadyExists,
-    Cluster,
-    Conflict,
-    Gone,
-    Json,
-    KubeError,
-    NotFound,
-)
+from issuer_job.cluster import changes
+from issuer_job.cluster.api import CONFIGMAPS, Cluster, Gone, Json
 from issuer_job.record.phases import ATTEMPT_GRACE
 from issuer_job.record.record import ACTIVE, Record, RecordError
 from issuer_job.record.store import live_record
@@ -64,9 +55,6 @@ class Trace:
 
     record: str
     txt_records: tuple[TxtRecord, ...]
-    name: str
-    uid: str
-    resource_version: str
 
 
 def trace_name(record_hash: str) -> str:
@@ -88,46 +76,32 @@ def read(config_map: Json) -> Trace:
     except msgspec.DecodeError:
         txt_records = ()
     name = (metadata.get("annotations") or {}).get(v.RECORD, "")
-    return Trace(name, txt_records, metadata["name"], metadata.get("uid", ""), metadata.get("resourceVersion", ""))
+    return Trace(name, txt_records)
 
 
 def write_down(cluster: Cluster, record: Record, txt_records: Iterable[TxtRecord]) -> None:
     """Before they are added to DNS. Those that an earlier attempt wrote down are taken over. Raises KubeError."""
     new = {txt.place: txt for txt in txt_records}
-    body = _config_map(record.name, record.hash, tuple(new.values()))
-    for _ in range(CAS_ROUNDS):
-        try:
-            cluster.create(CONFIGMAPS, v.NAMESPACE, body)
-        except AlreadyExists:
-            held = find(cluster, record.hash)
-            if held is None:
-                continue
-            merged = {txt.place: txt for txt in held.txt_records} | new
-            try:
-                cluster.update(CONFIGMAPS, v.NAMESPACE, _replacing(held, record.hash, tuple(merged.values())))
-            except (Conflict, NotFound):
-                continue
-        return
-    raise KubeError("the list of TXT records keeps changing")
+
+    def with_new(held: Json | None) -> Json:
+        former = read(held).txt_records if held is not None else ()
+        merged = {txt.place: txt for txt in former} | new
+        return _config_map(record.name, record.hash, tuple(merged.values()))
+
+    changes.change(cluster, CONFIGMAPS, v.NAMESPACE, trace_name(record.hash), with_new, held=None)
 
 
 def cross_out(cluster: Cluster, record_hash: str, removed: Collection[TxtRecord]) -> None:
     """After they were removed from DNS. One that was taken over meanwhile stays written down. Raises KubeError."""
-    for _ in range(CAS_ROUNDS):
-        held = find(cluster, record_hash)
+
+    def without(held: Json | None) -> Json | None:
         if held is None:
-            return
-        kept = tuple(txt for txt in held.txt_records if txt not in removed)
-        try:
-            if kept:
-                cluster.update(CONFIGMAPS, v.NAMESPACE, _replacing(held, record_hash, kept))
-            else:
-                version = held.resource_version
-                cluster.delete(CONFIGMAPS, v.NAMESPACE, held.name, uid=held.uid, resource_version=version)
-        except (Conflict, NotFound):
-            continue
-        return
-    raise KubeError("the list of TXT records keeps changing")
+            return None
+        former = read(held)
+        kept = tuple(txt for txt in former.txt_records if txt not in removed)
+        return _config_map(former.record, record_hash, kept) if kept else None
+
+    changes.change(cluster, CONFIGMAPS, v.NAMESPACE, trace_name(record_hash), without)
 
 
 def traces(cluster: Cluster) -> Iterator[tuple[str, Trace]]:
@@ -216,9 +190,3 @@ def _config_map(record_name: str, record_hash: str, txt_records: tuple[TxtRecord
     }
     data = {v.TXT_RECORDS_KEY: msgspec.json.format(msgspec.json.encode(txt_records), indent=1).decode()}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
-
-
-def _replacing(held: Trace, record_hash: str, txt_records: tuple[TxtRecord, ...]) -> Json:
-    body = _config_map(held.record, record_hash, txt_records)
-    body["metadata"] |= {"uid": held.uid, "resourceVersion": held.resource_version}
-    return body

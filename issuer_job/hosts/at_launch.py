@@ -63,7 +63,7 @@ def denied(
     }
     # One after the other in the order of their names: of two namespaces that want the same hosts, one gets all.
     for host in wanted:
-        mine = claims.take(cluster, host, namespace, timeout=timeout())
+        mine = claims.take(cluster, host, namespace, timeout=timeout)
         if mine.namespace != namespace:
             return Denied(host, Denial.CLAIMED)
         if mine.checked is not None:

@@ -9,31 +9,30 @@ claim, and that write and the other's mark exclude each other, since both are co
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster import bodies
-from issuer_job.cluster.api import CONFIGMAPS, AlreadyExists, Cluster, Conflict, Json, KubeError, NotFound
+from issuer_job.cluster import bodies, changes
+from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json
 from issuer_job.hosts.precedence import Claim, is_rival, wildcard_of
 
 logger = logging.getLogger(__name__)
 
-ROUNDS = 5
-"""How often a write is tried that others keep coming in between of."""
 
+def take(cluster: Cluster, host: str, namespace: str, *, timeout: Callable[[], float] | None = None) -> Claim:
+    """The host's claim: a new one of `namespace` if nobody had it.
 
-def take(cluster: Cluster, host: str, namespace: str, *, timeout: float | None = None) -> Claim:
-    """The host's claim: a new one of `namespace` if nobody had it. Raises KubeError."""
-    for _ in range(ROUNDS):
-        try:
-            body = claim_body(host, namespace)
-            return Claim.from_config_map(cluster.create(CONFIGMAPS, v.NAMESPACE, body, timeout=timeout))
-        except AlreadyExists:
-            held = find(cluster, host, timeout=timeout)
-        if held is not None:
-            return held
-    raise KubeError(f"the claim of {host} keeps changing")
+    `timeout` gives the seconds that are left for a request. Raises KubeError.
+    """
+
+    def whose(held: Json | None) -> Json:
+        return held or claim_body(host, namespace)
+
+    name, what = names.claim(host), f"the claim of {host}"
+    taken = changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, whose, held=None, what=what, timeout=timeout)
+    return Claim.from_config_map(taken.after)
 
 
 def find(cluster: Cluster, host: str, *, timeout: float | None = None) -> Claim | None:
@@ -75,9 +74,7 @@ def label(cluster: Cluster, claim: Claim, *, checked: datetime | None) -> bool:
 
 def give_up(cluster: Cluster, claim: Claim) -> bool:
     """Delete exactly the claim that was read; whether it was that still, or is gone. Raises KubeError."""
-    try:
-        cluster.delete(CONFIGMAPS, v.NAMESPACE, claim.name, uid=claim.uid, resource_version=claim.resource_version)
-    except Conflict:
+    if changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, _metadata(claim), None) is None:
         return False
     logger.info("claim-released", extra={"fields": {"host": claim.host, "namespace": claim.namespace}})
     return True
@@ -89,18 +86,9 @@ def transfer(cluster: Cluster, host: str, namespace: str, *, now: datetime) -> s
     It stays there against every older Ingress and every claim that overlaps it, until no Ingress of that namespace
     names it.
     """
-    body = claim_body(host, namespace, checked=now)
-    for _ in range(ROUNDS):
-        held = find(cluster, host)
-        try:
-            if held is None:
-                cluster.create(CONFIGMAPS, v.NAMESPACE, body)
-            elif not _replace(cluster, held, body):
-                continue
-        except AlreadyExists:
-            continue
-        return None if held is None else held.namespace
-    raise KubeError(f"the claim of {host} keeps changing")
+    body, what = claim_body(host, namespace, checked=now), f"the claim of {host}"
+    given = changes.change(cluster, CONFIGMAPS, v.NAMESPACE, names.claim(host), lambda held: body, what=what)
+    return None if given.before is None else Claim.from_config_map(given.before).namespace
 
 
 def claim_body(host: str, namespace: str, *, checked: datetime | None = None) -> Json:
@@ -116,9 +104,8 @@ def claim_body(host: str, namespace: str, *, checked: datetime | None = None) ->
 
 
 def _replace(cluster: Cluster, claim: Claim, body: Json) -> bool:
-    metadata = {"name": claim.name, "uid": claim.uid, "resourceVersion": claim.resource_version}
-    try:
-        cluster.update(CONFIGMAPS, v.NAMESPACE, body | {"metadata": {**body["metadata"], **metadata}})
-    except (Conflict, NotFound):
-        return False
-    return True
+    return changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, _metadata(claim), body) is not None
+
+
+def _metadata(claim: Claim) -> Json:
+    return {"metadata": {"name": claim.name, "uid": claim.uid, "resourceVersion": claim.resource_version}}

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CAS_ROUNDS, INGRESSES, AlreadyExists, Cluster, Conflict, Json, KubeError, NotFound
+from issuer_job.cluster import changes
+from issuer_job.cluster.api import INGRESSES, Cluster, Json
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record.record import IngressClass, Record
 
@@ -40,19 +41,16 @@ def route(record: Record, host: str, ingress_class: IngressClass, issuer: Issuer
 
 
 def join_route(cluster: Cluster, record: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> None:
-    """Make sure that the host's route exists and that this attempt holds it."""
+    """Make sure that the host's route exists and that this attempt holds it. Raises KubeError."""
     wanted = route(record, host, ingress_class, issuer)
-    for _ in range(CAS_ROUNDS):
-        held = cluster.find(INGRESSES, v.NAMESPACE, wanted["metadata"]["name"])
-        try:
-            if held is None:
-                cluster.create(INGRESSES, v.NAMESPACE, wanted)
-            elif _epoch_on(held, record) != str(record.epoch):
-                cluster.update(INGRESSES, v.NAMESPACE, _held_by(held, record))
-        except (AlreadyExists, Conflict, NotFound):
-            continue
-        return
-    raise KubeError(f"the challenge route of {host} keeps changing")
+
+    def joined(held: Json | None) -> Json:
+        if held is None:
+            return wanted
+        return held if _epoch_on(held, record) == str(record.epoch) else _held_by(held, record)
+
+    name, what = wanted["metadata"]["name"], f"the challenge route of {host}"
+    changes.change(cluster, INGRESSES, v.NAMESPACE, name, joined, what=what)
 
 
 def release_route(
@@ -60,26 +58,21 @@ def release_route(
 ) -> None:
     """Take our hold off the route if it is still this attempt's; the last holder deletes it.
 
-    With `or_older` also if it is that of an earlier attempt of the record.
+    With `or_older` also if it is that of an earlier attempt of the record. Raises KubeError.
     """
-    name = names.route(ingress_class.identity, host)
-    for _ in range(CAS_ROUNDS):
-        held = cluster.find(INGRESSES, v.NAMESPACE, name)
+
+    def left(held: Json | None) -> Json | None:
         if held is None or not _is_ours(_epoch_on(held, record), record.epoch, or_older):
-            return
-        metadata = held["metadata"]
+            return held
         others = _other_owners(held, record)
-        try:
-            if others:
-                metadata["ownerReferences"] = others
-                del metadata["annotations"][v.EPOCH_PREFIX + record.hash]
-                cluster.update(INGRESSES, v.NAMESPACE, held)
-            else:
-                version = metadata["resourceVersion"]
-                cluster.delete(INGRESSES, v.NAMESPACE, name, uid=metadata["uid"], resource_version=version)
-        except (Conflict, NotFound):
-            continue
-        return
+        if not others:
+            return None
+        held["metadata"]["ownerReferences"] = others
+        del held["metadata"]["annotations"][v.EPOCH_PREFIX + record.hash]
+        return held
+
+    name, what = names.route(ingress_class.identity, host), f"the challenge route of {host}"
+    changes.change(cluster, INGRESSES, v.NAMESPACE, name, left, what=what)
 
 
 def _is_ours(on_route: str | None, epoch: int, or_older: bool) -> bool:

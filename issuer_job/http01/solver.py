@@ -11,18 +11,8 @@ import time
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
-from issuer_job.cluster import bodies
-from issuer_job.cluster.api import (
-    CAS_ROUNDS,
-    CONFIGMAPS,
-    ENDPOINT_SLICES,
-    AlreadyExists,
-    Cluster,
-    Conflict,
-    Json,
-    KubeError,
-    NotFound,
-)
+from issuer_job.cluster import bodies, changes
+from issuer_job.cluster.api import CONFIGMAPS, ENDPOINT_SLICES, Cluster, Json, KubeError
 from issuer_job.http01 import probe, routes
 from issuer_job.http01.probe import HostChallenge
 from issuer_job.issuers.schema import Issuer
@@ -57,25 +47,13 @@ def _half_time(attempt: Attempt) -> float:
 
 
 def publish(attempt: Attempt, key_authorizations: dict[str, str]) -> None:
-    """Create or replace the attempt's challenge ConfigMap."""
+    """Create or replace the attempt's challenge ConfigMap. Raises KubeError."""
     body = challenge_body(attempt.record, key_authorizations)
-    for _ in range(CAS_ROUNDS):
-        try:
-            attempt.cluster.create(CONFIGMAPS, v.NAMESPACE, body)
-        except AlreadyExists:
-            held = attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, body["metadata"]["name"])
-            if held is None:
-                continue
-            if held.get("data") == body["data"]:
-                return
-            body["metadata"] |= {key: held["metadata"][key] for key in ("uid", "resourceVersion")}
-            try:
-                attempt.cluster.update(CONFIGMAPS, v.NAMESPACE, body)
-            except (Conflict, NotFound):
-                body["metadata"].pop("resourceVersion")
-                body["metadata"].pop("uid")
-                continue
-        return
+
+    def published(held: Json | None) -> Json:
+        return held if held is not None and held.get("data") == body["data"] else body
+
+    changes.change(attempt.cluster, CONFIGMAPS, v.NAMESPACE, body["metadata"]["name"], published, held=None)
 
 
 def challenge_body(record: Record, key_authorizations: dict[str, str]) -> Json:

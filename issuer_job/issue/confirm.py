@@ -15,7 +15,7 @@ from issuer_job.demand import secret as requests
 from issuer_job.demand.eligibility import refusal
 from issuer_job.demand.ingress import annotations_of, named_secrets, opts_in, wants
 from issuer_job.issue import install
-from issuer_job.issuers.load import ABSENT, IssuerError, Issuers, issuer_version, parse_issuer
+from issuer_job.issuers.load import ABSENT, IssuerError, Issuers, is_issuer, issuer_version, parse_issuer
 from issuer_job.issuers.schema import Issuer, IssuerType
 from issuer_job.polling import Poll
 from issuer_job.record import intents, transitions
@@ -30,7 +30,7 @@ def resolve_issuer(attempt: Attempt) -> Resolved:
     settings = attempt.record.intent.settings
     name = attempt.record.issuer
     found = attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, name)
-    if found is None or (found["metadata"].get("labels") or {}).get(v.ISSUER) != "true":
+    if found is None or not is_issuer(found):
         attempt.issuer_version = ABSENT
         raise Later(Problem(type="unknownIssuer", detail=f"there is no issuer {name}", step="issuer"))
     attempt.issuer_version = issuer_version(found)

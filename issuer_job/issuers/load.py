@@ -55,6 +55,11 @@ def parse_issuer(config_map: Json) -> Issuer:
     return _with_bundle(name, issuer, config_map["data"])
 
 
+def is_issuer(config_map: Json) -> bool:
+    """Whether an operator has made it one, by its label."""
+    return (config_map["metadata"].get("labels") or {}).get(v.ISSUER) == "true"
+
+
 def is_issuer_name(name: str) -> bool:
     """Whether a ConfigMap of this name can be an issuer: the name becomes part of others."""
     return _NAME.fullmatch(name) is not None

@@ -5,14 +5,14 @@ The account's Jobs, checks and the sweep each write keys of their own; nobody dr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster import bodies
-from issuer_job.cluster.api import CAS_ROUNDS, CONFIGMAPS, AlreadyExists, Cluster, Conflict, Json, KubeError
+from issuer_job.cluster import bodies, changes
+from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json
 
 ACCOUNT_NUMBER = "accountNumber"
 ACCOUNT_URL = "accountUrl"
@@ -73,15 +73,9 @@ def state_in(issuer: str, directory: str, config_map: Json | None) -> IssuerStat
 def write_state(cluster: Cluster, state: IssuerState, change: Mapping[str, str]) -> bool:
     """Write the state with a change, if nobody changed it meanwhile; who loses leaves the winner's word: False."""
     body = state_body(state.issuer, state.directory, {**state.data, **change})
-    try:
-        if not state.resource_version:
-            cluster.create(CONFIGMAPS, v.NAMESPACE, body)
-        else:
-            body["metadata"] |= {"uid": state.uid, "resourceVersion": state.resource_version}
-            cluster.update(CONFIGMAPS, v.NAMESPACE, body)
-    except (AlreadyExists, Conflict):
-        return False
-    return True
+    seen = {"name": body["metadata"]["name"], "uid": state.uid, "resourceVersion": state.resource_version}
+    held = {"metadata": seen} if state.resource_version else None
+    return changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, held, body) is not None
 
 
 def state_body(issuer: str, server: str, data: dict[str, str]) -> Json:
@@ -91,7 +85,19 @@ def state_body(issuer: str, server: str, data: dict[str, str]) -> Json:
 
 def note_in_state(cluster: Cluster, issuer: str, directory: str, change: Mapping[str, str]) -> None:
     """Write keys that nobody else writes, whatever else changes meanwhile. Raises KubeError."""
-    for _ in range(CAS_ROUNDS):
-        if write_state(cluster, load_state(cluster, issuer, directory), change):
-            return
-    raise KubeError(f"the state of issuer {issuer} keeps changing")
+    change_state(cluster, issuer, directory, lambda state: change)
+
+
+def change_state(
+    cluster: Cluster, issuer: str, directory: str, change: Callable[[IssuerState], Mapping[str, str]]
+) -> IssuerState:
+    """Write what `change` says of the state as it is stored, which is returned. Raises KubeError."""
+
+    def changed(held: Json | None) -> Json:
+        state = state_in(issuer, directory, held)
+        return state_body(issuer, directory, {**state.data, **change(state)})
+
+    name, what = names.issuer_state(issuer, directory), f"the state of issuer {issuer}"
+    return state_in(
+        issuer, directory, changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, changed, what=what).before
+    )

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Cluster, Conflict, Gone, Json, NotFound, Resource
+from issuer_job.cluster import changes
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Cluster, Gone, Json, Resource
 from issuer_job.record.phases import ATTEMPT_GRACE
 from issuer_job.record.record import ACTIVE, IngressClass, Record, RecordError
 from issuer_job.record.store import live_record
@@ -132,18 +133,13 @@ def _clean_route(cluster: Cluster, route: Json, holders: _Holders) -> bool:
 
 def _release_route(cluster: Cluster, route: Json, kept: set[str], owners: list[Json]) -> bool:
     metadata = route["metadata"]
-    try:
-        if kept:
-            metadata["ownerReferences"] = owners
-            metadata["annotations"] = {
-                key: value
-                for key, value in metadata["annotations"].items()
-                if not key.startswith(v.EPOCH_PREFIX) or key.removeprefix(v.EPOCH_PREFIX) in kept
-            }
-            cluster.update(INGRESSES, v.NAMESPACE, route)
-        else:
-            _delete(cluster, INGRESSES, metadata)
-    except (Conflict, NotFound):
+    annotations = {
+        key: value
+        for key, value in (metadata.get("annotations") or {}).items()
+        if not key.startswith(v.EPOCH_PREFIX) or key.removeprefix(v.EPOCH_PREFIX) in kept
+    }
+    left = route | {"metadata": metadata | {"ownerReferences": owners, "annotations": annotations}}
+    if changes.swap(cluster, INGRESSES, v.NAMESPACE, route, left if kept else None) is None:
         return False
     logger.info("route-released", extra={"fields": {"route": metadata["name"], "holders": len(kept)}})
     return True
@@ -158,18 +154,12 @@ def _clean_challenge(cluster: Cluster, challenge: Json, holders: _Holders) -> bo
         return False
     try:
         live = holders.live(metadata.get("ownerReferences") or [])
-        if _is_at(live.get(record_hash), epoch):
-            return False
-        _delete(cluster, CONFIGMAPS, metadata)
-    except (Conflict, RecordError):
+    except RecordError:
+        return False
+    if _is_at(live.get(record_hash), epoch) or not changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, challenge, None):
         return False
     logger.info("challenge-deleted", extra={"fields": {"challenge": metadata["name"]}})
     return True
-
-
-def _delete(cluster: Cluster, resource: Resource, metadata: Json) -> None:
-    version = metadata["resourceVersion"]
-    cluster.delete(resource, v.NAMESPACE, metadata["name"], uid=metadata["uid"], resource_version=version)
 
 
 def _labelled(cluster: Cluster, resource: Resource, label: str) -> Iterator[Json]:

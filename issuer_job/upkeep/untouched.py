@@ -8,14 +8,14 @@ from datetime import datetime
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt import events
-from issuer_job.cluster.api import INGRESSES, Cluster, Conflict, Json, KubeError
+from issuer_job.cluster import changes
+from issuer_job.cluster.api import INGRESSES, Cluster, Json, KubeError
 from issuer_job.demand.ingress import TlsEntry, wants
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.options import Options
 
 logger = logging.getLogger(__name__)
 
-ROUNDS = 5
 MISSED = "spec.tls is empty and was not completed: touch the Ingress (kubectl annotate), or write a spec.tls entry"
 
 
@@ -38,23 +38,21 @@ def complete_or_tell(
 
 def _complete(cluster: Cluster, listed: Json, issuers: Issuers) -> bool:
     namespace, name = listed["metadata"]["namespace"], listed["metadata"]["name"]
-    ingress: Json | None = listed
+
+    def completed(ingress: Json | None) -> Json | None:
+        # Listed because it opts in, itself or by its namespace.
+        added = ingress and wants(ingress, issuers=issuers, namespace_enabled=True).added
+        if not ingress or not added or (ingress["spec"].get("tls") or []):
+            return ingress  # gone, or no more bare
+        return _with_entry(ingress, added)
+
     try:
-        for _ in range(ROUNDS):
-            # Listed because it opts in, itself or by its namespace.
-            added = ingress and wants(ingress, issuers=issuers, namespace_enabled=True).added
-            if not ingress or not added or (ingress["spec"].get("tls") or []):
-                return True  # gone, or no more bare
-            try:
-                cluster.update(INGRESSES, namespace, _with_entry(ingress, added))
-            except Conflict:
-                ingress = cluster.find(INGRESSES, namespace, name)  # controllers write its status
-                continue
-            return True
+        changes.change(cluster, INGRESSES, namespace, name, completed, held=listed)
     except KubeError as problem:
         fields = {"namespace": namespace, "ingress": name, "problem": str(problem)}
         logger.warning("complete-tls-failed", extra={"fields": fields})
-    return False
+        return False
+    return True
 
 
 def _with_entry(ingress: Json, added: TlsEntry) -> Json:

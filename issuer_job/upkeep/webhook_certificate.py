@@ -12,12 +12,11 @@ from certs.chain import has_key, parse_chain
 from certs.errors import CertError
 from certs.keys import CertifiedKey, key_from_pem
 from issuer_job import vocabulary as v
-from issuer_job.cluster import bodies
-from issuer_job.cluster.api import MUTATING_WEBHOOKS, SECRETS, AlreadyExists, Cluster, Conflict, Json, KubeError
+from issuer_job.cluster import bodies, changes
+from issuer_job.cluster.api import MUTATING_WEBHOOKS, SECRETS, Cluster, Json, KubeError
 
 logger = logging.getLogger(__name__)
 
-ROUNDS = 10
 DNS_NAMES = tuple(f"{v.WEBHOOK_SERVICE}.{v.NAMESPACE}.{suffix}" for suffix in ("svc", "svc.cluster.local"))
 
 
@@ -46,20 +45,18 @@ def rotate(cluster: Cluster, *, now: datetime) -> None:
 
 def trust(cluster: Cluster, ca_pem: bytes, *, now: datetime) -> None:
     """Put the CA into every caBundle of the webhook configuration, beside those that are there and still valid."""
-    for _ in range(ROUNDS):
-        configuration = cluster.get(MUTATING_WEBHOOKS, None, v.WEBHOOK_CONFIGURATION)
-        before = [webhook["clientConfig"].get("caBundle", "") for webhook in configuration["webhooks"]]
-        for webhook, old in zip(configuration["webhooks"], before, strict=True):
-            webhook["clientConfig"]["caBundle"] = b64encode(_bundle(ca_pem, old, now)).decode()
-        if before == [webhook["clientConfig"]["caBundle"] for webhook in configuration["webhooks"]]:
-            return
-        try:
-            cluster.update(MUTATING_WEBHOOKS, None, configuration)
-        except Conflict:
-            continue
+
+    def trusting(configuration: Json | None) -> Json:
+        if configuration is None:
+            raise KubeError("the webhook configuration was deleted")
+        for client in (webhook["clientConfig"] for webhook in configuration["webhooks"]):
+            client["caBundle"] = b64encode(_bundle(ca_pem, client.get("caBundle", ""), now)).decode()
+        return configuration
+
+    name, what = v.WEBHOOK_CONFIGURATION, "the webhook configuration"
+    stored = cluster.get(MUTATING_WEBHOOKS, None, name)
+    if changes.change(cluster, MUTATING_WEBHOOKS, None, name, trusting, held=stored, what=what).written:
         logger.info("ca-bundle", extra={"fields": {"configuration": v.WEBHOOK_CONFIGURATION}})
-        return
-    raise KubeError("the webhook configuration keeps changing")
 
 
 def _bundle(ca_pem: bytes, old: str, now: datetime) -> bytes:
@@ -73,23 +70,20 @@ def _ensure(
     cluster: Cluster, name: str, *, good: Callable[[CertifiedKey], bool], make: Callable[[], CertifiedKey]
 ) -> CertifiedKey:
     """The pair in the Secret if it is good, else a new one; who loses a race takes the winner's."""
-    for _ in range(ROUNDS):
-        stored = cluster.find(SECRETS, v.NAMESPACE, name)
-        if stored is not None and (pair := _pair(stored)) is not None and good(pair):
-            return pair
-        made = make()
-        body = _tls_secret(name, cert_chain_pem=made.cert_chain_pems, key_pem=made.key_pem)
-        try:
-            if stored is None:
-                cluster.create(SECRETS, v.NAMESPACE, body)
-            else:
-                body["metadata"] |= {key: stored["metadata"][key] for key in ("uid", "resourceVersion")}
-                cluster.update(SECRETS, v.NAMESPACE, body)
-        except (AlreadyExists, Conflict):
-            continue
+    pair: CertifiedKey
+
+    def ensured(stored: Json | None) -> Json:
+        nonlocal pair
+        former = None if stored is None else _pair(stored)
+        if stored is not None and former is not None and good(former):
+            pair = former
+            return stored
+        pair = make()
+        return _tls_secret(name, cert_chain_pem=pair.cert_chain_pems, key_pem=pair.key_pem)
+
+    if changes.change(cluster, SECRETS, v.NAMESPACE, name, ensured).written:
         logger.info("rotated", extra={"fields": {"secret": name}})
-        return made
-    raise KubeError(f"Secret {name} keeps changing")
+    return pair
 
 
 def _pair(secret: Json) -> CertifiedKey | None:

@@ -23,7 +23,7 @@ from issuer_job.checks.launch import (
     launch_due,
 )
 from issuer_job.checks.questions import CheckReason
-from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Response, Unreachable
+from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, KubeError, Response, Unreachable
 from issuer_job.issuers.state import note_in_state
 from tests.fakes.api import status
 from tests.worlds.check import annotate, check, check_jobs, checked_by_sweeps, due, end_jobs, launch, pod, state
@@ -371,3 +371,10 @@ def test_rollover_account_keeps_what_others_write_meanwhile(world: JobWorld) -> 
     check(world)
     world.api.fail("PUT", f"/configmaps/{ISSUER}", status(409, "Conflict", "changed"))
     assert Operator(world).runs("rollover-account") is v.ExitCode.DONE
+
+
+def test_rollover_account_of_an_issuer_that_never_rests(world: JobWorld) -> None:
+    world.api.fail("PUT", f"/configmaps/{ISSUER}", status(409, "Conflict", "changed"), times=99)
+    with pytest.raises(KubeError, match=f"{ISSUER} keeps changing"):
+        Operator(world).runs("rollover-account")
+    assert check_jobs(world) == []

@@ -125,6 +125,16 @@ def test_a_challenge_is_made_or_replaced(world: JobWorld) -> None:
     assert (world.api.stored(CONFIGMAPS, v.NAMESPACE, name) or {})["data"] == {"t3": "t3.x"}
 
 
+def test_a_challenge_that_never_rests_is_not_taken_for_published(world: JobWorld) -> None:
+    world.apply(ingress())
+    pod = world.pod()
+    pod.load()
+    solver.publish(pod, {"t1": "t1.x"})
+    world.api.fail("PUT", "/challenge-", status(409, "Conflict"), times=99)
+    with pytest.raises(KubeError, match="keeps changing"):
+        solver.publish(pod, {"t2": "t2.x"})
+
+
 def test_the_responders_that_are_ready(api: FakeApi) -> None:
     endpoints = [
         {"addresses": ["10.0.0.1"], "conditions": {"ready": True}},
