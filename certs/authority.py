@@ -12,7 +12,7 @@ from certs.chain import has_key, parse_chain
 from certs.errors import CertError
 from certs.extensions import SIGNS_CERTIFICATES
 from certs.keys import CertifiedKey, KeyAlgorithm, generate_key, key_from_pem, key_to_pem
-from certs.leaf import BACKDATED, Signer, build_leaf, common_name
+from certs.leaf import BACKDATED, PrivateAuthority, build_leaf, common_name
 
 AUTHORITY_LIFETIME = timedelta(days=365)
 LEAF_LIFETIME = timedelta(days=30)
@@ -39,11 +39,7 @@ def make_authority(*, now: datetime, lifetime: timedelta = AUTHORITY_LIFETIME) -
 
 
 def make_leaf(
-    authority: CertifiedKey,
-    *,
-    dns_names: Sequence[str],
-    now: datetime,
-    lifetime: timedelta = LEAF_LIFETIME,
+    authority: CertifiedKey, *, dns_names: Sequence[str], now: datetime, lifetime: timedelta = LEAF_LIFETIME
 ) -> CertifiedKey:
     """A server certificate for the names, signed by the authority, that never outlives it.
 
@@ -56,16 +52,14 @@ def make_leaf(
         raise CertError("The webhook CA's certificate and key do not belong together.")
     if now >= issuer.not_valid_after_utc:
         raise CertError("The webhook CA has expired.")
-    key = generate_key(KeyAlgorithm.ECDSA_P256)
-    certificate = build_leaf(
+    return build_leaf(
         dns_names,
         subject=common_name("certjob webhook"),
-        key=key,
+        key=generate_key(KeyAlgorithm.ECDSA_P256),
         now=now,
         lifetime=lifetime,
-        signer=Signer(issuer, issuer_key),
+        signer=PrivateAuthority(issuer, issuer_key),
     )
-    return CertifiedKey(key_pem=key_to_pem(key), cert_chain_pems=certificate.public_bytes(Encoding.PEM))
 
 
 def leaf_due(cert_pem: bytes, *, now: datetime) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -13,6 +13,9 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from certs.errors import CertError
 from certs.hostnames import normalize
 from certs.keys import PrivateKey, key_id
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 MAX_CHAIN_PEM = 64 * 1024
 MAX_CHAIN_LENGTH = 10
@@ -92,10 +95,7 @@ def dns_names(certificate: x509.Certificate) -> tuple[str, ...]:
 
 def has_key(certificate: x509.Certificate, key: PrivateKey) -> bool:
     """Whether the certificate is for this key; CertError if its public key cannot be read."""
-    try:
-        return certificate.public_key() == key.public_key()
-    except _MALFORMED:
-        raise CertError("The certificate's public key is not readable.") from None
+    return _public_key(certificate) == key.public_key()
 
 
 def check_issued(
@@ -131,17 +131,10 @@ def describe(chain_pem: bytes) -> IssuedCertificate:
         not_after=leaf.not_valid_after_utc,
         serial=f"{leaf.serial_number:x}",
         names=dns_names(leaf),
-        key_id=_key_id(leaf),
+        key_id=key_id(_public_key(leaf)),
         ari_cert_id=ari_cert_id(leaf),
         issuer_name=_issuer_name(leaf),
     )
-
-
-def _key_id(certificate: x509.Certificate) -> str:
-    try:
-        return key_id(certificate.public_key())
-    except _MALFORMED:
-        raise CertError("The certificate's public key is not readable.") from None
 
 
 def ari_cert_id(certificate: x509.Certificate) -> str | None:
@@ -188,6 +181,13 @@ def _check_time(certificate: x509.Certificate, now: datetime, clock_skew: timede
 def _alternative_names(certificate: x509.Certificate) -> tuple[x509.GeneralName, ...]:
     extension = _extension(certificate, x509.SubjectAlternativeName)
     return tuple(extension) if extension is not None else ()
+
+
+def _public_key(certificate: x509.Certificate) -> "CertificatePublicKeyTypes":
+    try:
+        return certificate.public_key()
+    except _MALFORMED:
+        raise CertError("The certificate's public key is not readable.") from None
 
 
 def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:

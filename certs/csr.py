@@ -28,14 +28,6 @@ def build_csr(key: PrivateKey, hosts: Sequence[str]) -> bytes:
     RFC 8555, section 7.4 lets a name stand in the commonName, in the subjectAltName, or both. The commonName
     holds 64 characters at most and CAs are giving it up, so it stays out and the CA chooses.
     """
-    return _request(key, hosts).public_bytes(Encoding.DER)
-
-
-def build_csr_pem(key: PrivateKey, hosts: Sequence[str]) -> bytes:
-    """The same request as PEM."""
-    return _request(key, hosts).public_bytes(Encoding.PEM)
-
-
-def _request(key: PrivateKey, hosts: Sequence[str]) -> x509.CertificateSigningRequest:
     builder = x509.CertificateSigningRequestBuilder(x509.Name([]))
-    return builder.add_extension(subject_alt_name(hosts), critical=False).sign(key, SHA256())
+    request = builder.add_extension(subject_alt_name(hosts), critical=False).sign(key, SHA256())
+    return request.public_bytes(Encoding.DER)

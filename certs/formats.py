@@ -65,11 +65,10 @@ def render(
     """
     made: dict[str, bytes] = {}
     for name in formats:
-        form = Format(name)
-        password = passwords.get(form.password_key, "")
-        if form.password_key and not password:
-            continue
-        made[name] = _one(form, chain_pem, key_pem, password, now)
+        lock = Format(name).password_key
+        password = passwords.get(lock, "")
+        if password or not lock:
+            made[name] = _one(Format(name), chain_pem, key_pem, password, now)
     return made
 
 
@@ -78,19 +77,17 @@ def outdated(formats: Iterable[str], stored: Mapping[str, bytes], *, chain_pem: 
 
     Stores are locked and different each time they are made, so that they are there is all that can be seen.
     """
-    wrong = []
-    for name in formats:
+
+    def is_current(name: str) -> bool:
         found = stored.get(name)
-        if not found:
-            wrong.append(name)
-        elif not Format(name).password_key:
-            try:
-                same = found == _one(Format(name), chain_pem, key_pem, "", _NO_TIME)
-            except CertError:
-                same = False
-            if not same:
-                wrong.append(name)
-    return wrong
+        if not found or Format(name).password_key:
+            return bool(found)
+        try:
+            return found == _one(Format(name), chain_pem, key_pem, "", datetime.min)
+        except CertError:
+            return False
+
+    return [name for name in formats if not is_current(name)]
 
 
 def _one(form: Format, chain_pem: bytes, key_pem: bytes, password: str, now: datetime) -> bytes:
@@ -128,6 +125,3 @@ def _p12_lock(password: str) -> KeySerializationEncryption:
         .hmac_hash(SHA256())
         .build(password.encode())
     )
-
-
-_NO_TIME = datetime.min

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from certs.keys import CertifiedKey, KeyAlgorithm, PrivateKey, generate_key, key_to_pem
+from certs.keys import CertifiedKey, KeyAlgorithm, PrivateKey, generate_key
 from certs.leaf import build_leaf, common_name
 
 PLACEHOLDER_NAME = "certjob placeholder"
@@ -27,8 +26,7 @@ def make_placeholder(
     Without a key it makes an ECDSA P-256 one. Raises CertError without hosts.
     """
     key = key or generate_key(KeyAlgorithm.ECDSA_P256)
-    certificate = build_leaf(hosts, subject=_NAME, key=key, now=now, lifetime=lifetime)
-    return CertifiedKey(key_pem=key_to_pem(key), cert_chain_pems=certificate.public_bytes(Encoding.PEM))
+    return build_leaf(hosts, subject=_NAME, key=key, now=now, lifetime=lifetime)
 
 
 def is_placeholder(certificate: x509.Certificate) -> bool:

@@ -1,7 +1,6 @@
 """Certificates that no public CA issues: self-signed ones, and those of a private CA whose key the operator has."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -9,29 +8,19 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.chain import has_key, parse_chain
 from certs.errors import CertError
-from certs.keys import CertifiedKey, PrivateKey, key_from_pem, key_to_pem
-from certs.leaf import Signer, build_leaf, common_name
+from certs.keys import CertifiedKey, PrivateKey, key_from_pem
+from certs.leaf import PrivateAuthority, build_leaf, common_name
 
 SELF_SIGNED_NAME = "certjob self-signed"
 SELF_SIGNED_LIFETIME = timedelta(days=3650)
 CA_LIFETIME = timedelta(days=90)
 
 
-@dataclass(frozen=True)
-class PrivateAuthority:
-    """A CA's key and its chain (PEM): its own certificate first, then those above it."""
-
-    signer: Signer = field(repr=False)
-    chain_pem: bytes
-
-    @property
-    def not_after(self) -> datetime:
-        """When it ends, aware."""
-        return self.signer.certificate.not_valid_after_utc
-
-
 def read_authority(cert_chain_pem: bytes, key_pem: bytes, *, now: datetime) -> PrivateAuthority:
-    """The CA of a kubernetes.io/tls Secret's `tls.crt` and `tls.key`, fit to sign now. Raises CertError."""
+    """The CA of a kubernetes.io/tls Secret's `tls.crt` and `tls.key`, fit to sign now, with its whole chain.
+
+    Raises CertError.
+    """
     chain = parse_chain(cert_chain_pem)
     certificate, key = chain[0], key_from_pem(key_pem)
     if not has_key(certificate, key):
@@ -43,23 +32,19 @@ def read_authority(cert_chain_pem: bytes, key_pem: bytes, *, now: datetime) -> P
     if now < certificate.not_valid_before_utc:
         raise CertError(f"The CA's certificate is not valid before {certificate.not_valid_before_utc.isoformat()}.")
     pem = b"".join(each.public_bytes(Encoding.PEM) for each in chain)
-    return PrivateAuthority(Signer(certificate, key), pem)
+    return PrivateAuthority(certificate, key, pem)
 
 
 def sign(
     authority: PrivateAuthority, hosts: Sequence[str], *, key: PrivateKey, now: datetime, lifetime: timedelta
 ) -> CertifiedKey:
     """A certificate from the CA, with the CA's chain behind it. Its subject is empty: the hosts are its names."""
-    leaf = build_leaf(hosts, subject=x509.Name([]), key=key, now=now, lifetime=lifetime, signer=authority.signer)
-    return CertifiedKey(
-        key_pem=key_to_pem(key), cert_chain_pems=leaf.public_bytes(Encoding.PEM) + authority.chain_pem
-    )
+    return build_leaf(hosts, subject=x509.Name([]), key=key, now=now, lifetime=lifetime, signer=authority)
 
 
 def self_sign(hosts: Sequence[str], *, key: PrivateKey, now: datetime, lifetime: timedelta) -> CertifiedKey:
     """A certificate that is signed with its own key."""
-    leaf = build_leaf(hosts, subject=common_name(SELF_SIGNED_NAME), key=key, now=now, lifetime=lifetime)
-    return CertifiedKey(key_pem=key_to_pem(key), cert_chain_pems=leaf.public_bytes(Encoding.PEM))
+    return build_leaf(hosts, subject=common_name(SELF_SIGNED_NAME), key=key, now=now, lifetime=lifetime)
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:

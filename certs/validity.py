@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from cryptography import x509
-
 from certs.chain import CLOCK_SKEW, dns_names, has_key, parse_chain
 from certs.errors import CertError
 from certs.hostnames import covers
@@ -66,7 +64,19 @@ def judge_stored(
     if not stored.tls_crt or not stored.tls_key:
         return Validity(False, ValidityReason.NO_CERTIFICATE, "The Secret lacks a certificate or its key.")
     try:
-        case = _read(stored.tls_crt, stored.tls_key, hosts, now, renew_before, renew_at, spread_key)
+        leaf = parse_chain(stored.tls_crt)[0]
+        start, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+        case = _Case(
+            key_matches=has_key(leaf, key_from_pem(stored.tls_key)),
+            placeholder=is_placeholder(leaf),
+            names=dns_names(leaf),
+            not_before=start,
+            not_after=end,
+            due=renew_at
+            or renewal_time(not_before=start, not_after=end, renew_before=renew_before, spread_key=spread_key),
+            hosts=tuple(hosts),
+            now=now,
+        )
     except CertError as error:
         return Validity(False, ValidityReason.UNREADABLE, str(error))
     for reason, applies in RULES:
@@ -87,30 +97,6 @@ class _Case:
     due: datetime
     hosts: tuple[str, ...]
     now: datetime
-
-
-def _read(
-    tls_crt: bytes,
-    tls_key: bytes,
-    hosts: Collection[str],
-    now: datetime,
-    renew_before: timedelta | None,
-    renew_at: datetime | None,
-    spread_key: str,
-) -> _Case:
-    leaf: x509.Certificate = parse_chain(tls_crt)[0]
-    not_before, not_after = leaf.not_valid_before_utc, leaf.not_valid_after_utc
-    return _Case(
-        key_matches=has_key(leaf, key_from_pem(tls_key)),
-        placeholder=is_placeholder(leaf),
-        names=dns_names(leaf),
-        not_before=not_before,
-        not_after=not_after,
-        due=renew_at
-        or renewal_time(not_before=not_before, not_after=not_after, renew_before=renew_before, spread_key=spread_key),
-        hosts=tuple(hosts),
-        now=now,
-    )
 
 
 def key_does_not_match(case: _Case) -> str | None:

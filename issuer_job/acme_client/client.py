@@ -7,9 +7,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from certs.chain import choose_chain, leads_to
 from issuer_job.acme_client import orders
 from issuer_job.acme_client.accounts import AccountClient
@@ -81,12 +78,10 @@ class AcmeClient(AccountClient):
                 return order
         return None
 
-    def finalize(self, order: orders.Order, csr_pem: bytes) -> orders.Order:
-        """Send the CSR (7.4). The order may be `processing` after that: poll it."""
-        der = x509.load_pem_x509_csr(csr_pem).public_bytes(Encoding.DER)
-        answer = self._transport.post(
-            order.finalize_url, json_payload({"csr": encode_base64url(der)}), step="finalize"
-        )
+    def finalize(self, order: orders.Order, csr_der: bytes) -> orders.Order:
+        """Send the CSR, in DER (7.4). The order may be `processing` after that: poll it."""
+        payload = json_payload({"csr": encode_base64url(csr_der)})
+        answer = self._transport.post(order.finalize_url, payload, step="finalize")
         return self._order(answer, url=order.url, step="finalize")
 
     def certificate(self, order: orders.Order, *, preferred_chain: str | None = None) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from certs.chain import IssuedCertificate, check_issued
-from certs.csr import build_csr_pem
+from certs.csr import build_csr
 from certs.errors import CertError
 from certs.keys import KeyAlgorithm, PrivateKey, generate_key, key_from_pem, key_to_pem
 from issuer_job import names
@@ -139,7 +139,7 @@ def _complete(attempt: Attempt, resolved: Resolved, client: AcmeClient, order: O
 
 def _finalize(attempt: Attempt, client: AcmeClient, order: Order, key: PrivateKey) -> Order:
     try:
-        order = client.finalize(order, build_csr_pem(key, attempt.record.intent.hosts))
+        order = client.finalize(order, build_csr(key, attempt.record.intent.hosts))
     except AcmeError as problem:
         if problem.problem.type != "orderNotReady":
             raise

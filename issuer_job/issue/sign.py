@@ -5,14 +5,8 @@ from __future__ import annotations
 from certs.chain import check_issued
 from certs.errors import CertError
 from certs.keys import CertifiedKey, KeyAlgorithm, PrivateKey, generate_key
-from certs.signing import (
-    CA_LIFETIME,
-    SELF_SIGNED_LIFETIME,
-    PrivateAuthority,
-    read_authority,
-    self_sign,
-    sign,
-)
+from certs.leaf import PrivateAuthority
+from certs.signing import CA_LIFETIME, SELF_SIGNED_LIFETIME, read_authority, self_sign, sign
 from issuer_job import names
 from issuer_job.attempt.attempt import Attempt, Later, Resolved
 from issuer_job.issue.order import Obtained

@@ -15,11 +15,11 @@ from cryptography.x509.oid import NameOID
 
 
 def csr_for(hosts: list[str]) -> bytes:
-    """A PEM request with a new key."""
+    """A request (DER) with a new key."""
     names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     key = ec.generate_private_key(ec.SECP256R1())
-    return builder.add_extension(names, critical=False).sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    return builder.add_extension(names, critical=False).sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 class FakeCA:

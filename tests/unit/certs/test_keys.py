@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certs.csr import build_csr, build_csr_pem
+from certs.csr import build_csr
 from certs.errors import CertError
 from certs.keys import CertifiedKey, KeyAlgorithm, generate_key, key_from_pem, key_id, key_to_pem
 from tests.fakes.certs_ca import new_key
@@ -141,7 +141,7 @@ def test_csr_names_the_hosts_once_and_has_an_empty_subject(algorithm: KeyAlgorit
 
 def test_csr_for_a_host_longer_than_a_common_name() -> None:
     host = "a" * 60 + "." + "b" * 60 + ".io"
-    request = x509.load_pem_x509_csr(build_csr_pem(new_key(), [host]))
+    request = x509.load_der_x509_csr(build_csr(new_key(), [host]))
     names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == [host]
 

@@ -11,8 +11,9 @@ from cryptography import x509
 from certs.chain import check_issued
 from certs.errors import CertError
 from certs.keys import KeyAlgorithm, generate_key, key_to_pem
+from certs.leaf import PrivateAuthority
 from certs.placeholder import is_placeholder
-from certs.signing import PrivateAuthority, read_authority, self_sign, sign
+from certs.signing import read_authority, self_sign, sign
 from tests.fakes.certs_ca import FakeCA, handshake, pem
 
 HOSTS = ("db.shop.internal", "*.shop.internal")
