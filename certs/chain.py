@@ -1,5 +1,7 @@
 """Certificate chains: read them within bounds, choose one, and check what a CA has issued before it is used."""
 
+from __future__ import annotations
+
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -119,10 +121,10 @@ def check_issued(
         _check_link(certificate, issuer)
     for certificate in chain:
         _check_time(certificate, now, clock_skew)
-    return describe(chain_pem)
+    return describe_chain(chain_pem)
 
 
-def describe(chain_pem: bytes) -> IssuedCertificate:
+def describe_chain(chain_pem: bytes) -> IssuedCertificate:
     """What a chain (PEM, leaf first) says of itself, unchecked. Raises CertError if it is unreadable."""
     leaf = parse_chain(chain_pem)[0]
     return IssuedCertificate(
@@ -183,7 +185,7 @@ def _alternative_names(certificate: x509.Certificate) -> tuple[x509.GeneralName,
     return tuple(extension) if extension is not None else ()
 
 
-def _public_key(certificate: x509.Certificate) -> "CertificatePublicKeyTypes":
+def _public_key(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
     try:
         return certificate.public_key()
     except _MALFORMED:

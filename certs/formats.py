@@ -56,7 +56,7 @@ def passwords_needed(formats: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for name in formats if (key := Format(name).password_key)))
 
 
-def render(
+def make(
     formats: Iterable[str], *, chain_pem: bytes, key_pem: bytes, passwords: Mapping[str, str], now: datetime
 ) -> dict[str, bytes]:
     """Each format by its name. `passwords` by their password keys: what lacks its password is left out.
@@ -72,7 +72,7 @@ def render(
     return made
 
 
-def outdated(formats: Iterable[str], stored: Mapping[str, bytes], *, chain_pem: bytes, key_pem: bytes) -> list[str]:
+def stale(formats: Iterable[str], stored: Mapping[str, bytes], *, chain_pem: bytes, key_pem: bytes) -> list[str]:
     """Which formats are missing among what a Secret holds, or not of this certificate; never raises.
 
     Stores are locked and different each time they are made, so that they are there is all that can be seen.

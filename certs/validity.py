@@ -126,7 +126,7 @@ def certificate_does_not_cover_all_hosts(case: _Case) -> str | None:
     return f"The certificate does not cover {missing[0]}{others}."
 
 
-def renewal_is_due(case: _Case) -> str | None:
+def certificate_is_due(case: _Case) -> str | None:
     return f"The renewal has been due since {_time(case.due)}." if case.now >= case.due else None
 
 
@@ -136,7 +136,7 @@ RULES: tuple[tuple[ValidityReason, Callable[[_Case], str | None]], ...] = (
     (ValidityReason.NOT_YET_VALID, certificate_is_not_yet_valid),
     (ValidityReason.EXPIRED, certificate_has_expired),
     (ValidityReason.HOSTS_NOT_COVERED, certificate_does_not_cover_all_hosts),
-    (ValidityReason.RENEWAL_DUE, renewal_is_due),
+    (ValidityReason.RENEWAL_DUE, certificate_is_due),
 )
 
 

@@ -47,7 +47,7 @@ def held(new: Json, old: Json | None, *, hosts: tuple[str, ...], wanted: tuple[s
             return KeptData(_kept(mine, former, data, wanted), False, _not_after(data), given_up)
     made = make_placeholder(hosts, now=now)
     chain, key = made.cert_chain_pems, made.key_pem
-    further = formats.render(wanted, chain_pem=chain, key_pem=key, passwords={}, now=now)
+    further = formats.make(wanted, chain_pem=chain, key_pem=key, passwords={}, now=now)
     fresh = {CERTIFICATE: chain, KEY: key, **further}
     end = parse_chain(chain)[0].not_valid_after_utc
     return KeptData(_others(mine) | {name: b64encode(x).decode() for name, x in fresh.items()}, False, end, given_up)

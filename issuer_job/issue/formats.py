@@ -19,7 +19,7 @@ def outdated(record: Record, seen: Look) -> list[str]:
     if not wanted or seen.content is not Content.SHOWN:
         return []
     stored = seen.stored
-    return formats.outdated(wanted, seen.further, chain_pem=stored.tls_crt or b"", key_pem=stored.tls_key or b"")
+    return formats.stale(wanted, seen.further, chain_pem=stored.tls_crt or b"", key_pem=stored.tls_key or b"")
 
 
 def passwords(attempt: Attempt) -> dict[str, str]:
@@ -43,7 +43,7 @@ def render(attempt: Attempt, *, chain_pem: bytes, key_pem: bytes) -> dict[str, b
     """Every format that is wanted, by its key in the Secret. Raises Later."""
     wanted, known = attempt.record.intent.settings.formats, passwords(attempt)
     try:
-        return formats.render(wanted, chain_pem=chain_pem, key_pem=key_pem, passwords=known, now=attempt.clock())
+        return formats.make(wanted, chain_pem=chain_pem, key_pem=key_pem, passwords=known, now=attempt.clock())
     except CertError as problem:
         raise Later(Problem(type="formatFailed", detail=str(problem), step="formats")) from None
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from certs.chain import IssuedCertificate, describe
+from certs.chain import IssuedCertificate, describe_chain
 from certs.errors import CertError
 from certs.validity import judge_stored
 from issuer_job import vocabulary as v
@@ -62,11 +62,11 @@ def right_already(attempt: Attempt, seen: Look) -> Issued | None:
         return None
     if former is None:
         ours = seen.issuer in {"", record.intent.settings.issuer}
-        return _issued(attempt, describe(seen.stored.tls_crt), seen) if ours else None
+        return _issued(attempt, describe_chain(seen.stored.tls_crt), seen) if ours else None
     if not known:
         return None
     if due is None:
-        return _issued(attempt, describe(seen.stored.tls_crt), seen)
+        return _issued(attempt, describe_chain(seen.stored.tls_crt), seen)
     wanted = record.intent
     return replace(
         former,
@@ -121,7 +121,7 @@ def _by_record(attempt: Attempt, seen: Look) -> Issued | None:
 
 def _holds_serial(seen: Look, former: Issued | None) -> bool:
     try:
-        return former is not None and describe(seen.stored.tls_crt or b"").serial == former.serial
+        return former is not None and describe_chain(seen.stored.tls_crt or b"").serial == former.serial
     except CertError:
         return False
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from certs import validity
-from certs.chain import IssuedCertificate, describe
+from certs.chain import IssuedCertificate, describe_chain
 from issuer_job import vocabulary as v
 from issuer_job.attempt import events
 from issuer_job.backoff import wait_after
@@ -231,7 +231,7 @@ def _judge(record: Record, seen: Look, situation: Situation) -> _Found:
     readable = verdict.reason in {validity.ValidityReason.GOOD, validity.ValidityReason.RENEWAL_DUE}
     if not readable or stored is None or stored.tls_crt is None:
         return _Found(False, False, str(verdict.reason))
-    certificate = describe(stored.tls_crt)
+    certificate = describe_chain(stored.tls_crt)
     if record.issued is None or record.issued.serial != certificate.serial:
         return _Found(verdict.ok, False, str(verdict.reason), certificate)
     if missing := formats.outdated(record, seen):

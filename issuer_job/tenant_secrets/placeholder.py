@@ -32,6 +32,6 @@ def placeholder_secret(
         not_after=now + PLACEHOLDER_LIFETIME,
         uid=uid,
         resource_version=resource_version,
-        further=formats.render(record.intent.settings.formats, chain_pem=chain, key_pem=key, passwords={}, now=now),
+        further=formats.make(record.intent.settings.formats, chain_pem=chain, key_pem=key, passwords={}, now=now),
         owners=owners,
     )

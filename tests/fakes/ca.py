@@ -158,7 +158,7 @@ class FakeOrders(FakeAcme):
     def _finalize(self, order: FakeOrder, csr: x509.CertificateSigningRequest) -> Reply:
         if self.stolen:
             self.stolen -= 1
-            csr = x509.load_pem_x509_csr(csr_for(order.hosts))
+            csr = x509.load_der_x509_csr(csr_for(order.hosts))
             order.status, order.chain = "valid", self._issue(csr)
         if order.status != "ready":
             return problem("orderNotReady", f"the order is {order.status}", status=403)

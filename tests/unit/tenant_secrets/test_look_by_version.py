@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from certs.chain import describe
+from certs.chain import describe_chain
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Json
 from issuer_job.record import transitions
@@ -240,7 +240,7 @@ def test_killed_around_the_write_of_the_secret_the_next_pod_makes_sure(
         metadata, record = world.secret()["metadata"], world.record()
         assert metadata["labels"][v.STATE] == "issued"
         assert issued(record).secret_version == metadata["resourceVersion"], kill_at
-        assert describe(world.secret()["data"]["tls.crt"]).serial == issued(record).serial, kill_at
+        assert describe_chain(world.secret()["data"]["tls.crt"]).serial == issued(record).serial, kill_at
         world.close()
 
 
