@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -107,16 +106,11 @@ class Attempt:
     mounts: Path = Path("/secrets")
     clock: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
-    probe_hosts: Callable[..., list[Any]] | None = None
     looker: Looker = look_by_policy
     record: Record = field(init=False)
-    released: bool = False
-    """Whether challenge and routes of this attempt have been given back."""
     issuer_version: str = ""
     """Stands for the issuer's configuration, once it has been read."""
     ingresses: list[Json] = field(default_factory=list)
-    at_end: list[Callable[[], None]] = field(default_factory=list)
-    """What has to be done when this pod is through with the attempt, however it ended."""
     made: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Keys that this pod made, by the volume in which the next one finds them."""
 
@@ -170,14 +164,6 @@ class Attempt:
             return (self.mounts / volume / key).read_bytes()
         except FileNotFoundError:
             return None
-
-    def end(self) -> None:
-        """Do what has to be done at the end. What fails is logged: how the attempt ended is written down already."""
-        while self.at_end:
-            try:
-                self.at_end.pop()()
-            except Exception as problem:  # noqa: BLE001 - whatever it is, the attempt is over
-                self.step("clean-up-failed", problem=f"{type(problem).__name__}: {problem}"[:300])
 
     def step(self, name: str, **fields: object) -> None:
         """One log line."""

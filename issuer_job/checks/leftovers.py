@@ -7,7 +7,7 @@ from datetime import timedelta
 from issuer_job import vocabulary as v
 from issuer_job.checks.questions import Context
 from issuer_job.cluster.api import KubeError
-from issuer_job.dns01 import trace
+from issuer_job.issue.solvers import SOLVERS
 from issuer_job.issuers.state import note_in_state
 
 CLEANING_EPOCH = "cleanLaunchedEpoch"
@@ -34,24 +34,13 @@ def only_clean_dns(context: Context) -> v.ExitCode:
 def clean_dns(context: Context) -> int:
     """Remove what is left, within the pod's time; how many. Trouble is logged: the next Job goes on."""
     attempt = context.attempt
+    until = attempt.deadline - RESERVE
     try:
-        left = (found for _, found in trace.traces(attempt.cluster))
-        if not any(txt.issuer == context.name for found in left for txt in found.txt_records):
-            return 0
-        from issuer_job.dns01 import solver
-
-        removed = solver.clean_leftovers(
-            attempt.cluster,
-            name=context.name,
-            issuer=context.issuer,
-            mounted=context.credential,
-            now=context.now,
-            deadline=attempt.deadline - RESERVE,
-            clock=attempt.clock,
-            sleep=attempt.sleep,
-        )
+        solvers = [make(attempt) for make in SOLVERS.values()]
+        removed = sum(solver.leftovers(context.issuer, context.name, deadline=until) for solver in solvers)
     except KubeError as problem:
         attempt.step("txt-records-put-off", problem=str(problem))
         return 0
-    attempt.step("txt-records-removed", count=removed)
+    if removed:
+        attempt.step("txt-records-removed", count=removed)
     return removed

@@ -1,8 +1,4 @@
-"""DNS-01 (RFC 8555, section 8.4): publish TXT records, wait until authoritative servers have them, remove them.
-
-The contract of a solver: what it presented MUST be there before the CA is asked to look, and it MUST clean up
-whatever happened. So each TXT record is written down before it is added (`dns_leftovers`).
-"""
+"""DNS-01 (RFC 8555, section 8.4): publish TXT records, wait until authoritative servers have them, remove them."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ import secrets
 import time
 from base64 import urlsafe_b64encode
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,11 +17,12 @@ from functools import partial
 from msgspec.structs import replace
 
 from issuer_job.attempt.attempt import Attempt, Later, utc_now
-from issuer_job.cluster.api import Cluster, KubeError
+from issuer_job.attempt.solver import HostChallenge
+from issuer_job.cluster.api import Cluster
 from issuer_job.dns01 import propagation
 from issuer_job.dns01 import trace as dns_leftovers
 from issuer_job.dns01.changes import ChangeFailed, Changes, grouped
-from issuer_job.dns01.lookup import Address, DnsLookupError, Lookup, Place
+from issuer_job.dns01.lookup import DnsLookupError, Lookup, Place
 from issuer_job.dns01.providers import registry
 from issuer_job.dns01.providers.registry import ReadSecret
 from issuer_job.dns01.trace import TxtRecord
@@ -48,62 +45,85 @@ VOLUME = "credentials"
 STEP = "dns"
 
 
-@dataclass(frozen=True)
-class DnsChallenge:
-    """The host as ordered (with its `*.`), what the TXT record has to say, and the solver that says it."""
-
-    host: str
-    value: str = field(repr=False)
-    ingress_class: str
-    dns01: Dns01
-
-
 def value_of(key_authorization: str) -> str:
     """What the TXT record says: the base64url of the key authorization's SHA-256 (RFC 8555, section 8.4). Pure."""
     digest = hashlib.sha256(key_authorization.encode()).digest()
     return urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def present(attempt: Attempt, challenges: list[DnsChallenge], *, lookup: Callable[..., Lookup] = Lookup) -> None:
-    """Add the TXT records, and wait until the zones' servers have them. Raises Later, KubeError.
+@dataclass
+class Dns01Solver:
+    """`ChallengeSolver` by TXT records, each of which is written down before it is added (see `trace`)."""
 
-    The wait is advisory and bounded: a server that we cannot ask must not block.
-    """
-    started = attempt.clock()
-    deadline = attempt.deadline - RESERVE
-    places, servers = _places(challenges, lookup, lambda: (deadline - attempt.clock()).total_seconds())
-    txt_records = [_txt_record(attempt, one, place) for one, place in zip(challenges, places, strict=True)]
-    _no_more_than_kept(txt_records)
-    written = [txt for txt in txt_records if txt.provider != registry.ACME_DNS]
-    if written:
-        dns_leftovers.write_down(attempt.cluster, attempt.record, written)
-    changes = _changes(attempt)
-    solvers = {one.host: one.dns01 for one in challenges}
-    for dns01, group in grouped(txt_records, solvers):
-        try:
-            changes.add(dns01, group, deadline)
-        except ChangeFailed as problem:
-            if problem.under_way:
-                _leave_to_the_sweep(attempt, [txt for txt in group if txt in written])
-            detail = str(problem)
-            raise Later(Problem(type="dnsProvider", detail=detail, host=group[0].host, step=STEP)) from None
-    seconds = (attempt.clock() - started).total_seconds()
-    attempt.step("dns-presented", names=sorted({txt.name for txt in txt_records}), seconds=round(seconds, 3))
-    _propagate(attempt, txt_records, places, max(one.dns01.patience for one in challenges), servers)
+    attempt: Attempt
+    slow_release = True
+    _lookup: Lookup | None = None
+    _wanted: dict[Place, set[str]] = field(default_factory=lambda: defaultdict(set))
 
+    def present(self, challenges: Sequence[HostChallenge], issuer: Issuer) -> None:
+        """See ChallengeSolver."""
+        attempt, started = self.attempt, self.attempt.clock()
+        deadline = attempt.deadline - RESERVE
+        solvers = {one.host: one.solver.dns01 for one in challenges if one.solver.dns01 is not None}
+        places, self._lookup = _places(solvers, lambda: (deadline - attempt.clock()).total_seconds())
+        txt_records = [_txt_record(attempt, one, solvers[one.host], places[one.host]) for one in challenges]
+        _no_more_than_kept(txt_records)
+        written = [txt for txt in txt_records if txt.provider != registry.ACME_DNS]
+        if written:
+            dns_leftovers.write_down(attempt.cluster, attempt.record, written)
+        changes = _changes(attempt)
+        for dns01, group in grouped(txt_records, solvers):
+            try:
+                changes.add(dns01, group, deadline)
+            except ChangeFailed as problem:
+                if problem.under_way:
+                    _leave_to_the_sweep(attempt, [txt for txt in group if txt in written])
+                detail = str(problem)
+                raise Later(Problem(type="dnsProvider", detail=detail, host=group[0].host, step=STEP)) from None
+        self._wanted.clear()
+        for txt in txt_records:
+            self._wanted[places[txt.host]].add(txt.value)
+        seconds = (attempt.clock() - started).total_seconds()
+        attempt.step("dns-presented", names=sorted({txt.name for txt in txt_records}), seconds=round(seconds, 3))
 
-def clean_up(attempt: Attempt, issuer: Issuer) -> None:
-    """Remove this attempt's TXT records, and those that earlier ones of its record left. What fails is logged."""
-    try:
-        trace = dns_leftovers.find(attempt.cluster, attempt.record.hash)
-        if trace is None:
+    def wait(self, challenges: Sequence[HostChallenge]) -> None:
+        """See ChallengeSolver. Each of the zones' servers is asked: CAs ask them themselves."""
+        attempt, started, lookup = self.attempt, self.attempt.clock(), self._lookup
+        if lookup is None:
+            return
+        patience = max(one.solver.dns01.patience for one in challenges if one.solver.dns01 is not None)
+        deadline = max(started, min(started + patience, attempt.deadline - RESERVE))
+        wanted, clock, sleep = self._wanted, attempt.clock, attempt.sleep
+        lags = propagation.wait(wanted, lookup.texts, clock=clock, sleep=sleep, deadline=deadline)
+        missing = sorted({f"{lag.server[0]}: {'no answer' if lag.silent else 'lacks'} {lag.name}" for lag in lags})
+        servers = len({server for place in wanted for server in place.servers})
+        seconds = round((clock() - started).total_seconds(), 3)
+        attempt.step("dns-propagated", ok=not lags, servers=servers, missing=missing[:20], seconds=seconds)
+
+    def release(self, issuer: Issuer | None) -> None:
+        """See ChallengeSolver. Without an issuer a Job of that one does it."""
+        attempt, record = self.attempt, self.attempt.record
+        trace = dns_leftovers.find(attempt.cluster, record.hash)
+        if trace is None or issuer is None:
             return
         mine = [txt for txt in trace.txt_records if _is_ours(attempt, txt)]
-        removed = _remove(_changes(attempt), attempt.record.hash, issuer, mine, attempt.clock() + CLEAN_UP)
-        dns_leftovers.cross_out(attempt.cluster, attempt.record.hash, removed)
+        removed = _remove(_changes(attempt), record.hash, issuer, mine, attempt.clock() + CLEAN_UP)
+        dns_leftovers.cross_out(attempt.cluster, record.hash, removed)
         attempt.step("dns-cleaned", removed=len(removed), left=len(mine) - len(removed))
-    except (KubeError, RecordError) as problem:
-        attempt.step("dns-clean-up-failed", problem=str(problem))
+
+    def leftovers(self, issuer: Issuer, name: str, *, deadline: datetime) -> int:
+        """See ChallengeSolver."""
+        attempt = self.attempt
+        return clean_leftovers(
+            attempt.cluster,
+            name=name,
+            issuer=issuer,
+            mounted=partial(attempt.mounted, VOLUME),
+            now=attempt.clock(),
+            deadline=deadline,
+            clock=attempt.clock,
+            sleep=attempt.sleep,
+        )
 
 
 def clean_leftovers(
@@ -146,21 +166,19 @@ def clean_leftovers(
     return count
 
 
-def _places(
-    challenges: list[DnsChallenge], lookup: Callable[..., Lookup], seconds_left: Callable[[], float]
-) -> tuple[list[Place], Lookup]:
-    """Where each TXT record belongs, and who has asked for it. Raises Later."""
-    nameservers = [tuple(nameserver(server) for server in one.dns01.nameservers) for one in challenges]
-    lookups = {servers: lookup(servers, seconds_left=seconds_left) for servers in nameservers}
+def _places(solvers: Mapping[str, Dns01], seconds_left: Callable[[], float]) -> tuple[dict[str, Place], Lookup]:
+    """Where the TXT record of each host belongs, and who has asked for the first. Raises Later."""
+    servers = {host: tuple(map(nameserver, dns01.nameservers)) for host, dns01 in solvers.items()}
+    lookups = {asked: Lookup(asked, seconds_left=seconds_left) for asked in servers.values()}
 
-    def place(one: DnsChallenge, servers: tuple[Address, ...]) -> Place:
+    def place(host: str) -> Place:
         try:
-            return lookups[servers].place(_name_for(one.host), zone=one.dns01.zone)
+            return lookups[servers[host]].place(_name_for(host), zone=solvers[host].zone)
         except DnsLookupError as problem:
-            raise Later(Problem(type="dnsLookup", detail=str(problem), host=one.host, step=STEP)) from None
+            raise Later(Problem(type="dnsLookup", detail=str(problem), host=host, step=STEP)) from None
 
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        return list(pool.map(place, challenges, nameservers)), lookups[nameservers[0]]
+        return dict(zip(solvers, pool.map(place, solvers), strict=True)), next(iter(lookups.values()))
 
 
 def _remove(
@@ -188,15 +206,15 @@ def _name_for(host: str) -> str:
     return PREFIX + host.removeprefix("*.")
 
 
-def _txt_record(attempt: Attempt, challenge: DnsChallenge, place: Place) -> TxtRecord:
+def _txt_record(attempt: Attempt, challenge: HostChallenge, dns01: Dns01, place: Place) -> TxtRecord:
     return TxtRecord(
         name=place.name,
         zone=place.zone,
-        value=challenge.value,
+        value=value_of(challenge.key_authorization),
         host=challenge.host,
-        provider=challenge.dns01.provider,
+        provider=dns01.provider,
         issuer=attempt.record.issuer,
-        ingress_class=challenge.ingress_class,
+        ingress_class=challenge.ingress_class or "",
         epoch=attempt.record.epoch,
         holder=attempt.pod.uid,
     )
@@ -209,25 +227,6 @@ def _no_more_than_kept(txt_records: Iterable[TxtRecord]) -> None:
         if count > 2:
             detail = f"{count} hosts are aliases of {name}, and acme-dns keeps two values: one account for each"
             raise Later(Problem(type="dnsProvider", detail=detail, step=STEP))
-
-
-def _propagate(
-    attempt: Attempt,
-    txt_records: list[TxtRecord],
-    places: list[Place],
-    patience: timedelta,
-    lookup: Lookup,
-) -> None:
-    started = attempt.clock()
-    wanted: dict[Place, set[str]] = defaultdict(set)
-    for txt, place in zip(txt_records, places, strict=True):
-        wanted[place].add(txt.value)
-    deadline = max(started, min(started + patience, attempt.deadline - RESERVE))
-    lags = propagation.wait(wanted, lookup.texts, clock=attempt.clock, sleep=attempt.sleep, deadline=deadline)
-    missing = sorted({f"{lag.server[0]}: {'no answer' if lag.silent else 'lacks'} {lag.name}" for lag in lags})
-    servers = len({server for place in places for server in place.servers})
-    seconds = round((attempt.clock() - started).total_seconds(), 3)
-    attempt.step("dns-propagated", ok=not lags, servers=servers, missing=missing[:20], seconds=seconds)
 
 
 def _is_ours(attempt: Attempt, txt: TxtRecord) -> bool:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 
+from issuer_job.attempt.solver import HostChallenge
 from issuer_job.http01.probe_http import REDIRECT_PORTS, ProbeOutcome, Seen, fetch, fetch_following
 from issuer_job.vocabulary import CHALLENGE_PATH
 
@@ -44,15 +45,6 @@ class ProbeResult:
     reason: ProbeReason
     message: str
     seconds: float
-
-
-@dataclass(frozen=True)
-class HostChallenge:
-    """What a host should show."""
-
-    host: str
-    token: str
-    expected: str
 
 
 def probe_endpoints(
@@ -170,7 +162,7 @@ def probe_hosts(
         return probe_host(
             challenge.host,
             challenge.token,
-            challenge.expected,
+            challenge.key_authorization,
             deadline=deadline,
             port=port,
             foreign_budget=foreign_budget,

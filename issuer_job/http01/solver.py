@@ -1,44 +1,68 @@
-"""HTTP-01 (RFC 8555, section 8.3): publish key authorizations, lead the hosts' challenge path to the responder.
-
-The contract of a solver: what it presented MUST be there before the CA is asked to look, and it MUST clean
-up whatever happened.
-"""
+"""HTTP-01 (RFC 8555, section 8.3): publish key authorizations, lead the hosts' challenge path to the responder."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
 
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
+from issuer_job.attempt.solver import HostChallenge
 from issuer_job.cluster import bodies, changes
-from issuer_job.cluster.api import CONFIGMAPS, ENDPOINT_SLICES, Cluster, Json, KubeError
+from issuer_job.cluster.api import CONFIGMAPS, ENDPOINT_SLICES, Cluster, Json
 from issuer_job.http01 import probe, routes
-from issuer_job.http01.probe import HostChallenge
+from issuer_job.http01.probe import ProbeResult
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record.record import Record
 
 
-def present(attempt: Attempt, challenges: list[HostChallenge], issuer: Issuer) -> None:
-    """Publish the key authorizations, and wait until responders and routes answer with them.
+class ProbeHosts(Protocol):
+    """Whether each host shows its key authorization, by a deadline of `time.monotonic`; see `probe.probe_hosts`."""
 
-    The wait is advisory and bounded: a cluster that cannot reach itself through its own front door must
-    not block.
-    """
-    attempt.released = False
-    publish(attempt, {challenge.token: challenge.expected for challenge in challenges})
-    for host, ingress_class in attempt.record.routes:
-        if issuer.uses_route(host, ingress_class.name):
-            routes.join_route(attempt.cluster, attempt.record, host, ingress_class, issuer)
-    addresses = responder_addresses(attempt.cluster)
-    last = challenges[-1]
-    found = probe.probe_endpoints(addresses, last.token, last.expected, deadline=_half_time(attempt))
-    attempt.step("probe-responders", ok=found.ok, responders=len(addresses), seconds=round(found.seconds, 3))
-    results = (attempt.probe_hosts or probe.probe_hosts)(challenges, deadline=_half_time(attempt))
-    for challenge, result in zip(challenges, results, strict=True):
-        attempt.step(
-            "probe-host", host=challenge.host, ok=result.ok, reason=result.reason, seconds=round(result.seconds, 3)
-        )
+    def __call__(self, challenges: Sequence[HostChallenge], *, deadline: float) -> list[ProbeResult]: ...
+
+
+@dataclass
+class Http01Solver:
+    """`ChallengeSolver` by a ConfigMap that the responder reads, and a challenge route for each host and class."""
+
+    attempt: Attempt
+    probe_hosts: ProbeHosts = probe.probe_hosts
+    slow_release = False
+
+    def present(self, challenges: Sequence[HostChallenge], issuer: Issuer) -> None:
+        """See ChallengeSolver. The trace is in the objects' names and owners."""
+        attempt = self.attempt
+        publish(attempt, {challenge.token: challenge.key_authorization for challenge in challenges})
+        for host, ingress_class in attempt.record.routes:
+            if issuer.uses_route(host, ingress_class.name):
+                routes.join_route(attempt.cluster, attempt.record, host, ingress_class, issuer)
+
+    def wait(self, challenges: Sequence[HostChallenge]) -> None:
+        """See ChallengeSolver. A cluster that cannot reach itself through its own front door does not block."""
+        attempt, last = self.attempt, challenges[-1]
+        addresses = responder_addresses(attempt.cluster)
+        found = probe.probe_endpoints(addresses, last.token, last.key_authorization, deadline=_half_time(attempt))
+        attempt.step("probe-responders", ok=found.ok, responders=len(addresses), seconds=round(found.seconds, 3))
+        results = self.probe_hosts(challenges, deadline=_half_time(attempt))
+        for challenge, result in zip(challenges, results, strict=True):
+            seconds = round(result.seconds, 3)
+            attempt.step("probe-host", host=challenge.host, ok=result.ok, reason=result.reason, seconds=seconds)
+
+    def release(self, issuer: Issuer | None) -> None:
+        """See ChallengeSolver: the application gets its path back."""
+        record, cluster = self.attempt.record, self.attempt.cluster
+        cluster.delete(CONFIGMAPS, v.NAMESPACE, names.challenge(record.namespace, record.secret_name, record.epoch))
+        for host, ingress_class in record.routes:
+            routes.release_route(cluster, record, host, ingress_class)
+
+    def leftovers(self, issuer: Issuer, name: str, *, deadline: datetime) -> int:
+        """None: they are objects of the cluster, which the sweep takes away without anybody's credentials."""
+        return 0
 
 
 def _half_time(attempt: Attempt) -> float:
@@ -61,21 +85,6 @@ def challenge_body(record: Record, key_authorizations: dict[str, str]) -> Json:
     name = names.challenge(record.namespace, record.secret_name, record.epoch)
     labels = {v.CHALLENGE: "true", v.RECORD_HASH: record.hash}
     return bodies.config_map(name, labels, key_authorizations, owner=record.owner_reference)
-
-
-def release(attempt: Attempt) -> None:
-    """The order needs challenge and routes no more. What cannot be released is left to the sweep, with a log line."""
-    if attempt.released:
-        return
-    record = attempt.record
-    try:
-        name = names.challenge(record.namespace, record.secret_name, record.epoch)
-        attempt.cluster.delete(CONFIGMAPS, v.NAMESPACE, name)
-        for host, ingress_class in record.routes:
-            routes.release_route(attempt.cluster, record, host, ingress_class)
-        attempt.released = True
-    except KubeError as problem:
-        attempt.step("release-failed", problem=str(problem))
 
 
 def responder_addresses(cluster: Cluster) -> list[tuple[str, int]]:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Authorization, Challenge, Order
 from issuer_job.acme_client import AcmeProblem as AcmeProblem
 from issuer_job.attempt.attempt import Attempt, Later
-from issuer_job.background import Background
-from issuer_job.http01 import solver as http01
-from issuer_job.http01.probe import HostChallenge
-from issuer_job.issuers.schema import Dns01, Issuer
+from issuer_job.attempt.solver import HostChallenge
+from issuer_job.issue.solvers import AttemptSolvers
+from issuer_job.issuers.schema import Issuer
 from issuer_job.polling import Poll
 from issuer_job.record.record import Problem
 
-HTTP_01 = "http-01"
-DNS_01 = "dns-01"
 LAST_POLL = timedelta(seconds=5)
 """From the last poll to the Job's deadline: at the deadline itself nothing can be asked or written any more."""
 PAUSES = (1.0, 3.0, 9.0)
@@ -34,17 +30,6 @@ class AuthorizationFailed(Exception):
         self.host = host
 
 
-@dataclass(frozen=True)
-class _Proof:
-    """How one host is proven: by this challenge, over DNS if there is a solver for that. `host` has its `*.`."""
-
-    authorization: Authorization
-    challenge: Challenge
-    host: str
-    ingress_class: str | None
-    dns01: Dns01 | None
-
-
 class _Polled(Protocol):
     @property
     def retry_after(self) -> timedelta | None: ...
@@ -54,14 +39,21 @@ T = TypeVar("T", bound=_Polled)
 R = TypeVar("R")
 
 
-def authorize(attempt: Attempt, client: AcmeClient, order: Order, issuer: Issuer) -> None:
-    """Prove control over every host that is not proven yet. Raises AuthorizationFailed, Later, AcmeError."""
+def authorize(attempt: Attempt, client: AcmeClient, order: Order, issuer: Issuer, solvers: AttemptSolvers) -> None:
+    """Prove control over every host that is not proven yet. Raises AuthorizationFailed, Later, AcmeError, KubeError.
+
+    What was presented has to stay until this returns: a CA looks from several places, and perhaps again.
+    """
     authorizations = [client.authorization(url) for url in order.authorization_urls]
     for authorization in authorizations:
         _not_failed(authorization)
     pending = [authorization for authorization in authorizations if not authorization.is_final]
     if pending:
-        _answer(attempt, client, pending, issuer)
+        challenges = [_host_challenge(attempt, client, authorization, issuer) for authorization in pending]
+        solvers.present(challenges, issuer)
+        for authorization, challenge in zip(pending, challenges, strict=True):
+            _tell(attempt, client, authorization, challenge.solver.challenge_type)
+        attempt.step("challenges-answered", hosts=sorted(challenge.host for challenge in challenges))
     settled = [_settled(attempt, client, authorization) for authorization in pending]
     for authorization in settled:
         _not_failed(authorization)
@@ -82,16 +74,9 @@ def poll_until(attempt: Attempt, fetch: Callable[[], T], done: Callable[[T], boo
     return seen
 
 
-def _answer(attempt: Attempt, client: AcmeClient, pending: list[Authorization], issuer: Issuer) -> None:
-    """Have every key authorization in place, then tell the CA to look."""
-    proofs = [_proof(attempt, authorization, issuer) for authorization in pending]
-    _present(attempt, client, proofs, issuer)
-    for proof in proofs:
-        _tell(attempt, client, proof.authorization, proof.challenge.type)
-    attempt.step("challenges-answered", hosts=sorted(proof.host for proof in proofs))
-
-
-def _proof(attempt: Attempt, authorization: Authorization, issuer: Issuer) -> _Proof:
+def _host_challenge(
+    attempt: Attempt, client: AcmeClient, authorization: Authorization, issuer: Issuer
+) -> HostChallenge:
     host = f"*.{authorization.host}" if authorization.wildcard else authorization.host
     classes = [source.ingress_class.name for source in attempt.record.sources if host in source.hosts]
     ingress_class = classes[0] if classes else None
@@ -101,50 +86,8 @@ def _proof(attempt: Attempt, authorization: Authorization, issuer: Issuer) -> _P
             ", with dns01" if authorization.wildcard else ""
         )
         raise AuthorizationFailed(AcmeProblem("unsupportedChallenge", detail), host)
-    kind = HTTP_01 if solver.dns01 is None else DNS_01
-    return _Proof(authorization, _challenge(authorization, kind), host, ingress_class, solver.dns01)
-
-
-def _present(attempt: Attempt, client: AcmeClient, proofs: list[_Proof], issuer: Issuer) -> None:
-    """Routes and TXT records at the same time: both take a while to be seen."""
-    by_http = [
-        HostChallenge(proof.host, proof.challenge.token, client.key_authorization(proof.challenge.token))
-        for proof in proofs
-        if proof.dns01 is None
-    ]
-    by_dns = [proof for proof in proofs if proof.dns01 is not None]
-    if not by_dns:
-        http01.present(attempt, by_http, issuer)
-        return
-    from issuer_job.dns01 import solver as dns01  # an order without DNS-01 shall not wait for what this imports
-
-    challenges = [
-        dns01.DnsChallenge(
-            proof.host,
-            dns01.value_of(client.key_authorization(proof.challenge.token)),
-            proof.ingress_class or "",
-            proof.dns01,
-        )
-        for proof in by_dns
-        if proof.dns01 is not None
-    ]
-    if not by_http:
-        dns01.present(attempt, challenges)
-        return
-    background = Background(lambda: dns01.present(attempt, challenges))
-    try:
-        http01.present(attempt, by_http, issuer)
-    finally:
-        _finish(attempt, background)
-
-
-def _finish(attempt: Attempt, background: Background[None]) -> None:
-    """Raises what it raised, and Later if it takes longer than the attempt may."""
-    try:
-        background.result((attempt.deadline - attempt.clock()).total_seconds())
-    except TimeoutError:
-        detail = "the TXT records were not in place before this Job's deadline"
-        raise Later(Problem(type="dnsLookup", detail=detail, step="dns")) from None
+    token = _challenge(authorization, solver.challenge_type).token
+    return HostChallenge(host, token, client.key_authorization(token), solver, ingress_class)
 
 
 def _tell(attempt: Attempt, client: AcmeClient, authorization: Authorization, kind: str) -> None:

@@ -6,6 +6,7 @@ The order of the writes is what makes it resumable: each is persisted before the
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from datetime import timedelta
 
 from issuer_job import vocabulary as v
@@ -16,10 +17,11 @@ from issuer_job.attempt.attempt import Attempt, Later, NamespaceGone, Permanent,
 from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import SECRETS
 from issuer_job.hosts import at_order
-from issuer_job.http01 import solver
 from issuer_job.issue import confirm, install, sign
 from issuer_job.issue.authorize import AuthorizationFailed
 from issuer_job.issue.order import Obtained, obtain
+from issuer_job.issue.solvers import SOLVERS, AttemptSolvers, MakeSolver
+from issuer_job.issuers.solvers import ChallengeType
 from issuer_job.record import transitions
 from issuer_job.record.record import Issued, Phase, Problem
 from issuer_job.tenant_secrets import access as secrets
@@ -29,36 +31,42 @@ PAUSES = (1.0, 3.0, 9.0)
 """Seconds before the order is taken up again within this Job when the CA does not answer properly."""
 
 
-def issue(attempt: Attempt) -> v.ExitCode:
+def issue(attempt: Attempt, makers: Mapping[ChallengeType, MakeSolver] = SOLVERS) -> v.ExitCode:
     """Run the attempt to its end and say how it ended. Raises KubeError when the API server is lost for good."""
+    solvers = AttemptSolvers(attempt, makers)
     try:
-        try:
-            return _attempt(attempt)
-        except (Later, Permanent) as failure:
-            return _failed(attempt, failure)
-        except Unwanted as unwanted:
-            attempt.step("unwanted", reason=str(unwanted))
-            ordered = attempt.record.phase is not Phase.CLAIMED
-            attempt.advance(transitions.orphaned if ordered else transitions.unconfirmed)
-            solver.release(attempt)
-            at_order.release(attempt)
-            return unwanted.exit_code
-        except NamespaceGone as gone:
-            attempt.step("namespace-gone", reason=str(gone))
-            problem = Problem(type=str(Refusal.TERMINATING), detail=str(gone), step="look")
-            failures = transitions.failures_of(attempt.record) + 1
-            wait = wait_after(failures=failures, asked=None, rate_limited=False, jitter=0.0)
-            attempt.advance(transitions.orphaned, problem=problem, wait=wait)
-            solver.release(attempt)
-            return gone.exit_code
+        exit_code = _ended(attempt, solvers)
+        solvers.release()
+        return exit_code
     except Stop as stop:
         attempt.step("stopped", reason=str(stop), exit_code=int(stop.exit_code))
         return stop.exit_code
     finally:
-        attempt.end()
+        solvers.close()
 
 
-def _attempt(attempt: Attempt) -> v.ExitCode:
+def _ended(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
+    """Run the attempt, and write down how it ended. Raises Superseded, OtherPod, Ended: it is not ours to end."""
+    try:
+        return _attempt(attempt, solvers)
+    except (Later, Permanent) as failure:
+        return _failed(attempt, failure)
+    except Unwanted as unwanted:
+        attempt.step("unwanted", reason=str(unwanted))
+        ordered = attempt.record.phase is not Phase.CLAIMED
+        attempt.advance(transitions.orphaned if ordered else transitions.unconfirmed)
+        at_order.release(attempt)
+        return unwanted.exit_code
+    except NamespaceGone as gone:
+        attempt.step("namespace-gone", reason=str(gone))
+        problem = Problem(type=str(Refusal.TERMINATING), detail=str(gone), step="look")
+        failures = transitions.failures_of(attempt.record) + 1
+        wait = wait_after(failures=failures, asked=None, rate_limited=False, jitter=0.0)
+        attempt.advance(transitions.orphaned, problem=problem, wait=wait)
+        return gone.exit_code
+
+
+def _attempt(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
     attempt.load()
     attempt.claim()
     attempt.step("claimed", hosts=list(attempt.record.intent.hosts))
@@ -75,12 +83,12 @@ def _attempt(attempt: Attempt) -> v.ExitCode:
         issued = install.complete(attempt, seen, issued)
     if issued is None:
         seen = install.preflight(attempt, seen)
-        issued = install.install(attempt, _obtained(attempt, resolved), seen)
+        issued = install.install(attempt, _obtained(attempt, resolved, solvers), seen)
     _finish(attempt, issued)
     return v.ExitCode.DONE
 
 
-def _obtained(attempt: Attempt, resolved: Resolved) -> Obtained:
+def _obtained(attempt: Attempt, resolved: Resolved, solvers: AttemptSolvers) -> Obtained:
     """Order, or sign. A CA that does not answer gets a few tries, each of which takes up the same order."""
     if not resolved.issuer.is_acme:
         return sign.signed(attempt, resolved)
@@ -88,7 +96,7 @@ def _obtained(attempt: Attempt, resolved: Resolved) -> Obtained:
     while True:
         try:
             with account.connected(attempt, resolved) as client:
-                return obtain(attempt, resolved, client)
+                return obtain(attempt, resolved, client, solvers)
         except AuthorizationFailed as failed:
             problem = Problem(
                 type=failed.problem.type, detail=failed.problem.detail, host=failed.host, step="authorization"
@@ -137,13 +145,12 @@ def _finish(attempt: Attempt, issued: Issued) -> None:
     events.tell(attempt, "CertificateIssued", f"{note}valid until {issued.not_after:%Y-%m-%d %H:%M} UTC")
     attempt.advance(transitions.issued, issued=issued)
     attempt.step("issued", serial=issued.serial, not_after=issued.not_after.isoformat())
-    solver.release(attempt)
     if pending:
         attempt.cluster.delete(SECRETS, v.NAMESPACE, pending)
 
 
 def _failed(attempt: Attempt, failure: Later | Permanent) -> v.ExitCode:
-    """Write down why, tell the user, give routes and challenge back."""
+    """Write down why, tell the user."""
     problem = failure.problem
     when = "it is tried again after a change, or once a day"
     if isinstance(failure, Permanent):
@@ -158,5 +165,4 @@ def _failed(attempt: Attempt, failure: Later | Permanent) -> v.ExitCode:
         when = f"it is tried again after {attempt.clock() + wait:%Y-%m-%d %H:%M:%S} UTC"
     attempt.step("failed", type=problem.type, detail=problem.detail, host=problem.host, at=problem.step, next=when)
     events.tell(attempt, "CertificateFailed", f"{problem.note}; {when}", warning=True)
-    solver.release(attempt)
     return failure.exit_code

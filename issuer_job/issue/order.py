@@ -14,9 +14,9 @@ from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Order
 from issuer_job.attempt.attempt import Attempt, Later, OtherPod, Resolved
 from issuer_job.cluster import bodies
 from issuer_job.cluster.api import SECRETS, AlreadyExists, Json
-from issuer_job.http01 import solver as http01
 from issuer_job.issue import new_order
 from issuer_job.issue.authorize import authorize, poll_until
+from issuer_job.issue.solvers import AttemptSolvers
 from issuer_job.record import renewal, transitions
 from issuer_job.record.record import Problem, Record
 
@@ -36,10 +36,10 @@ class Obtained:
     certificate: IssuedCertificate
 
 
-def obtain(attempt: Attempt, resolved: Resolved, client: AcmeClient) -> Obtained:
+def obtain(attempt: Attempt, resolved: Resolved, client: AcmeClient, solvers: AttemptSolvers) -> Obtained:
     """Complete one order. Raises AuthorizationFailed, Later, OtherPod, AcmeError, KubeError."""
     account = client.account_url or ""
-    _clean_dns_at_end(attempt, resolved)
+    solvers.use(resolved.issuer)
     maybe_ordered = transitions.attempt_of(attempt.record).ordered
     if not maybe_ordered:
         new_order.check_clock(attempt, client)
@@ -50,28 +50,12 @@ def obtain(attempt: Attempt, resolved: Resolved, client: AcmeClient) -> Obtained
             order = _former(attempt, client, maybe_ordered=maybe_ordered)
             if order is None:
                 order, replaces = _new(attempt, resolved, client, replaces=replaces)
-            return _complete(attempt, resolved, client, order)
+            return _complete(attempt, resolved, client, order, solvers)
         except OrderUseless as useless:
             maybe_ordered = False
             _drop(attempt, str(useless))
     detail = "every order turned out invalid or another's"
     raise Later(Problem(type="orderDropped", detail=detail, step="order"))
-
-
-def _clean_dns_at_end(attempt: Attempt, resolved: Resolved) -> None:
-    """Whether or not this pod will present anything: an earlier one may have, and ended without a word."""
-    issuer = resolved.issuer
-    pairs = [(host, source.ingress_class.name) for source in attempt.record.sources for host in source.hosts]
-    solvers = [issuer.solver(host, ingress_class) for host, ingress_class in pairs]
-    if attempt.at_end or not any(solver is not None and solver.dns01 is not None for solver in solvers):
-        return
-
-    def clean_up() -> None:
-        from issuer_job.dns01 import solver as dns01  # an order without DNS-01 shall not wait for what this imports
-
-        dns01.clean_up(attempt, issuer)
-
-    attempt.at_end.append(clean_up)
 
 
 def _former(attempt: Attempt, client: AcmeClient, *, maybe_ordered: bool) -> Order | None:
@@ -115,13 +99,15 @@ def _replaceable(attempt: Attempt, client: AcmeClient) -> str:
     return renewal.replaceable(attempt.record, directory=state.directory, account=state.account)
 
 
-def _complete(attempt: Attempt, resolved: Resolved, client: AcmeClient, order: Order) -> Obtained:
+def _complete(
+    attempt: Attempt, resolved: Resolved, client: AcmeClient, order: Order, solvers: AttemptSolvers
+) -> Obtained:
     """By the order's status: prove the hosts, finalize, download; what is done already is skipped."""
     if order.status == "pending":
         try:
-            authorize(attempt, client, order, resolved.issuer)
+            authorize(attempt, client, order, resolved.issuer, solvers)
         finally:
-            http01.release(attempt)  # whatever happened: the application gets its path back
+            solvers.release()
         order = _polled(attempt, client, client.order(order.url), awaiting="pending")
     if order.status == "invalid":
         raise OrderUseless(f"it is invalid: {order.error or 'the CA gave no reason'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from enum import StrEnum
 from ipaddress import ip_address
 from typing import Annotated, Any
 
@@ -116,6 +117,13 @@ class Dns01(Part, frozen=True):
         return parse_duration(self.propagation_timeout)
 
 
+class ChallengeType(StrEnum):
+    """What a CA may ask for as proof of control over a host (RFC 8555, section 8)."""
+
+    HTTP_01 = "http-01"
+    DNS_01 = "dns-01"
+
+
 class Solver(Part, frozen=True):
     """How control over some hosts is proven: exactly one of `http01` and `dns01`."""
 
@@ -124,6 +132,11 @@ class Solver(Part, frozen=True):
     )
     http01: Http01 | None = None
     dns01: Dns01 | None = None
+
+    @property
+    def challenge_type(self) -> ChallengeType:
+        """Of the challenges that it solves."""
+        return ChallengeType.HTTP_01 if self.dns01 is None else ChallengeType.DNS_01
 
 
 DEFAULT_SOLVER = Solver(http01=Http01())

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from issuer_job.cluster.api import Response, Transport
-from issuer_job.issue.issue import issue
 from tests.fakes.acme import Reply, Request
 from tests.fakes.api import FakeApi
 from tests.fakes.ca import NO_ANSWER
@@ -86,6 +85,6 @@ def killed_at(world: JobWorld, kill_at: int, pod: Callable[[Transport], T]) -> t
 
 def run_until(world: JobWorld, kill_at: int) -> int:
     """The first pod, to its death. Returns how many writes it made."""
-    code, count = killed_at(world, kill_at, lambda transport: issue(world.pod(transport=transport)))
+    code, count = killed_at(world, kill_at, lambda transport: world.issue(world.pod(transport=transport)))
     assert code is None or kill_at > count
     return count

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import time
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from certs.keys import key_from_pem
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Pod
+from issuer_job.attempt.solver import HostChallenge
 from issuer_job.cluster.api import (
     CONFIGMAPS,
     EVENTS,
@@ -31,8 +33,11 @@ from issuer_job.cluster.api import (
     Transport,
 )
 from issuer_job.demand.ingress import wants
-from issuer_job.http01.probe import HostChallenge, ProbeReason, ProbeResult
+from issuer_job.http01.probe import ProbeReason, ProbeResult
+from issuer_job.http01.solver import Http01Solver, ProbeHosts
 from issuer_job.issue.issue import issue
+from issuer_job.issue.solvers import SOLVERS
+from issuer_job.issuers.solvers import ChallengeType
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher, LaunchOutcome
 from issuer_job.record import transitions
@@ -173,13 +178,17 @@ class JobWorld:
             mounts=mounts,
             clock=self.clock.read,
             sleep=self.clock.sleep,
-            probe_hosts=self._probe,
             looker=self.looker,
         )
 
     def run(self, *, secret: str = "web-tls", namespace: str = "shop") -> v.ExitCode:
         """One pod, to its end."""
-        return issue(self.pod(secret=secret, namespace=namespace))
+        return self.issue(self.pod(secret=secret, namespace=namespace))
+
+    def issue(self, attempt: Attempt, *, probe_hosts: ProbeHosts | None = None) -> v.ExitCode:
+        """What a pod does, with another prober if one is given."""
+        http01 = partial(Http01Solver, probe_hosts=probe_hosts or self.probe)
+        return issue(attempt, {**SOLVERS, ChallengeType.HTTP_01: http01})
 
     def relaunch(self, *, secret: str = "web-tls") -> None:
         """A new epoch, as the sweep gives one when a retry is due."""
@@ -222,7 +231,8 @@ class JobWorld:
         """Forget the mounted keys."""
         shutil.rmtree(self.root, ignore_errors=True)
 
-    def _probe(self, challenges: list[HostChallenge], *, deadline: float) -> list[ProbeResult]:
+    def probe(self, challenges: Sequence[HostChallenge], *, deadline: float) -> list[ProbeResult]:
+        """Notes who would have been asked."""
         self.probed += [challenge.host for challenge in challenges]
         return [ProbeResult(True, ProbeReason.OK, "answers", 0.0) for _ in challenges]
 

@@ -12,7 +12,6 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account.keys import account_secret
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
-from issuer_job.issue.issue import issue
 from issuer_job.issuers.state import state_body
 from issuer_job.record.record import Phase
 from tests.fakes.acme import Reply, Request, problem, signing_key
@@ -95,7 +94,7 @@ def test_a_job_with_the_old_key_mounted_leaves_it_to_its_next_launch(world: JobW
     old = world.pod(secret=second)
     world.run(secret=another(world, 1))
     asked = len(world.ca.requests)
-    assert issue(old) is v.ExitCode.LATER
+    assert world.issue(old) is v.ExitCode.LATER
     assert len(world.ca.requests) == asked, "the CA is not asked with a key that is of no use"
     assert retry(world, second).problem.type == "accountReplaced"
     not_before = retry(world, second).not_before
@@ -116,12 +115,12 @@ def test_of_two_jobs_that_find_out_at_once_one_makes_the_new_account(world: JobW
         if reply is GIVEN_UP and request.path == "/account" and not outcomes:
             outcomes.append(v.ExitCode.RETRY)
             world.ca._lock.release()
-            outcomes[0] = issue(pods[1])  # all of it, while the first one's newAccount is on its way
+            outcomes[0] = world.issue(pods[1])  # all of it, while the first one's newAccount is on its way
             world.ca._lock.acquire()
         return reply
 
     world.ca.before = between
-    assert issue(pods[0]) is v.ExitCode.LATER
+    assert world.issue(pods[0]) is v.ExitCode.LATER
     assert outcomes == [v.ExitCode.DONE]
     assert len(world.ca.accounts) == 2
     assert state(world)["accountNumber"] == "2"

@@ -18,7 +18,6 @@ from issuer_job.attempt.attempt import Attempt
 from issuer_job.checks.check import check_issuer
 from issuer_job.checks.questions import CheckReason
 from issuer_job.cluster.api import SECRETS
-from issuer_job.issue.issue import issue
 from issuer_job.issuers.state import (
     ACCOUNT_NUMBER,
     ACCOUNT_URL,
@@ -125,7 +124,7 @@ def test_a_job_launched_before_leaves_it_to_its_next_launch(rolled: JobWorld) ->
     second = another(rolled, 1)
     old = rolled.pod(secret=second)
     check(rolled)
-    assert issue(old) is v.ExitCode.LATER
+    assert rolled.issue(old) is v.ExitCode.LATER
     assert retry(rolled, second).problem.type == "accountReplaced"
     rolled.relaunch(secret=second)
     assert rolled.run(secret=second) is v.ExitCode.DONE

@@ -17,7 +17,6 @@ from issuer_job.account.keys import account_secret, thumbprint
 from issuer_job.acme_client import AcmeClient, normal_account_key
 from issuer_job.checks.questions import CheckReason
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
-from issuer_job.issue.issue import issue
 from issuer_job.issuers.load import Issuers, issuer_version
 from issuer_job.issuers.state import ACCOUNT_NUMBER, TAKEN_OVER, note_in_state
 from issuer_job.upkeep import bootstrap
@@ -155,7 +154,7 @@ def test_a_job_in_flight_with_the_former_key_leaves_it_to_its_next_launch(world:
     world.set_issuer(existingAccountKey="tls.key")
     credentials(world, {"tls.key": OLD})
     check(world)
-    assert issue(old) is v.ExitCode.LATER
+    assert world.issue(old) is v.ExitCode.LATER
     assert retry(world, second).problem.type == "accountReplaced"
     world.relaunch(secret=second)
     assert world.run(secret=second) is v.ExitCode.DONE

@@ -13,7 +13,6 @@ from issuer_job.acme_client import AcmeError, AcmeProblem
 from issuer_job.attempt.attempt import Attempt, Ended, OtherPod, Superseded
 from issuer_job.cluster.api import CONFIGMAPS, Unreachable
 from issuer_job.issue import confirm
-from issuer_job.issue.issue import issue
 from issuer_job.record import transitions
 from issuer_job.record.record import Phase, Record, Source, to_config_map
 from tests.fakes.acme import Request
@@ -52,7 +51,7 @@ def test_a_superseded_job_touches_nothing(launched: JobWorld) -> None:
     launched.relaunch()
     before = [launched.record(), launched.secret(), launched.left_over()]
     launched.api.requests.clear()
-    assert issue(old) is v.ExitCode.SUPERSEDED
+    assert launched.issue(old) is v.ExitCode.SUPERSEDED
     assert [launched.record(), launched.secret(), launched.left_over()] == before
     assert [request.method for request in launched.api.requests] == ["GET"]
 
@@ -65,7 +64,7 @@ def test_a_superseded_job_writes_no_secret_and_releases_no_route(launched: JobWo
             launched.relaunch()
 
     launched.ca.before = relaunch
-    assert issue(old) is v.ExitCode.SUPERSEDED
+    assert launched.issue(old) is v.ExitCode.SUPERSEDED
     assert launched.secret()["metadata"]["labels"][v.STATE] == "placeholder"
     assert launched.record().phase is Phase.LAUNCHED
     assert launched.events() == []
@@ -82,13 +81,13 @@ def test_a_record_made_anew_under_the_same_name_is_not_ours(launched: JobWorld) 
     launched.api.remove(CONFIGMAPS, v.NAMESPACE, "shop.web-tls")
     del body["metadata"]["uid"]
     launched.api.add(CONFIGMAPS, v.NAMESPACE, body)
-    assert issue(attempt) is v.ExitCode.SUPERSEDED
+    assert launched.issue(attempt) is v.ExitCode.SUPERSEDED
 
 
 def test_a_record_that_is_gone(launched: JobWorld) -> None:
     attempt = launched.pod()
     launched.api.remove(CONFIGMAPS, v.NAMESPACE, "shop.web-tls")
-    assert issue(attempt) is v.ExitCode.SUPERSEDED
+    assert launched.issue(attempt) is v.ExitCode.SUPERSEDED
 
 
 def test_the_second_pod_takes_over_and_the_first_leaves_without_ending_the_job(launched: JobWorld) -> None:
@@ -135,7 +134,7 @@ def test_a_pod_that_is_too_late_to_take_over(launched: JobWorld) -> None:
 def test_an_attempt_that_has_ended_says_how(launched: JobWorld, phase: Phase, code: int) -> None:
     attempt = launched.pod()
     write(launched, replace(launched.record(), phase=phase))
-    assert issue(attempt) == code
+    assert launched.issue(attempt) == code
     assert launched.ca.requests == []
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -19,13 +16,13 @@ from requests import ConnectionError as Lost
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import utc_now
+from issuer_job.attempt.solver import HostChallenge
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json, Unreachable
 from issuer_job.dns01 import changes, lookup
 from issuer_job.dns01 import solver as dns01
 from issuer_job.dns01 import trace as dns_leftovers
 from issuer_job.dns01.lock import LEASES
 from issuer_job.http01.probe import ProbeResult
-from issuer_job.issue.issue import issue
 from issuer_job.issuers.load import parse_issuer
 from issuer_job.launch.launcher import LaunchOutcome
 from tests.fakes.dns import FakeDns, fake_dns
@@ -244,7 +241,7 @@ def test_whatever_write_fails_nothing_stays_in_dns(dns_world: DnsWorld, number: 
 
     object.__setattr__(attempt.cluster, "transport", Cut())
     with suppress(Unreachable):
-        issue(attempt)
+        dns_world.jobs.issue(attempt)
     if dns_world.jobs.record().phase != "Issued":
         dns_world.jobs.relaunch()
         assert dns_world.jobs.run() is v.ExitCode.DONE
@@ -365,7 +362,7 @@ def test_silent_servers_take_little_of_an_orders_time(dns_world: DnsWorld) -> No
         waited[:] = waited or dns_world.dns.unanswered
 
     dns_world.provider.before_write = count
-    assert issue(attempt) is v.ExitCode.DONE
+    assert dns_world.jobs.issue(attempt) is v.ExitCode.DONE
     assert len(waited) <= 2 * dns01.AT_ONCE, "before anything was added"
 
 
@@ -375,20 +372,17 @@ def test_txt_records_that_are_not_in_place_in_time_put_a_mixed_order_off(
     dns_world.set_issuer({"http01": {}}, dns_world.solver() | {"selector": {"dnsNames": [WILD]}})
     dns_world.apply("www.shop.example.org", WILD)
     gate = threading.Event()
-    monkeypatch.setattr(dns01, "present", lambda *_: gate.wait(20))
-    attempt = dns_world.jobs.pod()
-    probe = attempt.probe_hosts
+    monkeypatch.setattr(dns01.Dns01Solver, "present", lambda *_: gate.wait(20))
 
-    def slow_probe(*args: Any, **kwargs: Any) -> list[ProbeResult]:
+    def slow_probe(challenges: Sequence[HostChallenge], *, deadline: float) -> list[ProbeResult]:
         dns_world.jobs.clock.ahead += timedelta(seconds=300)
-        return probe(*args, **kwargs)
+        return dns_world.jobs.probe(challenges, deadline=deadline)
 
-    attempt.probe_hosts = slow_probe
-    assert issue(attempt) is v.ExitCode.LATER
+    assert dns_world.jobs.issue(dns_world.jobs.pod(), probe_hosts=slow_probe) is v.ExitCode.LATER
     gate.set()
     retry = dns_world.jobs.record().retry
     assert retry is not None
-    assert retry.problem.type == "dnsLookup"
+    assert (retry.problem.type, retry.problem.step) == ("timeout", "present")
 
 
 def leftover(dns_world: DnsWorld, *, epoch: int, issuer: str = ISSUER) -> dns_leftovers.TxtRecord:
@@ -412,7 +406,7 @@ def test_orders_of_one_name_at_once_take_turns_at_the_provider(dns_world: DnsWor
         attempt.clock, attempt.sleep = utc_now, time.sleep  # a lock is lost by the clock of who waits
     gate = threading.Event()
     dns_world.provider.before_write = lambda: gate.wait(0.05) and None
-    threads = [threading.Thread(target=issue, args=(attempt,)) for attempt in attempts]
+    threads = [threading.Thread(target=dns_world.jobs.issue, args=(attempt,)) for attempt in attempts]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -427,10 +421,3 @@ def test_without_a_provider_for_dns_nothing_of_it_is_asked(world: JobWorld) -> N
     assert world.run() is v.ExitCode.DONE
     asked = [request.path for request in world.api.requests]
     assert not [path for path in asked if "/dns-" in path or "/leases" in path]
-
-
-def test_an_order_without_dns_waits_for_no_import_of_it() -> None:
-    loaded = "{name.partition('.')[0] for name in sys.modules}"
-    code = f"import issuer_job.issue, sys; print({loaded} & {{'dns', 'lexicon', 'boto3'}})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"

@@ -18,7 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from issuer_job.http01.probe import HostChallenge, ProbeReason, ProbeResult, probe_endpoints, probe_host, probe_hosts
+from issuer_job.attempt.solver import HostChallenge
+from issuer_job.http01.probe import ProbeReason, ProbeResult, probe_endpoints, probe_host, probe_hosts
 from issuer_job.http01.probe_http import ProbeOutcome, fetch
 
 TOKEN = "t" * 43

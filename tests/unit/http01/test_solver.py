@@ -11,7 +11,6 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, ENDPOINT_SLICES, INGRESSES, Cluster, KubeError
 from issuer_job.http01 import routes, solver
-from issuer_job.issue.issue import issue
 from issuer_job.issuers.schema import Issuer, PathType
 from issuer_job.record.record import IngressClass, Phase, Record
 from tests.fakes.acme import Request
@@ -180,7 +179,7 @@ def test_route_and_token_of_the_newer_attempt_survive_the_end_of_the_older(world
         seen.append(world.left_over())
 
     world.ca.before = newer
-    assert issue(old) is v.ExitCode.SUPERSEDED
+    assert world.issue(old) is v.ExitCode.SUPERSEDED
     assert {names.route("field:traefik", HOST), world_challenge(world)} <= set(world.left_over())
     assert seen
 
@@ -200,7 +199,7 @@ def test_two_records_on_one_host(world: JobWorld) -> None:
             routes.join_route(pod.cluster, pod.record, HOST, IngressClass(field="traefik"), ISSUER)
 
     world.ca.before = second
-    assert issue(first) is v.ExitCode.DONE
+    assert world.issue(first) is v.ExitCode.DONE
     assert held == [1]
     [route] = world.api.all(INGRESSES, v.NAMESPACE)
     assert [owner["name"] for owner in route["metadata"]["ownerReferences"]] == ["shop.web2-tls"]

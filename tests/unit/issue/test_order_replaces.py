@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS
-from issuer_job.issue.issue import issue
 from issuer_job.issue.new_order import too_early
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
@@ -183,7 +182,7 @@ def test_a_resumed_order_keeps_what_it_named(world: JobWorld) -> None:
         return NO_ANSWER if lost and request.path.startswith("/chall/") else None
 
     world.ca.before = hang
-    assert issue(first) is v.ExitCode.LATER
+    assert world.issue(first) is v.ExitCode.LATER
     assert world.record().attempt is not None
     assert world.record().attempt.replaces == CERT_ID  # type: ignore[union-attr]
     lost.clear()

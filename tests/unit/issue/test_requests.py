@@ -14,7 +14,6 @@ from certs.placeholder import is_placeholder
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, EVENTS, INGRESSES, JOBS
-from issuer_job.issue.issue import issue
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher, OutcomeReason
 from issuer_job.record.record import Phase, SourceKind
@@ -108,7 +107,7 @@ def test_a_secret_that_is_deleted_during_the_order_is_not_made_again(world: JobW
         advance(arrow, **details)
 
     attempt.advance = deleting  # type: ignore[method-assign]
-    assert issue(attempt) is v.ExitCode.LATER
+    assert world.issue(attempt) is v.ExitCode.LATER
     assert not secret_is_there(world)
     assert world.record().phase is Phase.ORPHANED
     assert world.left_over() == [names.pending_key("shop", NAME, world.record().epoch)]

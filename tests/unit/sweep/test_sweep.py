@@ -11,7 +11,6 @@ import pytest
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, NAMESPACES, Json, KubeError, Response
 from issuer_job.hosts.claims import claim_body
-from issuer_job.issue.issue import issue
 from issuer_job.record import transitions
 from issuer_job.record.record import Phase, Problem, to_config_map
 from tests.fakes.api import FakeApi, status
@@ -60,7 +59,7 @@ def test_a_namespace_that_is_opted_in(swept: JobWorld) -> None:
     assert swept.run() is v.ExitCode.DONE
     swept.relaunch()
     swept.api.add(NAMESPACES, None, {"metadata": {"name": "shop", "labels": {}}})
-    assert issue(late) is v.ExitCode.SUPERSEDED
+    assert swept.issue(late) is v.ExitCode.SUPERSEDED
     assert swept.run() is v.ExitCode.LATER  # the Job asks for the namespace's label itself
     assert swept.record().phase is Phase.UNCONFIRMED
 
