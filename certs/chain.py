@@ -202,12 +202,12 @@ def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extens
 
 
 def _issuer_name(certificate: x509.Certificate) -> str:
-    """The issuer's commonName, else its whole name (RFC 4514), for people to read."""
+    """The issuer's commonName, else its whole name (RFC 4514), for people to read; empty if it cannot be read."""
     try:
         names = certificate.issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
         return str(names[0].value) if names else certificate.issuer.rfc4514_string()
     except _MALFORMED:
-        raise CertError("The certificate's issuer name is not readable.") from None
+        return ""
 
 
 def _listed(names: Collection[str]) -> str:

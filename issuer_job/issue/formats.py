@@ -1,4 +1,4 @@
-"""The formats that a Secret has besides certificate and key: which are missing, and what an attempt makes of them."""
+"""What an attempt makes of the formats that a Secret has besides certificate and key."""
 
 from __future__ import annotations
 
@@ -7,19 +7,9 @@ from certs.errors import CertError
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Later
-from issuer_job.record.record import Problem, Record
-from issuer_job.tenant_secrets.access import Content, Look
+from issuer_job.record.record import Problem
 
 _MAX_PASSWORD = 1000
-
-
-def outdated(record: Record, seen: Look) -> list[str]:
-    """Which of the formats that are wanted the Secret lacks, or has of another certificate. Pure."""
-    wanted = record.intent.settings.formats
-    if not wanted or seen.content is not Content.SHOWN:
-        return []
-    stored = seen.stored
-    return formats.stale(wanted, seen.further, chain_pem=stored.tls_crt or b"", key_pem=stored.tls_key or b"")
 
 
 def passwords(attempt: Attempt) -> dict[str, str]:

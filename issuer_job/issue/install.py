@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from msgspec.structs import replace
-
-from certs.chain import IssuedCertificate, describe_chain
-from certs.errors import CertError
-from certs.validity import judge_stored
+from certs.chain import IssuedCertificate
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Later, NamespaceGone, Permanent, Unwanted
 from issuer_job.cluster.api import AlreadyExists, Conflict, Json
 from issuer_job.issue import formats
 from issuer_job.issue.order import Obtained
-from issuer_job.record import renewal, transitions
-from issuer_job.record.record import Issued, Problem, Record
+from issuer_job.record import transitions
+from issuer_job.record.record import Issued, Problem
 from issuer_job.tenant_secrets import access as secrets
-from issuer_job.tenant_secrets.access import Content, Look, Refusal, SecretRefused
+from issuer_job.tenant_secrets.access import Look, Refusal, SecretRefused
 from issuer_job.tenant_secrets.bodies import tls_secret
+from issuer_job.tenant_secrets.judgement import installed, judge
 from issuer_job.tenant_secrets.placeholder import placeholder_secret
 
 ROUNDS = 10
@@ -33,97 +30,27 @@ def look(attempt: Attempt) -> Look:
 
 
 def right_already(attempt: Attempt, seen: Look) -> Issued | None:
-    """Whether the Secret holds what is wanted, so that no order is needed; what it holds then.
+    """What the Secret holds, if that is what is wanted so that no order is needed; formats that it lacks are added.
 
-    Either certjob's own last certificate for just this intent, not yet due, or a good one that its owner put
-    there; if the record knows of none, also one from this issuer. What is not shown is what the record says, or
-    somebody has changed it, which is left alone too.
+    An order that is under way is finished first. Raises Later, Permanent.
     """
-    record, former = attempt.record, attempt.record.issued
-    state = transitions.attempt_of(record)
+    state = transitions.attempt_of(attempt.record)
     if not seen.found or state.order_url:
         return None
-    if seen.content is not Content.SHOWN:
-        return _by_record(attempt, seen)
-    if state.renews and _holds_serial(seen, former):
-        return None
-    known = former is not None and _same_but_formats(record, former)
-    due = renewal.due_at(record, interval=state.interval) if known and _holds_serial(seen, former) else None
-    verdict = judge_stored(
-        seen.stored,
-        hosts=record.intent.hosts,
-        now=attempt.clock(),
-        renew_before=renewal.renew_before(record),
-        renew_at=due,
-        spread_key=record.name,
-    )
-    attempt.step("look", verdict=verdict.reason, message=verdict.message)
-    if not verdict.ok or seen.stored.tls_crt is None:
-        return None
-    if former is None:
-        ours = seen.issuer in {"", record.intent.settings.issuer}
-        return _issued(attempt, describe_chain(seen.stored.tls_crt), seen) if ours else None
-    if not known:
-        return None
-    if due is None:
-        return _issued(attempt, describe_chain(seen.stored.tls_crt), seen)
-    wanted = record.intent
-    return replace(
-        former,
-        intent_hash=wanted.hash,
-        formats=wanted.settings.formats,
-        secret_uid=seen.uid,
-        secret_version=seen.resource_version,
-    )
-
-
-def complete(attempt: Attempt, seen: Look, issued: Issued) -> Issued | None:
-    """Add the formats that the Secret lacks to the certificate that is right already: that takes no order.
-
-    None if somebody has changed the Secret meanwhile, so that it is not right any more. Raises Later, Permanent.
-    """
     for _ in range(ROUNDS):
-        missing = formats.outdated(attempt.record, seen)
-        chain, key = seen.stored.tls_crt, seen.stored.tls_key
-        if not missing or chain is None or key is None:
-            return issued
-        attempt.step("formats", missing=missing)
+        found = judge(attempt.record, seen, now=attempt.clock(), interval=state.interval, renews=state.renews)
+        attempt.step("look", verdict=found.reason, message=found.message)
+        if found.issued is None or not found.lacks:
+            return found.issued
+        chain, key = seen.stored.tls_crt or b"", seen.stored.tls_key or b""
+        body = _secret(attempt, seen, chain_pem=chain, key_pem=key, not_after=found.issued.not_after)
         try:
-            body = _secret(attempt, seen, chain_pem=chain, key_pem=key, not_after=issued.not_after)
             seen = secrets.seen(secrets.write(attempt.cluster, body))
         except (Conflict, AlreadyExists):
             seen = look(attempt)
         except SecretRefused as refused:
             raise _stop(refused, "install") from None
-        still = right_already(attempt, seen)
-        if still is None:
-            return None
-        issued = still
-    return issued
-
-
-def _same_but_formats(record: Record, former: Issued) -> bool:
-    """Whether the former certificate is for what is wanted now, whatever formats it was written in."""
-    settings = replace(record.intent.settings, formats=former.formats)
-    return former.intent_hash in {record.intent.hash, replace(record.intent, settings=settings).hash}
-
-
-def _by_record(attempt: Attempt, seen: Look) -> Issued | None:
-    record, former = attempt.record, attempt.record.issued
-    attempt.step("look", verdict=seen.content, message="its data is not shown on this cluster")
-    if former is None or former.intent_hash != record.intent.hash or seen.content is Content.UNKNOWN:
-        return None
-    state = transitions.attempt_of(record)
-    if state.renews:
-        return None
-    return former if attempt.clock() < renewal.due_at(record, interval=state.interval) else None
-
-
-def _holds_serial(seen: Look, former: Issued | None) -> bool:
-    try:
-        return former is not None and describe_chain(seen.stored.tls_crt or b"").serial == former.serial
-    except CertError:
-        return False
+    return found.issued
 
 
 def preflight(attempt: Attempt, seen: Look) -> Look:
@@ -214,21 +141,8 @@ def _holds(seen: Look, obtained: Obtained) -> bool:
 
 def _issued(attempt: Attempt, certificate: IssuedCertificate, seen: Look) -> Issued:
     state = transitions.attempt_of(attempt.record)
-    return Issued(
-        hosts=attempt.record.intent.hosts,
-        intent_hash=attempt.record.intent.hash,
-        directory=state.directory,
-        account=state.account,
-        epoch=state.epoch,
-        key_id=certificate.key_id,
-        serial=certificate.serial,
-        not_before=certificate.not_before,
-        not_after=certificate.not_after,
-        at=attempt.clock(),
-        cert_id=certificate.ari_cert_id or "",
-        formats=attempt.record.intent.settings.formats,
-        secret_uid=seen.uid,
-        secret_version=seen.resource_version,
+    return installed(
+        attempt.record, certificate, seen, now=attempt.clock(), directory=state.directory, account=state.account
     )
 
 

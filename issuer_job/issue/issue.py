@@ -79,8 +79,6 @@ def _attempt(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
     at_order.hold_hosts(attempt)
     seen = install.look(attempt)
     issued = install.right_already(attempt, seen)
-    if issued is not None:
-        issued = install.complete(attempt, seen, issued)
     if issued is None:
         seen = install.preflight(attempt, seen)
         issued = install.install(attempt, _obtained(attempt, resolved, solvers), seen)

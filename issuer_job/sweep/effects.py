@@ -11,23 +11,21 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from certs import validity
-from certs.chain import IssuedCertificate, describe_chain
 from issuer_job import vocabulary as v
 from issuer_job.attempt import events
 from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Conflict, KubeError, NotFound
-from issuer_job.issue import formats
 from issuer_job.issuers.load import ABSENT, Issuers
 from issuer_job.record import intents, store, transitions
 from issuer_job.record.phases import Bearing, LaunchReason
-from issuer_job.record.record import Issued, Problem, Record, RecordError, Renewal, from_config_map, to_config_map
-from issuer_job.record.renewal import due_at, renew_before
+from issuer_job.record.record import Problem, Record, RecordError, Renewal, from_config_map, to_config_map
+from issuer_job.record.renewal import due_at
 from issuer_job.sweep import rules, secret_requests
 from issuer_job.sweep.inventory import Known
 from issuer_job.sweep.situation import IN_ORDER, Action, Situation, Verdict
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Content, Look, Looker, Refusal
+from issuer_job.tenant_secrets.judgement import judge
 from issuer_job.upkeep import leftovers, retire
 
 logger = logging.getLogger(__name__)
@@ -114,6 +112,7 @@ class Effects:
             self.counts["looks put off"] += 1
             return IN_ORDER
         self.counts["looks"] += 1
+        renews = verdict.reason.bearing is Bearing.REPLACES
         try:
             seen = self.looker(self.cluster, record)
         except secrets.SecretRefused as refused:
@@ -122,22 +121,20 @@ class Effects:
             if verdict.reason is LaunchReason.NOT_WANTED and refused.reason is not Refusal.NOT_IN_FORCE:
                 return secret_requests.RETIRED  # whatever is there now, it is not certjob's
             # A renewal must not fail in silence: its Job is refused too, before it orders, and says so.
-            renews = verdict.reason.bearing is Bearing.REPLACES
-            return rules.after_look(situation, verdict, good=False, same=False) if renews else IN_ORDER
+            return rules.after_look(situation, verdict, good=False) if renews else IN_ORDER
         if (record.namespace, record.secret_name) in self.known.leftover_keys:
             leftovers.delete_keys(self.cluster, record, self.now)
         word = secret_requests.after_look(situation, record, verdict, seen, self.issuers)
         if word is not None:
             self._log("secrets-word", record, action=word.action, reason=word.reason)
             return word
-        found = _judge(record, seen, situation)
-        after = rules.after_look(situation, verdict, good=found.good, same=found.same)
-        if not found.good:
-            self._log("not-good", record, reason=found.reason)
-        elif not found.same and found.certificate is not None and after is IN_ORDER:
-            adopted = _adopted(record, found.certificate, seen, self.now)
-            self.counts["adopted"] += self.write(record, transitions.adopted, issued=adopted) is not None
-        elif seen.content is Content.CHANGED and after is IN_ORDER:
+        found = judge(record, seen, now=self.now, interval=situation.interval, renews=renews)
+        after = rules.after_look(situation, verdict, good=found.good)
+        if found.issued is None or found.lacks:
+            self._log("not-good", record, reason=found.reason, message=found.message)
+        elif after is IN_ORDER and not found.same:
+            self.counts["adopted"] += self.write(record, transitions.adopted, issued=found.issued) is not None
+        elif after is IN_ORDER and seen.content is Content.CHANGED:
             self._left_alone(situation, record, seen)
         return after
 
@@ -205,65 +202,3 @@ class Effects:
 
 _NOT_TRIED = Problem(type="notRenewed", detail="no order could be tried: see the other Events, and the sweep's log")
 _SHARES = (("a tenth of its life", 0.1), ("a third of its life", 1 / 3))
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What a look has shown: `good` to stay, the `same` certificate that the record knows, and which it is."""
-
-    good: bool
-    same: bool
-    reason: str
-    certificate: IssuedCertificate | None = None
-
-
-def _judge(record: Record, seen: Look, situation: Situation) -> _Found:
-    if seen.found and seen.content is not Content.SHOWN:
-        return _judge_by_record(record, seen, situation)
-    stored = seen.stored if seen.found else None
-    verdict = validity.judge_stored(
-        stored,
-        hosts=record.intent.hosts,
-        now=situation.now,
-        renew_before=renew_before(record),
-        spread_key=record.name,
-    )
-    readable = verdict.reason in {validity.ValidityReason.GOOD, validity.ValidityReason.RENEWAL_DUE}
-    if not readable or stored is None or stored.tls_crt is None:
-        return _Found(False, False, str(verdict.reason))
-    certificate = describe_chain(stored.tls_crt)
-    if record.issued is None or record.issued.serial != certificate.serial:
-        return _Found(verdict.ok, False, str(verdict.reason), certificate)
-    if missing := formats.outdated(record, seen):
-        return _Found(False, True, f"lacks {', '.join(missing)}", certificate)
-    # When ours is due is what the record says, which knows what the CA suggested.
-    due = situation.now >= due_at(record, interval=situation.interval)
-    return _Found(
-        not due, True, str(validity.ValidityReason.RENEWAL_DUE if due else validity.ValidityReason.GOOD), certificate
-    )
-
-
-def _judge_by_record(record: Record, seen: Look, situation: Situation) -> _Found:
-    if record.issued is None or seen.content is Content.UNKNOWN:
-        return _Found(False, False, str(seen.content))
-    due = situation.now >= due_at(record, interval=situation.interval)
-    reason = validity.ValidityReason.RENEWAL_DUE if due else seen.content
-    return _Found(not due, seen.content is Content.UNTOUCHED, str(reason))
-
-
-def _adopted(record: Record, certificate: IssuedCertificate, seen: Look, now: datetime) -> Issued:
-    return Issued(
-        hosts=record.intent.hosts,
-        intent_hash=record.intent.hash,
-        directory="",
-        account="",
-        epoch=record.epoch,
-        key_id=certificate.key_id,
-        serial=certificate.serial,
-        not_before=certificate.not_before,
-        not_after=certificate.not_after,
-        at=now,
-        formats=record.intent.settings.formats,
-        secret_uid=seen.uid,
-        secret_version=seen.resource_version,
-    )

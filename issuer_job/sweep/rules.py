@@ -189,20 +189,19 @@ def look_is_due(s: Situation, record: Record) -> bool:
     )
 
 
-def after_look(situation: Situation, verdict: Verdict, *, good: bool, same: bool) -> Verdict:
-    """What follows when a look has shown the Secret: `good` to stay, and the `same` that the record knows."""
+def after_look(situation: Situation, verdict: Verdict, *, good: bool) -> Verdict:
+    """What follows when a look has shown the Secret: `good` to stay, or not."""
     record = situation.record
     if record is None:
         return IN_ORDER
     if verdict.reason is LaunchReason.HANDED_OVER:
         return Verdict(Action.NEW_EPOCH, LaunchReason.HANDED_OVER, Priority.RETRY)
-    if verdict.reason.bearing is Bearing.REPLACES and (same or not good):
-        return _urgent(Verdict(Action.NEW_EPOCH, verdict.reason), record, situation.now)
-    if not good:
-        return _urgent(
-            Verdict(Action.NEW_EPOCH, LaunchReason.SECRET_NOT_GOOD, Priority.MISSED), record, situation.now
-        )
-    return IN_ORDER
+    if good:
+        return IN_ORDER
+    found = Verdict(Action.NEW_EPOCH, LaunchReason.SECRET_NOT_GOOD, Priority.MISSED)
+    if verdict.reason.bearing is Bearing.REPLACES:
+        found = Verdict(Action.NEW_EPOCH, verdict.reason)
+    return _urgent(found, record, situation.now)
 
 
 RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (

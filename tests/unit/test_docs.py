@@ -24,6 +24,7 @@ from issuer_job.launch import launcher
 from issuer_job.record import phases, record
 from issuer_job.record.phases import LaunchReason
 from issuer_job.tenant_secrets import access as secrets
+from issuer_job.tenant_secrets import judgement
 from tests.worlds.documents import ROOT, first_column, source
 from webhook import bounded_calls, decide_ingress, decide_secret
 
@@ -38,7 +39,7 @@ WORDS: dict[str, Iterable[type[StrEnum]]] = {
     "outcome": [launcher.OutcomeReason],
     "reason of a plan or notice": [plan.PlanReason, wants.NoticeReason],
     "sweep reason": [LaunchReason],
-    "verdict of the look": [validity.ValidityReason],
+    "verdict of the look": [validity.ValidityReason, judgement.Misfit],
     "probe reason": [probe.ProbeReason],
     "host reason": [hostnames.HostReason],
 }

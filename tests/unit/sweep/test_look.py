@@ -145,6 +145,20 @@ def test_put_there_while_the_order_fails_it_ends_the_failure(swept: JobWorld) ->
     run(swept)
     assert swept.run() is v.ExitCode.DONE
     assert (swept.record().phase, swept.record().retry, orders(swept)) == (Phase.ISSUED, None, 1)
+    issued = swept.record().issued
+    assert issued is not None
+    assert (issued.directory, issued.account) == ("", "")  # no CA is asked about it
+
+
+def test_put_there_without_the_formats_they_are_added(swept: JobWorld) -> None:
+    issue_one(swept, ingress(annotations={v.FORMATS: "tls-combined.pem"}))
+    by_hand(swept)
+    passes(swept, 12, until=lambda: jobs(swept) > 1)
+    assert swept.run() is v.ExitCode.DONE
+    data = swept.secret()["data"]
+    assert data["tls-combined.pem"] == data["tls.key"] + data["tls.crt"]
+    passes(swept, 13)
+    assert (jobs(swept), orders(swept)) == (2, 1)
 
 
 def test_a_secret_that_cannot_be_looked_at_is_left_alone(swept: JobWorld) -> None:

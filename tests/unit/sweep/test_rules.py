@@ -390,9 +390,7 @@ def test_under_a_tenth_of_its_life_a_certificate_goes_first(left: bool) -> None:
     due = verdict(at_rest(Phase.WAITING, issued=late, retry=failure(NOW)))
     assert due.reason is LaunchReason.RETRY_DUE
     assert due.priority is (Priority.RETRY if left else Priority.URGENT)
-    found = after_look(
-        situation(at_rest(issued=late)), Verdict(Action.LOOK, LaunchReason.RENEWAL_DUE), good=False, same=True
-    )
+    found = after_look(situation(at_rest(issued=late)), Verdict(Action.LOOK, LaunchReason.RENEWAL_DUE), good=False)
     assert found.priority is (Priority.REST if left else Priority.URGENT)
 
 
@@ -401,22 +399,18 @@ def test_the_order_of_the_priorities() -> None:
 
 
 @pytest.mark.parametrize(
-    ("why", "is_good", "same", "expected"),
+    ("why", "is_good", "expected"),
     [
-        (LaunchReason.HANDED_OVER, False, False, LaunchReason.HANDED_OVER),
-        (LaunchReason.HANDED_OVER, True, False, LaunchReason.HANDED_OVER),
-        (LaunchReason.RENEWAL_DUE, False, True, LaunchReason.RENEWAL_DUE),
-        (LaunchReason.RENEWAL_DUE, True, True, LaunchReason.RENEWAL_DUE),
-        (LaunchReason.RENEWAL_DUE, False, False, LaunchReason.RENEWAL_DUE),
-        (LaunchReason.RENEWAL_DUE, True, False, LaunchReason.IN_ORDER),  # its owner has put another one there
-        (LaunchReason.LOOK_DUE, False, False, LaunchReason.SECRET_NOT_GOOD),
-        (LaunchReason.LOOK_DUE, False, True, LaunchReason.SECRET_NOT_GOOD),
-        (LaunchReason.LOOK_DUE, True, True, LaunchReason.IN_ORDER),
-        (LaunchReason.LOOK_DUE, True, False, LaunchReason.IN_ORDER),
+        (LaunchReason.HANDED_OVER, False, LaunchReason.HANDED_OVER),
+        (LaunchReason.HANDED_OVER, True, LaunchReason.HANDED_OVER),
+        (LaunchReason.RENEWAL_DUE, False, LaunchReason.RENEWAL_DUE),
+        (LaunchReason.RENEWAL_DUE, True, LaunchReason.IN_ORDER),  # its owner has put another one there
+        (LaunchReason.LOOK_DUE, False, LaunchReason.SECRET_NOT_GOOD),
+        (LaunchReason.LOOK_DUE, True, LaunchReason.IN_ORDER),
     ],
 )
-def test_what_a_look_leads_to(why: LaunchReason, is_good: bool, same: bool, expected: LaunchReason) -> None:
-    found = after_look(situation(at_rest()), Verdict(Action.LOOK, why), good=is_good, same=same)
+def test_what_a_look_leads_to(why: LaunchReason, is_good: bool, expected: LaunchReason) -> None:
+    found = after_look(situation(at_rest()), Verdict(Action.LOOK, why), good=is_good)
     assert found.reason is expected
     assert found.action is (Action.NOTHING if expected is LaunchReason.IN_ORDER else Action.NEW_EPOCH)
     priorities = {LaunchReason.HANDED_OVER: Priority.RETRY, LaunchReason.SECRET_NOT_GOOD: Priority.MISSED}
@@ -424,6 +418,4 @@ def test_what_a_look_leads_to(why: LaunchReason, is_good: bool, same: bool, expe
 
 
 def test_without_a_record_a_look_leads_to_nothing() -> None:
-    assert (
-        after_look(situation(None), Verdict(Action.LOOK, LaunchReason.LOOK_DUE), good=False, same=False) == IN_ORDER
-    )
+    assert after_look(situation(None), Verdict(Action.LOOK, LaunchReason.LOOK_DUE), good=False) == IN_ORDER
