@@ -7,8 +7,8 @@
 Only this package imports acme, josepy and requests.
 """
 
-from issuer_job.acme_client.client import AcmeClient, RenewalClient
-from issuer_job.acme_client.directory import Directory
+from issuer_job.acme_client.client import AcmeClient
+from issuer_job.acme_client.directory import Directory, RenewalClient
 from issuer_job.acme_client.keys import AccountKey, AccountKeyAlgorithm, EabKey, new_account_key, normal_account_key
 from issuer_job.acme_client.orders import Account, Authorization, Challenge, Order, RenewalInfo
 from issuer_job.acme_client.problems import (

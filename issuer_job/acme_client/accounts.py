@@ -1,15 +1,14 @@
-"""The connection to a CA, and its accounts (RFC 8555 7.1.1, 7.3)."""
+"""Accounts at a CA (RFC 8555 7.3)."""
 
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Self, Unpack
 
 from issuer_job.acme_client.answers import Answer
-from issuer_job.acme_client.directory import Directory, read_directory
+from issuer_job.acme_client.directory import RenewalClient
 from issuer_job.acme_client.keys import AccountKey, EabKey
 from issuer_job.acme_client.orders import Account, read_account
 from issuer_job.acme_client.problems import (
@@ -20,75 +19,30 @@ from issuer_job.acme_client.problems import (
     ExternalAccountRefused,
     unavailable,
 )
-from issuer_job.acme_client.transport import POST_AS_GET, AcmeTransport, json_payload
+from issuer_job.acme_client.transport import Connection
 
-DEFAULT_TIMEOUT = timedelta(seconds=15)
 NEW_ACCOUNT_TRIES = 3
 NEW_ACCOUNT_PAUSE = timedelta(milliseconds=150)
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
+class AccountClient(RenewalClient):
+    """The account's own requests."""
 
-
-class AccountClient:
-    """The connection to a CA, and the account's own requests."""
-
-    def __init__(self, *, key: AccountKey, transport: AcmeTransport, directory: Directory) -> None:
-        """Use `connect`."""
-        self.directory = directory
+    def __init__(self, server_url: str, *, key: AccountKey, **connection: Unpack[Connection]) -> None:
+        super().__init__(server_url, key=key, **connection)
         self._key = key
-        self._transport = transport
 
     @classmethod
     def connect(
-        cls,
-        server_url: str,
-        *,
-        ca_bundle_pem: bytes | None,
-        account_key_pem: bytes,
-        account_url: str | None,
-        user_agent: str,
-        timeout: timedelta = DEFAULT_TIMEOUT,
-        deadline: datetime | None = None,
-        now: Callable[[], datetime] = _utc_now,
-        sleep: Callable[[float], None] = time.sleep,
+        cls, server_url: str, *, account_key_pem: bytes, account_url: str | None, **connection: Unpack[Connection]
     ) -> Self:
-        """Fetch the directory at `server_url` (https).
+        """Fetch the directory at `server_url` (https). `account_url` saves `ensure_account` its request.
 
-        `ca_bundle_pem` replaces the public roots, and nothing in the environment replaces it; proxies
-        do come from the environment. `timeout` bounds the connection and each wait for data, and no
-        request starts after `deadline`. `account_url` saves `ensure_account` its request.
-        Raises ValueError for a bad key or bundle.
+        Raises AcmeError, ValueError for a bad key or bundle.
         """
-        key = AccountKey(account_key_pem)
-        transport = AcmeTransport(
-            key=key,
-            ca_bundle_pem=ca_bundle_pem,
-            user_agent=user_agent,
-            timeout=timeout,
-            deadline=deadline,
-            now=now,
-            sleep=sleep,
-        )
-        try:
-            answer = transport.get(server_url, step="directory")
-            directory = answer.read(read_directory, step="directory")
-        except BaseException:
-            transport.close()
-            raise
-        transport.new_nonce_url = directory.new_nonce
-        transport.kid = account_url
-        return cls(key=key, transport=transport, directory=directory)
-
-    def close(self) -> None:
-        self._transport.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        client = cls(server_url, key=AccountKey(account_key_pem), **connection)
+        client._transport.kid = account_url
+        return client
 
     @property
     def account_url(self) -> str | None:
@@ -119,7 +73,7 @@ class AccountClient:
         """
         if self.account_url is not None:
             return Account(url=self.account_url, status="valid")
-        if self.directory.external_account_required and eab is None:
+        if self.directory.meta.external_account_required and eab is None:
             detail = "the CA needs an external account binding (EAB), and the issuer has none"
             raise ExternalAccountRefused(AcmeProblem("externalAccountRequired", detail), step="newAccount")
         payload: dict[str, Any] = {"termsOfServiceAgreed": terms_agreed}
@@ -148,15 +102,13 @@ class AccountClient:
     def account(self) -> Account:
         """The account as the CA has it now."""
         url = self._known_account_url(step="account")
-        answer = self._transport.post(url, POST_AS_GET, step="account")
-        return answer.read(lambda body: read_account(body, url=url), step="account")
+        return self._transport.post(url, step="account").read(read_account, url=url)
 
     def update_contact(self, contact: Sequence[str]) -> Account:
         """Replace the account's e-mail addresses (7.3.2); none if empty."""
         url = self._known_account_url(step="contact")
         payload = {"contact": [f"mailto:{address}" for address in contact]}
-        answer = self._transport.post(url, json_payload(payload), step="contact")
-        return answer.read(lambda body: read_account(body, url=url), step="contact")
+        return self._transport.post(url, payload, step="contact").read(read_account, url=url)
 
     def change_key(self, new_key_pem: bytes) -> None:
         """Give the account another key (7.3.5); from then on this client's key is worth nothing.
@@ -174,17 +126,15 @@ class AccountClient:
     def deactivate_account(self) -> Account:
         """Give the account up for good (7.3.6)."""
         url = self._known_account_url(step="deactivate")
-        answer = self._transport.post(url, json_payload({"status": "deactivated"}), step="deactivate")
-        return answer.read(lambda body: read_account(body, url=url), step="deactivate")
+        return self._transport.post(url, {"status": "deactivated"}, step="deactivate").read(read_account, url=url)
 
     def _new_account(self, payload: dict[str, Any]) -> Account:
-        answer = self._post_new_account(json_payload(payload))
-        url = answer.location(step="newAccount")
-        account = answer.read(lambda body: read_account(body, url=url), step="newAccount")
-        self._transport.kid = url
+        answer = self._post_new_account(payload)
+        account = answer.read(read_account, url=answer.location())
+        self._transport.kid = account.url
         return account
 
-    def _post_new_account(self, payload: bytes) -> Answer:
+    def _post_new_account(self, payload: dict[str, Any]) -> Answer:
         """The request is idempotent, and some CAs fail when two come at once: a few tries."""
         for _ in range(NEW_ACCOUNT_TRIES - 1):
             try:

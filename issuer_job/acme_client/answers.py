@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from json import JSONDecodeError, loads
-from typing import Any, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
@@ -25,55 +25,53 @@ from issuer_job.acme_client.problems import (
 from issuer_job.polling import parse_http_date, parse_retry_after
 
 T = TypeVar("T")
+P = ParamSpec("P")
 MAX_URL = 2048
 MAX_LINKS = 16384  # characters of Link headers
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer with its bounded body; `headers` ignore case."""
+    """An HTTP answer to a `step`, which came at `at` (aware), with its bounded body; `headers` ignore case."""
 
     url: str
     status: int
     headers: CaseInsensitiveDict[str]
     body: bytes
+    step: str
+    at: datetime
 
     @property
     def date(self) -> datetime | None:
         return parse_http_date(self.headers.get("Date"))
 
-    def retry_after(self, *, now: datetime) -> timedelta | None:
-        return parse_retry_after(self.headers.get("Retry-After"), answer_date=self.date, now=now)
+    @property
+    def retry_after(self) -> timedelta | None:
+        return parse_retry_after(self.headers.get("Retry-After"), answer_date=self.date, now=self.at)
 
     def links(self, relation: str) -> tuple[str, ...]:
         """Absolute targets of the Link headers (RFC 8288) with this relation."""
         found = parse_header_links(self.headers.get("Link", "")[:MAX_LINKS])
         return tuple(urljoin(self.url, link["url"]) for link in found if link.get("rel") == relation)
 
-    def location(self, *, step: str) -> str:
+    def location(self) -> str:
         target = self.headers.get("Location")
         if not target:
-            raise self.unusable("lacks a Location", step=step)
+            raise self.unusable("lacks a Location")
         return urljoin(self.url, target)
 
-    def json(self, *, step: str) -> Any:
-        """The body as JSON. Raises AcmeUnavailable."""
-        try:
-            return loads(self.body)
-        except (JSONDecodeError, UnicodeDecodeError, RecursionError):
-            raise self.unusable("is not JSON", step=step) from None
-
-    def read(self, reader: Callable[[object], T], *, step: str) -> T:
+    def read(self, reader: Callable[Concatenate[object, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The JSON body as `reader` makes of it. Raises AcmeUnavailable."""
-        document = self.json(step=step)
         try:
-            return reader(document)
+            return reader(loads(self.body), *args, **kwargs)
+        except (JSONDecodeError, UnicodeDecodeError, RecursionError):
+            raise self.unusable("is not JSON") from None
         except msgspec.ValidationError as error:
-            raise self.unusable(f"is malformed: {error}", step=step) from None
+            raise self.unusable(f"is malformed: {error}") from None
 
-    def unusable(self, what: str, *, step: str, retry_after: timedelta | None = None) -> AcmeUnavailable:
+    def unusable(self, what: str, *, retry_after: timedelta | None = None) -> AcmeUnavailable:
         sentence = f"the answer of {url_host(self.url)} (HTTP {self.status}) {what}"
-        return unavailable(sentence, step=step, status=self.status, retry_after=retry_after)
+        return unavailable(sentence, step=self.step, status=self.status, retry_after=retry_after)
 
 
 def url_host(url: str) -> str:
@@ -105,22 +103,21 @@ def _problem_of(answer: Answer) -> AcmeProblem | None:
     return parse_problem(document, status=answer.status) if known else None
 
 
-def checked(answer: Answer, *, step: str, now: datetime) -> Answer:
+def checked(answer: Answer) -> Answer:
     """Return a 2xx answer; raise the AcmeError that any other one means."""
     if 200 <= answer.status < 300:
         return answer
-    retry_after = answer.retry_after(now=now)
     if answer.status < 400:
-        raise answer.unusable("is unexpected", step=step, retry_after=retry_after)
+        raise answer.unusable("is unexpected", retry_after=answer.retry_after)
     problem = _problem_of(answer)
     if problem is None and answer.status != 429:
-        raise answer.unusable("is no problem document", step=step, retry_after=retry_after)
+        raise answer.unusable("is no problem document", retry_after=answer.retry_after)
     problem = problem or AcmeProblem("rateLimited", "the CA gave no reason", status=429)
     link = _action_link(answer) if problem.type == "userActionRequired" else None
     if link is not None and link not in problem.detail:
         problem = replace(problem, detail=clean_text(f"see {link} : {problem.detail}", limit=MAX_DETAIL))
     kind = AcmeUnavailable if answer.status >= 500 else AcmeError
-    raise kind(problem, step=step, retry_after=retry_after, link=link)
+    raise kind(problem, step=answer.step, retry_after=answer.retry_after, link=link)
 
 
 def _action_link(answer: Answer) -> str | None:

@@ -1,60 +1,75 @@
-"""The directory of a CA (RFC 8555 7.1.1; RFC 9773 4.1 and the profiles extension). Pure."""
+"""The directory of a CA (RFC 8555 7.1.1; RFC 9773 4.1 and the profiles extension), and what needs no account."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Self, Unpack
 
 import msgspec
 
+from issuer_job.acme_client.keys import AccountKey
+from issuer_job.acme_client.orders import RenewalInfo, read_renewal_info
 from issuer_job.acme_client.problems import AcmeError, AcmeProblem
+from issuer_job.acme_client.transport import AcmeTransport, Connection
+from issuer_job.polling import clamp_wait
+
+ARI_DEFAULT = timedelta(hours=6)  # RFC 9773 4.3
+ARI_SHORTEST, ARI_LONGEST = timedelta(minutes=1), timedelta(days=1)
 
 
-class _Meta(msgspec.Struct):
-    termsOfService: str | None = None
-    externalAccountRequired: bool = False
+class Demands(msgspec.Struct, frozen=True, rename="camel"):
+    """The directory's `meta`. `profiles`: name and description."""
+
+    external_account_required: bool = False
     profiles: dict[str, str] = {}
 
 
-class _Directory(msgspec.Struct):
-    newNonce: str
-    newAccount: str
-    newOrder: str
-    keyChange: str | None = None
-    renewalInfo: str | None = None
-    meta: _Meta = msgspec.field(default_factory=_Meta)
-
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """Where a CA takes requests, and what it demands. `profiles`: name and description."""
+class Directory(msgspec.Struct, frozen=True, rename="camel"):
+    """Where a CA takes requests, and what it demands."""
 
     new_nonce: str
     new_account: str
     new_order: str
     key_change: str | None = None
     renewal_info: str | None = None
-    terms_of_service: str | None = None
-    external_account_required: bool = False
-    profiles: dict[str, str] = field(default_factory=dict)
+    meta: Demands = Demands()
 
     def require_profile(self, profile: str) -> None:
         """Raise the CA's own kind of error for a profile it does not offer: older CAs would ignore it."""
-        if profile not in self.profiles:
-            offered = ", ".join(sorted(self.profiles)[:20]) or "none"
+        if profile not in self.meta.profiles:
+            offered = ", ".join(sorted(self.meta.profiles)[:20]) or "none"
             detail = f"the CA offers no profile {profile[:100]}; it offers: {offered[:500]}"
             raise AcmeError(AcmeProblem("invalidProfile", detail), step="newOrder")
 
 
-def read_directory(document: object) -> Directory:
-    """Raises msgspec.ValidationError if the document is no directory."""
-    body = msgspec.convert(document, _Directory)
-    return Directory(
-        new_nonce=body.newNonce,
-        new_account=body.newAccount,
-        new_order=body.newOrder,
-        key_change=body.keyChange,
-        renewal_info=body.renewalInfo,
-        terms_of_service=body.meta.termsOfService,
-        external_account_required=body.meta.externalAccountRequired,
-        profiles=dict(body.meta.profiles),
-    )
+class RenewalClient:
+    """A CA's renewal information (RFC 9773), for which no account is needed."""
+
+    def __init__(self, server_url: str, *, key: AccountKey | None = None, **connection: Unpack[Connection]) -> None:
+        """Fetch the directory at `server_url` (https). Raises AcmeError, ValueError for a bad bundle."""
+        self._transport = AcmeTransport(key, **connection)
+        try:
+            answer = self._transport.get(server_url, step="directory")
+            self.directory = answer.read(msgspec.convert, Directory)
+        except BaseException:
+            self.close()
+            raise
+        self._transport.new_nonce_url = self.directory.new_nonce
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def renewal_info(self, cert_id: str) -> RenewalInfo | None:
+        """The suggested window of a certificate, None if the CA has none to tell."""
+        if self.directory.renewal_info is None:
+            return None
+        answer = self._transport.get(f"{self.directory.renewal_info.rstrip('/')}/{cert_id}", step="renewalInfo")
+        asked = ARI_DEFAULT if answer.retry_after is None else answer.retry_after
+        wait = clamp_wait(asked, shortest=ARI_SHORTEST, longest=ARI_LONGEST)
+        return answer.read(read_renewal_info, retry_after=wait)

@@ -13,23 +13,19 @@ from acme import jws
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from josepy.errors import DeserializationError
 from josepy.json_util import decode_b64jose, encode_b64jose
 from josepy.jwa import ES256, ES384, HS256, RS256, JWASignature
 from josepy.jwk import JWK, JWKEC, JWKRSA, JWKOct
 
+from certs.keys import KeyAlgorithm, PrivateKey, generate_key, key_to_pem
+
 AccountKeyAlgorithm = Literal["ES256", "ES384", "RS256"]
 TOKEN = re.compile(r"[A-Za-z0-9_-]{22,128}")  # 128 bits of base64url at least (RFC 8555 8.3)
-RSA_BITS = 2048
-MAX_RSA_BITS = 4096
+MIN_RSA_BITS, MAX_RSA_BITS = 2048, 4096
 
-_CURVES: dict[str, ec.EllipticCurve] = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1()}
+_ALGORITHMS = {"ES256": KeyAlgorithm.ECDSA_P256, "ES384": KeyAlgorithm.ECDSA_P384, "RS256": KeyAlgorithm.RSA_2048}
 _EC_SIGNATURES = {"secp256r1": ES256, "secp384r1": ES384}
 
 
@@ -43,14 +39,9 @@ class EabKey:
 
 def new_account_key(algorithm: AccountKeyAlgorithm = "ES256") -> bytes:
     """Make an account key: unencrypted PKCS#8 PEM."""
-    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-    if algorithm == "RS256":
-        key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
-    elif algorithm in _CURVES:
-        key = ec.generate_private_key(_CURVES[algorithm])
-    else:
+    if algorithm not in _ALGORITHMS:
         raise ValueError(f"account keys are ES256, ES384 or RS256, not {algorithm}")
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return key_to_pem(generate_key(_ALGORITHMS[algorithm]))
 
 
 class AccountKey:
@@ -70,8 +61,8 @@ class AccountKey:
             self._jwk, self._alg = JWKRSA(key=key), RS256
         else:
             raise ValueError("the account key must be RSA, P-256 or P-384")
-        thumbprint = self._jwk.thumbprint(hash_function=hashes.SHA256)
-        self.thumbprint = encode_base64url(thumbprint)
+        self.private: PrivateKey = key
+        self.thumbprint = encode_b64jose(self._jwk.thumbprint(hash_function=hashes.SHA256))
 
     def sign(self, payload: bytes, *, url: str, nonce: bytes, kid: str | None) -> bytes:
         """The flattened JWS of a request; `kid` is the account URL, None puts the public key in (newAccount)."""
@@ -104,16 +95,10 @@ def normal_account_key(pem: bytes) -> bytes:
 
     Raises ValueError, without the key's contents, for what CAs take no account with.
     """
-    AccountKey(pem)
-    key = load_pem_private_key(pem, password=None)
-    if isinstance(key, rsa.RSAPrivateKey) and not RSA_BITS <= key.key_size <= MAX_RSA_BITS:
-        raise ValueError(f"the account key has {key.key_size} bits; CAs take {RSA_BITS} to {MAX_RSA_BITS}")
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def encode_base64url(data: bytes) -> str:
-    """Without padding, as everywhere in ACME (RFC 8555 6.1)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    key = AccountKey(pem).private
+    if isinstance(key, rsa.RSAPrivateKey) and not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
+        raise ValueError(f"the account key has {key.key_size} bits; CAs take {MIN_RSA_BITS} to {MAX_RSA_BITS}")
+    return key_to_pem(key)
 
 
 def decode_nonce(value: str) -> bytes | None:

@@ -110,22 +110,33 @@ def unavailable(
 
 
 def parse_problem(
-    document: object, *, status: int = 0, identifier: str | None = None, secrets: Iterable[str] = ()
+    document: object,
+    *,
+    status: int = 0,
+    identifier: str | None = None,
+    secrets: Iterable[str] = (),
+    nested: bool = True,
 ) -> AcmeProblem | None:
     """Read a problem document leniently: wrongly typed members count as absent. None if it is no object.
 
     `status` is the answer's and beats the document's; `identifier` is used if the document names
-    none; `secrets` (tokens) are blotted out.
+    none; `secrets` (tokens) are blotted out; subproblems are read if `nested`, and have none themselves.
     """
     if not isinstance(document, dict):
         return None
-    subproblems = document.get("subproblems")
-    parsed = [
-        _parse_one(item, status=0, identifier=None, secrets=secrets)
-        for item in (subproblems if isinstance(subproblems, list) else [])[:MAX_SUBPROBLEMS]
-        if isinstance(item, dict)
-    ]
-    return _parse_one(document, status=status, identifier=identifier, secrets=secrets, subproblems=tuple(parsed))
+    listed = document.get("subproblems") if nested else ()
+    items = listed[:MAX_SUBPROBLEMS] if isinstance(listed, list) else ()
+    subproblems = (parse_problem(item, secrets=secrets, nested=False) for item in items)
+    detail = _text(document, "detail") or _text(document, "title")
+    named = document.get("identifier")
+    host = _text(named, "value") if isinstance(named, dict) else ""
+    return AcmeProblem(
+        type=clean_text(_text(document, "type").removeprefix(ERROR_NAMESPACE), limit=MAX_TYPE) or NO_TYPE,
+        detail=clean_text(detail, limit=MAX_DETAIL, secrets=secrets) or "the CA gave no detail",
+        status=status or _http_status(document.get("status")),
+        identifier=clean_text(host, limit=MAX_IDENTIFIER) or identifier,
+        subproblems=tuple(filter(None, subproblems)),
+    )
 
 
 def clean_text(text: str, *, limit: int, secrets: Iterable[str] = ()) -> str:
@@ -140,34 +151,9 @@ def clean_text(text: str, *, limit: int, secrets: Iterable[str] = ()) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _parse_one(
-    document: dict[str, Any],
-    *,
-    status: int,
-    identifier: str | None,
-    secrets: Iterable[str],
-    subproblems: tuple[AcmeProblem, ...] = (),
-) -> AcmeProblem:
-    detail = _text(document, "detail") or _text(document, "title")
-    named = document.get("identifier")
-    host = _text(named, "value") if isinstance(named, dict) else ""
-    return AcmeProblem(
-        type=_short_type(_text(document, "type")),
-        detail=clean_text(detail, limit=MAX_DETAIL, secrets=secrets) or "the CA gave no detail",
-        status=status or _http_status(document.get("status")),
-        identifier=clean_text(host, limit=MAX_IDENTIFIER) or identifier,
-        subproblems=subproblems,
-    )
-
-
 def _text(document: dict[str, Any], member: str) -> str:
     value = document.get(member)
     return value if isinstance(value, str) else ""
-
-
-def _short_type(uri: str) -> str:
-    cleaned = clean_text(uri.removeprefix(ERROR_NAMESPACE), limit=MAX_TYPE)
-    return cleaned or NO_TYPE
 
 
 def _http_status(value: object) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import random
 import ssl
+import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Any
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Required, TypedDict
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -50,8 +52,19 @@ def tls_context(ca_bundle_pem: bytes) -> ssl.SSLContext:
     return context
 
 
-def json_payload(document: dict[str, Any]) -> bytes:
-    return json.dumps(document).encode()
+class Connection(TypedDict, total=False):
+    """How a CA is asked.
+
+    `ca_bundle_pem` replaces the public roots, and nothing in the environment replaces it; proxies do come from the
+    environment. `timeout` bounds the connection and each wait for data, and no request starts after `deadline`.
+    """
+
+    ca_bundle_pem: Required[bytes | None]
+    user_agent: Required[str]
+    timeout: timedelta
+    deadline: datetime | None
+    now: Callable[[], datetime]
+    sleep: Callable[[float], None]
 
 
 class _PinnedAdapter(HTTPAdapter):
@@ -73,71 +86,68 @@ class _PinnedAdapter(HTTPAdapter):
         conn.ca_certs = None
 
 
+@dataclass
 class AcmeTransport:
-    """Sends requests and turns every failure into an AcmeError. Not for use by several threads."""
+    """Sends requests, see Connection, and turns every failure into an AcmeError. Not for use by several threads."""
 
-    def __init__(
-        self,
-        *,
-        key: AccountKey | None,
-        ca_bundle_pem: bytes | None,
-        user_agent: str,
-        timeout: timedelta,
-        deadline: datetime | None,
-        now: Callable[[], datetime],
-        sleep: Callable[[float], None],
-    ) -> None:
-        self._key = key
-        self._timeout = timeout
-        self._deadline = deadline
-        self._now = now
-        self._sleep = sleep
-        self._nonces: list[bytes] = []
-        self.new_nonce_url = ""
-        self.kid: str | None = None
-        self.server_time: datetime | None = None
-        self._session = requests.Session()
+    key: AccountKey | None
+    ca_bundle_pem: bytes | None
+    user_agent: str
+    timeout: timedelta = timedelta(seconds=15)
+    deadline: datetime | None = None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sleep: Callable[[float], None] = time.sleep
+    new_nonce_url: str = ""
+    kid: str | None = None
+    server_time: datetime | None = None
+    _nonces: list[bytes] = field(default_factory=list)
+    _session: requests.Session = field(default_factory=requests.Session)
+
+    def __post_init__(self) -> None:
         # REQUESTS_CA_BUNDLE would replace `verify`, .netrc would add credentials; proxies come explicitly.
         self._session.trust_env = False
-        self._session.headers["User-Agent"] = user_agent
+        self._session.headers["User-Agent"] = self.user_agent
         self._session.headers["Accept-Encoding"] = "identity"
-        if ca_bundle_pem is not None:
-            self._session.mount("https://", _PinnedAdapter(tls_context(ca_bundle_pem)))
+        if self.ca_bundle_pem is not None:
+            self._session.mount("https://", _PinnedAdapter(tls_context(self.ca_bundle_pem)))
 
     def close(self) -> None:
         self._session.close()
 
-    def now(self) -> datetime:
-        return self._now()
-
     def _time_left(self) -> timedelta:
-        return self._timeout if self._deadline is None else self._deadline - self._now()
+        return self.timeout if self.deadline is None else self.deadline - self.now()
 
     def pause(self, wait: timedelta) -> None:
         """Sleep, but never beyond the time left."""
         seconds = min(wait, self._time_left()).total_seconds()
         if seconds > 0:
-            self._sleep(seconds)
+            self.sleep(seconds)
 
     def get(self, url: str, *, step: str) -> Answer:
         """An unsigned GET of the directory or of renewal information; follows a few redirects."""
         for _ in range(MAX_REDIRECTS):
             answer = self._send_again("GET", url, step=step)
             if answer.status not in _REDIRECTS:
-                return checked(answer, step=step, now=self._now())
-            url = answer.location(step=step)
+                return checked(answer)
+            url = answer.location()
         raise unavailable(f"{url_host(url)} redirects without an end", step=step)
 
     def post(
-        self, url: str, payload: bytes, *, step: str, embed_key: bool = False, accept: str = "application/json"
+        self,
+        url: str,
+        payload: dict[str, Any] | bytes = POST_AS_GET,
+        *,
+        step: str,
+        embed_key: bool = False,
+        accept: str = "application/json",
     ) -> Answer:
-        """A signed POST; the empty payload is POST-as-GET (RFC 8555 6.3). Rejected nonces are replaced."""
+        """A signed POST of JSON; the empty payload is POST-as-GET (RFC 8555 6.3). Rejected nonces are replaced."""
+        data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         for attempt in range(NONCE_TRIES):
             if attempt >= EAGER_NONCE_TRIES:
                 self.pause(NONCE_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - spreading, not secrecy
             try:
-                answer = self._post_once(url, payload, step=step, embed_key=embed_key, accept=accept)
-                return checked(answer, step=step, now=self._now())
+                return checked(self._post_once(url, data, step=step, embed_key=embed_key, accept=accept))
             except AcmeError as error:
                 if error.problem.type != "badNonce" or attempt == NONCE_TRIES - 1:
                     raise
@@ -147,11 +157,11 @@ class AcmeTransport:
 
     def _post_once(self, url: str, payload: bytes, *, step: str, embed_key: bool, accept: str) -> Answer:
         kid = None if embed_key else self.kid
-        if self._key is None or (kid is None and not embed_key):
+        if self.key is None or (kid is None and not embed_key):
             raise ValueError(f"{step}: no account yet")
         headers = {"Content-Type": "application/jose+json", "Accept": accept}
         for again in (not payload, False):  # POST-as-GET is a read
-            body = self._key.sign(payload, url=url, nonce=self._nonce(), kid=kid)
+            body = self.key.sign(payload, url=url, nonce=self._nonce(), kid=kid)
             try:
                 return self._send("POST", url, step=step, body=body, headers=headers)
             except _ConnectionLost:
@@ -162,9 +172,9 @@ class AcmeTransport:
     def _nonce(self) -> bytes:
         if not self._nonces:
             answer = self._send_again("HEAD", self.new_nonce_url, step="newNonce")
-            checked(answer, step="newNonce", now=self._now())
+            checked(answer)
             if not self._nonces:
-                raise answer.unusable("holds no usable nonce", step="newNonce")
+                raise answer.unusable("holds no usable nonce")
         return self._nonces.pop()
 
     def _send_again(self, method: str, url: str, *, step: str) -> Answer:
@@ -186,7 +196,7 @@ class AcmeTransport:
         host = url_host(url)
         if not is_https(url):
             raise unavailable(f"{host} has no usable https URL", step=step)
-        timeout = min(self._timeout, self._time_left()).total_seconds()
+        timeout = min(self.timeout, self._time_left()).total_seconds()
         if timeout <= 0:
             raise unavailable(f"no time left to ask {host}", step=step)
         try:
@@ -201,7 +211,8 @@ class AcmeTransport:
                 verify=True,
                 proxies=get_environ_proxies(url),
             ) as response:
-                answer = Answer(url, response.status_code, response.headers, self._read(response, step=step))
+                body_read = self._read(response, step=step)
+                answer = Answer(url, response.status_code, response.headers, body_read, step, self.now())
         except requests.exceptions.Timeout:
             raise unavailable(f"{host} did not answer within {timeout:.0f} s", step=step) from None
         except requests.exceptions.SSLError as error:
@@ -216,10 +227,10 @@ class AcmeTransport:
 
     def _read(self, response: requests.Response, *, step: str) -> bytes:
         body = bytearray()
-        end = self._now() + min(LONGEST_ANSWER, self._time_left() if self._deadline else LONGEST_ANSWER)
+        end = self.now() + min(LONGEST_ANSWER, self._time_left() if self.deadline else LONGEST_ANSWER)
         for chunk in response.iter_content(_CHUNK):
             body += chunk
-            if len(body) > MAX_BODY or self._now() >= end:
+            if len(body) > MAX_BODY or self.now() >= end:
                 what = "too big" if len(body) > MAX_BODY else "too slow"
                 raise unavailable(
                     f"the answer of {url_host(response.url)} is {what}", step=step, status=response.status_code

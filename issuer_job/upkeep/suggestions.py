@@ -139,7 +139,7 @@ class Suggestions:
     def _connected(self, issuer: Issuer) -> RenewalClient:
         from issuer_job.acme_client import RenewalClient
 
-        return RenewalClient.connect(
+        return RenewalClient(
             issuer.server,
             ca_bundle_pem=issuer.ca_bundle.encode() or None,
             user_agent="certjob",

@@ -12,7 +12,6 @@ import msgspec
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient, Order
 from issuer_job.acme_client.orders import read_order_urls
-from issuer_job.acme_client.transport import POST_AS_GET
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
 from issuer_job.issuers.load import parse_issuer
 from tests.observe import cluster
@@ -82,7 +81,7 @@ def _order_urls(client: AcmeClient) -> list[str]:
     urls: dict[str, None] = {}
     page = client.account().orders_url
     while page is not None:
-        answer = client._transport.post(page, POST_AS_GET, step="orders")
-        urls |= dict.fromkeys(answer.read(read_order_urls, step="orders"))
+        answer = client._transport.post(page, step="orders")
+        urls |= dict.fromkeys(answer.read(read_order_urls))
         page = next(iter(answer.links("next")), None)
     return list(urls)
