@@ -12,8 +12,6 @@ from certs.keys import CertifiedKey, PrivateKey, key_from_pem
 from certs.leaf import PrivateAuthority, build_leaf, common_name
 
 SELF_SIGNED_NAME = "certjob self-signed"
-SELF_SIGNED_LIFETIME = timedelta(days=3650)
-CA_LIFETIME = timedelta(days=90)
 
 
 def read_authority(cert_chain_pem: bytes, key_pem: bytes, *, now: datetime) -> PrivateAuthority:

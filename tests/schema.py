@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from issuer_job.issuers.options import Options
-from issuer_job.issuers.schema import ONLY_ACME, Issuer
+from issuer_job.issuers.schema import DEFAULT_TYPE, Issuer
+from issuer_job.issuers.types import ISSUER_TYPES, IssuerType, foreign_fields
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -24,13 +25,31 @@ def issuer_schema() -> Schema:
         {"required": [one], "properties": {other: {"type": "null"}}}
         for one, other in (("http01", "dns01"), ("dns01", "http01"))
     ]
-    is_other = {"required": ["type"], "properties": {"type": {"enum": ["ca", "selfsigned"]}}}
-    kinds["Issuer"] |= {
-        "if": is_other,
-        "then": {"properties": dict.fromkeys(ONLY_ACME, False)},
-        "else": {"required": ["server"]},
+    issuer = kinds["Issuer"]
+    for kind in ISSUER_TYPES.values():
+        of_type = _of(kind.document)["$defs"]
+        issuer["properties"] = of_type.pop(kind.document.__name__)["properties"] | issuer["properties"]
+        kinds |= of_type | kinds
+    issuer["properties"]["type"] = {
+        "description": f"Where certificates come from. {'; '.join(map(_type_told, ISSUER_TYPES.values()))}.",
+        "enum": sorted(ISSUER_TYPES),
+        "default": DEFAULT_TYPE,
     }
+    issuer["allOf"] = [_fields_of(kind) for kind in ISSUER_TYPES.values()]
     return schema
+
+
+def _type_told(kind: IssuerType) -> str:
+    return f"{kind.name}: {kind.description}"
+
+
+def _fields_of(kind: IssuerType) -> Schema:
+    """What a document of this type lacks, and what it must have."""
+    of_type: Schema = {"properties": {"type": {"const": kind.name}}}
+    if kind.name != DEFAULT_TYPE:
+        of_type["required"] = ["type"]
+    fields = {"properties": dict.fromkeys(sorted(foreign_fields(kind)), False), "required": sorted(kind.required)}
+    return {"if": of_type, "then": {name: value for name, value in fields.items() if value}}
 
 
 def options_schema() -> Schema:

@@ -24,6 +24,7 @@ from issuer_job.checks.questions import CHECKS, NO_CA, CheckReason, Context, Fin
 from issuer_job.cluster.api import CONFIGMAPS, Json
 from issuer_job.issuers.load import IssuerError, is_issuer, issuer_version, parse_issuer
 from issuer_job.issuers.state import CONTACTS, note_in_state
+from issuer_job.issuers.types import directory_of, type_of
 from issuer_job.record.record import Problem
 from issuer_job.tenant_secrets import access as secrets
 
@@ -82,13 +83,14 @@ def _checked(attempt: Attempt, config_map: Json) -> v.ExitCode:
     if is_dns_cleaning(context):
         return only_clean_dns(context)
     findings = [finding for check in CHECKS for finding in check(context)]
-    if issuer.is_acme and not any(finding.reason in NO_CA and not finding.warning for finding in findings):
+    hopeless = any(finding.reason in NO_CA and not finding.warning for finding in findings)
+    if type_of(issuer).has_account and not hopeless:
         try:
             findings += _ask_the_ca(context, config_map)
         except Later:  # another account key is in use than this Job has
-            note_in_state(attempt.cluster, name, issuer.directory, {LAUNCHED_FOR: ""})
+            note_in_state(attempt.cluster, name, directory_of(issuer), {LAUNCHED_FOR: ""})
             raise
-    code = _tell(attempt, config_map, issuer.directory, findings)
+    code = _tell(attempt, config_map, directory_of(issuer), findings)
     clean_dns(context)
     return code
 

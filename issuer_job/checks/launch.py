@@ -16,6 +16,7 @@ from issuer_job.checks.leftovers import CLEANED_EPOCH, CLEANING_EPOCH
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, POD_TEMPLATES, AlreadyExists, Cluster, Json, KubeError
 from issuer_job.issuers.load import IssuerError, is_issuer, is_issuer_name, issuer_version, parse_issuer
 from issuer_job.issuers.state import IssuerState, load_state, note_in_state, state_in, write_state
+from issuer_job.issuers.types import directory_of
 from issuer_job.launch import jobs
 from issuer_job.launch.jobs import is_finished
 
@@ -199,7 +200,7 @@ def _issue(config_map: Json, stored: Mapping[str, Json]) -> CheckedIssuer:
 def _directory(config_map: Json) -> str:
     """What the issuer's state is named by; empty for one that cannot be read."""
     try:
-        return parse_issuer(config_map).directory
+        return directory_of(parse_issuer(config_map))
     except IssuerError:
         return ""
 

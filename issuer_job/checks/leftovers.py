@@ -9,6 +9,7 @@ from issuer_job.checks.questions import Context
 from issuer_job.cluster.api import KubeError
 from issuer_job.issue.solvers import SOLVERS
 from issuer_job.issuers.state import note_in_state
+from issuer_job.issuers.types import directory_of
 
 CLEANING_EPOCH = "cleanLaunchedEpoch"
 """Of the last Job that was launched only for this."""
@@ -27,7 +28,7 @@ def only_clean_dns(context: Context) -> v.ExitCode:
     """Ask no CA, and leave the outcome of the last test as it is. Raises KubeError."""
     if clean_dns(context):
         done = {CLEANED_EPOCH: str(context.attempt.pod.epoch)}
-        note_in_state(context.attempt.cluster, context.name, context.issuer.directory, done)
+        note_in_state(context.attempt.cluster, context.name, directory_of(context.issuer), done)
     return v.ExitCode.DONE
 
 

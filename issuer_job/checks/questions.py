@@ -24,8 +24,9 @@ from issuer_job.attempt.attempt import Attempt
 from issuer_job.cluster.api import CONFIGMAPS
 from issuer_job.issue.sign import CA_CERTIFICATE, CA_KEY
 from issuer_job.issuers.load import IssuerError, is_issuer, parse_issuer
-from issuer_job.issuers.schema import Issuer, IssuerType, PathType, Solver
+from issuer_job.issuers.schema import Issuer, PathType, Solver
 from issuer_job.issuers.state import TAKEN_OVER, IssuerState, load_state
+from issuer_job.issuers.types import CA, directory_of
 
 MAX_FALLBACKS = 10
 
@@ -84,7 +85,7 @@ class Context:
     @property
     def state(self) -> IssuerState:
         """What is known of its account now."""
-        return load_state(self.attempt.cluster, self.name, self.issuer.directory)
+        return load_state(self.attempt.cluster, self.name, directory_of(self.issuer))
 
     def credential(self, key: str) -> bytes | None:
         return self.attempt.mounted("credentials", key)
@@ -217,7 +218,7 @@ def route_settings_are_allowed(context: Context) -> Iterator[Finding]:
 
 
 def authority_can_sign(context: Context) -> Iterator[Finding]:
-    if context.issuer.type is not IssuerType.CA:
+    if context.issuer.type != CA.name:
         return
     certificate, key = context.credential(CA_CERTIFICATE), context.credential(CA_KEY)
     missing = [name for name, found in ((CA_CERTIFICATE, certificate), (CA_KEY, key)) if found is None]

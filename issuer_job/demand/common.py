@@ -15,6 +15,7 @@ from certs.keys import KeyAlgorithm
 from issuer_job import vocabulary as v
 from issuer_job.issuers.load import Issuers, is_issuer_name
 from issuer_job.issuers.schema import Issuer
+from issuer_job.issuers.types import type_of
 from issuer_job.record.record import Settings
 
 MAX_HOSTS = 100
@@ -98,7 +99,7 @@ def settings_of(notes: Mapping[str, str], *, default: str) -> tuple[Settings | N
 
 def host_problem(host: str, issuer: Issuer, *, namespace: str, ingress_class: str | None) -> Notice | None:
     """Why the issuer has no certificate with this host for this namespace and class, None if it has."""
-    private = issuer.private_names or not issuer.is_acme
+    private = issuer.private_names or type_of(issuer).private_names
     suffixes = frozenset[str]() if private else hostnames.PRIVATE_SUFFIXES
     wildcard = host.startswith("*.")
     problem = hostnames.check_host(host, allow_wildcard=wildcard, private_suffixes=suffixes)
@@ -108,7 +109,7 @@ def host_problem(host: str, issuer: Issuer, *, namespace: str, ingress_class: st
         return Notice(
             NoticeReason.HOST_NOT_ALLOWED, f"{host[:70]}: the issuer is not for this host in this namespace"
         )
-    if not issuer.is_acme or issuer.solver(host, ingress_class) is not None:
+    if not type_of(issuer).proves_hosts or issuer.solver(host, ingress_class) is not None:
         return None
     if wildcard:
         return Notice(NoticeReason.WILDCARD, f"{host[:70]}: a wildcard needs DNS-01, which the issuer has not for it")

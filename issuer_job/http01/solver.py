@@ -17,6 +17,7 @@ from issuer_job.cluster.api import CONFIGMAPS, ENDPOINT_SLICES, Cluster, Json
 from issuer_job.http01 import probe, routes
 from issuer_job.http01.probe import ProbeResult
 from issuer_job.issuers.schema import Issuer
+from issuer_job.issuers.types import uses_route
 from issuer_job.record.record import Record
 
 
@@ -39,7 +40,7 @@ class Http01Solver:
         attempt = self.attempt
         publish(attempt, {challenge.token: challenge.key_authorization for challenge in challenges})
         for host, ingress_class in attempt.record.routes:
-            if issuer.uses_route(host, ingress_class.name):
+            if uses_route(issuer, host, ingress_class.name):
                 routes.join_route(attempt.cluster, attempt.record, host, ingress_class, issuer)
 
     def wait(self, challenges: Sequence[HostChallenge]) -> None:

@@ -16,7 +16,8 @@ from issuer_job.demand.eligibility import refusal
 from issuer_job.demand.ingress import annotations_of, named_secrets, opts_in, wants
 from issuer_job.issue import install
 from issuer_job.issuers.load import ABSENT, IssuerError, Issuers, is_issuer, issuer_version, parse_issuer
-from issuer_job.issuers.schema import Issuer, IssuerType
+from issuer_job.issuers.schema import Issuer
+from issuer_job.issuers.types import SELF_SIGNED
 from issuer_job.polling import Poll
 from issuer_job.record import intents, transitions
 from issuer_job.record.record import Problem, Settings, Source, SourceKind
@@ -149,7 +150,7 @@ def _known(asker: Json, own: str, issuer: Issuer) -> Issuers:
     return Issuers({names_it: issuer if names_it == own else _FOR_EVERYBODY}, {}, default=own)
 
 
-_FOR_EVERYBODY = Issuer(type=IssuerType.SELF_SIGNED)
+_FOR_EVERYBODY = Issuer(type=SELF_SIGNED.name)
 """Takes every namespace and host."""
 
 

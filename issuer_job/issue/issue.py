@@ -22,6 +22,7 @@ from issuer_job.issue.authorize import AuthorizationFailed
 from issuer_job.issue.order import Obtained, obtain
 from issuer_job.issue.solvers import SOLVERS, AttemptSolvers, MakeSolver
 from issuer_job.issuers.solvers import ChallengeType
+from issuer_job.issuers.types import type_of
 from issuer_job.record import transitions
 from issuer_job.record.record import Issued, Phase, Problem
 from issuer_job.tenant_secrets import access as secrets
@@ -88,7 +89,7 @@ def _attempt(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
 
 def _obtained(attempt: Attempt, resolved: Resolved, solvers: AttemptSolvers) -> Obtained:
     """Order, or sign. A CA that does not answer gets a few tries, each of which takes up the same order."""
-    if not resolved.issuer.is_acme:
+    if not type_of(resolved.issuer).has_account:
         return sign.signed(attempt, resolved)
     pauses = iter(PAUSES)
     while True:

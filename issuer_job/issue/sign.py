@@ -6,11 +6,11 @@ from certs.chain import check_issued
 from certs.errors import CertError
 from certs.keys import CertifiedKey, KeyAlgorithm, PrivateKey, generate_key
 from certs.leaf import PrivateAuthority
-from certs.signing import CA_LIFETIME, SELF_SIGNED_LIFETIME, read_authority, self_sign, sign
+from certs.signing import read_authority, self_sign, sign
 from issuer_job import names
 from issuer_job.attempt.attempt import Attempt, Later, Resolved
 from issuer_job.issue.order import Obtained
-from issuer_job.issuers.schema import IssuerType
+from issuer_job.issuers.types import SELF_SIGNED, directory_of, lifetime_of
 from issuer_job.record import transitions
 from issuer_job.record.record import Problem
 
@@ -20,7 +20,7 @@ CA_KEY = "tls.key"
 
 def signed(attempt: Attempt, resolved: Resolved) -> Obtained:
     """A new key and a certificate for it. Raises Later if the CA's key pair is missing or cannot be used."""
-    attempt.advance(transitions.signing, directory=resolved.issuer.directory)
+    attempt.advance(transitions.signing, directory=directory_of(resolved.issuer))
     key = generate_key(KeyAlgorithm(resolved.key_algorithm))
     try:
         made = _made(attempt, resolved, key)
@@ -39,10 +39,10 @@ def signed(attempt: Attempt, resolved: Resolved) -> Obtained:
 
 
 def _made(attempt: Attempt, resolved: Resolved, key: PrivateKey) -> CertifiedKey:
-    hosts, now, wanted = attempt.record.intent.hosts, attempt.clock(), resolved.issuer.wanted_lifetime
-    if resolved.issuer.type is IssuerType.SELF_SIGNED:
-        return self_sign(hosts, key=key, now=now, lifetime=wanted or SELF_SIGNED_LIFETIME)
-    return sign(_authority(attempt, resolved), hosts, key=key, now=now, lifetime=wanted or CA_LIFETIME)
+    hosts, now, lifetime = attempt.record.intent.hosts, attempt.clock(), lifetime_of(resolved.issuer)
+    if resolved.issuer.type == SELF_SIGNED.name:
+        return self_sign(hosts, key=key, now=now, lifetime=lifetime)
+    return sign(_authority(attempt, resolved), hosts, key=key, now=now, lifetime=lifetime)
 
 
 def _authority(attempt: Attempt, resolved: Resolved) -> PrivateAuthority:

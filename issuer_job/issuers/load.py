@@ -13,9 +13,9 @@ import msgspec
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.issuers.host_rules import HostRule
-from issuer_job.issuers.rules import PEM_BEGIN, problems
-from issuer_job.issuers.schema import CaLimits, Dns01, ExternalAccount, Fallback, Http01, Issuer, Selector, Solver
+from issuer_job.issuers.rules import PEM_BEGIN, PathProblem
+from issuer_job.issuers.schema import DEFAULT_TYPE, Issuer
+from issuer_job.issuers.types import ISSUER_TYPES, foreign_fields, problems
 from issuer_job.issuers.yaml_document import DocumentError, read_yaml
 
 MAX_DOCUMENT = 256 * 1024
@@ -42,17 +42,28 @@ def parse_issuer(config_map: Json) -> Issuer:
     if len(text) > MAX_DOCUMENT:
         raise IssuerError(f"issuer {name}: {v.ISSUER_KEY} is larger than {MAX_DOCUMENT} bytes")
     try:
-        document = read_yaml(text)
-        issuer = msgspec.convert(document, Issuer)
+        issuer, found = _read(name, read_yaml(text))
     except DocumentError as problem:
         raise IssuerError(f"issuer {name}: {problem}") from None
-    except msgspec.ValidationError as problem:
-        raise IssuerError(f"issuer {name}: {_told(str(problem))}") from None
-    given = document.keys() if isinstance(document, dict) else ()
-    found = list(islice(problems(issuer, name=name, given=given), MAX_PROBLEMS))
     if found:
-        raise IssuerError(f"issuer {name}: " + "; ".join(f"{what} - at `{path}`" for what, path in found))
+        told = "; ".join(f"{what} - at `{path}`" for what, path in found[:MAX_PROBLEMS])
+        raise IssuerError(f"issuer {name}: {told}")
     return _with_bundle(name, issuer, config_map["data"])
+
+
+def _read(name: str, document: object) -> tuple[Issuer, list[PathProblem]]:
+    """The issuer, and what is wrong with it beyond what keeps it from being read. Raises DocumentError."""
+    given: dict[str, object] = document if isinstance(document, dict) else {}
+    named = given.get("type", DEFAULT_TYPE)
+    if isinstance(named, str) and named not in ISSUER_TYPES:
+        raise DocumentError(f"Invalid enum value {named[:100]!r} - at `$.type`")
+    kind = ISSUER_TYPES[named if isinstance(named, str) else DEFAULT_TYPE]
+    found = [(what, f"$.{key}") for key, what in foreign_fields(kind).items() if given.pop(key, given) is not given]
+    try:
+        issuer = msgspec.convert(document, kind.document)
+    except msgspec.ValidationError as problem:
+        raise DocumentError(_told(str(problem), kind.document)) from None
+    return issuer, found + list(islice(problems(issuer, name=name, given=given), MAX_PROBLEMS))
 
 
 def is_issuer(config_map: Json) -> bool:
@@ -65,24 +76,17 @@ def is_issuer_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def _told(problem: str) -> str:
+def _told(problem: str, kind: type[Issuer]) -> str:
     """What msgspec says, with the path of an unknown field, and the field that was likely meant."""
     unknown = _UNKNOWN_FIELD.fullmatch(problem)
     if unknown is None:
         return problem
     field, path = unknown.group(1)[:100], unknown.group(2) or "$"
-    likely = difflib.get_close_matches(field, _FIELDS, n=1)
+    parts = msgspec.json.schema(kind)["$defs"].values()
+    known = sorted({name for part in parts for name in part.get("properties", ())})
+    likely = difflib.get_close_matches(field, known, n=1)
     hint = f", perhaps `{likely[0]}`" if likely else ""
     return f"unknown field `{field}`{hint} - at `{path}.{field}`"
-
-
-_FIELDS = sorted(
-    {
-        field.encode_name
-        for kind in (Issuer, ExternalAccount, CaLimits, Fallback, Solver, Selector, Http01, Dns01, HostRule)
-        for field in msgspec.structs.fields(kind)
-    }
-)
 
 
 def issuer_version(config_map: Json) -> str:

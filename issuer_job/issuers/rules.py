@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from urllib.parse import urlsplit
 
 from certs.duration import parse_duration
 from certs.errors import CertError
 from certs.hostnames import HostReason, check_host
-from issuer_job.issuers.schema import DATA_KEY, ISSUER_NAME, ONLY_ACME, Dns01, Issuer, Solver, nameserver
+from issuer_job.issuers.schema import DATA_KEY, ISSUER_NAME, Dns01, Issuer, Solver, nameserver
 from issuer_job.issuers.solvers import CLASS
 
 MAX_PROPAGATION = timedelta(minutes=4)
@@ -25,16 +25,9 @@ PathProblem = tuple[str, str]
 """What is wrong, and the path of the field."""
 
 
-def problems(issuer: Issuer, *, name: str, given: Collection[str]) -> Iterator[PathProblem]:
-    """What is wrong with an issuer whose types are right; `given` are the fields that its document has."""
-    if issuer.is_acme:
-        yield from _server_problems(issuer.server)
-    else:
-        for field in ONLY_ACME:
-            if field in given:
-                yield f"{field} is only for type acme, and this is type {issuer.type}", f"$.{field}"
-    yield from _account_problems(issuer)
-    yield from _text_problems(issuer)
+def common_problems(issuer: Issuer, name: str) -> Iterator[PathProblem]:
+    """In the fields that issuers of every type may have; `name` is the issuer's own."""
+    yield from _bundle_problems(issuer)
     if issuer.lifetime:
         yield from _duration_problems(issuer.lifetime, "$.lifetime")
     for number, pattern in enumerate(issuer.allowed_namespaces):
@@ -42,23 +35,27 @@ def problems(issuer: Issuer, *, name: str, given: Collection[str]) -> Iterator[P
             yield f"{pattern[:63]!r} matches no namespace", f"$.allowedNamespaces[{number}]"
     yield from _class_problems(issuer.ingress_classes, "$.ingressClasses")
     yield from _fallback_problems(issuer, name)
+
+
+def acme_problems(issuer: Issuer) -> Iterator[PathProblem]:
+    """In the fields that only issuers of type acme have."""
+    if issuer.server and not _is_https_url(issuer.server):
+        yield "server must be an https URL of an ACME directory", "$.server"
+    yield from _account_problems(issuer)
+    yield from _text_problems(issuer)
     for number, solver in enumerate(issuer.solvers):
         yield from _solver_problems(solver, f"$.solvers[{number}]")
     for key, value in issuer.route_annotations.items():
         yield from _annotation_problems(key, value, f"$.routeAnnotations.{key[:100]}")
 
 
-def _server_problems(server: str) -> Iterator[PathProblem]:
-    if not server:
-        yield "server is missing: the https URL of an ACME directory", "$.server"
-        return
+def _is_https_url(server: str) -> bool:
     try:
         url = urlsplit(server)
         wrong = url.scheme != "https" or not url.hostname or url.username or url.fragment or url.port == 0
     except ValueError:
-        wrong = True
-    if wrong or not server.isascii() or any(c.isspace() for c in server):
-        yield "server must be an https URL of an ACME directory", "$.server"
+        return False
+    return not wrong and server.isascii() and not any(c.isspace() for c in server)
 
 
 def _account_problems(issuer: Issuer) -> Iterator[PathProblem]:
@@ -69,14 +66,17 @@ def _account_problems(issuer: Issuer) -> Iterator[PathProblem]:
             yield f"{contact[:100]!r}: leave out mailto:", "$.email"
         elif not _is_address(contact):
             yield f"{contact[:100]!r} is not a mail address", "$.email"
+    if issuer.existing_account_key and not _whole(DATA_KEY, issuer.existing_account_key):
+        yield f"{issuer.existing_account_key[:63]!r} cannot be a key of a Secret", "$.existingAccountKey"
+
+
+def _bundle_problems(issuer: Issuer) -> Iterator[PathProblem]:
     if issuer.ca_bundle and PEM_BEGIN not in issuer.ca_bundle:
         yield "caBundle holds no PEM certificate", "$.caBundle"
     if issuer.ca_bundle and issuer.ca_bundle_key:
         yield "caBundle is given, too", "$.caBundleKey"
     if issuer.ca_bundle_key and not _whole(DATA_KEY, issuer.ca_bundle_key):
         yield f"{issuer.ca_bundle_key[:63]!r} cannot be a key of a ConfigMap", "$.caBundleKey"
-    if issuer.existing_account_key and not _whole(DATA_KEY, issuer.existing_account_key):
-        yield f"{issuer.existing_account_key[:63]!r} cannot be a key of a Secret", "$.existingAccountKey"
 
 
 def _is_address(contact: str) -> bool:

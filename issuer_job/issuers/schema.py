@@ -1,6 +1,7 @@
 """What an issuer's configuration may say: the types that its YAML is read into, and the JSON Schema is made from.
 
-Unknown fields and wrong values are named with their path. What a type cannot say is checked by `issuer_rules`.
+Unknown fields and wrong values are named with their path. What a Python type cannot say is in `issuers.rules`, and
+which type of issuer has which fields in `issuers.types`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ __all__ = [
     "Fallback",
     "Http01",
     "Issuer",
-    "IssuerType",
     "PathType",
     "Selector",
     "Solver",
@@ -46,17 +46,8 @@ __all__ = [
 ]
 
 ISSUER_NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+DEFAULT_TYPE = "acme"
 DATA_KEY = r"^[-._a-zA-Z0-9]{1,253}$"
-
-
-class IssuerType(StrEnum):
-    """Where an issuer's certificates come from."""
-
-    ACME = "acme"
-    SELF_SIGNED = "selfsigned"
-    """Nobody: each certificate is signed with its own key, as the placeholder is."""
-    CA = "ca"
-    """A key pair of the operator's, `tls.crt` and `tls.key` in the Secret `credentials-ISSUER`."""
 
 
 class AccountKeyAlgorithm(StrEnum):
@@ -107,9 +98,7 @@ class Fallback(Part, frozen=True):
 class Issuer(Part, frozen=True):
     """Where certificates come from: data["issuer.yaml"] of a ConfigMap labelled certjob.io/issuer=true."""
 
-    type: Annotated[IssuerType, says("An ACME CA, nobody (selfsigned), or a CA key pair of your own (ca).")] = (
-        IssuerType.ACME
-    )
+    type: Annotated[str, says("Where certificates come from.")] = DEFAULT_TYPE
     server: Annotated[
         str, says("https URL of the CA's ACME directory; needed for type acme.", pattern="^https://", max_length=2000)
     ] = ""
@@ -175,16 +164,6 @@ class Issuer(Part, frozen=True):
     limits: Annotated[CaLimits, says("Orders and certificates that certjob does not exceed at this CA.")] = CaLimits()
 
     @property
-    def is_acme(self) -> bool:
-        """Whether certificates are ordered from a CA."""
-        return self.type is IssuerType.ACME
-
-    @property
-    def directory(self) -> str:
-        """Stands for the CA in records: the directory's URL, or the type."""
-        return self.server if self.is_acme else str(self.type)
-
-    @property
     def contacts(self) -> tuple[str, ...]:
         """Mail addresses of the account; the field may hold several, separated by commas."""
         return tuple(part.strip() for part in self.email.split(",") if part.strip())
@@ -210,30 +189,7 @@ class Issuer(Part, frozen=True):
         """The most specific solver for the host, of equal ones the first; for a wildcard only one with DNS-01."""
         return most_specific(self.solvers, host, ingress_class)
 
-    def uses_route(self, host: str, ingress_class: str | None) -> bool:
-        """Whether the host is proven through a challenge route."""
-        solver = self.solver(host, ingress_class) if self.is_acme else None
-        return solver is not None and solver.dns01 is None
-
     @property
     def own_class(self) -> str:
         """The Ingress class for challenge routes of certificates without an Ingress; empty: the cluster's default."""
         return next((s.http01.ingress_class for s in self.solvers if s.http01 and s.http01.ingress_class), "")
-
-
-ONLY_ACME = (
-    "server",
-    "email",
-    "caBundle",
-    "caBundleKey",
-    "externalAccount",
-    "accountKeyAlgorithm",
-    "existingAccountKey",
-    "profile",
-    "preferredChain",
-    "solvers",
-    "routeAnnotations",
-    "pathType",
-    "limits",
-)
-"""Fields that the other types have no use for."""

@@ -17,7 +17,7 @@ FINISHED = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget
 """Conditions of a Job that is over, or whose pods are just being ended."""
 
 
-def job(record: Record, template: Json, *, account_number: int, server: str) -> Json:
+def job(record: Record, template: Json, *, account_number: int, directory: str) -> Json:
     """The Job of the record's current attempt, stamped from the PodTemplate; only its Secret volumes differ."""
     epoch = record.epoch
     issuer = record.issuer
@@ -32,7 +32,7 @@ def job(record: Record, template: Json, *, account_number: int, server: str) -> 
     }
     inherited = record.attempt.pending_key if record.attempt else ""
     secrets = {
-        "account": names.account(issuer, server, account_number),
+        "account": names.account(issuer, directory, account_number),
         "pending": inherited or names.pending_key(record.namespace, record.secret_name, epoch),
         "credentials": names.credentials(issuer),
     }

@@ -19,6 +19,7 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Already
 from issuer_job.http01 import routes
 from issuer_job.issuers.options import Routes
 from issuer_job.issuers.schema import Issuer
+from issuer_job.issuers.types import directory_of, uses_route
 from issuer_job.launch import jobs
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.record import record, transitions
@@ -62,7 +63,7 @@ class Starter:
     def _routes(self, stored: Record) -> list[tuple[str, record.IngressClass]]:
         """Hosts that are proven over DNS need none, nor do those that no CA asks for."""
         issuer = self._issuer(stored)
-        return [pair for pair in stored.routes if issuer.uses_route(pair[0], pair[1].name)]
+        return [pair for pair in stored.routes if uses_route(issuer, pair[0], pair[1].name)]
 
     def _create_route(self, stored: Record, host: str, ingress_class: record.IngressClass, deadline: float) -> None:
         try:
@@ -99,12 +100,12 @@ class Starter:
         return issuer
 
     def _post_job(self, stored: Record, deadline: float, *, fresh: bool) -> None:
-        name, issuer = stored.issuer, self._issuer(stored)
+        name, directory = stored.issuer, directory_of(self._issuer(stored))
         body = jobs.job(
             stored,
             self.settings.pod_template(fresh=fresh),
-            account_number=self.settings.account_number(name, issuer.directory),
-            server=issuer.directory,
+            account_number=self.settings.account_number(name, directory),
+            directory=directory,
         )
         self.cluster.create(JOBS, v.NAMESPACE, body, timeout=left(deadline))
 

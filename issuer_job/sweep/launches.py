@@ -16,6 +16,7 @@ from issuer_job.demand.ingress import Entry
 from issuer_job.demand.plan import GONE, is_held_back, plan
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import CaLimits
+from issuer_job.issuers.types import type_of
 from issuer_job.launch.launcher import Launcher, OutcomeReason
 from issuer_job.record import intents, transitions
 from issuer_job.record.phases import ABSENCE_GRACE, LaunchReason
@@ -188,7 +189,7 @@ class SweepLaunches:
         """What the attempt will order; None if it goes on with an order that it has."""
         name = wanted.issuer
         issuer = self._effects.issuers.valid.get(name)
-        if issuer is None or not issuer.is_acme or candidate.verdict.action is Action.SAME_EPOCH:
+        if issuer is None or not type_of(issuer).counts_orders or candidate.verdict.action is Action.SAME_EPOCH:
             return None
         attempt, issued, now = wanted.attempt, wanted.issued, self._effects.now
         ordered = attempt is not None and attempt.order_url and attempt.directory == issuer.server

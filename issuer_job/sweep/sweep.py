@@ -21,6 +21,7 @@ from issuer_job.hosts import at_sweep
 from issuer_job.hosts.at_sweep import Holders
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.options import Options
+from issuer_job.issuers.types import directory_of
 from issuer_job.launch.configuration import BrokenOptions, SettingsCache
 from issuer_job.launch.launcher import Launcher
 from issuer_job.record.phases import SWEEP_INTERVAL
@@ -66,7 +67,7 @@ def sweep(
     except BrokenOptions as problem:
         logger.error("options", extra={"fields": {"problem": str(problem)}})
         return v.ExitCode.LATER
-    new = {name: i for name, i in issuers.valid.items() if i.is_acme and not settings.has_account(name, i.server)}
+    new = {name: i for name, i in issuers.valid.items() if not settings.has_account(name, directory_of(i))}
     bootstrap.make_account_keys(cluster, new)
     # The Ingress of every record in the first list is in the second one, unless it is gone; a record that is made
     # meanwhile is met when its Ingress is launched.

@@ -12,6 +12,7 @@ from issuer_job.attempt.attempt import utc_now
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, AlreadyExists, Cluster
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
+from issuer_job.issuers.types import directory_of, type_of
 from issuer_job.upkeep import webhook_certificate
 
 logger = logging.getLogger(__name__)
@@ -32,10 +33,10 @@ def make_account_keys(cluster: Cluster, issuers: Mapping[str, Issuer]) -> None:
     Not for one that takes over a key: that is in its credentials, which only its Jobs can read.
     """
     for name, issuer in issuers.items():
-        if not issuer.is_acme or issuer.existing_account_key:
+        if not type_of(issuer).has_account or issuer.existing_account_key:
             continue
         key = new_account_key(issuer.account_key_algorithm.value)
-        secret = account_secret(name, issuer.server, 1, key)
+        secret = account_secret(name, directory_of(issuer), 1, key)
         try:
             cluster.create(SECRETS, v.NAMESPACE, secret)
         except AlreadyExists:

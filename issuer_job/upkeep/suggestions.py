@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from certs.renewal import chosen_time
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
+from issuer_job.issuers.types import directory_of, type_of
 from issuer_job.record.record import Phase, Record, Renewal
 from issuer_job.record.renewal import issued_of
 
@@ -96,7 +97,8 @@ class Suggestions:
         former = issued_of(record).renewal
         name = record.issuer
         issuer = self._issuers.valid.get(name)
-        if issuer is None or not issuer.is_acme or issuer.server != issued_of(record).directory:
+        asked = issuer is not None and type_of(issuer).suggests_renewals
+        if issuer is None or not asked or directory_of(issuer) != issued_of(record).directory:
             broken = name in self._issuers.broken
             return _kept(former, self._now + (AFTER_FAILURE if broken else NOTHING_TO_TELL))
         ca = self._cas.setdefault(name, _Ca())

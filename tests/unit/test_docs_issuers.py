@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from issuer_job import vocabulary as v
 from issuer_job.checks.questions import CheckReason
 from issuer_job.issuers.load import parse_issuer
-from issuer_job.issuers.schema import ONLY_ACME
+from issuer_job.issuers.types import ACME
 from tests import schema
 from tests.worlds.documents import first_column, source
 
@@ -68,8 +68,8 @@ def test_defaults_are_the_codes() -> None:
 def test_the_stars_stand_where_they_belong() -> None:
     rows = re.findall(r"^\| `([a-z][a-zA-Z0-9.]+)`( \*)? \|", PAGE.read_text(), re.MULTILINE)
     fields = [(name.partition(".")[0], bool(star)) for name, star in rows]
-    assert {name for name, star in fields if star} == set(ONLY_ACME)
-    assert not {name for name, star in fields if not star} & set(ONLY_ACME)
+    assert {name for name, star in fields if star} == ACME.fields
+    assert not {name for name, star in fields if not star} & ACME.fields
 
 
 def test_findings_and_events_are_complete_and_true() -> None:

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from issuer_job import vocabulary as v
 from issuer_job.demand.fallback import due_fallback
 from issuer_job.issuers.host_rules import HostRule
-from issuer_job.issuers.schema import Fallback, Http01, Issuer, IssuerType, Selector, Solver
+from issuer_job.issuers.schema import Fallback, Http01, Issuer, Selector, Solver
+from issuer_job.issuers.types import SELF_SIGNED
 from issuer_job.record import transitions
 from issuer_job.record.record import IngressClass, Phase, Record, Retry
 from tests.fakes.acme import problem
@@ -22,7 +23,7 @@ from tests.worlds.sweep import run as sweep
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
 FIRST = Issuer(server="https://ca.certjob.dev/dir", fallback=Fallback(issuer="other", after="2h"))
-OTHER = Issuer(type=IssuerType.SELF_SIGNED)
+OTHER = Issuer(type=SELF_SIGNED.name)
 
 
 def failing(phase: Phase = Phase.WAITING, *, since: Any = NOW, issuer: str = "") -> Record:

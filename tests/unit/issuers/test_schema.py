@@ -16,7 +16,8 @@ from jsonschema import Draft202012Validator
 
 from issuer_job import vocabulary as v
 from issuer_job.issuers.load import MAX_PROBLEMS, IssuerError, parse_issuer
-from issuer_job.issuers.schema import Dns01, Http01, Issuer, IssuerType, Selector, Solver, nameserver
+from issuer_job.issuers.schema import Dns01, Http01, Issuer, Selector, Solver, nameserver
+from issuer_job.issuers.types import CA, SELF_SIGNED, directory_of, lifetime_of, type_of, uses_route
 from tests import schema
 from tests.worlds.documents import MANIFESTS
 
@@ -322,10 +323,10 @@ def test_names_and_zones_may_be_written_as_dns_writes_them() -> None:
 
 
 def test_issuers_of_other_types() -> None:
-    assert parse("type: selfsigned").type is IssuerType.SELF_SIGNED
+    assert type_of(parse("type: selfsigned")) is SELF_SIGNED
     found = parse("type: ca\nlifetime: 30d")
-    assert (found.is_acme, found.directory, found.wanted_lifetime) == (False, "ca", timedelta(days=30))
-    assert not found.uses_route("a.certjob.dev", "traefik")
+    assert (type_of(found), directory_of(found), lifetime_of(found)) == (CA, "ca", timedelta(days=30))
+    assert not uses_route(found, "a.certjob.dev", "traefik")
 
 
 @pytest.mark.parametrize(
@@ -420,7 +421,7 @@ def test_a_wildcard_passes_http_solvers_by() -> None:
     assert issuer.solver("a.certjob.dev", None) is http
     assert issuer.solver("*.certjob.dev", None) is ANY
     assert Issuer(server=SERVER).solver("*.certjob.dev", None) is None
-    assert Issuer(server=SERVER).uses_route("a.certjob.dev", None)
+    assert uses_route(Issuer(server=SERVER), "a.certjob.dev", None)
 
 
 # The JSON Schema

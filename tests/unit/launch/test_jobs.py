@@ -20,7 +20,7 @@ SERVER = "https://ca.certjob.dev/dir"
 def test_the_job_differs_from_the_template_in_its_secrets_only() -> None:
     template = pod_template()
     before = copy.deepcopy(template)
-    made = jobs.job(record(), template, account_number=3, server=SERVER)
+    made = jobs.job(record(), template, account_number=3, directory=SERVER)
     assert template == before
     spec = made["spec"]["template"]["spec"]
     volumes = {volume["name"]: volume["secret"]["secretName"] for volume in spec["volumes"]}
@@ -33,7 +33,7 @@ def test_the_job_differs_from_the_template_in_its_secrets_only() -> None:
     assert {k: x for k, x in spec.items() if k != "volumes"} == {
         k: x for k, x in template["template"]["spec"].items() if k != "volumes"
     }
-    own = jobs.job(record(attempt=attempt(pending_key="")), template, account_number=1, server=SERVER)
+    own = jobs.job(record(attempt=attempt(pending_key="")), template, account_number=1, directory=SERVER)
     assert own["spec"]["template"]["spec"]["volumes"][1]["secret"]["secretName"] == names.pending_key(
         "shop", "web-tls", record().epoch
     )
@@ -62,7 +62,7 @@ def test_names_of_jobs_that_test_issuers(issuer: str) -> None:
 
 
 def test_the_job_names_its_attempt() -> None:
-    made = jobs.job(record(), pod_template(), account_number=1, server=SERVER)
+    made = jobs.job(record(), pod_template(), account_number=1, directory=SERVER)
     pod = made["spec"]["template"]["metadata"]
     assert pod["labels"] == made["metadata"]["labels"]
     assert (pod["labels"][v.RECORD_UID], pod["labels"][v.EPOCH]) == ("record-uid", str(record().epoch))
@@ -71,7 +71,7 @@ def test_the_job_names_its_attempt() -> None:
 
 
 def test_exit_codes_of_the_job() -> None:
-    spec = jobs.job(record(), pod_template(), account_number=1, server=SERVER)["spec"]
+    spec = jobs.job(record(), pod_template(), account_number=1, directory=SERVER)["spec"]
     rules = {
         code: rule["action"]
         for rule in spec["podFailurePolicy"]["rules"]
@@ -87,5 +87,5 @@ def test_exit_codes_of_the_job() -> None:
 def test_how_long_a_finished_job_stays(text: str, seconds: int) -> None:
     template = pod_template()
     template["metadata"]["annotations"] = {v.TTL_AFTER_FINISHED: text}
-    made = jobs.job(record(), template, account_number=1, server=SERVER)
+    made = jobs.job(record(), template, account_number=1, directory=SERVER)
     assert made["spec"]["ttlSecondsAfterFinished"] == seconds
