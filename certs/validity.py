@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from certs.chain import CLOCK_SKEW, dns_names, has_key, parse_chain
@@ -10,7 +10,6 @@ from certs.errors import CertError
 from certs.hostnames import covers
 from certs.keys import key_from_pem
 from certs.placeholder import is_placeholder
-from certs.renewal import renewal_time
 
 
 class ValidityReason(StrEnum):
@@ -50,14 +49,11 @@ def judge_stored(
     *,
     hosts: Collection[str],
     now: datetime,
-    renew_before: timedelta | None = None,
     renew_at: datetime | None = None,
-    spread_key: str = "",
 ) -> Validity:
     """The verdict on what a Secret holds; None stands for no Secret. Nothing in the data makes it raise.
 
-    `renew_at` is the moment chosen from the CA's renewal information (RFC 9773); without it,
-    `certs.renewal.renewal_time` decides from `renew_before` and `spread_key`.
+    `renew_at` is when its renewal is due, see `certs.renewal`; without it that is not asked.
     """
     if stored is None:
         return Validity(False, ValidityReason.MISSING, "The Secret does not exist.")
@@ -65,15 +61,13 @@ def judge_stored(
         return Validity(False, ValidityReason.NO_CERTIFICATE, "The Secret lacks a certificate or its key.")
     try:
         leaf = parse_chain(stored.tls_crt)[0]
-        start, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
         case = _Case(
             key_matches=has_key(leaf, key_from_pem(stored.tls_key)),
             placeholder=is_placeholder(leaf),
             names=dns_names(leaf),
-            not_before=start,
-            not_after=end,
-            due=renew_at
-            or renewal_time(not_before=start, not_after=end, renew_before=renew_before, spread_key=spread_key),
+            not_before=leaf.not_valid_before_utc,
+            not_after=leaf.not_valid_after_utc,
+            due=renew_at,
             hosts=tuple(hosts),
             now=now,
         )
@@ -94,7 +88,7 @@ class _Case:
     names: tuple[str, ...]
     not_before: datetime
     not_after: datetime
-    due: datetime
+    due: datetime | None
     hosts: tuple[str, ...]
     now: datetime
 
@@ -127,7 +121,7 @@ def certificate_does_not_cover_all_hosts(case: _Case) -> str | None:
 
 
 def certificate_is_due(case: _Case) -> str | None:
-    return f"The renewal has been due since {_time(case.due)}." if case.now >= case.due else None
+    return f"The renewal has been due since {_time(case.due)}." if case.due and case.now >= case.due else None
 
 
 RULES: tuple[tuple[ValidityReason, Callable[[_Case], str | None]], ...] = (

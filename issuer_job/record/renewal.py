@@ -17,16 +17,11 @@ def due_at(record: Record, *, interval: timedelta) -> datetime:
     return renewal_due_at(
         not_before=issued.not_before,
         not_after=issued.not_after,
-        renew_before=renew_before(record),
+        renew_before=timedelta(seconds=record.intent.settings.renew_before) or None,
         suggested=issued.renewal.at if issued.renewal else None,
         interval=interval,
         spread_key=record.name,
     )
-
-
-def renew_before(record: Record) -> timedelta | None:
-    """The user's wish, None without one."""
-    return timedelta(seconds=record.intent.settings.renew_before) or None
 
 
 def replaceable(record: Record, *, directory: str, account: str | None = None) -> str:

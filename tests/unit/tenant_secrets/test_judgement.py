@@ -63,7 +63,7 @@ def wanting(held: Record, **settings: object) -> Record:
 
 OURS, THEIRS = made(serial=7), made(serial=8)
 OLD, OLD_THEIRS = made(age=80 * DAY, serial=7), made(age=80 * DAY, serial=8)
-ENDED = made(age=91 * DAY)
+MIDDLE, ENDED = made(age=41 * DAY), made(age=91 * DAY)
 LATE = Renewal(check_after=NOW, at=NOW + 9 * DAY)
 """An old one that the CA would keep for longer."""
 UNREADABLE_NAME = pem_of(
@@ -113,6 +113,13 @@ CASES = [
         V.RENEWAL_DUE,
         same=True,
         asked={"interval": 4 * DAY},
+    ),
+    Case(
+        "ours, due as its owner asked",
+        wanting(knows(MIDDLE), renew_before=50 * 86400),
+        look(MIDDLE),
+        V.RENEWAL_DUE,
+        same=True,
     ),
     # another one, which somebody has put there
     Case("theirs", knows(OURS), look(THEIRS), V.GOOD, stays=True),
