@@ -168,7 +168,7 @@ class Observer:
     def _watch(self, resource: Resource, namespace: str, labels: str, each: Callable[[Json], None]) -> None:
         while not self._stop.is_set():
             try:
-                page = cluster().list_page(resource, namespace, labels=labels)
+                page = next(cluster().pages(resource, namespace, labels=labels))
                 for item in page.get("items") or []:
                     each(item)
                 version = page["metadata"]["resourceVersion"]

@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
@@ -114,7 +114,6 @@ class Cluster:
 
     transport: Transport
     timeout: float = 10.0
-    field_manager: str = field(default="certjob")
 
     def get(self, resource: Resource, namespace: str | None, name: str, *, timeout: float | None = None) -> Json:
         """One object. Raises NotFound."""
@@ -130,38 +129,25 @@ class Cluster:
             return None
 
     def pages(
-        self, resource: Resource, namespace: str | None = None, *, labels: str = "", page: int = PAGE
-    ) -> Iterator[list[Json]]:
-        """The collection in pages. Raises Gone when a page's token expired: start again."""
-        token = ""
+        self, resource: Resource, namespace: str | None = None, *, labels: str = "", limit: int = PAGE
+    ) -> Iterator[Json]:
+        """The collection in pages of `limit`, each the API server's List object.
+
+        Raises Gone when a page's token expired: start again.
+        """
+        query = {"limit": str(limit)} | ({"labelSelector": labels} if labels else {})
         while True:
-            answer = self.list_page(resource, namespace, labels=labels, limit=page, token=token)
-            yield answer.get("items") or []
-            token = answer.get("metadata", {}).get("continue") or ""
+            answer = self._send("GET", resource.path(namespace), query)
+            yield answer
+            token = answer.get("metadata", {}).get("continue")
             if not token:
                 return
-
-    def list_page(
-        self,
-        resource: Resource,
-        namespace: str | None,
-        *,
-        labels: str = "",
-        limit: int = PAGE,
-        token: str = "",
-    ) -> Json:
-        """One page of a collection as the API server's List object."""
-        query = {"limit": str(limit)}
-        if labels:
-            query["labelSelector"] = labels
-        if token:
             query["continue"] = token
-        return self._send("GET", resource.path(namespace), query)
 
     def items(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> Iterator[Json]:
         """Every object of a collection, page by page."""
         for page in self.pages(resource, namespace, labels=labels):
-            yield from page
+            yield from page.get("items") or []
 
     def create(
         self,
@@ -176,7 +162,7 @@ class Cluster:
         pauses = iter(QUOTA_PAUSES)
         while True:
             try:
-                return self._send("POST", resource.path(namespace), self._write_query(dry_run), body, timeout)
+                return self._send("POST", resource.path(namespace), _write_query(dry_run), body, timeout)
             except Conflict:
                 # Many creations at once changed the namespace's ResourceQuota: this one did not happen.
                 pause = next(pauses, None)
@@ -195,7 +181,7 @@ class Cluster:
     ) -> Json:
         """PUT of a whole object, conditional on its resourceVersion and uid if set. Raises Conflict, NotFound."""
         path = resource.path(namespace, body["metadata"]["name"])
-        return self._send("PUT", path, self._write_query(dry_run), body, timeout)
+        return self._send("PUT", path, _write_query(dry_run), body, timeout)
 
     def delete(
         self,
@@ -244,12 +230,6 @@ class Cluster:
         except Unreachable:
             return False
 
-    def _write_query(self, dry_run: bool) -> dict[str, str]:
-        query = {"fieldManager": self.field_manager}
-        if dry_run:
-            query["dryRun"] = "All"
-        return query
-
     def _send(
         self,
         method: str,
@@ -270,6 +250,10 @@ class Cluster:
         if response.status >= 400:
             raise api_error(method, response.status, answer, response.headers)
         return answer
+
+
+def _write_query(dry_run: bool) -> dict[str, str]:
+    return {"fieldManager": "certjob"} | ({"dryRun": "All"} if dry_run else {})
 
 
 def api_error(method: str, status: int, answer: Json, headers: Mapping[str, str]) -> ApiError:

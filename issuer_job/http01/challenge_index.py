@@ -52,7 +52,7 @@ class ChallengeIndex:
 
     def __init__(self, *, limit: int = MAX_TOTAL) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._tokens: dict[str, dict[str, str]] = {}
         self._held: dict[str, tuple[str, ...]] = {}
         self._total = 0
@@ -70,12 +70,24 @@ class ChallengeIndex:
     def put(self, challenges: Challenges) -> int:
         """Replaces what one ConfigMap holds. Returns how many tokens found no room."""
         with self._lock:
-            return self._put(challenges)
+            self.drop(challenges.uid)
+            kept = tuple(challenges.tokens)[: self._limit - self._total]
+            for token in kept:
+                self._tokens.setdefault(token, {})[challenges.uid] = challenges.tokens[token]
+            self._held[challenges.uid] = kept
+            self._total += len(kept)
+            return len(challenges.tokens) - len(kept)
 
     def drop(self, uid: str) -> None:
         """Forgets what one ConfigMap holds."""
         with self._lock:
-            self._drop(uid)
+            held = self._held.pop(uid, ())
+            self._total -= len(held)
+            for token in held:
+                holders = self._tokens[token]
+                del holders[uid]
+                if not holders:
+                    del self._tokens[token]
 
     def replace(self, everything: Iterable[Challenges]) -> int:
         """Holds exactly `everything` from now on. Returns how many tokens found no room."""
@@ -84,22 +96,4 @@ class ChallengeIndex:
             self._tokens.clear()
             self._held.clear()
             self._total = 0
-            return sum(self._put(challenges) for challenges in listed)
-
-    def _put(self, challenges: Challenges) -> int:
-        self._drop(challenges.uid)
-        kept = tuple(challenges.tokens)[: self._limit - self._total]
-        for token in kept:
-            self._tokens.setdefault(token, {})[challenges.uid] = challenges.tokens[token]
-        self._held[challenges.uid] = kept
-        self._total += len(kept)
-        return len(challenges.tokens) - len(kept)
-
-    def _drop(self, uid: str) -> None:
-        held = self._held.pop(uid, ())
-        self._total -= len(held)
-        for token in held:
-            holders = self._tokens[token]
-            del holders[uid]
-            if not holders:
-                del self._tokens[token]
+            return sum(self.put(challenges) for challenges in listed)

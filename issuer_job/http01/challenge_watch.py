@@ -88,14 +88,10 @@ class ChallengeWatch:
     def _list(self) -> str:
         """Fills the index; returns the resourceVersion from which to watch."""
         found: list[Challenges] = []
-        token = version = ""
-        while True:
-            answer = self._cluster.list_page(CONFIGMAPS, NAMESPACE, labels=SELECTOR, limit=_PAGE, token=token)
-            version = version or answer["metadata"]["resourceVersion"]
-            found += [_read(item) for item in answer.get("items") or []]
-            token = answer["metadata"].get("continue") or ""
-            if not token:
-                break
+        version = ""
+        for page in self._cluster.pages(CONFIGMAPS, NAMESPACE, labels=SELECTOR, limit=_PAGE):
+            version = version or page["metadata"]["resourceVersion"]
+            found += [_read(item) for item in page.get("items") or []]
         _warn_full(self.index.replace(found))
         self.listed.set()
         log.info("challenges-listed", extra={"fields": {"configmaps": len(found), "tokens": len(self.index)}})

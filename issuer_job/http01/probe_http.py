@@ -12,7 +12,6 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from http.client import HTTPException, HTTPResponse, RemoteDisconnected
@@ -53,24 +52,17 @@ class Seen:
     location: str | None = None
 
 
-class _Socketlike:
-    """What HTTPResponse wants of a socket."""
-
-    def __init__(self, reader: RawIOBase) -> None:
-        self._reader = reader
-
-    def makefile(self, mode: str) -> BufferedReader:
-        return BufferedReader(self._reader)
-
-
 class _Bounded(RawIOBase):
     """A socket's bytes until `limit`, and not too many: http.client alone waits for each read anew."""
 
-    def __init__(self, connection: socket.socket, limit: float, clock: Callable[[], float]) -> None:
+    def __init__(self, connection: socket.socket, limit: float) -> None:
         self._connection = connection
         self._limit = limit
-        self._clock = clock
         self._left = _MAX_ANSWER
+
+    def makefile(self, mode: str) -> BufferedReader:
+        """What HTTPResponse wants of a socket."""
+        return BufferedReader(self)
 
     def readable(self) -> bool:
         return True
@@ -78,7 +70,7 @@ class _Bounded(RawIOBase):
     def readinto(self, buffer: Any) -> int:
         if self._left <= 0:
             raise OSError("the answer is too long")
-        self._connection.settimeout(_remaining(self._limit, self._clock))
+        self._connection.settimeout(_remaining(self._limit))
         count = self._connection.recv_into(buffer, min(len(buffer), self._left))
         self._left -= count
         return count
@@ -90,13 +82,12 @@ def fetch_following(
     path: str,
     expected: str,
     *,
-    clock: Callable[[], float] = time.monotonic,
     redirect_ports: frozenset[int] = REDIRECT_PORTS,
 ) -> Seen:
     """GET http://HOST/PATH and up to five redirects, as a CA follows them."""
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
-    limit = clock() + _CHAIN
-    seen = fetch(host, port, path, expected, clock=clock)
+    limit = time.monotonic() + _CHAIN
+    seen = fetch(host, port, path, expected)
     for _ in range(MAX_REDIRECTS):
         if seen.location is None:
             return seen
@@ -105,7 +96,7 @@ def fetch_following(
             return Seen(ProbeOutcome.FOREIGN, "it redirects to where a CA does not follow")
         url, scheme, name, number, rest = target
         tls, elsewhere = scheme == "https", name != host.lower()
-        seen = fetch(name, number, rest, expected, tls=tls, elsewhere=elsewhere, limit=limit, clock=clock)
+        seen = fetch(name, number, rest, expected, tls=tls, elsewhere=elsewhere, limit=limit)
         if seen.outcome is ProbeOutcome.UNREACHABLE and tls:
             return Seen(ProbeOutcome.REDIRECT_FAILED, f"it redirects to https, and there: {seen.detail}")
     return seen if seen.location is None else Seen(ProbeOutcome.FOREIGN, "it redirects too often")
@@ -135,17 +126,16 @@ def fetch(
     tls: bool = False,
     elsewhere: bool = False,
     limit: float | None = None,
-    clock: Callable[[], float] = time.monotonic,
 ) -> Seen:
     """One GET. `elsewhere`: a redirect chose the host, so loopback and link-local addresses are left alone."""
     if not _HOST.fullmatch(host):
         return Seen(ProbeOutcome.UNREACHABLE, "not a host name")
-    limit = min(clock() + _ATTEMPT, limit if limit is not None else float("inf"))
+    limit = min(time.monotonic() + _ATTEMPT, limit if limit is not None else float("inf"))
     try:
-        with _connect(host, port, elsewhere, limit, clock) as plain, _secured(plain, host, tls, limit, clock) as link:
-            link.settimeout(_remaining(limit, clock))
+        with _connect(host, port, elsewhere, limit) as plain, _secured(plain, host, tls, limit) as link:
+            link.settimeout(_remaining(limit))
             link.sendall(_request(host, port, path, 443 if tls else 80))
-            response = HTTPResponse(cast(socket.socket, _Socketlike(_Bounded(link, limit, clock))), method="GET")
+            response = HTTPResponse(cast(socket.socket, _Bounded(link, limit)), method="GET")
             with response:
                 response.begin()
                 return _judge(response, expected)
@@ -176,14 +166,14 @@ def _request(host: str, port: int, path: str, usual_port: int) -> bytes:
     return head.encode("ascii")
 
 
-def _connect(host: str, port: int, elsewhere: bool, limit: float, clock: Callable[[], float]) -> socket.socket:
+def _connect(host: str, port: int, elsewhere: bool, limit: float) -> socket.socket:
     """A connection to one of the first addresses. Raises OSError."""
     problem: OSError = OSError("its name has no usable address")
-    for address in _resolve(host, port, limit, clock)[:3]:
+    for address in _resolve(host, port, limit)[:3]:
         if elsewhere and _own(address):
             continue
         try:
-            return socket.create_connection((address, port), timeout=min(_CONNECT, _remaining(limit, clock)))
+            return socket.create_connection((address, port), timeout=min(_CONNECT, _remaining(limit)))
         except OSError as failed:
             problem = failed
     raise problem
@@ -195,7 +185,7 @@ def _own(address: str) -> bool:
     return ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip.is_multicast
 
 
-def _resolve(host: str, port: int, limit: float, clock: Callable[[], float]) -> list[str]:
+def _resolve(host: str, port: int, limit: float) -> list[str]:
     """IP addresses of a host. In a thread, because getaddrinfo knows no timeout. Raises OSError."""
     found: list[str] = []
     problems: list[OSError] = []
@@ -209,7 +199,7 @@ def _resolve(host: str, port: int, limit: float, clock: Callable[[], float]) -> 
 
     thread = threading.Thread(target=ask, name="probe-resolve", daemon=True)
     thread.start()
-    thread.join(_remaining(limit, clock))
+    thread.join(_remaining(limit))
     if problems:
         raise problems[0]
     if thread.is_alive():
@@ -217,19 +207,19 @@ def _resolve(host: str, port: int, limit: float, clock: Callable[[], float]) -> 
     return found
 
 
-def _secured(plain: socket.socket, host: str, tls: bool, limit: float, clock: Callable[[], float]) -> socket.socket:
+def _secured(plain: socket.socket, host: str, tls: bool, limit: float) -> socket.socket:
     if not tls:
         return plain
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # as CAs do: the host has no trusted certificate yet
-    plain.settimeout(_remaining(limit, clock))
+    plain.settimeout(_remaining(limit))
     return context.wrap_socket(plain, server_hostname=host)
 
 
-def _remaining(limit: float, clock: Callable[[], float]) -> float:
+def _remaining(limit: float) -> float:
     """Seconds left. Raises TimeoutError if none are."""
-    left = limit - clock()
+    left = limit - time.monotonic()
     if left <= 0:
         raise TimeoutError
     return left
