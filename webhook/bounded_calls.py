@@ -12,7 +12,7 @@ from threading import BoundedSemaphore
 from typing import Protocol, TypeVar
 
 from issuer_job.cluster.api import KubeError
-from issuer_job.demand.ingress import Entry
+from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
 from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
 from webhook import decide_ingress

@@ -9,6 +9,7 @@ from enum import StrEnum
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from issuer_job.demand import ingress as w
+from issuer_job.demand.common import Entry, annotations_of
 from issuer_job.issuers.load import Issuers
 from webhook.ingress_patch import make_patch
 from webhook.review import INGRESS, Review
@@ -43,7 +44,7 @@ class Decision:
     """
 
     reason: StrEnum
-    launch: tuple[w.Entry, ...] = ()
+    launch: tuple[Entry, ...] = ()
     later: int = 0
     patch: tuple[Json, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -103,7 +104,7 @@ def decide(review: Review, *, issuers: Issuers, namespace_enabled: bool) -> Deci
 
 def names_unknown_issuer(review: Review, issuers: Issuers) -> bool:
     """Whether the Ingress's issuer, the default one too, may have been made or repaired after `issuers` was read."""
-    return (w.annotations_of(review.object or {}).get(v.ISSUER) or issuers.default) not in issuers.valid
+    return (annotations_of(review.object or {}).get(v.ISSUER) or issuers.default) not in issuers.valid
 
 
 def namespace_of(review: Review) -> str:
@@ -124,9 +125,9 @@ def kept_entry(review: Review) -> w.TlsEntry | None:
     return former if set(former.hosts) <= set(w.rule_hosts(review.object)) else None
 
 
-def _within_limits(entries: Sequence[w.Entry]) -> tuple[w.Entry, ...]:
+def _within_limits(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """The first entries, as far as they fit together; one that does not fit keeps no smaller one out."""
-    chosen: list[w.Entry] = []
+    chosen: list[Entry] = []
     hosts = 0
     for entry in entries:
         if len(chosen) < MAX_ENTRIES and hosts + len(entry.hosts) <= MAX_HOSTS:

@@ -15,7 +15,7 @@ import jsonpatch
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from issuer_job.demand import secret as requests
-from issuer_job.demand.ingress import annotations_of
+from issuer_job.demand.common import annotations_of
 from issuer_job.issuers.load import Issuers
 from webhook import secret_data
 from webhook.decide_ingress import Decision
@@ -59,7 +59,7 @@ def untouched(review: Review) -> Decision | None:
         return Decision(SecretReason.EXCLUDED_NAMESPACE)
     if review.user_info.username in WRITERS:
         return Decision(SecretReason.OWN_WRITE, patch=_answered(review) if review.dry_run else _restored(review))
-    if not requests.asks(review.object):
+    if not requests.opts_in(review.object):
         return Decision(SecretReason.NOT_A_REQUEST)
     if review.object.get("type") == v.TLS_SECRET_TYPE:
         return None
@@ -79,23 +79,22 @@ def decide(review: Review, *, issuers: Issuers, now: datetime) -> Decision:
         return Decision(SecretReason.MALFORMED)
     secret = review.object | {"metadata": review.object["metadata"] | {"namespace": review.namespace or ""}}
     first = is_first(review)
-    asked = requests.asked(secret, issuers=issuers)
+    asked = requests.wants(secret, issuers=issuers)
+    entry = next(iter(asked.entries), None)
     warnings = [notice.message for notice in asked.notices]
     frozen = bool(secret.get("immutable")) and not (review.old_object or {}).get("immutable")
     if frozen:
         warnings.insert(0, "immutable: true: a certificate could not be put there")
-    if asked.entry is None or frozen:
+    if entry is None or frozen:
         return _without_entry(review, warnings, first=first, changed=first or frozen or _asks_otherwise(review))
-    settings = asked.entry.source.settings
-    held = secret_data.held(
-        review.object, review.old_object, hosts=asked.entry.hosts, wanted=settings.formats, now=now
-    )
+    settings = entry.source.settings
+    held = secret_data.held(review.object, review.old_object, hosts=entry.hosts, wanted=settings.formats, now=now)
     if held.given_up:
         warnings.append(_OLD_STAYS if held.works else _PLACEHOLDER_INSTEAD)
     warnings += _foreign_keys(review, settings.formats)
     return Decision(
         SecretReason.WANTED,
-        launch=() if review.dry_run else (asked.entry,),
+        launch=() if review.dry_run else (entry,),
         patch=_patch(review.object, held),
         warnings=tuple(warnings),
         dry_run=bool(review.dry_run),
@@ -110,7 +109,7 @@ def names_unknown_issuer(review: Review, issuers: Issuers) -> bool:
 
 def is_first(review: Review) -> bool:
     """Whether it asks for the first time, as far as the review shows: nobody knows of it yet."""
-    return review.operation == "CREATE" or review.old_object is None or not requests.asks(review.old_object)
+    return review.operation == "CREATE" or review.old_object is None or not requests.opts_in(review.old_object)
 
 
 def carried_over(review: Review) -> tuple[Json, ...]:
@@ -177,7 +176,7 @@ def _answered(review: Review) -> tuple[Json, ...]:
 
 def _restored(review: Review) -> tuple[Json, ...]:
     """Labels and annotations of the old object stay under those of the new one."""
-    if review.object is None or review.old_object is None or not requests.asks(review.old_object):
+    if review.object is None or review.old_object is None or not requests.opts_in(review.old_object):
         return ()
     after = _touchable(review.object)
     for kind in ("labels", "annotations"):

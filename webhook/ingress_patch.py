@@ -6,20 +6,8 @@ from copy import deepcopy
 
 import jsonpatch
 
-from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.demand.ingress import TlsEntry, annotations_of
-
-
-def changed(ingress: Json, added: TlsEntry) -> Json:
-    """A copy of what the patch may touch, metadata.annotations and spec.tls, with the entry in it.
-
-    Only for an Ingress whose spec.tls is empty or just certjob's former entry: `Wants.added` says so.
-    """
-    after = _touchable(ingress)
-    after["metadata"]["annotations"] = annotations_of(after) | {v.TLS_ENTRY: added.marker}
-    after["spec"]["tls"] = [{"hosts": list(added.hosts), "secretName": added.secret_name}]
-    return after
+from issuer_job.demand.ingress import TlsEntry, with_entry
 
 
 def make_patch(ingress: Json, added: TlsEntry | None) -> tuple[Json, ...]:
@@ -27,7 +15,7 @@ def make_patch(ingress: Json, added: TlsEntry | None) -> tuple[Json, ...]:
     if added is None:
         return ()
     before = _touchable(ingress)
-    after = changed(ingress, added)
+    after = with_entry(before, added)
     if before == after:
         return ()
     operations: list[Json] = jsonpatch.make_patch(before, after).patch

@@ -12,10 +12,10 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CAS_ROUNDS, CONFIGMAPS, Cluster, Conflict, Json, KubeError
+from issuer_job.cluster.api import CAS_ROUNDS, CONFIGMAPS, Cluster, Conflict, KubeError
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record import transitions
-from issuer_job.record.record import ACTIVE, Problem, Record, from_config_map, to_config_map
+from issuer_job.record.record import ACTIVE, Problem, Record, Source, from_config_map, to_config_map
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Ended(Stop):
 
 
 class Unwanted(Stop):
-    """No live Ingress wants the Secret."""
+    """Nothing that is live wants the Secret."""
 
     exit_code = v.ExitCode.LATER
 
@@ -98,7 +98,7 @@ def utc_now() -> datetime:
 
 @dataclass
 class Attempt:
-    """The record of the attempt, advanced step by step. `ingresses` are the live Ingresses that want the Secret."""
+    """The record of the attempt, advanced step by step. `confirmed` are its sources as they were found to be live."""
 
     cluster: Cluster
     pod: Pod
@@ -110,7 +110,7 @@ class Attempt:
     record: Record = field(init=False)
     issuer_version: str = ""
     """Stands for the issuer's configuration, once it has been read."""
-    ingresses: list[Json] = field(default_factory=list)
+    confirmed: tuple[Source, ...] = ()
     made: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Keys that this pod made, by the volume in which the next one finds them."""
 

@@ -202,7 +202,7 @@ def _tell(attempt: Attempt, config_map: Json, directory: str, findings: list[Fin
     }
     note_in_state(attempt.cluster, metadata["name"], directory, result)
     note = "; ".join(map(finding_line, findings)) or "everything that can be tested without an order"
-    about = {"kind": "ConfigMap", "metadata": metadata}
+    about = {"apiVersion": "v1", "kind": "ConfigMap"} | {key: metadata[key] for key in ("namespace", "name", "uid")}
     events.tell_one(
         attempt.cluster,
         about,

@@ -38,6 +38,11 @@ class Resource:
             parts.append(quote(name, safe=""))
         return "/".join(parts)
 
+    @property
+    def api_version(self) -> str:
+        """As objects say it, for example "batch/v1"."""
+        return self.api.removeprefix("/apis/").removeprefix("/api/")
+
 
 CONFIGMAPS = Resource("/api/v1", "configmaps")
 SECRETS = Resource("/api/v1", "secrets")

@@ -1,10 +1,12 @@
-"""What everything that asks for a certificate has in common, Ingress or Secret: annotations, issuer, hosts. Pure."""
+"""What every kind of source has in common: how it is read, and its annotations, issuer and hosts. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -13,10 +15,11 @@ from certs.duration import parse_duration
 from certs.errors import CertError
 from certs.keys import KeyAlgorithm
 from issuer_job import vocabulary as v
+from issuer_job.cluster.api import Json
 from issuer_job.issuers.load import Issuers, is_issuer_name
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import type_of
-from issuer_job.record.record import Settings
+from issuer_job.record.record import Problem, Settings, Source
 
 MAX_HOSTS = 100
 """Names in one certificate: Let's Encrypt's limit."""
@@ -48,6 +51,84 @@ class Notice:
 
     reason: NoticeReason
     message: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One certificate wanted: the Secret's name, and the record's source with the hosts sorted, each once.
+
+    `problem` is what an operator has to put right first: it is written down, not ordered. Only of a kind that is not
+    listed.
+    """
+
+    secret_name: str
+    source: Source
+    problem: Problem | None = None
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All hosts of the certificate."""
+        return self.source.hosts
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What follows from one object; without entries its owner has to correct what the notices say.
+
+    `bare`: it lacks what admission adds to it.
+    """
+
+    opted_in: bool
+    entries: tuple[Entry, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    bare: bool = False
+
+    def of(self, secret_name: str) -> Entry | None:
+        """What it wants of that Secret."""
+        return next((entry for entry in self.entries if entry.secret_name == secret_name), None)
+
+
+class SourceReader(Protocol):
+    """A kind of source: a module of this package that reads what one object asks for. Pure; never raises for what a
+    user wrote.
+
+    `asker` is the object, of a kind that is not listed at least its metadata. `namespace_enabled` says that its
+    namespace opts in for everything in it, which a kind need not heed.
+    """
+
+    def opts_in(self, asker: Json, /, *, namespace_enabled: bool = False) -> bool:
+        """Whether it asks for certificates."""
+
+    def named_secrets(self, asker: Json, /, *, namespace_enabled: bool = False) -> frozenset[str]:
+        """The Secrets that it names if it asks and is not being deleted, whatever is wrong with issuer or hosts."""
+
+    def named_hosts(self, asker: Json, /) -> set[str]:
+        """Every host that it names, whether or not it asks, as `hostnames.normalize` gives it."""
+
+    def wants(self, asker: Json, /, *, issuers: Issuers, namespace_enabled: bool = False) -> Wants:
+        """What certificates it wants, and what is wrong with it."""
+
+    def serves(self, issuer: Issuer, source: Source, /) -> bool:
+        """Whether an issuer that `source` names is for its class."""
+
+    def completed(self, asker: Json, /, *, issuers: Issuers) -> Json | None:
+        """A copy of one that opts in with what admission adds; None if that is nothing, or only admission may."""
+
+
+def annotations_of(asker: Json) -> dict[str, str]:
+    """The annotations, or none."""
+    return asker.get("metadata", {}).get("annotations") or {}
+
+
+def is_being_deleted(asker: Json) -> bool:
+    """Whether it wants nothing any more."""
+    return bool(asker.get("metadata", {}).get("deletionTimestamp"))
+
+
+def created_at(asker: Json) -> datetime | None:
+    """When it was made; None at its CREATE."""
+    created = asker.get("metadata", {}).get("creationTimestamp")
+    return datetime.fromisoformat(created) if created else None
 
 
 def named_issuer(notes: Mapping[str, str], issuers: Issuers, *, namespace: str) -> tuple[Issuer | None, list[Notice]]:

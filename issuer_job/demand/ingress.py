@@ -4,37 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from certs import hostnames
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.demand.common import MAX_HOSTS as MAX_HOSTS
-from issuer_job.demand.common import Notice as Notice
-from issuer_job.demand.common import NoticeReason as NoticeReason
-from issuer_job.demand.common import host_problem, named_issuer, settings_of
+from issuer_job.demand.common import (
+    MAX_HOSTS,
+    Entry,
+    Notice,
+    NoticeReason,
+    Wants,
+    annotations_of,
+    created_at,
+    host_problem,
+    is_being_deleted,
+    named_issuer,
+    settings_of,
+)
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
-from issuer_job.record.record import IngressClass, Problem, Settings, Source
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One certificate wanted: the Secret's name, the hosts sorted and without duplicates, and the record's source.
-
-    `problem` is what an operator has to put right first; only of a Secret that asks for its own certificate.
-    """
-
-    secret_name: str
-    source: Source
-    problem: Problem | None = None
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """All hosts of the certificate."""
-        return self.source.hosts
+from issuer_job.record.record import IngressClass, Settings, Source
 
 
 @dataclass(frozen=True)
@@ -51,21 +42,13 @@ class TlsEntry:
 
 
 @dataclass(frozen=True)
-class Wants:
+class IngressWants(Wants):
     """What follows from an Ingress. `added` is set when spec.tls shall hold certjob's own entry."""
 
-    opted_in: bool
-    entries: tuple[Entry, ...] = ()
-    notices: tuple[Notice, ...] = ()
     added: TlsEntry | None = None
 
 
-def annotations_of(ingress: Json) -> dict[str, str]:
-    """The annotations, or none."""
-    return ingress.get("metadata", {}).get("annotations") or {}
-
-
-def opts_in(ingress: Json, *, namespace_enabled: bool) -> bool:
+def opts_in(ingress: Json, *, namespace_enabled: bool = False) -> bool:
     """kube-lego's annotation, an issuer's name, or the namespace's label; an explicit "false" beats them all."""
     notes = annotations_of(ingress)
     tls_acme = notes.get(v.TLS_ACME, "").lower()
@@ -74,30 +57,39 @@ def opts_in(ingress: Json, *, namespace_enabled: bool) -> bool:
     return tls_acme == "true" or bool(notes.get(v.ISSUER)) or namespace_enabled
 
 
-def named_secrets(ingress: Json, *, namespace_enabled: bool) -> frozenset[str]:
-    """The Secrets that an opted-in, live Ingress names, whatever may be wrong with its issuer or hosts just now."""
-    gone = bool(ingress.get("metadata", {}).get("deletionTimestamp"))
-    if gone or not opts_in(ingress, namespace_enabled=namespace_enabled):
+def named_secrets(ingress: Json, *, namespace_enabled: bool = False) -> frozenset[str]:
+    """See `SourceReader`."""
+    if is_being_deleted(ingress) or not opts_in(ingress, namespace_enabled=namespace_enabled):
         return frozenset()
-    tls = (ingress.get("spec") or {}).get("tls") or []
-    return frozenset(entry["secretName"] for entry in tls if entry.get("secretName"))
+    return frozenset(entry["secretName"] for entry in _tls(ingress) if entry.get("secretName"))
+
+
+def named_hosts(ingress: Json) -> set[str]:
+    """Those in its rules and in spec.tls."""
+    return {hostnames.normalize(host) for entry in _tls(ingress) for host in entry.get("hosts") or []} | set(
+        rule_hosts(ingress)
+    )
+
+
+def serves(issuer: Issuer, source: Source) -> bool:
+    """See `SourceReader`."""
+    return issuer.allows_class(source.ingress_class.name)
 
 
 def wants(
     ingress: Json, *, issuers: Issuers, namespace_enabled: bool = False, former: TlsEntry | None = None
-) -> Wants:
-    """What certificates this Ingress wants, and what is wrong with it. Pure; never raises for user input.
+) -> IngressWants:
+    """See `SourceReader`.
 
     `former` is certjob's own entry before an update: an update without spec.tls keeps its Secret's name.
     """
-    metadata = ingress.get("metadata", {})
     if not opts_in(ingress, namespace_enabled=namespace_enabled):
-        return Wants(False, notices=(Notice(NoticeReason.NOT_OPTED_IN, "not opted in"),))
-    if metadata.get("deletionTimestamp"):
-        return Wants(False, notices=(Notice(NoticeReason.BEING_DELETED, "the Ingress is being deleted"),))
+        return IngressWants(False, notices=(Notice(NoticeReason.NOT_OPTED_IN, "not opted in"),))
+    if is_being_deleted(ingress):
+        return IngressWants(False, notices=(Notice(NoticeReason.BEING_DELETED, "the Ingress is being deleted"),))
     settings, issuer, notices = _settings(ingress, issuers)
     if settings is None or issuer is None:
-        return Wants(True, notices=tuple(notices))
+        return IngressWants(True, notices=tuple(notices))
 
     requests, added, more = _tls_entries(ingress, issuer, former)
     notices += more
@@ -110,7 +102,25 @@ def wants(
             continue
         source = _source(ingress, tuple(sorted(hosts)), settings)
         entries.append(Entry(secret_name, source))
-    return Wants(True, tuple(entries), tuple(dict.fromkeys(notices)), added)
+    bare = added is not None and own_entry(ingress) is None
+    return IngressWants(True, tuple(entries), tuple(dict.fromkeys(notices)), bare, added)
+
+
+def completed(ingress: Json, *, issuers: Issuers) -> Json | None:
+    """See `SourceReader`: with certjob's own entry in spec.tls."""
+    wanted = wants(ingress, issuers=issuers, namespace_enabled=True)
+    return with_entry(ingress, wanted.added) if wanted.bare and wanted.added else None
+
+
+def with_entry(ingress: Json, added: TlsEntry) -> Json:
+    """A copy of the Ingress, of which metadata and spec will do, with just certjob's entry in spec.tls, and its mark.
+
+    Only of one whose spec.tls is empty or just certjob's former entry: `IngressWants.added` says so.
+    """
+    metadata, spec = ingress["metadata"], ingress["spec"]
+    tls = [{"hosts": list(added.hosts), "secretName": added.secret_name}]
+    notes = annotations_of(ingress) | {v.TLS_ENTRY: added.marker}
+    return ingress | {"metadata": metadata | {"annotations": notes}, "spec": spec | {"tls": tls}}
 
 
 def ingress_class(ingress: Json) -> IngressClass:
@@ -144,8 +154,7 @@ def _tls_entries(
     ingress: Json, issuer: Issuer, former: TlsEntry | None
 ) -> tuple[dict[str, list[str]], TlsEntry | None, list[Notice]]:
     """Hosts by Secret name (entries that name one Secret twice are joined), and certjob's own entry if any."""
-    tls: list[dict[str, Any]] = (ingress.get("spec") or {}).get("tls") or []
-    own = own_entry(ingress)
+    tls, own = _tls(ingress), own_entry(ingress)
     if not tls or own is not None:
         return _added(ingress, issuer, own or former)
     requests: dict[str, list[str]] = {}
@@ -188,7 +197,7 @@ def _added(
 
 def own_entry(ingress: Json) -> TlsEntry | None:
     """certjob's own entry, if spec.tls consists of just that one and nobody has edited it since."""
-    tls = (ingress.get("spec") or {}).get("tls") or []
+    tls = _tls(ingress)
     if len(tls) != 1:
         return None
     entry = TlsEntry(tls[0].get("secretName") or "", tuple(tls[0].get("hosts") or ()))
@@ -216,9 +225,12 @@ def _host_problem(host: str, issuer: Issuer, ingress: Json) -> Notice | None:
     return host_problem(host, issuer, namespace=namespace, ingress_class=ingress_class(ingress).name)
 
 
+def _tls(ingress: Json) -> list[dict[str, Any]]:
+    return (ingress.get("spec") or {}).get("tls") or []
+
+
 def _source(ingress: Json, hosts: tuple[str, ...], settings: Settings) -> Source:
     metadata = ingress.get("metadata", {})
-    created = metadata.get("creationTimestamp")
     return Source(
         hosts=hosts,
         settings=settings,
@@ -226,6 +238,6 @@ def _source(ingress: Json, hosts: tuple[str, ...], settings: Settings) -> Source
         name=metadata.get("name") or "",
         generate_name=metadata.get("generateName") or "",
         uid=metadata.get("uid") or "",
-        created=datetime.fromisoformat(created) if created else None,
+        created=created_at(ingress),
         retry=annotations_of(ingress).get(v.RETRY, ""),
     )

@@ -9,11 +9,8 @@ from enum import StrEnum
 from msgspec.structs import replace
 
 from issuer_job.record import intents, transitions
-from issuer_job.record.phases import LaunchReason
-from issuer_job.record.record import ACTIVE, Phase, Problem, Record, Source, SourceKind
-
-GONE = frozenset({Phase.UNCONFIRMED, Phase.ORPHANED, Phase.RETIRED})
-"""Phases of a record that nobody wanted: whoever comes back starts with new sources."""
+from issuer_job.record.phases import ACTIVE, GONE, LaunchReason, Phase
+from issuer_job.record.record import Problem, Record, Source
 
 
 class PlanReason(StrEnum):
@@ -97,11 +94,11 @@ def _merged(existing: Record, source: Source, now: datetime) -> Plan:
 
 
 def _put_off(existing: Record, source: Source, now: datetime) -> Record | None:
-    """The sweep finds an Ingress again, but not a Secret, unless a record knows that it asks.
+    """The sweep finds again what is listed, but nothing else, unless a record knows that it asks.
 
-    What runs is left alone: its Job asks the Secret.
+    What runs is left alone: its Job looks.
     """
-    if source.kind is not SourceKind.SECRET or existing.phase in ACTIVE:
+    if source.kind.listed or existing.phase in ACTIVE:
         return None
     sources = (source,) if existing.phase in GONE else intents.joined(existing.sources, source)
     return transitions.held_back(intents.intended(existing, sources=sources), problem=_CROWDED, now=now, until=now)

@@ -6,19 +6,27 @@ can get or list it. So its record keeps itself alive, until a look has shown tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-
 from certs import hostnames
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.demand.common import MAX_HOSTS, Notice, NoticeReason, host_problem, listed, named_issuer, settings_of
-from issuer_job.demand.ingress import Entry, annotations_of
-from issuer_job.demand.plan import GONE
+from issuer_job.demand.common import (
+    MAX_HOSTS,
+    Entry,
+    Notice,
+    NoticeReason,
+    Wants,
+    annotations_of,
+    created_at,
+    host_problem,
+    is_being_deleted,
+    listed,
+    named_issuer,
+    settings_of,
+)
 from issuer_job.issuers.load import Issuers
-from issuer_job.record import intents, transitions
-from issuer_job.record.record import IngressClass, Phase, Problem, Record, Settings, Source, SourceKind
+from issuer_job.issuers.schema import Issuer
+from issuer_job.record.record import IngressClass, Problem, Settings, Source, SourceKind
 
 _OPERATORS = frozenset(
     {
@@ -34,19 +42,30 @@ _OPERATORS = frozenset(
 _PROBLEM_TYPES = {NoticeReason.UNKNOWN_ISSUER: "unknownIssuer", NoticeReason.BROKEN_ISSUER: "brokenIssuer"}
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What follows from a Secret that asks. Without an `entry` its owner has to correct what the notices say."""
-
-    entry: Entry | None = None
-    notices: tuple[Notice, ...] = ()
+def opts_in(secret: Json, *, namespace_enabled: bool = False) -> bool:
+    """By its label. One that is being deleted asks for nothing."""
+    asking = (secret["metadata"].get("labels") or {}).get(v.REQUEST) == "true"
+    return asking and not is_being_deleted(secret)
 
 
-def asks(secret: Json) -> bool:
-    """Whether a Secret, of which the metadata will do, asks for a certificate and is not being deleted."""
-    metadata = secret["metadata"]
-    asking = (metadata.get("labels") or {}).get(v.REQUEST) == "true"
-    return asking and not metadata.get("deletionTimestamp")
+def named_secrets(secret: Json, *, namespace_enabled: bool = False) -> frozenset[str]:
+    """Itself."""
+    return frozenset({secret["metadata"]["name"]} if opts_in(secret) else ())
+
+
+def named_hosts(secret: Json) -> set[str]:
+    """Those of its annotation."""
+    return set(hosts_of(secret))
+
+
+def serves(issuer: Issuer, source: Source) -> bool:
+    """Any: it has no class but the one that its issuer gives it."""
+    return True
+
+
+def completed(secret: Json, *, issuers: Issuers) -> Json | None:
+    """Nothing: admission refuses what is not whole."""
+    return None
 
 
 def hosts_of(secret: Json) -> tuple[str, ...]:
@@ -54,8 +73,10 @@ def hosts_of(secret: Json) -> tuple[str, ...]:
     return tuple(sorted({hostnames.normalize(host) for host in listed(annotations_of(secret).get(v.HOSTS, ""))}))
 
 
-def asked(secret: Json, *, issuers: Issuers) -> Asked:
-    """What certificate the Secret asks for, and what is wrong with that. Never raises for user input."""
+def wants(secret: Json, *, issuers: Issuers, namespace_enabled: bool = False) -> Wants:
+    """See `SourceReader`: one certificate, in itself."""
+    if not opts_in(secret):
+        return Wants(False, notices=(Notice(NoticeReason.NOT_OPTED_IN, "not opted in"),))
     metadata, notes = secret["metadata"], annotations_of(secret)
     issuer, issuer_notices = named_issuer(notes, issuers, namespace=metadata.get("namespace", ""))
     settings, notices = settings_of(notes, default=issuers.default)
@@ -74,55 +95,11 @@ def asked(secret: Json, *, issuers: Issuers) -> Asked:
             notices.append(problem)
     wrong = [notice for notice in notices if notice.reason not in _OPERATORS]
     if settings is None or any(_stops(notice) for notice in wrong):
-        return Asked(notices=tuple(notices))
+        return Wants(True, notices=tuple(notices))
     held_up = next((notice for notice in notices if notice.reason in _OPERATORS), None)
     source = _source(secret, hosts, settings, IngressClass(field=own_class))
     problem_now = None if held_up is None else _problem(held_up)
-    return Asked(Entry(metadata["name"], source, problem_now), tuple(notices))
-
-
-def standing(record: Record) -> tuple[Source, ...]:
-    """The Secret's own source of a record, as long as nobody has seen that it asks no more: one or none."""
-    if record.phase in GONE:
-        return ()
-    return tuple(
-        source for source in record.sources if source.kind is SourceKind.SECRET and source.gone_since is None
-    )
-
-
-def held_up(
-    existing: Record | None,
-    entry: Entry,
-    problem: Problem,
-    *,
-    namespace: str,
-    now: datetime,
-    wait: timedelta,
-    issuer: str,
-) -> Record | None:
-    """The record of a certificate that cannot be ordered as things stand; None if it need not be written.
-
-    An attempt or a certificate for the same intent is left alone. `issuer` stands for the issuer's configuration:
-    when that is another one, or after `wait`, the sweep tries again.
-    """
-    if existing is None:
-        made = transitions.wanted(
-            namespace=namespace, secret_name=entry.secret_name, sources=(entry.source,), now=now
-        )
-        return transitions.waiting(made, problem=problem, now=now, wait=wait, issuer=issuer)
-    record = with_new_intent(existing, entry)
-    if record is None:
-        return None
-    return transitions.waiting(record, problem=problem, now=now, wait=wait, issuer=issuer)
-
-
-def with_new_intent(existing: Record, entry: Entry) -> Record | None:
-    """The record with what the entry asks for, before it moves; None if it says so already."""
-    gone = existing.phase in GONE
-    sources = (entry.source,) if gone else intents.joined(existing.sources, entry.source)
-    record = intents.intended(existing, sources=sources)
-    same = record.intent.hash == existing.intent.hash and not gone and existing.phase is not Phase.WANTED
-    return None if same else record
+    return Wants(True, (Entry(metadata["name"], source, problem_now),), tuple(notices))
 
 
 def _stops(notice: Notice) -> bool:
@@ -157,7 +134,6 @@ def _problem(notice: Notice) -> Problem:
 
 def _source(secret: Json, hosts: tuple[str, ...], settings: Settings, own_class: IngressClass) -> Source:
     metadata = secret["metadata"]
-    created = metadata.get("creationTimestamp")
     return Source(
         hosts=hosts,
         settings=settings,
@@ -165,6 +141,6 @@ def _source(secret: Json, hosts: tuple[str, ...], settings: Settings, own_class:
         kind=SourceKind.SECRET,
         name=metadata["name"],
         uid=metadata.get("uid") or "",
-        created=datetime.fromisoformat(created) if created else None,
+        created=created_at(secret),
         retry=annotations_of(secret).get(v.RETRY, ""),
     )

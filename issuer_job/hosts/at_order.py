@@ -6,12 +6,13 @@ from collections.abc import Collection
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Later, Permanent
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, Gone, KubeError
-from issuer_job.demand.plan import GONE
+from issuer_job.cluster.api import CONFIGMAPS, Gone, KubeError
+from issuer_job.demand import askers
 from issuer_job.hosts import claims
 from issuer_job.hosts.at_launch import not_allowed
 from issuer_job.hosts.precedence import Claim, Namers, judge_claim, wildcard_of
 from issuer_job.issuers.options import HostPolicy, Options, OptionsError, parse_options
+from issuer_job.record.phases import GONE
 from issuer_job.record.record import Problem, RecordError, from_config_map
 
 ROUNDS = 5
@@ -108,12 +109,12 @@ def _namers(attempt: Attempt, hosts: Collection[str], namespace: str | None = No
     for _ in range(ROUNDS):
         namers = Namers(only=frozenset(hosts))
         try:
-            for ingress in attempt.cluster.items(INGRESSES, namespace):
-                namers.add(ingress)
+            for asker in askers.listed(attempt.cluster, namespace):
+                namers.add(asker)
         except Gone:
             continue
         return namers
-    raise KubeError("the list of Ingresses keeps expiring")
+    raise KubeError("the list of what may name the hosts keeps expiring")
 
 
 def _wanted_by_records(attempt: Attempt) -> set[str]:

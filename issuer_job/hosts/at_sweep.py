@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, ApiError, Cluster, Gone
-from issuer_job.demand.plan import GONE
+from issuer_job.cluster.api import CONFIGMAPS, ApiError, Cluster, Gone
+from issuer_job.demand import askers
+from issuer_job.demand.common import is_being_deleted
 from issuer_job.hosts import claims
-from issuer_job.hosts.precedence import Claim, Namers, is_rival, judge_claim, named_hosts, wildcard_of
+from issuer_job.hosts.precedence import Claim, Namers, is_rival, judge_claim, wildcard_of
 from issuer_job.issuers import host_rules
 from issuer_job.issuers.options import HostPolicy, Options
-from issuer_job.record.phases import ABSENCE_GRACE
-from issuer_job.record.record import Record, SourceKind
+from issuer_job.record.phases import ABSENCE_GRACE, GONE
+from issuer_job.record.record import Record
 
 logger = logging.getLogger(__name__)
 
@@ -154,17 +155,17 @@ def _must_go(cluster: Cluster, claim: Claim, holders: Holders, requested: Named)
 
 def _is_named_now(cluster: Cluster, claim: Claim) -> bool:
     """Asks the cluster: an Ingress may have been made while the pass was under way. Raises KubeError."""
-    live = (i for i in cluster.items(INGRESSES, claim.namespace) if not i["metadata"].get("deletionTimestamp"))
-    return any(claim.host in named_hosts(ingress) for ingress in live)
+    live = (asker for asker in askers.listed(cluster, claim.namespace) if not is_being_deleted(asker.object))
+    return any(claim.host in asker.reader.named_hosts(asker.object) for asker in live)
 
 
 def _requested(records: Iterable[Record]) -> Named:
-    """Namespace and host of certificates that are wanted without an Ingress."""
+    """Namespace and host of what only records know to be wanted."""
     return {
         (record.namespace, host)
         for record in records
         if record.phase not in GONE
         for source in record.sources
-        if source.kind is SourceKind.SECRET
+        if not source.kind.listed
         for host in source.hosts
     }

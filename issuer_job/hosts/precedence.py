@@ -1,4 +1,4 @@
-"""Who may have a host when several namespaces name it: claims, live Ingresses, and which of them goes first. Pure.
+"""Who may have a host when several namespaces name it: claims, live objects, and which of them goes first. Pure.
 
 A wildcard and the names directly below it overlap: a certificate for the one is good for the others.
 """
@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from certs import hostnames
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.demand.ingress import rule_hosts
+from issuer_job.demand.askers import Asker
+from issuer_job.demand.common import is_being_deleted
 
 
 def wildcard_of(host: str) -> str | None:
@@ -24,14 +24,6 @@ def wildcard_of(host: str) -> str | None:
 def overlap(one: str, other: str) -> bool:
     """Whether a certificate for one of the hosts is good for the other."""
     return one == other or wildcard_of(one) == other or wildcard_of(other) == one
-
-
-def named_hosts(ingress: Json) -> set[str]:
-    """Every host that an Ingress names in its rules and in spec.tls, as `hostnames.normalize` gives it."""
-    tls = (ingress.get("spec") or {}).get("tls") or []
-    return {hostnames.normalize(host) for entry in tls for host in entry.get("hosts") or []} | set(
-        rule_hosts(ingress)
-    )
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,7 @@ class Claim:
 
 @dataclass
 class _Naming:
-    """By one namespace: when the oldest of its Ingresses was made, and since when one provably names the host."""
+    """By one namespace: when the oldest of its objects was made, and since when one provably names the host."""
 
     oldest: datetime
     shown: datetime | None
@@ -82,13 +74,13 @@ class _Naming:
 
 @dataclass
 class Namers:
-    """Which namespaces name which hosts in live Ingresses, opted in or not, and since when.
+    """Which namespaces name which hosts in live objects that may ask, opted in or not, and since when.
 
     `only` bounds what is kept to what overlaps these hosts; None keeps all.
 
-    What an Ingress names may have been changed at any time, except while its generation is 1 (Kubernetes counts
+    What one names may have been changed at any time, except while its generation is 1 (Kubernetes counts
     the changes of spec there, and nobody else can). So its age speaks against others who come later, but for itself
-    only as long as it was not changed: otherwise whoever has an old Ingress could write anybody's host into it.
+    only as long as it was not changed: otherwise whoever has an old one could write anybody's host into it.
     """
 
     only: frozenset[str] | None = None
@@ -101,13 +93,12 @@ class Namers:
         namespace, host = key
         return namespace in self._by_host.get(host, {})
 
-    def add(self, ingress: Json) -> None:
-        """What is being deleted wants nothing; certjob's own Ingresses are its challenge routes."""
-        metadata = ingress["metadata"]
-        namespace = metadata["namespace"]
-        if metadata.get("deletionTimestamp") or namespace == v.NAMESPACE:
+    def add(self, asker: Asker) -> None:
+        """What is being deleted wants nothing; what is in certjob's own namespace are its challenge routes."""
+        metadata, namespace = asker.object["metadata"], asker.namespace
+        if is_being_deleted(asker.object) or namespace == v.NAMESPACE:
             return
-        hosts = [host for host in named_hosts(ingress) if self._counts(host)]
+        hosts = [host for host in asker.reader.named_hosts(asker.object) if self._counts(host)]
         if not hosts:
             return
         created = _moment(metadata.get("creationTimestamp", ""), datetime.max.replace(tzinfo=UTC))
@@ -129,9 +120,9 @@ class Namers:
         return min(claimed, naming.shown) if naming is not None and naming.shown is not None else claimed
 
     def somebody_was_there(self, namespace: str, host: str, *, claimed: datetime, provably: bool = False) -> bool:
-        """Whether another namespace has an older live Ingress that names the host, or one that overlaps it.
+        """Whether another namespace has an older live object that names the host, or one that overlaps it.
 
-        `provably`: only if that Ingress is shown to have named it all the time.
+        `provably`: only if that one is shown to have named it all the time.
         """
         since = self.since(namespace, host, claimed=claimed)
         others = (naming for other, naming in self._near(host) if other != namespace)
@@ -158,7 +149,7 @@ class Judgement:
 
 
 def judge_claim(mine: Claim, rivals: Iterable[Claim], namers: Namers) -> Judgement:
-    """Whether `mine` stands against an older Ingress, and against claims of other namespaces that overlap it.
+    """Whether `mine` stands against whoever named the host earlier, and against others' claims that overlap it.
 
     A rival that was checked stands. Of two that were not, the one that is provably older does; a tie goes by the
     names of the claims, so that everybody who sees both comes to the same end.

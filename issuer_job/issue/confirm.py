@@ -1,4 +1,4 @@
-"""What the live Ingresses and Secrets want: the record's intent is only a hint until they confirm it."""
+"""What the live objects want that ask: the record's intent is only a hint until they confirm it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
-from issuer_job.attempt import events
 from issuer_job.attempt.attempt import Attempt, Later, Resolved, Unwanted
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, NAMESPACES, Json
-from issuer_job.demand import secret as requests
+from issuer_job.cluster.api import CONFIGMAPS, Json
+from issuer_job.demand import askers
+from issuer_job.demand.askers import Asker
+from issuer_job.demand.common import annotations_of
 from issuer_job.demand.eligibility import refusal
-from issuer_job.demand.ingress import annotations_of, named_secrets, opts_in, wants
 from issuer_job.issue import install
 from issuer_job.issuers.load import ABSENT, IssuerError, Issuers, is_issuer, issuer_version, parse_issuer
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import SELF_SIGNED
 from issuer_job.polling import Poll
 from issuer_job.record import intents, transitions
-from issuer_job.record.record import Problem, Settings, Source, SourceKind
+from issuer_job.record.record import Problem, Settings, Source
 
 PATIENCE = timedelta(seconds=30)
 """How long an Ingress may take from admission to storage."""
@@ -53,12 +53,12 @@ def _resolved(name: str, settings: Settings, issuer: Issuer) -> Resolved:
 
 
 def confirm(attempt: Attempt, resolved: Resolved) -> Resolved:
-    """Make the record's intent what the live Ingresses want.
+    """Make the record's intent what live objects want.
 
-    The Job may start before the Ingress is stored, and a change may be on its way: waits a while for the
+    The Job may start before the object is stored, and a change may be on its way: waits a while for the
     live state to become what admission saw, then the live state wins. Returns the values that hold then.
-    Raises Unwanted, Later. An Ingress that names the Secret but cannot be certified as it is now stops the attempt:
-    a certificate without its hosts must not take the place of one that has them.
+    One that names the Secret but cannot be certified as it is now stops the attempt: a certificate without its hosts
+    must not take the place of one that has them. Raises Unwanted, Later, Permanent, KubeError.
     """
     started = attempt.clock()
     poll = Poll(started=started, deadline=min(started + PATIENCE, attempt.deadline))
@@ -83,7 +83,7 @@ def confirm(attempt: Attempt, resolved: Resolved) -> Resolved:
     if refused := refusal(resolved.issuer, namespace=attempt.record.namespace, sources=found.sources, own=own):
         detail = f"issuer {resolved.name} is to certify all hosts that ask for this Secret, but: {refused}"
         raise Later(Problem(type="notCertifiable", detail=detail, step="confirm"))
-    attempt.ingresses = found.ingresses
+    attempt.confirmed = found.sources
     if found.sources != attempt.record.sources:
         if intent.hash == attempt.record.intent.hash:
             # Only uid and age were learnt: the next write takes them along.
@@ -95,58 +95,38 @@ def confirm(attempt: Attempt, resolved: Resolved) -> Resolved:
 
 @dataclass(frozen=True)
 class _Live:
-    """What asks for the Secret's certificate, and the sources that it is for the record.
+    """The sources that the record has now; `wrong` says of one that names the Secret why nothing can be certified."""
 
-    `wrong` says of one that names the Secret why nothing can be certified for it.
-    """
-
-    ingresses: list[Json]
     sources: tuple[Source, ...]
     wrong: str = ""
 
 
 def _live(attempt: Attempt, resolved: Resolved) -> _Live:
+    """Raises Later, Permanent, KubeError."""
     record = attempt.record
     own = record.intent.settings.issuer  # the issuer of this attempt may be that one's fallback
-    ingresses, sources, wrong = [], [], ""
-    for ingress in _candidates(attempt):
-        known = _known(ingress, own, resolved.issuer)
-        enabled = _namespace_enabled(attempt, ingress)
-        wanted = wants(ingress, issuers=known, namespace_enabled=enabled)
-        mine = [entry.source for entry in wanted.entries if entry.secret_name == record.secret_name]
-        if mine:
-            ingresses.append(ingress)
-            sources += mine
-        elif record.secret_name in named_secrets(ingress, namespace_enabled=enabled):
+    sources, wrong = [], ""
+    for asker in askers.find(attempt.cluster, record, look=lambda: _looked_at(attempt)):
+        known = _known(asker, own, resolved.issuer)
+        enabled = _namespace_enabled(attempt, asker)
+        wanted = asker.reader.wants(asker.object, issuers=known, namespace_enabled=enabled)
+        mine = wanted.of(record.secret_name)
+        if mine is not None and mine.problem is None:
+            sources.append(mine.source)
+        elif record.secret_name in asker.reader.named_secrets(asker.object, namespace_enabled=enabled):
             notices = "; ".join(notice.message for notice in wanted.notices)
-            wrong = f"Ingress {ingress['metadata']['name']} names the Secret, but: {notices}"
-    if any(source.kind is SourceKind.SECRET for source in record.sources):
-        asking, problem = _secrets_word(attempt, own, resolved.issuer)
-        wrong = problem or wrong
-        if asking is not None:
-            ingresses.append(events.asker(asking, record.namespace))
-            sources.append(asking)
-    return _Live(ingresses, tuple(sources), wrong)
+            wrong = f"{asker.kind} {asker.name} asks for this certificate, but: {notices}"
+    return _Live(tuple(sources), wrong)
 
 
-def _secrets_word(attempt: Attempt, own: str, issuer: Issuer) -> tuple[Source | None, str]:
-    """What the Secret asks for itself, and what is wrong with that. Raises Later, Permanent."""
-    record = attempt.record
+def _looked_at(attempt: Attempt) -> Json | None:
     seen = install.look(attempt)
-    if not seen.found:
-        return None, ""
-    secret = {"metadata": seen.metadata}
-    if not requests.asks(secret):
-        return None, ""
-    asked = requests.asked(secret, issuers=_known(secret, own, issuer))
-    if asked.entry is None or asked.entry.problem is not None:
-        return None, f"Secret {record.secret_name}: " + "; ".join(notice.message for notice in asked.notices)
-    return asked.entry.source, ""
+    return seen.metadata if seen.found else None
 
 
-def _known(asker: Json, own: str, issuer: Issuer) -> Issuers:
+def _known(asker: Asker, own: str, issuer: Issuer) -> Issuers:
     """The issuer it names. Of several that ask for one Secret the oldest decides, and its issuer has to serve all."""
-    names_it = annotations_of(asker).get(v.ISSUER) or own
+    names_it = annotations_of(asker.object).get(v.ISSUER) or own
     return Issuers({names_it: issuer if names_it == own else _FOR_EVERYBODY}, {}, default=own)
 
 
@@ -154,20 +134,9 @@ _FOR_EVERYBODY = Issuer(type=SELF_SIGNED.name)
 """Takes every namespace and host."""
 
 
-def _candidates(attempt: Attempt) -> list[Json]:
-    """The Ingresses the record knows by name; with generateName the name is only known now: all of the namespace."""
-    record = attempt.record
-    sources = [source for source in record.sources if source.kind is SourceKind.INGRESS]
-    if all(source.name for source in sources):
-        found = (attempt.cluster.find(INGRESSES, record.namespace, source.name) for source in sources)
-        return [ingress for ingress in found if ingress is not None]
-    return list(attempt.cluster.items(INGRESSES, record.namespace))
-
-
-def _namespace_enabled(attempt: Attempt, ingress: Json) -> bool:
-    """Asked only when the Ingress does not opt in by itself."""
-    if opts_in(ingress, namespace_enabled=False) or not opts_in(ingress, namespace_enabled=True):
+def _namespace_enabled(attempt: Attempt, asker: Asker) -> bool:
+    """Asked only when the object does not opt in by itself."""
+    opts_in = asker.reader.opts_in
+    if opts_in(asker.object) or not opts_in(asker.object, namespace_enabled=True):
         return False
-    namespace = attempt.cluster.find(NAMESPACES, None, ingress["metadata"]["namespace"]) or {}
-    labels = namespace.get("metadata", {}).get("labels") or {}
-    return bool(labels.get(v.NAMESPACE_ENABLED) == "true")
+    return askers.is_enabled(attempt.cluster, asker.namespace)

@@ -76,7 +76,7 @@ def _attempt(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
         raise Later(Problem(type="policiesNotInForce", detail=detail, step="canary"), wait=timedelta(minutes=1))
     resolved = confirm.resolve_issuer(attempt)
     resolved = confirm.confirm(attempt, resolved)
-    attempt.step("confirmed", ingresses=[ingress["metadata"]["name"] for ingress in attempt.ingresses])
+    attempt.step("confirmed", sources=[source.key for source in attempt.confirmed])
     at_order.hold_hosts(attempt)
     seen = install.look(attempt)
     issued = install.right_already(attempt, seen)

@@ -23,9 +23,9 @@ from issuer_job.cluster.api import (
     KubeError,
     NotFound,
 )
-from issuer_job.demand import secret as requests
-from issuer_job.demand.ingress import Entry
+from issuer_job.demand.common import Entry
 from issuer_job.demand.plan import Plan, PlanReason, plan
+from issuer_job.demand.unlisted import held_up
 from issuer_job.hosts import at_launch
 from issuer_job.hosts.at_launch import Denial
 from issuer_job.issuers.load import ABSENT
@@ -33,7 +33,7 @@ from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.start import Starter, left
 from issuer_job.record import record, transitions
 from issuer_job.record.phases import LaunchReason
-from issuer_job.record.record import Phase, Problem, Record, SourceKind
+from issuer_job.record.record import Phase, Problem, Record
 from issuer_job.tenant_secrets import access as secrets
 
 logger = logging.getLogger(__name__)
@@ -115,8 +115,8 @@ class Launcher:
             try:
                 return self._launch(entry, namespace, deadline, expect_new=expect_new)
             except _Stopped as stop:
-                if entry.source.kind is SourceKind.SECRET:
-                    # The sweep finds an Ingress again, but not a Secret that nobody has written down.
+                if not entry.source.kind.listed:
+                    # The sweep does not find it again if nobody has written it down.
                     problem = Problem(type=_PROBLEM_TYPES[stop.reason], detail=stop.warning, step="launch")
                     self._hold_up(entry, problem, namespace, deadline)
                 return LaunchOutcome(stop.reason, entry.secret_name, warning=stop.warning)
@@ -194,7 +194,7 @@ class Launcher:
         wait = wait_after(failures=1, asked=None, rate_limited=False, jitter=0.0)
         for _ in range(ATTEMPTS):
             existing = self._find(entry, namespace, deadline)
-            wanted = requests.held_up(
+            wanted = held_up(
                 existing, entry, problem, namespace=namespace, now=self._clock(), wait=wait, issuer=version
             )
             if wanted is None:
@@ -217,7 +217,7 @@ class Launcher:
         """Whether the Secret of what is issued was not there: a placeholder is now, or its owner just makes it."""
         if existing.phase is not Phase.ISSUED:
             return False
-        if entry.source.kind is SourceKind.SECRET:
+        if entry.source.kind.makes_secret:
             return self._starter.secret_is_missing(existing, deadline)
         return self._starter.create_placeholder(existing, deadline)
 

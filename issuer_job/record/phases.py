@@ -36,6 +36,8 @@ ACTIVE = frozenset(
     {Phase.LAUNCHED, Phase.CLAIMED, Phase.ORDERING, Phase.AUTHORIZING, Phase.FINALIZING, Phase.INSTALLING}
 )
 """Phases in which a Job is, or should be, at work."""
+GONE = frozenset({Phase.UNCONFIRMED, Phase.ORPHANED, Phase.RETIRED})
+"""Phases of a record that nobody wanted: whoever comes back starts with new sources."""
 
 P = Phase
 

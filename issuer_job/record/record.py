@@ -259,12 +259,12 @@ class Record(Stored, frozen=True, kw_only=True):
     @property
     def secret_is_its_owners(self) -> bool:
         """Whether its owner makes the Secret, so that certjob neither creates nor deletes it."""
-        return any(source.kind is SourceKind.SECRET for source in self.sources)
+        return any(source.kind.makes_secret for source in self.sources)
 
     @property
     def only_its_secret_asks(self) -> bool:
-        """Whether no Ingress names the Secret, as far as is known."""
-        return all(source.kind is SourceKind.SECRET for source in self.sources)
+        """Whether nobody but the owner of the Secret wants it, as far as is known."""
+        return all(source.kind.makes_secret for source in self.sources)
 
     @property
     def owner_reference(self) -> Json:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 
 from issuer_job import names
+from issuer_job.cluster.api import INGRESSES, SECRETS, Json, Resource
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 """Aware: one without a zone cannot be compared with the clock."""
@@ -51,18 +52,42 @@ class IngressClass(Stored, frozen=True):
 
 
 class SourceKind(StrEnum):
-    """What asks for a certificate."""
+    """A kind of object that asks for certificates: its name, as records store it, and what follows from what it is.
 
-    INGRESS = "Ingress"
-    SECRET = "Secret"  # noqa: S105 - a kind, not a secret
+    `listed`: it can be read, so that whoever missed one finds it. One that cannot is known by its record alone, which
+    keeps it alive until a look. `makes_secret`: its owner makes the Secret, so that certjob neither creates nor
+    deletes it. How to read what it asks for is in `demand.askers.READERS`.
+    """
+
+    resource: Resource
+    listed: bool
+    makes_secret: bool
+
+    def __new__(cls, kind: str, resource: Resource, listed: bool, makes_secret: bool) -> Self:
+        member = str.__new__(cls, kind)
+        member._value_ = kind
+        member.resource, member.listed, member.makes_secret = resource, listed, makes_secret
+        return member
+
+    INGRESS = "Ingress", INGRESSES, True, False
+    SECRET = "Secret", SECRETS, False, True
     """A Secret with the label `certjob.io/request=true`."""
+
+    def key(self, name: str) -> str:
+        """Tells the object apart from all others of its namespace."""
+        return f"{self}/{name}"
+
+    def reference(self, *, namespace: str, name: str, uid: str) -> Json:
+        """The object as an ObjectReference (core/v1): what an Event is about."""
+        api_version = self.resource.api_version
+        return {"apiVersion": api_version, "kind": str(self), "namespace": namespace, "name": name, "uid": uid}
 
 
 class Source(Stored, frozen=True):
-    """One Ingress that wants the Secret, or that Secret. A CREATE has no uid yet and, with generateName, no name.
+    """One object that wants the Secret. A CREATE has no uid yet and, with generateName, no name.
 
     `retry` is the value of its annotation `certjob.io/retry`; `gone_since` is when a sweep first missed it while
-    other Ingresses still want the Secret.
+    others still want the Secret.
     """
 
     hosts: tuple[str, ...]
@@ -78,10 +103,8 @@ class Source(Stored, frozen=True):
 
     @property
     def key(self) -> str:
-        """Tells the sources of one record apart. A Secret's has a character that no Ingress's name has."""
-        if self.kind is SourceKind.SECRET:
-            return f"{SourceKind.SECRET}/{self.name}"
-        return self.name or f"~{self.generate_name}"
+        """Tells the sources of one record apart."""
+        return self.kind.key(self.name or f"~{self.generate_name}")
 
 
 class Intent(Stored, frozen=True):

@@ -1,4 +1,4 @@
-"""What a sweep has to know of the whole cluster, read in pages and kept small: Ingresses, records, Jobs."""
+"""What a sweep has to know of the whole cluster, read in pages and kept small: what asks, records, Jobs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, NAMESPACES, Cluster, Gone, Json, KubeError
-from issuer_job.demand.ingress import Entry, named_secrets, own_entry, wants
+from issuer_job.cluster.api import CONFIGMAPS, JOBS, NAMESPACES, Cluster, Gone, KubeError
+from issuer_job.demand import askers
+from issuer_job.demand.askers import Asker
+from issuer_job.demand.common import Entry
 from issuer_job.hosts.precedence import Namers
 from issuer_job.issuers.load import Issuers
 from issuer_job.launch.jobs import is_finished
@@ -31,13 +33,16 @@ T = TypeVar("T")
 
 @dataclass
 class Live:
-    """What the live Ingresses say. `bare` are those that the webhook never saw and whose spec.tls is empty."""
+    """What the live objects say. `bare` are those that the webhook never saw: they lack what it adds.
+
+    `named_by` has the keys of what names a Secret, see `Source.key`.
+    """
 
     entries: dict[Key, list[Entry]] = field(default_factory=lambda: defaultdict(list))
     named_by: dict[Key, set[str]] = field(default_factory=lambda: defaultdict(set))
     namers: Namers = field(default_factory=Namers)
-    """Who names which host in any Ingress, opted in or not."""
-    bare: list[Json] = field(default_factory=list)
+    """Who names which host in any of them, opted in or not."""
+    bare: list[Asker] = field(default_factory=list)
     count: int = 0
 
 
@@ -52,16 +57,16 @@ class Known:
 
 
 def read_live(cluster: Cluster, issuers: Issuers) -> Live:
-    """All Ingresses. Raises KubeError, so that half a list is never taken for the whole."""
+    """All objects that can be listed. Raises KubeError, so that half a list is never taken for the whole."""
     enabled = read_enabled(cluster)
 
     def read() -> Live:
         live = Live()
-        for ingress in cluster.items(INGRESSES):
-            _add(live, ingress, issuers, enabled)
+        for asker in askers.listed(cluster):
+            _add(live, asker, issuers, enabled)
         return live
 
-    return _whole(read, "Ingresses")
+    return _whole(read, "what may ask for certificates")
 
 
 def read_known(cluster: Cluster, *, now: datetime) -> Known:
@@ -99,19 +104,19 @@ def read_enabled(cluster: Cluster) -> frozenset[str]:
     return frozenset(namespace["metadata"]["name"] for namespace in labelled)
 
 
-def _add(live: Live, ingress: Json, issuers: Issuers, enabled: frozenset[str]) -> None:
-    metadata = ingress["metadata"]
-    namespace = metadata["namespace"]
+def _add(live: Live, asker: Asker, issuers: Issuers, enabled: frozenset[str]) -> None:
+    namespace = asker.namespace
     live.count += 1
-    live.namers.add(ingress)
+    live.namers.add(asker)
     if namespace in v.EXCLUDED_NAMESPACES:
         return
-    for secret_name in named_secrets(ingress, namespace_enabled=namespace in enabled):
-        live.named_by[namespace, secret_name].add(metadata["name"])
-    wanted = wants(ingress, issuers=issuers, namespace_enabled=namespace in enabled)
-    if wanted.added is not None and own_entry(ingress) is None:
-        live.named_by[namespace, wanted.added.secret_name].add(metadata["name"])  # its entry was lost on the way
-        live.bare.append(ingress)
+    namespace_enabled = namespace in enabled
+    wanted = asker.reader.wants(asker.object, issuers=issuers, namespace_enabled=namespace_enabled)
+    named = asker.reader.named_secrets(asker.object, namespace_enabled=namespace_enabled)
+    for secret_name in named | {entry.secret_name for entry in wanted.entries}:
+        live.named_by[namespace, secret_name].add(asker.kind.key(asker.name))
+    if wanted.bare:
+        live.bare.append(asker)
         return
     for entry in wanted.entries:
         live.entries[namespace, entry.secret_name].append(entry)

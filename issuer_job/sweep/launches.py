@@ -12,14 +12,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from issuer_job.attempt import events
-from issuer_job.demand.ingress import Entry
-from issuer_job.demand.plan import GONE, is_held_back, plan
+from issuer_job.demand.plan import is_held_back, plan
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import CaLimits
 from issuer_job.issuers.types import type_of
 from issuer_job.launch.launcher import Launcher, OutcomeReason
 from issuer_job.record import intents, transitions
-from issuer_job.record.phases import ABSENCE_GRACE, LaunchReason
+from issuer_job.record.phases import ABSENCE_GRACE, GONE, LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Problem, Record, Source
 from issuer_job.record.renewal import replaceable
 from issuer_job.sweep.effects import Effects
@@ -114,25 +113,21 @@ class SweepLaunches:
             self._counts[str(outcome.reason)] += outcome.reason is not OutcomeReason.UNCHANGED
             launched |= outcome.reason is OutcomeReason.LAUNCHED
             if outcome.reason in _OPERATORS and outcome.warning:
-                self._tell(situation, entry, outcome.warning)
+                said = outcome.warning
+                events.tell_sources(
+                    self._effects.cluster,
+                    (entry.source,),
+                    "CertificateFailed",
+                    said,
+                    namespace=situation.namespace,
+                    secret_name=entry.secret_name,
+                    now=self._effects.now,
+                    unique=(entry.source.uid, entry.secret_name, said),
+                )
             fields = {"namespace": situation.namespace, "secret": entry.secret_name, "reason": outcome.reason}
             if outcome.reason is not OutcomeReason.UNCHANGED:
                 logger.info("launch", extra={"fields": fields | {"warning": outcome.warning}})
         return launched
-
-    def _tell(self, situation: Situation, entry: Entry, warning: str) -> None:
-        source = entry.source
-        text = f"Secret {entry.secret_name}: {warning}"
-        unique = (source.uid, entry.secret_name, warning)
-        events.tell_one(
-            self._effects.cluster,
-            events.asker(source, situation.namespace),
-            "CertificateFailed",
-            text,
-            warning=True,
-            now=self._effects.now,
-            unique=unique,
-        )
 
     def _trouble(self, wanted: Record, candidate: Candidate) -> Problem | None:
         """What is wrong with the issuer of a record: nothing of an attempt can be made without it."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from issuer_job import names
 from issuer_job.backoff import LONGEST_ASKED
-from issuer_job.demand.ingress import Entry
+from issuer_job.demand.common import Entry
 from issuer_job.demand.plan import PlanReason, plan
 from issuer_job.issuers.load import ABSENT
 from issuer_job.record.phases import ABSENCE_GRACE, Bearing, LaunchReason

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from issuer_job.demand import secret as requests
-from issuer_job.demand.ingress import Entry
+from issuer_job.demand import secret
+from issuer_job.demand.common import Entry, Wants
 from issuer_job.demand.plan import PlanReason, plan
+from issuer_job.demand.unlisted import standing, with_new_intent
 from issuer_job.issuers.load import Issuers
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Record
@@ -22,7 +23,7 @@ LEFT = Verdict(Action.MARK_SOURCES, LaunchReason.ASKS_NO_MORE)
 def keep_alive(live: Live, known: Known) -> None:
     """Count what the records know to ask for itself as if it had been listed."""
     for (namespace, secret_name), record in known.records.items():
-        for source in requests.standing(record):
+        for source in standing(record):
             live.entries[namespace, secret_name].append(Entry(secret_name, source))
             live.named_by[namespace, secret_name].add(source.key)
 
@@ -33,13 +34,13 @@ def after_look(
     """What follows from the Secret's own word; None if nothing does, so that what it holds decides."""
     if not record.secret_is_its_owners:
         return None
-    asks = _asks(seen)
-    entry = _entry(seen, issuers)
+    word = _word(seen, issuers)
+    entry = word.of(record.secret_name)
     if verdict.reason is LaunchReason.NOT_WANTED:
         return _launched(situation, entry) if entry is not None else RETIRED
-    if not requests.standing(record):
+    if not standing(record):
         return None
-    if asks:
+    if word.opted_in:
         return _launched(situation, entry) if entry is not None and _is_another(situation, record, entry) else None
     if not others(situation, record):
         return ENDED
@@ -49,7 +50,7 @@ def after_look(
 
 def told(situation: Situation, seen: Look, issuers: Issuers) -> Situation:
     """With what the Secret itself says in the place of what its record remembers: only that has a uid."""
-    entry = _entry(seen, issuers)
+    entry = _word(seen, issuers).of(situation.secret_name)
     if entry is None:
         return situation
     return replace(situation, entries=(*_without(situation, entry), entry))
@@ -57,7 +58,7 @@ def told(situation: Situation, seen: Look, issuers: Issuers) -> Situation:
 
 def others(situation: Situation, record: Record) -> frozenset[str]:
     """Who names the Secret besides itself."""
-    return situation.named_by - {source.key for source in requests.standing(record)}
+    return situation.named_by - {source.key for source in standing(record)}
 
 
 def _is_another(situation: Situation, record: Record, entry: Entry) -> bool:
@@ -65,7 +66,7 @@ def _is_another(situation: Situation, record: Record, entry: Entry) -> bool:
     issuer tells it.
     """
     if entry.problem is not None:
-        return requests.with_new_intent(record, entry) is not None
+        return with_new_intent(record, entry) is not None
     reason = plan(
         record,
         entry.source,
@@ -84,9 +85,6 @@ def _without(situation: Situation, entry: Entry) -> tuple[Entry, ...]:
     return tuple(e for e in situation.entries if e.source.key != entry.source.key)
 
 
-def _asks(seen: Look) -> bool:
-    return seen.found and requests.asks({"metadata": seen.metadata})
-
-
-def _entry(seen: Look, issuers: Issuers) -> Entry | None:
-    return requests.asked({"metadata": seen.metadata}, issuers=issuers).entry if _asks(seen) else None
+def _word(seen: Look, issuers: Issuers) -> Wants:
+    """What the Secret asks for itself."""
+    return secret.wants({"metadata": seen.metadata}, issuers=issuers) if seen.found else Wants(False)

@@ -10,8 +10,8 @@ from cryptography import x509
 from certs.placeholder import is_placeholder
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, NAMESPACES, SECRETS, Cluster, Conflict, KubeError, NotFound
-from issuer_job.demand.ingress import named_secrets
+from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster, Conflict, KubeError, NotFound
+from issuer_job.demand import askers
 from issuer_job.http01 import routes
 from issuer_job.record import store, transitions
 from issuer_job.record.phases import ABSENCE_GRACE
@@ -65,11 +65,11 @@ def forget(cluster: Cluster, record: Record) -> bool:
 
 def _is_named(cluster: Cluster, record: Record) -> bool:
     """Asks the cluster: what a pass has listed may be minutes old."""
-    namespace = cluster.find(NAMESPACES, None, record.namespace)
-    labels = (namespace or {"metadata": {}})["metadata"].get("labels") or {}
-    enabled = labels.get(v.NAMESPACE_ENABLED) == "true"
-    ingresses = cluster.items(INGRESSES, record.namespace)
-    return any(record.secret_name in named_secrets(ingress, namespace_enabled=enabled) for ingress in ingresses)
+    enabled = askers.is_enabled(cluster, record.namespace)
+    return any(
+        record.secret_name in asker.reader.named_secrets(asker.object, namespace_enabled=enabled)
+        for asker in askers.listed(cluster, record.namespace)
+    )
 
 
 def _delete_challenges(cluster: Cluster, record: Record) -> None:

@@ -24,7 +24,8 @@ from issuer_job.acme_client import Order
 from issuer_job.attempt.attempt import Attempt, Pod, utc_now
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Cluster, Conflict, Json, Transport
 from issuer_job.cluster.retrying import RetryingTransport
-from issuer_job.demand.ingress import Entry, wants
+from issuer_job.demand.common import Entry
+from issuer_job.demand.ingress import wants
 from issuer_job.issue.issue import issue
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher, LaunchOutcome

@@ -14,6 +14,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import utc_now
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Cluster, Json, Response, Transport
+from issuer_job.demand.askers import Asker
 from issuer_job.hosts import at_sweep, claims
 from issuer_job.hosts.precedence import Namers
 from issuer_job.http01 import routes
@@ -23,7 +24,16 @@ from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
-from issuer_job.record.record import IngressClass, Phase, Record, Settings, Source, from_config_map, to_config_map
+from issuer_job.record.record import (
+    IngressClass,
+    Phase,
+    Record,
+    Settings,
+    Source,
+    SourceKind,
+    from_config_map,
+    to_config_map,
+)
 from issuer_job.upkeep import leftovers, retire
 from tests.e2e import world
 from tests.e2e.api import Api, wait_for
@@ -243,7 +253,7 @@ def test_a_claim_goes_when_nothing_names_its_host(as_sweep: Cluster, namespace: 
     def released(*ingresses: Json) -> int:
         namers = Namers()
         for ingress in ingresses:
-            namers.add(ingress)
+            namers.add(Asker(SourceKind.INGRESS, ingress))
         _, counts = at_sweep.tidy(mine, Options(), namers, (), now=later, until=time.monotonic() + 60)
         return counts["claims released"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from flask import Flask
 
 from issuer_job.cluster.api import Unreachable
-from issuer_job.demand.ingress import Entry
+from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
 from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
 from tests.worlds.reviews import ISSUERS

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from issuer_job.attempt.events import event_body
 from issuer_job.cluster.api import Json
+from issuer_job.record.record import SourceKind
 from tests.worlds.samples import NOW
 
 
 def test_an_event_is_named_by_its_occasion() -> None:
-    ingress = {"metadata": {"name": "web", "namespace": "shop", "uid": "u"}}
+    web = SourceKind.INGRESS.reference(namespace="shop", name="web", uid="u")
 
     def event(reason: str, *unique: str) -> Json:
-        return event_body(ingress, reason=reason, note="n" * 2000, warning=True, now=NOW, unique=unique)
+        return event_body(web, reason=reason, note="n" * 2000, warning=True, now=NOW, unique=unique)
 
     made = event("Failed", "1")
     assert made["metadata"]["name"] == event("Failed", "1")["metadata"]["name"]
     assert len({event(*x)["metadata"]["name"] for x in (("Failed", "1"), ("Failed", "2"), ("Issued", "1"))}) == 3
     assert (made["type"], len(made["note"]), made["eventTime"]) == ("Warning", 1000, "2026-05-05T10:00:00.000000Z")
-    assert made["regarding"]["uid"] == "u"
+    assert made["metadata"]["namespace"] == "shop"
+    assert made["regarding"] == {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "namespace": "shop",
+        "name": "web",
+        "uid": "u",
+    }

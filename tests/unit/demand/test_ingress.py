@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
+from issuer_job.demand.common import MAX_HOSTS, NoticeReason, Wants
 from issuer_job.demand.ingress import (
-    MAX_HOSTS,
-    NoticeReason,
     TlsEntry,
-    Wants,
+    named_hosts,
     named_secrets,
     opts_in,
     own_entry,
@@ -225,7 +224,7 @@ def test_generate_name() -> None:
     found = wants(ingress(name="", generateName="web-"), issuers=ISSUERS)
     assert found.added is not None
     assert found.added.secret_name.startswith("web-")
-    assert found.entries[0].source.key == "~web-"
+    assert found.entries[0].source.key == "Ingress/~web-"
     assert wants(ingress(name="", generateName="web-"), issuers=ISSUERS) == found
 
 
@@ -290,6 +289,12 @@ def test_whatever_a_user_writes(hosts: list[str], secret_name: str, text: str) -
     found = seen(*hosts, tls=[{"secretName": secret_name, "hosts": hosts}], notes=notes)
     assert all("\n" not in notice.message for notice in found.notices if notice.reason is NoticeReason.BAD_HOST)
     assert all(entry.secret_name == secret_name for entry in found.entries)
+
+
+def test_what_an_ingress_names() -> None:
+    body = {"spec": {"rules": [{"host": "A.dev."}, {}], "tls": [{"hosts": ["b.dev"]}, {"secretName": "x"}]}}
+    assert named_hosts(body) == {"a.dev", "b.dev"}
+    assert named_hosts({}) == set()
 
 
 def test_rule_hosts_come_once_in_their_order() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.demand.ingress import NoticeReason, wants
+from issuer_job.demand.common import NoticeReason
+from issuer_job.demand.ingress import wants
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from tests.worlds.job import JobWorld, ingress

@@ -13,6 +13,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import utc_now
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, Cluster, Json
+from issuer_job.demand.askers import Asker
 from issuer_job.hosts import at_sweep, claims
 from issuer_job.hosts.at_sweep import Holders
 from issuer_job.hosts.claims import claim_body
@@ -53,7 +54,7 @@ def tidy(
     """One pass over the claims, which has read these Ingresses."""
     namers = Namers()
     for body in ingresses:
-        namers.add(body)
+        namers.add(Asker(SourceKind.INGRESS, body))
     now, until = utc_now() + after, time.monotonic() + 30
     return at_sweep.tidy(cluster, options or Options(), namers, records, now=now, until=until)
 

@@ -10,7 +10,9 @@ import pytest
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.hosts.precedence import Claim, Namers, judge_claim, named_hosts, overlap, wildcard_of
+from issuer_job.demand.askers import Asker
+from issuer_job.hosts.precedence import Claim, Namers, judge_claim, overlap, wildcard_of
+from issuer_job.record.record import SourceKind
 
 T = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -32,7 +34,7 @@ def ingress(
 def namers(*ingresses: Json, only: frozenset[str] | None = None) -> Namers:
     found = Namers(only=only)
     for body in ingresses:
-        found.add(body)
+        found.add(Asker(SourceKind.INGRESS, body))
     return found
 
 
@@ -172,12 +174,6 @@ def test_what_is_not_kept_makes_no_difference() -> None:
             assert alone.somebody_was_there("one", host, claimed=T) is near
     assert ("two", "a.x.dev") in kept
     assert ("two", "b.x.dev") not in kept
-
-
-def test_what_an_ingress_names() -> None:
-    body = {"spec": {"rules": [{"host": "A.dev."}, {}], "tls": [{"hosts": ["b.dev"]}, {"secretName": "x"}]}}
-    assert named_hosts(body) == {"a.dev", "b.dev"}
-    assert named_hosts({}) == set()
 
 
 @pytest.mark.parametrize("word", ["true", "2026-03-01T12:00:00", "yesterday", ""])

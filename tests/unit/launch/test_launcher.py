@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, POD_TEMPLATES, SECRETS, Json, KubeError, Unreachable
-from issuer_job.demand.ingress import Entry, wants
+from issuer_job.demand.common import Entry
+from issuer_job.demand.ingress import wants
 from issuer_job.hosts.claims import claim_body
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher, LaunchOutcome, OutcomeReason

@@ -296,12 +296,12 @@ def two_sources() -> tuple[Source, Source]:
 
 
 def test_sources_are_marked_when_they_go_and_unmarked_when_they_are_back() -> None:
-    gone = intents.noticed_gone(record(P.ISSUED, sources=two_sources()), live=frozenset({"web"}), now=NOW)
+    gone = intents.noticed_gone(record(P.ISSUED, sources=two_sources()), live=frozenset({"Ingress/web"}), now=NOW)
     assert [s.gone_since for s in gone.sources] == [None, NOW]
     assert (gone.phase, gone.generation) == (P.ISSUED, 1)
-    later = intents.noticed_gone(gone, live=frozenset({"web"}), now=LATER)
+    later = intents.noticed_gone(gone, live=frozenset({"Ingress/web"}), now=LATER)
     assert later == gone  # since when it is away does not move
-    back = intents.noticed_gone(gone, live=frozenset({"web", "second"}), now=LATER)
+    back = intents.noticed_gone(gone, live=frozenset({"Ingress/web", "Ingress/second"}), now=LATER)
     assert [s.gone_since for s in back.sources] == [None, None]
 
 

@@ -43,7 +43,7 @@ def store(api: FakeApi, wanted: Record) -> Record:
 def test_what_an_ingress_wants_and_names(api: FakeApi) -> None:
     found = live(api, ingress(), ingress("second", hosts=("b.certjob.dev",)))
     assert [entry.source.name for entry in found.entries[SHOP]] == ["second", "web"]
-    assert found.named_by[SHOP] == {"web", "second"}
+    assert found.named_by[SHOP] == {"Ingress/web", "Ingress/second"}
     assert all(("shop", host) in found.namers for host in (HOST, "b.certjob.dev"))
     assert (found.count, found.bare) == (2, [])
 
@@ -58,7 +58,7 @@ def test_who_does_not_opt_in_is_known_by_its_hosts_only(api: FakeApi) -> None:
 def test_who_has_something_wrong_is_named_all_the_same(api: FakeApi, notes: dict[str, str]) -> None:
     found = live(api, ingress(annotations=notes))
     assert dict(found.entries) == {}
-    assert found.named_by[SHOP] == {"web"}
+    assert found.named_by[SHOP] == {"Ingress/web"}
 
 
 def test_who_is_being_deleted_wants_and_names_nothing(api: FakeApi) -> None:
@@ -87,7 +87,7 @@ def bare(**metadata: object) -> Json:
 
 def test_an_empty_spec_tls_is_bare(api: FakeApi) -> None:
     found = live(api, bare())
-    assert [body["metadata"]["name"] for body in found.bare] == ["web"]
+    assert [asker.name for asker in found.bare] == ["web"]
     assert dict(found.entries) == {}
 
 

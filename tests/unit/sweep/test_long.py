@@ -8,9 +8,9 @@ from datetime import timedelta
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES
+from issuer_job.demand.ingress import named_hosts
 from issuer_job.hosts import at_sweep, claims
 from issuer_job.hosts.claims import claim_body
-from issuer_job.hosts.precedence import named_hosts
 from issuer_job.issuers.options import Options
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.record.record import Phase

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job.backoff import LONGEST_ASKED
-from issuer_job.demand.ingress import Entry
+from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import ABSENT
 from issuer_job.record import transitions
 from issuer_job.record.phases import ABSENCE_GRACE, LaunchReason
@@ -46,7 +46,7 @@ def situation(
         secret_name="web-tls",
         record=existing,
         entries=tuple(Entry("web-tls", wanted) for wanted in sources),
-        named_by=frozenset(wanted.name for wanted in sources) if named_by is None else named_by,
+        named_by=frozenset(wanted.key for wanted in sources) if named_by is None else named_by,
         jobs=jobs,
         issuers=issuers or {"le": "v1"},
         interval=interval,
@@ -214,7 +214,7 @@ def test_one_of_two_ingresses_is_missed(phase: Phase) -> None:
 @pytest.mark.parametrize("phase", IDLE)
 def test_one_that_is_back_is_noted_too(phase: Phase) -> None:
     for wait in (MINUTE, DAY):  # also if no sweep came by for longer than the grace
-        back = verdict(two(NOW, phase), now=NOW + wait, named_by=frozenset({"web", "second"}))
+        back = verdict(two(NOW, phase), now=NOW + wait, named_by=frozenset({"Ingress/web", "Ingress/second"}))
         assert back == Verdict(Action.MARK_SOURCES, LaunchReason.SOURCE_GONE)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import EVENTS, INGRESSES, Json
+from issuer_job.demand.askers import Asker
 from issuer_job.demand.ingress import own_entry
 from issuer_job.issuers.options import Options
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.record.record import Phase
+from issuer_job.record.record import Phase, SourceKind
 from issuer_job.upkeep.untouched import complete_or_tell
 from tests.fakes.api import status
 from tests.worlds.job import HOST, JobWorld, ingress
@@ -70,7 +71,12 @@ def test_with_the_option_a_namespace_that_is_opted_in(swept: JobWorld) -> None:
     swept.api.add(INGRESSES, "shop", body)
     issuers = SettingsCache(swept.cluster).issuers()
     options = Options(complete_tls=True)
-    assert complete_or_tell(swept.cluster, [stored(swept)], issuers, options, now=swept.clock.read()) == 1
+    assert (
+        complete_or_tell(
+            swept.cluster, [Asker(SourceKind.INGRESS, stored(swept))], issuers, options, now=swept.clock.read()
+        )
+        == 1
+    )
     assert own_entry(stored(swept)) is not None
 
 
@@ -88,7 +94,13 @@ def test_what_was_listed_is_not_what_is_stored(swept: JobWorld) -> None:
     listed = stored(swept)
     edited = swept.api.add(INGRESSES, "shop", ingress(secret="theirs"))
     issuers = SettingsCache(swept.cluster).issuers()
-    complete_or_tell(swept.cluster, [listed], issuers, Options(complete_tls=True), now=swept.clock.read())
+    complete_or_tell(
+        swept.cluster,
+        [Asker(SourceKind.INGRESS, listed)],
+        issuers,
+        Options(complete_tls=True),
+        now=swept.clock.read(),
+    )
     assert stored(swept) == edited
 
 

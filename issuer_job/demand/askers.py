@@ -1,0 +1,91 @@
+"""The kinds of sources, and where their objects are: the one place that lists and finds what asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import NAMESPACES, Cluster, Json
+from issuer_job.demand import ingress, secret
+from issuer_job.demand.common import SourceReader
+from issuer_job.record.record import Record, Source, SourceKind
+
+READERS: Mapping[SourceKind, SourceReader] = {SourceKind.INGRESS: ingress, SourceKind.SECRET: secret}
+"""How each kind is read, in the order in which a record's objects are looked for."""
+
+
+@dataclass(frozen=True)
+class Asker:
+    """A live object of a kind that may ask for certificates; of one that is not listed, its metadata."""
+
+    kind: SourceKind
+    object: Json
+
+    @property
+    def reader(self) -> SourceReader:
+        """Reads what it asks for."""
+        return READERS[self.kind]
+
+    @property
+    def namespace(self) -> str:
+        """Where it is."""
+        return str(self.object["metadata"]["namespace"])
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return str(self.object["metadata"]["name"])
+
+    @property
+    def reference(self) -> Json:
+        """What an Event on it is about."""
+        return self.kind.reference(namespace=self.namespace, name=self.name, uid=self.object["metadata"]["uid"])
+
+
+def listed(cluster: Cluster, namespace: str | None = None) -> Iterator[Asker]:
+    """All objects of all kinds that can be listed, whether or not they ask. Raises KubeError, Gone."""
+    for kind in READERS:
+        if kind.listed:
+            yield from (Asker(kind, found) for found in cluster.items(kind.resource, namespace))
+
+
+def find(cluster: Cluster, record: Record, *, look: Callable[[], Json | None]) -> Iterator[Asker]:
+    """What the record knows to ask, as it is now; `look` shows the Secret's metadata, None if it is gone.
+
+    With generateName the name is only known now: all of the namespace. Raises KubeError, and what `look` does.
+    """
+    for kind in READERS:
+        names = [source.name for source in record.sources if source.kind is kind]
+        if not kind.listed:
+            found = look() if names else None
+            yield from () if found is None else (Asker(kind, {"metadata": found}),)
+        elif all(names):
+            objects = (cluster.find(kind.resource, record.namespace, name) for name in names)
+            yield from (Asker(kind, found) for found in objects if found is not None)
+        else:
+            yield from (Asker(kind, found) for found in cluster.items(kind.resource, record.namespace))
+
+
+def with_uids(cluster: Cluster, record: Record) -> list[Source]:
+    """The record's sources that are there under their names; of what cannot be read, those it knows the uid of.
+
+    At its admission an object has no uid yet. Raises KubeError.
+    """
+    there = []
+    for source in record.sources:
+        uid = source.uid
+        if source.kind.listed:
+            found = cluster.find(source.kind.resource, record.namespace, source.name) if source.name else None
+            uid = found["metadata"]["uid"] if found else ""
+        if uid:
+            there.append(replace(source, uid=uid))
+    return there
+
+
+def is_enabled(cluster: Cluster, namespace: str) -> bool:
+    """Whether the namespace's label opts in for what is in it. Raises KubeError."""
+    found = cluster.find(NAMESPACES, None, namespace) or {"metadata": {}}
+    return bool((found["metadata"].get("labels") or {}).get(v.NAMESPACE_ENABLED) == "true")
