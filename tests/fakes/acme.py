@@ -197,7 +197,8 @@ class FakeAcme:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # head and body in one segment: two would wait for each other's acknowledgement
+    wbufsize = -1
+    disable_nagle_algorithm = True  # a part of the answer would wait for the acknowledgement of the one before
     server: _Server
 
     def do_GET(self) -> None:
