@@ -16,7 +16,6 @@ It knows nothing of schemas, finalizers, garbage collection, or whether a namesp
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 import secrets
@@ -36,6 +35,7 @@ from tests.fakes.store import (
     Store,
     answer,
     conflict,
+    copied,
     denied,
     line,
     missing,
@@ -78,7 +78,7 @@ class FakeApi:
     def add(self, resource: Resource, namespace: str | None, body: Json) -> Json:
         """Creates or replaces an object past hooks, faults and the log, with its own metadata kept where given."""
         with self._changed:
-            return copy.deepcopy(self._put(_key(resource, namespace, body["metadata"]["name"]), copy.deepcopy(body)))
+            return copied(self._put(_key(resource, namespace, body["metadata"]["name"]), copied(body)))
 
     def remove(self, resource: Resource, namespace: str | None, name: str) -> None:
         """Deletes an object past hooks, faults and the log."""
@@ -88,12 +88,12 @@ class FakeApi:
     def stored(self, resource: Resource, namespace: str | None, name: str) -> Json | None:
         """A copy of an object as it is stored, or None."""
         with self._changed:
-            return copy.deepcopy(self._store.objects.get(_key(resource, namespace, name)))
+            return copied(self._store.objects.get(_key(resource, namespace, name)))
 
     def all(self, resource: Resource, namespace: str | None = None) -> list[Json]:
         """Copies of all objects of a kind, by namespace and name; without a namespace, of all namespaces."""
         with self._changed:
-            return copy.deepcopy(self._store.collection(_key(resource, None, "")[0], namespace))
+            return copied(self._store.collection(_key(resource, None, "")[0], namespace))
 
     def fail(self, method: str, path: str, outcome: Outcome, times: int = 1, *, after: bool = False) -> None:
         """Answers the next `times` requests of `method` ("WATCH" for streams) with `outcome` where the regular
@@ -245,7 +245,7 @@ class FakeApi:
 
     def _write(self, request: Request, key: Key) -> Response:
         """POST (the key has no name yet) and PUT, in the order of the real one (see Hook)."""
-        new = copy.deepcopy(request.body or {})
+        new = copied(request.body or {})
         metadata = new.setdefault("metadata", {})
         if request.method == "POST":
             if metadata.get("resourceVersion"):
@@ -259,7 +259,7 @@ class FakeApi:
             return missing(key)
         dry_run = request.query.get("dryRun") == "All"
         hook = self.hooks.get(key[0].rpartition("/")[2])
-        verdict = hook(Attempt(request.method, key[1], key[2], new, copy.deepcopy(old), dry_run)) if hook else None
+        verdict = hook(Attempt(request.method, key[1], key[2], new, copied(old), dry_run)) if hook else None
         if isinstance(verdict, dict):
             new = verdict
         refused = verdict if isinstance(verdict, Response) else None
@@ -274,7 +274,7 @@ class FakeApi:
     def _delete(self, request: Request, key: Key, old: Json) -> Response:
         dry_run = request.query.get("dryRun") == "All"
         hook = self.hooks.get(key[0].rpartition("/")[2])
-        verdict = hook(Attempt("DELETE", key[1], key[2], None, copy.deepcopy(old), dry_run)) if hook else None
+        verdict = hook(Attempt("DELETE", key[1], key[2], None, copied(old), dry_run)) if hook else None
         clash = conflict(key, (request.body or {}).get("preconditions") or {}, old)
         refused = clash or (verdict if isinstance(verdict, Response) else None)
         if refused is not None:

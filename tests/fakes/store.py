@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar, cast
 
 from issuer_job.cluster.api import Json, Response
 
@@ -58,6 +58,16 @@ As in the real one a create is refused before AlreadyExists is found, an update 
 """
 
 
+T = TypeVar("T")
+
+
+def copied(body: T) -> T:
+    """An object that shares nothing with the first: what copy.deepcopy does, for JSON alone."""
+    if isinstance(body, dict):
+        return cast(T, {name: copied(value) for name, value in body.items()})
+    return cast(T, [copied(value) for value in body]) if isinstance(body, list) else body
+
+
 class Store:
     """Objects, their versions and their history. The caller locks."""
 
@@ -95,7 +105,7 @@ class Store:
         self._log(key, old, None)
 
     def _log(self, key: Key, old: Json | None, new: Json | None) -> None:
-        self.history.append(Change(self.version, key[0], key[1], old, copy.deepcopy(new)))
+        self.history.append(Change(self.version, key[0], key[1], old, copied(new)))
 
     def bookmark(self) -> None:
         """An entry of the history that every watch shows as a bookmark."""
@@ -121,7 +131,7 @@ def watch_event(change: Change, path: str, selector: str) -> bytes | None:
         return line("MODIFIED" if before else "ADDED", change.new)
     if not before or change.old is None:
         return None
-    last = copy.deepcopy(change.old)
+    last = copied(change.old)
     last["metadata"]["resourceVersion"] = str(change.version)
     return line("DELETED", last)
 
