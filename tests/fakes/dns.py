@@ -16,10 +16,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
+import dns.exception
 import dns.flags
 import dns.message
 import dns.name
+import dns.query
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
@@ -28,6 +31,7 @@ from dns.message import Message
 from dns.name import Name
 
 RECURSIVE = "127.0.0.1"
+_ASK = dns.query.udp_with_fallback
 ADDRESSES = (RECURSIVE, "127.0.0.2", "127.0.0.3", "127.0.0.4")
 
 
@@ -40,10 +44,12 @@ class FakeDns:
     texts: dict[tuple[str, Name], set[str]] = field(default_factory=lambda: defaultdict(set))
     zones: dict[Name, tuple[str, ...]] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
+    waits: bool = False
+    """Whether who asks a silent server waits for its answer. Otherwise the time is up at once."""
     truncated: bool = False
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
-    """Addresses of silent servers, for every question that they got by UDP."""
+    """Addresses of silent servers, for every question that they were asked by UDP."""
 
     @property
     def recursive(self) -> tuple[str, int]:
@@ -77,6 +83,13 @@ class FakeDns:
     def values(self, name: str) -> set[str]:
         """TXT values of any server."""
         return set().union(*(self.texts[address, dns.name.from_text(name)] for address in ADDRESSES))
+
+    def ask(self, query: Message, where: str, *, timeout: float, port: int) -> tuple[Message, bool]:
+        """See dns.query.udp_with_fallback."""
+        if where in self.silent and not self.waits:
+            self.unanswered.append(where)
+            raise dns.exception.Timeout(timeout=timeout)
+        return _ASK(query, where, timeout, port)
 
     def answer(self, address: str, query: Message) -> Message:
         """What the server with this address says."""
@@ -145,7 +158,8 @@ def fake_dns() -> Iterator[FakeDns]:
     for thread in threads:
         thread.start()
     try:
-        yield world
+        with patch.object(dns.query, "udp_with_fallback", world.ask):
+            yield world
     finally:
         for one in (*udp, *tcp):
             one.shutdown(socket.SHUT_RDWR) if one in tcp else _wake(one)

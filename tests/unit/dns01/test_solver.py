@@ -87,7 +87,6 @@ class DnsWorld:
 def dns_world(world: JobWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[DnsWorld]:
     with fake_dns() as dns, fake_provider(dns) as provider:
         monkeypatch.setattr(lookup, "AUTHORITY_PORT", dns.port)
-        monkeypatch.setattr(lookup, "TIMEOUT", 0.3)
         dns.zone("example.org", servers=[ONE, TWO])
         secret = {"metadata": {"name": names.credentials(ISSUER)}, "data": {"auth_token": "dmVyeS1zZWNyZXQtdG9rZW4="}}
         world.api.add(SECRETS, v.NAMESPACE, secret)
