@@ -228,6 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 64
     fake: FakeAcme
 
     def handle_error(self, request: Any, client_address: Any) -> None:

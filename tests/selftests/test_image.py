@@ -9,6 +9,8 @@ import pytest
 from tests.worlds import image
 from tests.worlds.documents import ROOT
 
+pytestmark = pytest.mark.process
+
 LOCK = (ROOT / "webhook/requirements.txt").read_text()
 DOCKERFILE = ROOT / "Dockerfile.webhook"
 

@@ -19,13 +19,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from issuer_job.attempt.solver import HostChallenge
+from issuer_job.http01 import probe as probing
 from issuer_job.http01.probe import ProbeReason, ProbeResult, probe_endpoints, probe_host, probe_hosts
 from issuer_job.http01.probe_http import ProbeOutcome, fetch
+from tests.fakes.clock import QuickTime
 
 TOKEN = "t" * 43
 EXPECTED = f"{TOKEN}.{'h' * 43}"
 PATH = f"/.well-known/acme-challenge/{TOKEN}"
 HOST = "127.0.0.1"
+TIME = QuickTime()
 
 Page = tuple[int, dict[str, str], bytes]
 RIGHT: Page = (200, {}, EXPECTED.encode())
@@ -61,7 +64,10 @@ class Site:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer((HOST, 0), Handler)
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 64  # who finds the queue full comes again after a second
+
+        self._server = Server((HOST, 0), Handler)
         self._server.daemon_threads = True
         if self.certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -79,6 +85,12 @@ class Site:
     @property
     def port(self) -> int:
         return int(self._server.server_address[1])
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between attempts pass at once; what is said to servers takes its time."""
+    monkeypatch.setattr(probing, "time", TIME)
 
 
 @pytest.fixture
@@ -121,7 +133,8 @@ def probe(port: int, *, foreign: float = 0.3, connect: float = 0.2, ports: tuple
         port=port,
         foreign_budget=foreign,
         connect_budget=connect,
-        deadline=time.monotonic() + 5,
+        deadline=TIME.monotonic() + 5,
+        clock=TIME.monotonic,
         redirect_ports=frozenset(ports),
     )
 
@@ -190,21 +203,23 @@ def test_no_connection_ends_after_its_own_budget() -> None:
 
 
 def test_a_name_that_does_not_resolve() -> None:
-    started = time.monotonic()
-    result = probe_host("nothing.invalid", TOKEN, EXPECTED, connect_budget=0.1, deadline=started + 1)
+    started = TIME.monotonic()
+    result = probe_host(
+        "nothing.invalid", TOKEN, EXPECTED, connect_budget=0.1, deadline=started + 1, clock=TIME.monotonic
+    )
     assert (result.ok, result.reason) == (False, ProbeReason.UNREACHABLE)
 
 
 @pytest.mark.parametrize("host", ["a\r\nX: y", "a/b", "", "ü.example", "a" * 300])
 def test_a_host_that_is_none(host: str) -> None:
-    result = probe_host(host, TOKEN, EXPECTED, connect_budget=0.0, deadline=time.monotonic())
+    result = probe_host(host, TOKEN, EXPECTED, connect_budget=0.0, deadline=TIME.monotonic(), clock=TIME.monotonic)
     assert (result.ok, result.reason) == (False, ProbeReason.UNREACHABLE)
 
 
 def test_the_deadline_beats_the_budgets(stack: ExitStack) -> None:
     server = site(stack, FOREIGN)
-    begun = time.monotonic()
-    result = probe_host(HOST, TOKEN, EXPECTED, port=server.port, deadline=begun + 0.15)
+    begun = TIME.monotonic()
+    result = probe_host(HOST, TOKEN, EXPECTED, port=server.port, deadline=begun + 0.15, clock=TIME.monotonic)
     assert result.reason is ProbeReason.FOREIGN
     assert result.seconds < 4
 
@@ -301,7 +316,8 @@ def endpoints(*ports: int, foreign: float = 5, connect: float = 5, deadline: flo
         [(HOST, port) for port in ports],
         TOKEN,
         EXPECTED,
-        deadline=time.monotonic() + deadline,
+        deadline=TIME.monotonic() + deadline,
+        clock=TIME.monotonic,
         foreign_budget=foreign,
         connect_budget=connect,
     )
@@ -351,15 +367,17 @@ def test_no_endpoints() -> None:
 def test_many_hosts_share_one_budget(stack: ExitStack) -> None:
     server = site(stack, FOREIGN)
     challenges = [HostChallenge(HOST, TOKEN, EXPECTED)] * 80
-    begun = time.monotonic()
-    results = probe_hosts(challenges, port=server.port, foreign_budget=0.6, deadline=begun + 60)
+    begun = TIME.monotonic()
+    budgets = {"foreign_budget": 0.6, "deadline": begun + 60}
+    results = probe_hosts(challenges, port=server.port, clock=TIME.monotonic, **budgets)
     assert [result.reason for result in results] == [ProbeReason.FOREIGN] * 80
-    assert time.monotonic() - begun < 4  # ten rounds of a budget each would take longer
+    assert TIME.monotonic() - begun < 4  # ten rounds of a budget each would take longer
     assert len(server.asked) >= 80
 
 
 def test_many_hosts_keep_their_order(stack: ExitStack) -> None:
     server = site(stack, RIGHT)
     challenges = [HostChallenge(HOST, TOKEN, EXPECTED), HostChallenge(HOST, TOKEN, "another")] * 3
-    results = probe_hosts(challenges, port=server.port, foreign_budget=0.1, deadline=time.monotonic() + 5)
+    budgets = {"foreign_budget": 0.1, "deadline": TIME.monotonic() + 5}
+    results = probe_hosts(challenges, port=server.port, clock=TIME.monotonic, **budgets)
     assert [result.ok for result in results] == [True, False] * 3
