@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from issuer_job.attempt.solver import HostChallenge
 from issuer_job.http01 import probe as probing
+from issuer_job.http01 import probe_http
 from issuer_job.http01.probe import ProbeReason, ProbeResult, probe_endpoints, probe_host, probe_hosts
 from issuer_job.http01.probe_http import ProbeOutcome, fetch
 from tests.fakes.clock import QuickTime
@@ -91,6 +92,7 @@ class Site:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between attempts pass at once; what is said to servers takes its time."""
     monkeypatch.setattr(probing, "time", TIME)
+    monkeypatch.setattr(probe_http, "time", TIME)
 
 
 @pytest.fixture
@@ -134,7 +136,6 @@ def probe(port: int, *, foreign: float = 0.3, connect: float = 0.2, ports: tuple
         foreign_budget=foreign,
         connect_budget=connect,
         deadline=TIME.monotonic() + 5,
-        clock=TIME.monotonic,
         redirect_ports=frozenset(ports),
     )
 
@@ -204,22 +205,20 @@ def test_no_connection_ends_after_its_own_budget() -> None:
 
 def test_a_name_that_does_not_resolve() -> None:
     started = TIME.monotonic()
-    result = probe_host(
-        "nothing.invalid", TOKEN, EXPECTED, connect_budget=0.1, deadline=started + 1, clock=TIME.monotonic
-    )
+    result = probe_host("nothing.invalid", TOKEN, EXPECTED, connect_budget=0.1, deadline=started + 1)
     assert (result.ok, result.reason) == (False, ProbeReason.UNREACHABLE)
 
 
 @pytest.mark.parametrize("host", ["a\r\nX: y", "a/b", "", "ü.example", "a" * 300])
 def test_a_host_that_is_none(host: str) -> None:
-    result = probe_host(host, TOKEN, EXPECTED, connect_budget=0.0, deadline=TIME.monotonic(), clock=TIME.monotonic)
+    result = probe_host(host, TOKEN, EXPECTED, connect_budget=0.0, deadline=TIME.monotonic())
     assert (result.ok, result.reason) == (False, ProbeReason.UNREACHABLE)
 
 
 def test_the_deadline_beats_the_budgets(stack: ExitStack) -> None:
     server = site(stack, FOREIGN)
     begun = TIME.monotonic()
-    result = probe_host(HOST, TOKEN, EXPECTED, port=server.port, deadline=begun + 0.15, clock=TIME.monotonic)
+    result = probe_host(HOST, TOKEN, EXPECTED, port=server.port, deadline=begun + 0.15)
     assert result.reason is ProbeReason.FOREIGN
     assert result.seconds < 4
 
@@ -283,10 +282,10 @@ def test_a_server_that_drips_is_cut(stack: ExitStack) -> None:
             time.sleep(0.02)
 
     port = raw_server(stack, drip)
-    begun = time.monotonic()
+    begun = TIME.monotonic()
     seen = fetch(HOST, port, PATH, EXPECTED, limit=begun + 0.3)
     assert seen.outcome is ProbeOutcome.UNREACHABLE
-    assert time.monotonic() - begun < 1.5
+    assert TIME.monotonic() - begun < 1.5
 
 
 def test_a_server_that_floods_is_cut(stack: ExitStack) -> None:
@@ -317,7 +316,6 @@ def endpoints(*ports: int, foreign: float = 5, connect: float = 5, deadline: flo
         TOKEN,
         EXPECTED,
         deadline=TIME.monotonic() + deadline,
-        clock=TIME.monotonic,
         foreign_budget=foreign,
         connect_budget=connect,
     )
@@ -368,8 +366,7 @@ def test_many_hosts_share_one_budget(stack: ExitStack) -> None:
     server = site(stack, FOREIGN)
     challenges = [HostChallenge(HOST, TOKEN, EXPECTED)] * 80
     begun = TIME.monotonic()
-    budgets = {"foreign_budget": 0.6, "deadline": begun + 60}
-    results = probe_hosts(challenges, port=server.port, clock=TIME.monotonic, **budgets)
+    results = probe_hosts(challenges, port=server.port, foreign_budget=0.6, deadline=begun + 60)
     assert [result.reason for result in results] == [ProbeReason.FOREIGN] * 80
     assert TIME.monotonic() - begun < 4  # ten rounds of a budget each would take longer
     assert len(server.asked) >= 80
@@ -378,6 +375,5 @@ def test_many_hosts_share_one_budget(stack: ExitStack) -> None:
 def test_many_hosts_keep_their_order(stack: ExitStack) -> None:
     server = site(stack, RIGHT)
     challenges = [HostChallenge(HOST, TOKEN, EXPECTED), HostChallenge(HOST, TOKEN, "another")] * 3
-    budgets = {"foreign_budget": 0.1, "deadline": TIME.monotonic() + 5}
-    results = probe_hosts(challenges, port=server.port, clock=TIME.monotonic, **budgets)
+    results = probe_hosts(challenges, port=server.port, foreign_budget=0.1, deadline=TIME.monotonic() + 5)
     assert [result.ok for result in results] == [True, False] * 3
