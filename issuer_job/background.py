@@ -1,16 +1,34 @@
-"""Calls into code that may hang: in a thread that the process does not wait for."""
+"""Calls in threads: into code that may hang, and several at a time."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+AT_ONCE = 8
+"""Calls at a time: as many as the API server's transport keeps connections, and few for one client of a CA."""
+
 T = TypeVar("T")
+R = TypeVar("R")
+
+
+def at_once(call: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """What the calls return, in the order of the items; one alone takes no thread.
+
+    Raises what the first that fails in that order raises. No further call is begun then, and those that were begun
+    have ended.
+    """
+    todo = list(items)
+    if len(todo) < 2:
+        return [call(item) for item in todo]
+    with ThreadPoolExecutor(min(AT_ONCE, len(todo))) as pool:
+        return list(pool.map(call, todo))
 
 
 class Background(Generic[T]):
-    """A call that runs while its caller does something else."""
+    """A call that runs while its caller does something else, in a thread that the process does not wait for."""
 
     def __init__(self, call: Callable[[], T]) -> None:
         self._call = call

@@ -6,7 +6,9 @@ import json
 import random
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Required, TypedDict
@@ -88,7 +90,7 @@ class _PinnedAdapter(HTTPAdapter):
 
 @dataclass
 class AcmeTransport:
-    """Sends requests, see Connection, and turns every failure into an AcmeError. Not for use by several threads."""
+    """Sends requests, see Connection, and turns every failure into an AcmeError. May be shared by threads."""
 
     key: AccountKey | None
     ca_bundle_pem: bytes | None
@@ -100,7 +102,7 @@ class AcmeTransport:
     new_nonce_url: str = ""
     kid: str | None = None
     server_time: datetime | None = None
-    _nonces: list[bytes] = field(default_factory=list)
+    _nonces: deque[bytes] = field(default_factory=lambda: deque(maxlen=MAX_NONCES))
     _session: requests.Session = field(default_factory=requests.Session)
 
     def __post_init__(self) -> None:
@@ -152,7 +154,10 @@ class AcmeTransport:
                 if error.problem.type != "badNonce" or attempt == NONCE_TRIES - 1:
                     raise
                 # The older ones are likely as dead; the one of this answer is fresh.
-                del self._nonces[:-1]
+                with suppress(IndexError):
+                    fresh = self._nonces.pop()
+                    self._nonces.clear()
+                    self._nonces.append(fresh)
         raise AssertionError("unreachable")
 
     def _post_once(self, url: str, payload: bytes, *, step: str, embed_key: bool, accept: str) -> Answer:
@@ -170,12 +175,13 @@ class AcmeTransport:
         raise AssertionError("unreachable")
 
     def _nonce(self) -> bytes:
-        if not self._nonces:
+        while True:  # another thread may have taken the one that was just fetched
+            with suppress(IndexError):
+                return self._nonces.pop()
             answer = self._send_again("HEAD", self.new_nonce_url, step="newNonce")
             checked(answer)
-            if not self._nonces:
+            if decode_nonce(answer.headers.get(_NONCE_HEADER, "")) is None:
                 raise answer.unusable("holds no usable nonce")
-        return self._nonces.pop()
 
     def _send_again(self, method: str, url: str, *, step: str) -> Answer:
         """Reads may be sent twice: a kept-alive connection can end just when it is used."""
@@ -241,7 +247,7 @@ class AcmeTransport:
         self.server_time = answer.date or self.server_time
         nonce = decode_nonce(answer.headers.get(_NONCE_HEADER, ""))
         if nonce is not None:
-            self._nonces = [*self._nonces[1 - MAX_NONCES :], nonce]
+            self._nonces.append(nonce)
 
 
 class _ConnectionLost(AcmeUnavailable):

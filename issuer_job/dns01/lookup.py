@@ -10,7 +10,6 @@ import math
 import secrets
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import dns.rrset
 from dns.message import Message
 from dns.name import Name
 
+from issuer_job.background import at_once
 from issuer_job.issuers.schema import nameserver
 
 LONGEST_CHAIN = 10
@@ -206,8 +206,7 @@ class Lookup:
                 return []
             return [rdata.address for rrset in answer.answer if rrset.rdtype == question[1] for rdata in rrset]
 
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            found = [address for addresses in pool.map(resolve, questions) for address in addresses]
+        found = [address for addresses in at_once(resolve, questions) for address in addresses]
         return tuple((address, self.authority_port) for address in dict.fromkeys(found))[:MAX_SERVERS]
 
 

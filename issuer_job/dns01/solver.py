@@ -9,7 +9,6 @@ import time
 from base64 import urlsafe_b64encode
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,6 +17,7 @@ from msgspec.structs import replace
 
 from issuer_job.attempt.attempt import Attempt, Later, utc_now
 from issuer_job.attempt.solver import HostChallenge
+from issuer_job.background import at_once
 from issuer_job.cluster.api import Cluster
 from issuer_job.dns01 import propagation
 from issuer_job.dns01 import trace as dns_leftovers
@@ -39,8 +39,6 @@ CLEAN_UP = timedelta(seconds=25)
 """For removing TXT records at the end: the pod is ended half a minute after the process should have given up."""
 LEFTOVERS = timedelta(seconds=100)
 """For those of one record: longer than a lock stays that nobody gave back."""
-AT_ONCE = 8
-"""Names that are looked up at the same time."""
 VOLUME = "credentials"
 STEP = "dns"
 
@@ -177,8 +175,7 @@ def _places(solvers: Mapping[str, Dns01], seconds_left: Callable[[], float]) -> 
         except DnsLookupError as problem:
             raise Later(Problem(type="dnsLookup", detail=str(problem), host=host, step=STEP)) from None
 
-    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        return dict(zip(solvers, pool.map(place, solvers), strict=True)), next(iter(lookups.values()))
+    return dict(zip(solvers, at_once(place, solvers), strict=True)), next(iter(lookups.values()))
 
 
 def _remove(

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
 from issuer_job.attempt.solver import HostChallenge
+from issuer_job.background import at_once
 from issuer_job.http01.probe_http import REDIRECT_PORTS, ProbeOutcome, Seen, fetch, fetch_following
 from issuer_job.vocabulary import CHALLENGE_PATH
 
 _FIRST_PAUSE = 0.075
 _LONGEST_PAUSE = 0.5
-_WORKERS = 8
 
 
 class ProbeReason(StrEnum):
@@ -68,9 +67,8 @@ def probe_endpoints(
         look = partial(fetch, *address, CHALLENGE_PATH + token, expected, limit=deadline)
         return _until_right(look, started, deadline, foreign_budget, connect_budget)
 
-    with ThreadPoolExecutor(min(_WORKERS, len(addresses))) as pool:
-        answers = zip(addresses, pool.map(ask, addresses), strict=True)
-        wrong = [(address, seen) for address, seen in answers if seen.outcome is not ProbeOutcome.RIGHT]
+    answers = zip(addresses, at_once(ask, addresses), strict=True)
+    wrong = [(address, seen) for address, seen in answers if seen.outcome is not ProbeOutcome.RIGHT]
     seconds = time.monotonic() - started
     if not wrong:
         return ProbeResult(True, ProbeReason.OK, f"all {len(addresses)} responders answer", seconds)
@@ -121,8 +119,7 @@ def probe_hosts(
     All budgets run from now; a host whose turn comes late is asked at least once.
     """
     ask = partial(probe_host, deadline=deadline, port=port, foreign_budget=foreign_budget, started=time.monotonic())
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        return list(pool.map(lambda asked: ask(asked.host, asked.token, asked.key_authorization), challenges))
+    return at_once(lambda asked: ask(asked.host, asked.token, asked.key_authorization), challenges)
 
 
 def _until_right(

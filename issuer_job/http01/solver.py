@@ -12,6 +12,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.attempt.solver import HostChallenge
+from issuer_job.background import at_once
 from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import CONFIGMAPS, ENDPOINT_SLICES, Cluster, Json
 from issuer_job.http01 import probe, routes
@@ -37,11 +38,10 @@ class Http01Solver:
 
     def present(self, challenges: Sequence[HostChallenge], issuer: Issuer) -> None:
         """See ChallengeSolver. The trace is in the objects' names and owners."""
-        attempt = self.attempt
+        attempt, record = self.attempt, self.attempt.record
         publish(attempt, {challenge.token: challenge.key_authorization for challenge in challenges})
-        for host, ingress_class in attempt.record.routes:
-            if uses_route(issuer, host, ingress_class.name):
-                routes.join_route(attempt.cluster, attempt.record, host, ingress_class, issuer)
+        used = [place for place in record.routes if uses_route(issuer, place[0], place[1].name)]
+        at_once(lambda place: routes.join_route(attempt.cluster, record, *place, issuer), used)
 
     def wait(self, challenges: Sequence[HostChallenge]) -> None:
         """See ChallengeSolver. A cluster that cannot reach itself through its own front door does not block."""
@@ -58,8 +58,7 @@ class Http01Solver:
         """See ChallengeSolver: the application gets its path back."""
         record, cluster = self.attempt.record, self.attempt.cluster
         cluster.delete(CONFIGMAPS, v.NAMESPACE, names.challenge(record.namespace, record.secret_name, record.epoch))
-        for host, ingress_class in record.routes:
-            routes.release_route(cluster, record, host, ingress_class)
+        at_once(lambda place: routes.release_route(cluster, record, *place), record.routes)
 
     def leftovers(self, issuer: Issuer, name: str, *, deadline: datetime) -> int:
         """None: they are objects of the cluster, which the sweep takes away without anybody's credentials."""

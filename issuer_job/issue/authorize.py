@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
@@ -10,6 +11,7 @@ from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Autho
 from issuer_job.acme_client import AcmeProblem as AcmeProblem
 from issuer_job.attempt.attempt import Attempt, Later
 from issuer_job.attempt.solver import HostChallenge
+from issuer_job.background import at_once
 from issuer_job.issue.solvers import AttemptSolvers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.polling import Poll
@@ -30,12 +32,12 @@ class AuthorizationFailed(Exception):
         self.host = host
 
 
-class _Polled(Protocol):
+class _HasRetryAfter(Protocol):
     @property
     def retry_after(self) -> timedelta | None: ...
 
 
-T = TypeVar("T", bound=_Polled)
+T = TypeVar("T", bound=_HasRetryAfter)
 R = TypeVar("R")
 
 
@@ -44,19 +46,18 @@ def authorize(attempt: Attempt, client: AcmeClient, order: Order, issuer: Issuer
 
     What was presented has to stay until this returns: a CA looks from several places, and perhaps again.
     """
-    authorizations = [client.authorization(url) for url in order.authorization_urls]
+    authorizations = sorted(at_once(client.authorization, order.authorization_urls), key=lambda one: one.host)
     for authorization in authorizations:
         _not_failed(authorization)
     pending = [authorization for authorization in authorizations if not authorization.is_final]
     if pending:
         challenges = [_host_challenge(attempt, client, authorization, issuer) for authorization in pending]
         solvers.present(challenges, issuer)
-        for authorization, challenge in zip(pending, challenges, strict=True):
-            _tell(attempt, client, authorization, challenge.solver.challenge_type)
+        solved = [(one, challenge.solver.challenge_type) for one, challenge in zip(pending, challenges, strict=True)]
+        at_once(lambda pair: _tell(attempt, client, *pair), solved)
         attempt.step("challenges-answered", hosts=sorted(challenge.host for challenge in challenges))
-    settled = [_settled(attempt, client, authorization) for authorization in pending]
-    for authorization in settled:
-        _not_failed(authorization)
+        for authorization in _settled(attempt, client, pending):
+            _not_failed(authorization)
     attempt.step("authorized", hosts=[authorization.host for authorization in authorizations])
 
 
@@ -127,14 +128,35 @@ def _patiently(attempt: Attempt, ask: Callable[[], R]) -> R:
     return ask()
 
 
-def _settled(attempt: Attempt, client: AcmeClient, authorization: Authorization) -> Authorization:
-    return poll_until(
-        attempt,
-        lambda: _patiently(attempt, lambda: client.authorization(authorization.url)),
-        lambda seen: seen.is_final,
-        what="authorization",
-        first=authorization,
-    )
+@dataclass(frozen=True)
+class _Polled:
+    """Authorizations that are asked for in one round, no sooner than the CA wishes for any of them."""
+
+    authorizations: list[Authorization]
+
+    @property
+    def retry_after(self) -> timedelta | None:
+        wishes = (one.retry_after for one in self.authorizations if not one.is_final)
+        return max((wish for wish in wishes if wish is not None), default=None)
+
+    @property
+    def is_final(self) -> bool:
+        return all(one.is_final for one in self.authorizations)
+
+
+def _settled(attempt: Attempt, client: AcmeClient, pending: list[Authorization]) -> list[Authorization]:
+    """All of them once the CA has decided on all, each asked for until it is final. Raises Later, AcmeError."""
+    polled = _Polled(pending)
+
+    def ask(one: Authorization) -> Authorization:
+        return one if one.is_final else _patiently(attempt, lambda: client.authorization(one.url))
+
+    def fetch() -> _Polled:
+        nonlocal polled
+        polled = _Polled(at_once(ask, polled.authorizations))
+        return polled
+
+    return poll_until(attempt, fetch, lambda seen: seen.is_final, what="authorization", first=polled).authorizations
 
 
 def _challenge(authorization: Authorization, kind: str) -> Challenge:

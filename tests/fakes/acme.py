@@ -81,6 +81,7 @@ class FakeAcme:
         self.reject_every_other_nonce = False
         self._scripts: dict[str, deque[Reply]] = defaultdict(deque)
         self._nonces: set[str] = set()
+        self._nonce_lock = threading.Lock()
         self._count = 0
         self._keys: dict[str, JWK] = {}
         self._hosts: list[str] = []
@@ -94,10 +95,11 @@ class FakeAcme:
         return [f"{request.method} {request.path}" for request in self.requests]
 
     def fresh_nonce(self) -> str:
-        self._count += 1
-        nonce = b64encode(self._count.to_bytes(16, "big")).decode()
-        self._nonces.add(nonce)
-        return nonce
+        with self._nonce_lock:
+            self._count += 1
+            nonce = b64encode(self._count.to_bytes(16, "big")).decode()
+            self._nonces.add(nonce)
+            return nonce
 
     def handle(self, request: Request, body: bytes) -> Reply:
         if request.method == "POST":

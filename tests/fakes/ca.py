@@ -43,7 +43,8 @@ class FakeOrders(FakeAcme):
 
     `lists_orders`: accounts have an orders list, as at Pebble; `reuses`: newOrder answers with an open order for the
     same account and names, as at Let's Encrypt; `failing`: problem by host; `stolen`: so many orders are finalized by
-    somebody else just before us; `before` is called with every request and may answer it; `clock` is its own.
+    somebody else just before us; `before` is called with every request and may answer it, `latency` before that, for
+    several requests at a time; `backwards`: orders list their authorizations so; `clock` is its own.
     """
 
     def __init__(self, base: str) -> None:
@@ -56,7 +57,9 @@ class FakeOrders(FakeAcme):
         self.reuses = False
         self.failing: dict[str, dict[str, str]] = {}
         self.stolen = 0
+        self.backwards = False
         self.before: Callable[[Request], Reply | None] = lambda request: None
+        self.latency: Callable[[str], None] = lambda path: None
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.tells_time = True
         self.finalized = 0
@@ -68,6 +71,7 @@ class FakeOrders(FakeAcme):
         self.accounts.remove(url)
 
     def handle(self, request: Request, body: bytes) -> Reply:
+        self.latency(request.path)
         with self._lock:
             reply = super().handle(request, body)
         date = format_datetime(self.clock(), usegmt=True) if self.tells_time else ""
@@ -175,11 +179,12 @@ class FakeOrders(FakeAcme):
         return f"{self.base}/{kind}/{order.number}"
 
     def _document(self, order: FakeOrder) -> dict[str, Any]:
+        authorizations = [f"{self._url('authz', order)}/{index}" for index in range(len(order.hosts))]
         document = {
             "status": order.status,
             "expires": "2096-05-06T10:00:00Z",
             "identifiers": [{"type": "dns", "value": host} for host in order.hosts],
-            "authorizations": [f"{self._url('authz', order)}/{index}" for index in range(len(order.hosts))],
+            "authorizations": authorizations[::-1] if self.backwards else authorizations,
             "finalize": self._url("finalize", order),
         }
         return document | ({"certificate": self._url("cert", order)} if order.chain else {})

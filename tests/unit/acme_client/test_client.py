@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,8 +18,10 @@ from issuer_job.acme_client import (
     AcmeUnavailable,
     new_account_key,
 )
+from issuer_job.acme_client.answers import Answer
 from issuer_job.acme_client.keys import AccountKeyAlgorithm
 from issuer_job.acme_client.transport import MAX_BODY, NONCE_TRIES
+from issuer_job.background import at_once
 from tests.fakes.acme import Reply, problem
 from tests.fakes.acme_ca import FakeCA, csr_for
 from tests.worlds.acme import HOSTS, KEY, NOW, World, acme_world, issued_order
@@ -136,6 +139,46 @@ def test_an_end_of_rejected_nonces_is_an_error(world: World) -> None:
     world.fake.script("/order", *[problem("badNonce")] * NONCE_TRIES)
     with pytest.raises(AcmeError, match="newOrder: badNonce"):
         client.new_order(HOSTS)
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("restless")
+@pytest.mark.parametrize("rejects", [False, True])
+def test_threads_share_a_client_and_no_nonce(world: World, rejects: bool) -> None:
+    client = world.connect()
+    url = client.new_order(HOSTS).url
+    world.fake.reject_every_other_nonce = rejects
+    scarce = [Reply(200, world.fake.order(), nonce=False)] * (0 if rejects else 100)
+    world.fake.script("/order/1", *scarce)
+    assert {order.status for order in at_once(client.order, [url] * 100)} == {"pending"}
+    used = [request.protected["nonce"] for request in world.fake.requests if request.method == "POST"]
+    assert len(used) == len(set(used))
+
+
+def test_a_nonce_that_another_thread_has_taken_is_fetched_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = world.connect()
+    transport, taken = client._transport, []
+    url = client.new_order(HOSTS).url
+    world.fake.script("/order/1", Reply(200, world.fake.order(), nonce=False))
+    client.order(url)
+    remember = transport._remember
+
+    def remember_and_lose(answer: Answer) -> None:
+        remember(answer)
+        if not taken:
+            taken.append(transport._nonce())
+
+    monkeypatch.setattr(transport, "_remember", remember_and_lose)
+    assert client.order(url).status == "pending"
+    assert world.fake.paths().count("HEAD /nonce") == 3
 
 
 def test_answers_without_nonce_cost_a_request_for_one(world: World) -> None:
