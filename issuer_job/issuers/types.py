@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-import msgspec
-
 from issuer_job.issuers.rules import PathProblem, acme_problems, common_problems
 from issuer_job.issuers.schema import Issuer
 
@@ -142,4 +140,4 @@ def problems(issuer: Issuer, *, name: str, given: Mapping[str, object]) -> Itera
 
 
 def _fields(document: type[Issuer]) -> frozenset[str]:
-    return frozenset(each.encode_name for each in msgspec.structs.fields(document))
+    return frozenset(document.__struct_encode_fields__)
