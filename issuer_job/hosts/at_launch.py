@@ -7,37 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from enum import StrEnum
 
 from issuer_job.cluster.api import Cluster
 from issuer_job.hosts import claims
-from issuer_job.hosts.precedence import Claim, Namers, is_rival, judge_claim, wildcard_of
-from issuer_job.issuers import host_rules
+from issuer_job.hosts.precedence import Denial, Denied, Namers, judge_claim, not_allowed, wildcard_of
 from issuer_job.issuers.options import HostPolicy, Options
-
-
-class Denial(StrEnum):
-    """Why a namespace may not have a host."""
-
-    CLAIMED = "Claimed"
-    NOT_ALLOWED = "NotAllowed"
-
-
-@dataclass(frozen=True)
-class Denied:
-    """The first host that the namespace may not have."""
-
-    host: str
-    reason: Denial
-
-
-def not_allowed(options: Options, hosts: Iterable[str], namespace: str) -> Denied | None:
-    """What the operator's list does not give the namespace, None if the policy is another one. Pure."""
-    if options.host_policy is not HostPolicy.ALLOW_LIST:
-        return None
-    refused = (host for host in hosts if not host_rules.allow(options.allowed_hosts, namespace, host))
-    return next((Denied(host, Denial.NOT_ALLOWED) for host in refused), None)
 
 
 def denied(
@@ -66,19 +40,9 @@ def denied(
         mine = claims.take(cluster, host, namespace, timeout=timeout)
         if mine.namespace != namespace:
             return Denied(host, Denial.CLAIMED)
-        if mine.checked is not None:
-            continue
-        wildcard = wildcard_of(host)
-        if wildcard is not None:
-            covering = above[wildcard].result()
-            rivals = [covering] if covering is not None and is_rival(mine, covering) else []
-        else:
-            rivals = claims.rivals(cluster, mine, timeout=timeout())
-        if not _stands(mine, rivals):
-            return Denied(host, Denial.CLAIMED)
+        if mine.checked is None:
+            rivals = claims.rivals(cluster, mine, above=lambda wildcard: above[wildcard].result())
+            # As far as the claims alone tell: who else names the host in an Ingress is the Job's to find out.
+            if not judge_claim(mine, rivals, Namers()).stands:
+                return Denied(host, Denial.CLAIMED)
     return None
-
-
-def _stands(mine: Claim, rivals: Iterable[Claim]) -> bool:
-    """As far as the claims alone tell: who else names the host in an Ingress is the Job's to find out."""
-    return judge_claim(mine, rivals, Namers()).stands

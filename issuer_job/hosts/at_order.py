@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache, partial
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Later, Permanent
 from issuer_job.cluster.api import CONFIGMAPS, Gone, KubeError
 from issuer_job.demand import askers
 from issuer_job.hosts import claims
-from issuer_job.hosts.at_launch import not_allowed
-from issuer_job.hosts.precedence import Claim, Namers, judge_claim, wildcard_of
+from issuer_job.hosts.precedence import Claim, Namers, judge_claim, not_allowed
 from issuer_job.issuers.options import HostPolicy, Options, OptionsError, parse_options
 from issuer_job.record.phases import GONE
 from issuer_job.record.record import Problem, RecordError, from_config_map
@@ -38,7 +38,7 @@ def hold_hosts(attempt: Attempt) -> None:
     raise KubeError("the claims keep changing")
 
 
-def release(attempt: Attempt) -> None:
+def give_up_hosts(attempt: Attempt) -> None:
     """Give up the claims of an attempt that no Ingress wants, unless something else of its namespace names the host.
 
     Otherwise an Ingress that was refused at admission would keep everybody else out. Raises KubeError.
@@ -79,16 +79,9 @@ def _made_good(attempt: Attempt) -> bool:
         return True
     namers = _namers(attempt, {claim.host for claim in unchecked})
     yielding: dict[str, Claim] = {}
-    above: dict[str, list[Claim]] = {}
+    above = cache(partial(claims.find, cluster))
     for mine in unchecked:
-        wildcard = wildcard_of(mine.host)
-        if wildcard is None:
-            rivals = claims.rivals(cluster, mine)
-        elif wildcard in above:  # names next to each other have the same one above them
-            rivals = above[wildcard]
-        else:
-            rivals = above[wildcard] = claims.rivals(cluster, mine)
-        judged = judge_claim(mine, rivals, namers)
+        judged = judge_claim(mine, claims.rivals(cluster, mine, above=above), namers)
         if not judged.stands:
             claims.give_up(cluster, mine)
             raise _refused(mine.host)

@@ -14,8 +14,7 @@ from issuer_job.cluster.api import CONFIGMAPS, ApiError, Cluster, Gone
 from issuer_job.demand import askers
 from issuer_job.demand.common import is_being_deleted
 from issuer_job.hosts import claims
-from issuer_job.hosts.precedence import Claim, Namers, is_rival, judge_claim, wildcard_of
-from issuer_job.issuers import host_rules
+from issuer_job.hosts.precedence import Claim, Namers, is_rival, judge_claim, not_allowed, wildcard_of
 from issuer_job.issuers.options import HostPolicy, Options
 from issuer_job.record.phases import ABSENCE_GRACE, GONE
 from issuer_job.record.record import Record
@@ -60,10 +59,8 @@ class Holders:
 
     def may_have(self, namespace: str, host: str) -> bool:
         """Whether a Job of the namespace would get the host; False as long as that is not known."""
-        if self.options.host_policy is HostPolicy.OPEN:
-            return True
-        if self.options.host_policy is HostPolicy.ALLOW_LIST:
-            return host_rules.allow(self.options.allowed_hosts, namespace, host)
+        if self.options.host_policy is not HostPolicy.FIRST_CLAIM:
+            return not_allowed(self.options, [host], namespace) is None
         held = self.claims.get(host)
         if not self.whole or (held is not None and held.namespace != namespace):
             return False
@@ -119,7 +116,7 @@ def _labelled(cluster: Cluster, claim: Claim, checked: datetime | None) -> bool:
     Raises KubeError when the cluster does not answer.
     """
     try:
-        return claims.label(cluster, claim, checked=checked)
+        return claims.mark_checked(cluster, claim, now=claim.checked or checked)
     except ApiError as problem:
         logger.warning("claim-unreadable", extra={"fields": {"claim": claim.name, "problem": str(problem)}})
         return False

@@ -1,7 +1,7 @@
 """First claim: which namespace holds a host. One ConfigMap per host, created atomically, changed by compare-and-swap.
 
 Webhook and sweep take claims, which are hints: admission may be refused later. The Job that orders makes each of its
-claims good (`host_check`): it looks for claims that overlap after its own is there, and then marks it as checked.
+claims good (`at_order`): it looks for claims that overlap after its own is there, and then marks it as checked.
 Of two namespaces that do so at the same moment each sees the other's claim; the one that may stay deletes the other's
 claim, and that write and the other's mark exclude each other, since both are conditional on the same object.
 """
@@ -41,17 +41,14 @@ def find(cluster: Cluster, host: str, *, timeout: float | None = None) -> Claim 
     return None if held is None else Claim.from_config_map(held)
 
 
-def holder(cluster: Cluster, host: str) -> str | None:
-    """The namespace that holds the host, None if nobody does. Raises KubeError."""
-    held = find(cluster, host)
-    return None if held is None else held.namespace
+def rivals(cluster: Cluster, mine: Claim, *, above: Callable[[str], Claim | None] | None = None) -> list[Claim]:
+    """The claims of other namespaces that overlap this one, as they are stored now. Raises KubeError.
 
-
-def rivals(cluster: Cluster, mine: Claim, *, timeout: float | None = None) -> list[Claim]:
-    """The claims of other namespaces that overlap this one, as they are stored now. Raises KubeError."""
+    `above` knows the claims of wildcards without asking: names next to each other have the same one above them.
+    """
     wildcard = wildcard_of(mine.host)
     if wildcard is not None:
-        found = find(cluster, wildcard, timeout=timeout)
+        found = above(wildcard) if above is not None else find(cluster, wildcard)
         return [found] if found is not None and is_rival(mine, found) else []
     below = f"{v.CLAIM}=true,{v.CLAIM_PARENT}={names.claim_parent(mine.host)}"
     unlabelled = f"{v.CLAIM}=true,!{v.CLAIM_PARENT}"  # by hand, or by an earlier certjob: the sweep labels them
@@ -59,17 +56,13 @@ def rivals(cluster: Cluster, mine: Claim, *, timeout: float | None = None) -> li
     return [claim for claim in map(Claim.from_config_map, items) if is_rival(mine, claim)]
 
 
-def mark_checked(cluster: Cluster, claim: Claim, *, now: datetime) -> bool:
-    """Write down that the claim holds; False if it is not any more the one that was read. Raises KubeError."""
-    return _replace(cluster, claim, claim_body(claim.host, claim.namespace, checked=now))
+def mark_checked(cluster: Cluster, claim: Claim, *, now: datetime | None) -> bool:
+    """Write down that the claim holds; False if it is not any more the one that was read. Raises KubeError.
 
-
-def label(cluster: Cluster, claim: Claim, *, checked: datetime | None) -> bool:
-    """Give a claim of an earlier certjob the label by which wildcards find it; whether it was done.
-
-    `checked` if it has been made good already. Raises KubeError.
+    Without `now` it still has to be checked, but gets the label by which wildcards find it: earlier ones had none.
     """
-    return _replace(cluster, claim, claim_body(claim.host, claim.namespace, checked=claim.checked or checked))
+    body = claim_body(claim.host, claim.namespace, checked=now)
+    return changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, _metadata(claim), body) is not None
 
 
 def give_up(cluster: Cluster, claim: Claim) -> bool:
@@ -101,10 +94,6 @@ def claim_body(host: str, namespace: str, *, checked: datetime | None = None) ->
     if checked is not None:
         body["metadata"]["annotations"] = {v.CHECKED: checked.isoformat(timespec="seconds")}
     return body
-
-
-def _replace(cluster: Cluster, claim: Claim, body: Json) -> bool:
-    return changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, _metadata(claim), body) is not None
 
 
 def _metadata(claim: Claim) -> Json:

@@ -1,4 +1,4 @@
-"""Who may have a host when several namespaces name it: claims, live objects, and which of them goes first. Pure.
+"""Who may have a host: the operator's list, claims and live objects, and which of those goes first. Pure.
 
 A wildcard and the names directly below it overlap: a certificate for the one is good for the others.
 """
@@ -8,11 +8,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from issuer_job.demand.askers import Asker
 from issuer_job.demand.common import is_being_deleted
+from issuer_job.issuers import host_rules
+from issuer_job.issuers.options import HostPolicy, Options
+
+
+class Denial(StrEnum):
+    """Why a namespace may not have a host."""
+
+    CLAIMED = "Claimed"
+    NOT_ALLOWED = "NotAllowed"
+
+
+@dataclass(frozen=True)
+class Denied:
+    """The first host that the namespace may not have."""
+
+    host: str
+    reason: Denial
+
+
+def not_allowed(options: Options, hosts: Iterable[str], namespace: str) -> Denied | None:
+    """What the operator's list does not give the namespace, None if the policy is another one. Pure."""
+    if options.host_policy is not HostPolicy.ALLOW_LIST:
+        return None
+    refused = (host for host in hosts if not host_rules.allow(options.allowed_hosts, namespace, host))
+    return next((Denied(host, Denial.NOT_ALLOWED) for host in refused), None)
 
 
 def wildcard_of(host: str) -> str | None:

@@ -56,7 +56,7 @@ def _ended(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
         attempt.step("unwanted", reason=str(unwanted))
         ordered = attempt.record.phase is not Phase.CLAIMED
         attempt.advance(transitions.orphaned if ordered else transitions.unconfirmed)
-        at_order.release(attempt)
+        at_order.give_up_hosts(attempt)
         return unwanted.exit_code
     except NamespaceGone as gone:
         attempt.step("namespace-gone", reason=str(gone))

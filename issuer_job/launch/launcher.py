@@ -27,7 +27,7 @@ from issuer_job.demand.common import Entry
 from issuer_job.demand.plan import Plan, PlanReason, plan
 from issuer_job.demand.unlisted import held_up
 from issuer_job.hosts import at_launch
-from issuer_job.hosts.at_launch import Denial
+from issuer_job.hosts.precedence import Denial
 from issuer_job.issuers.load import ABSENT
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.start import Starter, left

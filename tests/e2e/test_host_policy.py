@@ -29,6 +29,7 @@ from tests.e2e.attempts import Identities
 from tests.e2e.checks import at_once
 from tests.e2e.parts import run_sweep
 from tests.observe import cluster
+from tests.worlds.hosts import holder
 
 QUOTAS = Resource("/api/v1", "resourcequotas")
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/hosts.md"
@@ -151,7 +152,7 @@ def test_an_ingress_that_was_refused_leaves_no_claim_behind(namespace: str) -> N
     )
     with pytest.raises(Exception, match="exceeded quota"):
         world.create(namespace, opted_in("refused", host))
-    assert claims.holder(cluster(), host) == namespace
+    assert holder(cluster(), host) == namespace
     world.wait_phase(namespace, "refused-tls", "Unconfirmed", seconds=90)
     wait_for(lambda: claims.find(cluster(), host) is None, what="the claim is given up")
 

@@ -38,6 +38,7 @@ from issuer_job.upkeep import leftovers, retire
 from tests.e2e import world
 from tests.e2e.api import Api, wait_for
 from tests.observe import cluster
+from tests.worlds.hosts import holder
 
 pytestmark = pytest.mark.usefixtures("no_sweeps")
 
@@ -262,4 +263,4 @@ def test_a_claim_goes_when_nothing_names_its_host(as_sweep: Cluster, namespace: 
 
     assert released(naming(namespace)) == 0
     assert released(naming("elsewhere")) == 1
-    assert claims.holder(cluster(), host) is None
+    assert holder(cluster(), host) is None

@@ -22,6 +22,7 @@ from issuer_job.issuers.options import HostPolicy, Options
 from issuer_job.record.phases import ABSENCE_GRACE
 from issuer_job.record.record import Phase, Record, Retry, SourceKind
 from tests.fakes.api import Attempt, FakeApi, Response, status
+from tests.worlds.hosts import holder
 from tests.worlds.samples import HOSTS, PROBLEM, SETTINGS, issued, record, source
 
 OLD = "2026-01-01T00:00:00Z"
@@ -73,10 +74,10 @@ def taken(cluster: Cluster, host: str, namespace: str, *, checked: bool = False)
 
 
 def test_the_first_one_holds_it(cluster: Cluster) -> None:
-    assert claims.holder(cluster, "a.dev") is None
+    assert holder(cluster, "a.dev") is None
     assert claims.take(cluster, "a.dev", "one").namespace == "one"
     assert claims.take(cluster, "a.dev", "two").namespace == "one"
-    assert claims.holder(cluster, "a.dev") == "one"
+    assert holder(cluster, "a.dev") == "one"
 
 
 def test_a_claim_that_goes_while_it_is_asked_for_is_taken_after_all(cluster: Cluster, api: FakeApi) -> None:
@@ -166,7 +167,7 @@ def test_a_claim_is_given_up_when_no_ingress_of_its_namespace_names_the_host(
 ) -> None:
     taken(cluster, "a.dev", "one", checked=checked)
     assert released(cluster, *ingresses) == int(gone)
-    assert (claims.holder(cluster, "a.dev") is None) is gone
+    assert (holder(cluster, "a.dev") is None) is gone
 
 
 def test_a_young_claim_stays(cluster: Cluster) -> None:
@@ -190,7 +191,7 @@ def test_a_claim_of_a_certificate_without_an_ingress_stays(cluster: Cluster) -> 
         wanted = record(phase, namespace="one", sources=(asked,))
         now, until = utc_now() + LATER, time.monotonic() + 30
         at_sweep.tidy(cluster, Options(), Namers(), [wanted], now=now, until=until)
-        assert (claims.holder(cluster, "a.certjob.dev") == "one") is stays
+        assert (holder(cluster, "a.certjob.dev") == "one") is stays
 
 
 def test_an_ingress_made_while_the_pass_was_under_way_keeps_its_claim(cluster: Cluster, api: FakeApi) -> None:
@@ -222,7 +223,7 @@ def test_an_unchecked_claim_yields_to_a_checked_one_that_overlaps(cluster: Clust
     taken(cluster, "*.x.dev", "two", checked=True)
     taken(cluster, "b.x.dev", "two")
     assert released(cluster, ingress("one", "a.x.dev"), ingress("two", "*.x.dev", "b.x.dev"), after=timedelta(0)) == 1
-    assert claims.holder(cluster, "a.x.dev") is None
+    assert holder(cluster, "a.x.dev") is None
 
 
 def test_of_two_unchecked_ones_the_sweep_takes_none(cluster: Cluster) -> None:
@@ -308,4 +309,4 @@ def test_a_transfer_goes_on_when_the_claim_changes(cluster: Cluster, api: FakeAp
     taken(cluster, "a.dev", "one")
     api.fail(fault[0], "/configmaps/claim-", status(404 if fault[1] == "NotFound" else 409, fault[1]))
     assert claims.transfer(cluster, "a.dev", "two", now=CHECKED) == "one"
-    assert claims.holder(cluster, "a.dev") == "two"
+    assert holder(cluster, "a.dev") == "two"

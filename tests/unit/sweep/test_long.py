@@ -9,12 +9,13 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES
 from issuer_job.demand.ingress import named_hosts
-from issuer_job.hosts import at_sweep, claims
+from issuer_job.hosts import at_sweep
 from issuer_job.hosts.claims import claim_body
 from issuer_job.issuers.options import Options
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.record.record import Phase
 from issuer_job.sweep import inventory
+from tests.worlds.hosts import holder
 from tests.worlds.job import HOST, JobWorld, ingress
 from tests.worlds.sweep import issue_one, jobs, orders, run
 
@@ -95,7 +96,7 @@ def test_the_claim_of_an_ingress_that_came_back_during_the_pass_stays(swept: Job
     assert HOST in named_hosts(ingress())
     until = time.monotonic() + 30
     at_sweep.tidy(swept.cluster, Options(), live.namers, (), now=swept.clock.read(), until=until)
-    assert claims.holder(swept.cluster, HOST) == "shop"
+    assert holder(swept.cluster, HOST) == "shop"
 
 
 def test_a_record_that_cannot_be_read_is_told_to_its_owner(swept: JobWorld) -> None:
