@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ParamSpec
 
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CAS_ROUNDS, CONFIGMAPS, Cluster, Conflict, KubeError
+from issuer_job.cluster.api import Cluster
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record import transitions
-from issuer_job.record.record import ACTIVE, Problem, Record, Source, from_config_map, to_config_map
+from issuer_job.record.record import ACTIVE, Problem, Record, RecordError, Source
+from issuer_job.record.store import Arrow, change_record, live_record, write_record
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
 
 
 class Stop(Exception):
@@ -31,6 +36,12 @@ class Superseded(Stop):
     """The record is another's now, or gone: touch nothing."""
 
     exit_code = v.ExitCode.SUPERSEDED
+
+
+class Unreadable(Stop):
+    """The record is broken, or written by a later certjob: it stays as it is, and another pod could not read it."""
+
+    exit_code = v.ExitCode.PERMANENT
 
 
 class OtherPod(Stop):
@@ -115,8 +126,9 @@ class Attempt:
     """Keys that this pod made, by the volume in which the next one finds them."""
 
     def load(self) -> None:
-        """Read the record. Raises Superseded, Ended."""
-        self.record = self._read()
+        """Read the record. Raises Superseded, Ended, Unreadable, KubeError."""
+        with _readable():
+            self.record = self._ours(live_record(self.cluster, self.pod.record))
         self._still_active()
 
     def _still_active(self) -> None:
@@ -126,35 +138,36 @@ class Attempt:
         if self.record.phase not in ACTIVE:
             raise Superseded(f"the record is {self.record.phase}")
 
-    def advance(self, arrow: Callable[..., Record], *, takeover: bool = False, **details: object) -> None:
-        """Write `arrow(record, now=..., **details)`, a function of `transitions`, by compare-and-swap.
+    def advance(self, arrow: Arrow[P], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Write what the arrow makes of the record now, whoever else writes it: a source that joined is kept.
 
-        A source that the webhook joined meanwhile is kept.
-
-        Raises Superseded when the epoch is not ours any more, and OtherPod when the holder is not, unless `takeover`:
-        ending the Job would end the pod that holds the attempt now.
+        Raises Superseded when the epoch is not ours any more, OtherPod when the holder is not (ending the Job would
+        end the pod that holds the attempt now), Ended, Unreadable, KubeError.
         """
-        for _ in range(CAS_ROUNDS):
-            wanted = arrow(self.record, now=self.clock(), **details)
-            try:
-                stored = self.cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(wanted))
-            except Conflict:
-                fresh = self._read()
-                if not takeover and transitions.attempt_of(fresh).holder != self.pod.uid:
-                    raise OtherPod("another pod holds the attempt") from None
-                if replace(fresh, resource_version="") == replace(wanted, resource_version=""):
-                    self.record = fresh  # our own write, whose answer was lost
-                    return
-                self.record = fresh
-                self._still_active()
-                continue
-            self.record = from_config_map(stored)
-            return
-        raise KubeError("the record keeps changing")
+        self._write(lambda record: arrow(record, self.clock(), *args, **kwargs))
 
     def claim(self) -> None:
         """Take the attempt for this pod, also from another pod of the same epoch: its node may be lost."""
-        self.advance(transitions.claimed, takeover=True, holder=self.pod.uid)
+        self._write(lambda record: transitions.claimed(record, self.clock(), holder=self.pod.uid), takeover=True)
+
+    def _write(self, arrow: Callable[[Record], Record], *, takeover: bool = False) -> None:
+        wanted = arrow(self.record)
+
+        def again(stored: Record | None) -> Record:
+            nonlocal wanted
+            live = self._ours(stored)
+            if not takeover and transitions.attempt_of(live).holder != self.pod.uid:
+                raise OtherPod("another pod holds the attempt")
+            if replace(live, resource_version="") == replace(wanted, resource_version=""):
+                return live  # our own write, whose answer was lost
+            self.record = live
+            self._still_active()
+            wanted = arrow(live)
+            return wanted
+
+        # The first write takes place even if it changes nothing: it shows that the attempt is still ours.
+        with _readable():
+            self.record = write_record(self.cluster, wanted) or change_record(self.cluster, self.pod.record, again)
 
     def mounted(self, volume: str, key: str) -> bytes | None:
         """A key of an optional Secret volume, None if it is not there and this pod did not make it."""
@@ -170,14 +183,20 @@ class Attempt:
         about = {"record": self.pod.record, "epoch": self.pod.epoch}
         logger.info(name, extra={"fields": about | fields})
 
-    def _read(self) -> Record:
-        found = self.cluster.find(CONFIGMAPS, v.NAMESPACE, self.pod.record)
-        if found is None or found["metadata"]["uid"] != self.pod.record_uid:
+    def _ours(self, stored: Record | None) -> Record:
+        if stored is None or stored.uid != self.pod.record_uid:
             raise Superseded("the record is gone")
-        record = from_config_map(found)
-        if record.epoch != self.pod.epoch:
-            raise Superseded(f"the record is at epoch {record.epoch}")
-        return record
+        if stored.epoch != self.pod.epoch:
+            raise Superseded(f"the record is at epoch {stored.epoch}")
+        return stored
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except RecordError as problem:
+        raise Unreadable(str(problem)) from None
 
 
 _ENDED = {

@@ -14,8 +14,6 @@ Json = dict[str, Any]
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of one answer: a page of 500 large objects fits."""
-CAS_ROUNDS = 20
-"""How often a compare-and-swap is tried that others keep coming in between of."""
 PAGE = 500
 QUOTA_PAUSES = (0.02, 0.05, 0.1, 0.2)
 """Seconds before a creation that met a busy ResourceQuota is sent again."""

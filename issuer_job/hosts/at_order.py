@@ -13,7 +13,8 @@ from issuer_job.hosts import claims
 from issuer_job.hosts.precedence import Claim, Namers, judge_claim, not_allowed
 from issuer_job.issuers.options import HostPolicy, Options, OptionsError, parse_options
 from issuer_job.record.phases import GONE
-from issuer_job.record.record import Problem, RecordError, from_config_map
+from issuer_job.record.record import Problem, RecordError
+from issuer_job.record.store import from_config_map
 
 ROUNDS = 5
 """How often it starts again because somebody changed a claim, or a list expired on the way."""

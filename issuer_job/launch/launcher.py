@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,36 +10,25 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from issuer_job import names
-from issuer_job import vocabulary as v
 from issuer_job.backoff import wait_after
-from issuer_job.cluster.api import (
-    CONFIGMAPS,
-    AlreadyExists,
-    ApiError,
-    Cluster,
-    Conflict,
-    KubeError,
-    NotFound,
-)
+from issuer_job.cluster.api import ApiError, Cluster, KubeError
+from issuer_job.cluster.changes import UNREAD
 from issuer_job.demand.common import Entry
 from issuer_job.demand.plan import Plan, PlanReason, plan
 from issuer_job.demand.unlisted import held_up
 from issuer_job.hosts import at_launch
 from issuer_job.hosts.precedence import Denial
 from issuer_job.issuers.load import ABSENT
+from issuer_job.launch.bound import LaunchBound
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.start import Starter, left
-from issuer_job.record import record, transitions
+from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
-from issuer_job.record.record import Phase, Problem, Record
+from issuer_job.record.record import Phase, Problem, Record, RecordError
+from issuer_job.record.store import change_record, write_record
 from issuer_job.tenant_secrets import access as secrets
 
 logger = logging.getLogger(__name__)
-
-ACTIVE_SECONDS = 300.0
-"""How long an attempt counts as active for the bound of its namespace: the deadline of its pod."""
-ATTEMPTS = 5
-"""Rounds of read, merge and compare-and-swap before the sweep has to do it."""
 
 
 class OutcomeReason(StrEnum):
@@ -94,14 +81,14 @@ class Launcher:
         *,
         clock: Callable[[], datetime] = _utc_now,
         threads: int = 16,
+        bound: LaunchBound | None = None,
     ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._clock = clock
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="launch")
         self._starter = Starter(cluster, settings, clock, self._pool)
-        self._recent: dict[str, deque[float]] = defaultdict(deque)
-        """By namespace: when this process launched lately (time.monotonic())."""
+        self._bound = bound or LaunchBound()
 
     def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> LaunchOutcome:
         """Make sure that an attempt for this entry exists, if it needs one.
@@ -120,7 +107,7 @@ class Launcher:
                     problem = Problem(type=_PROBLEM_TYPES[stop.reason], detail=stop.warning, step="launch")
                     self._hold_up(entry, problem, namespace, deadline)
                 return LaunchOutcome(stop.reason, entry.secret_name, warning=stop.warning)
-        except record.RecordError as problem:
+        except RecordError as problem:
             logger.error("record", extra={"fields": {"problem": str(problem)}})
             name = names.record(namespace, entry.secret_name)
             warning = f"its record cannot be read: an operator has to delete ConfigMap {name}"
@@ -131,48 +118,60 @@ class Launcher:
             return LaunchOutcome(OutcomeReason.LATER, entry.secret_name, warning=warning, why=str(problem)[:200])
 
     def _launch(self, entry: Entry, namespace: str, deadline: float, *, expect_new: bool) -> LaunchOutcome:
-        existing = None if expect_new else self._find(entry, namespace, deadline)
+        existing: Record | None = None
+        decided: Plan
         missing = False
-        for _ in range(ATTEMPTS):
-            decided = plan(
-                existing,
-                entry.source,
-                namespace=namespace,
-                secret_name=entry.secret_name,
-                now=self._clock(),
-                may_launch=self._may_launch(namespace),
-            )
-            if expect_new and existing is not None and decided.reason in {PlanReason.UNCHANGED, PlanReason.JOINED}:
+
+        def merged(found: Record | None) -> Record | None:
+            nonlocal existing, decided, missing
+            existing, decided = found, self._plan(found, entry, namespace)
+            if expect_new and found is not None and decided.reason in {PlanReason.UNCHANGED, PlanReason.JOINED}:
                 # An Ingress made anew: if its Secret went with the old one, the certificate is gone.
-                missing = missing or self._secret_was_missing(existing, entry, deadline)
-                decided = _for_missing_secret(existing, decided, self._clock()) if missing else decided
-            warning = _minor_warning(entry, decided)
-            if decided.record is None:
-                epoch = existing.epoch if existing else 0
-                reason = OutcomeReason.PUT_OFF if decided.reason is PlanReason.PUT_OFF else OutcomeReason.UNCHANGED
-                said = warning or _put_off_warning(entry, decided) or _host_warning(existing)
-                return LaunchOutcome(reason, entry.secret_name, epoch, said)
-            if decided.launch:
+                missing = missing or self._secret_was_missing(found, entry, deadline)
+                decided = _for_missing_secret(found, decided, self._clock()) if missing else decided
+            most = self._settings.options().active_orders_per_namespace
+            if decided.launch and not slot.take(most) and not missing:
+                decided = self._plan(found, entry, namespace, may_launch=False)
+            if decided.launch and decided.record is not None:
                 self._preconditions(decided.record, deadline)
-            try:
-                stored = self._starter.store(decided.record, deadline)
-            except (AlreadyExists, Conflict, NotFound):
-                existing = self._find(entry, namespace, deadline)
-                continue
-            if not decided.launch:
-                return self._not_launched(entry, decided, stored, deadline, warning)
-            self._recent[namespace].append(time.monotonic())
-            started = self._starter.start(stored, deadline)
-            return LaunchOutcome(OutcomeReason.LAUNCHED, entry.secret_name, started.epoch, warning)
-        raise KubeError("the record keeps changing")
+            return decided.record
+
+        with self._bound.slot(namespace) as slot:
+            stored = self._change(entry, namespace, merged, deadline, expect_new=expect_new)
+            slot.launched = stored is not None and decided.launch
+        warning = _minor_warning(entry, decided)
+        if stored is None:
+            epoch = existing.epoch if existing else 0
+            reason = OutcomeReason.PUT_OFF if decided.reason is PlanReason.PUT_OFF else OutcomeReason.UNCHANGED
+            said = warning or _put_off_warning(entry, decided) or _host_warning(existing)
+            return LaunchOutcome(reason, entry.secret_name, epoch, said)
+        if not decided.launch:
+            return self._not_launched(entry, decided, stored, deadline, warning)
+        started = self._starter.start(stored, deadline)
+        return LaunchOutcome(OutcomeReason.LAUNCHED, entry.secret_name, started.epoch, warning)
+
+    def _plan(self, existing: Record | None, entry: Entry, namespace: str, *, may_launch: bool = True) -> Plan:
+        name, now = entry.secret_name, self._clock()
+        return plan(existing, entry.source, namespace=namespace, secret_name=name, now=now, may_launch=may_launch)
+
+    def _change(
+        self,
+        entry: Entry,
+        namespace: str,
+        edit: Callable[[Record | None], Record | None],
+        deadline: float,
+        *,
+        expect_new: bool = False,
+    ) -> Record | None:
+        """The entry's record as `edit` has made it, None if that left it as it is. Raises KubeError, RecordError."""
+        name, held = names.record(namespace, entry.secret_name), None if expect_new else UNREAD
+        return change_record(self._cluster, name, edit, held=held, timeout=lambda: left(deadline))
 
     def write_down(self, wanted: Record, deadline: float) -> Record | None:
         """Store a record that is not launched, with a placeholder; None if somebody else was faster."""
-        try:
-            stored = self._starter.store(wanted, deadline)
-        except (AlreadyExists, Conflict, NotFound):
-            return None
-        self._starter.create_placeholder(stored, deadline)
+        stored = write_record(self._cluster, wanted, timeout=lambda: left(deadline))
+        if stored is not None:
+            self._starter.create_placeholder(stored, deadline)
         return stored
 
     def start(self, stored: Record, deadline: float) -> Record:
@@ -192,26 +191,17 @@ class Launcher:
         """Write down what is wanted and what stands in its way. Raises KubeError, RecordError."""
         version = self._settings.issuers().versions.get(entry.source.settings.issuer, ABSENT)
         wait = wait_after(failures=1, asked=None, rate_limited=False, jitter=0.0)
-        for _ in range(ATTEMPTS):
-            existing = self._find(entry, namespace, deadline)
-            wanted = held_up(
-                existing, entry, problem, namespace=namespace, now=self._clock(), wait=wait, issuer=version
-            )
-            if wanted is None:
-                return LaunchOutcome(OutcomeReason.UNCHANGED, entry.secret_name, existing.epoch if existing else 0)
-            try:
-                stored = self._starter.store(wanted, deadline)
-            except (AlreadyExists, Conflict, NotFound):
-                continue
-            return LaunchOutcome(OutcomeReason.HELD_UP, entry.secret_name, stored.epoch)
-        raise KubeError("the record keeps changing")
+        existing: Record | None = None
 
-    def _may_launch(self, namespace: str) -> bool:
-        """Whether this process launched less for the namespace than may be active at once."""
-        recent = self._recent[namespace]
-        while recent and time.monotonic() - recent[0] > ACTIVE_SECONDS:
-            recent.popleft()
-        return len(recent) < self._settings.options().active_orders_per_namespace
+        def held(found: Record | None) -> Record | None:
+            nonlocal existing
+            existing, now = found, self._clock()
+            return held_up(found, entry, problem, namespace=namespace, now=now, wait=wait, issuer=version)
+
+        stored = self._change(entry, namespace, held, deadline)
+        if stored is None:
+            return LaunchOutcome(OutcomeReason.UNCHANGED, entry.secret_name, existing.epoch if existing else 0)
+        return LaunchOutcome(OutcomeReason.HELD_UP, entry.secret_name, stored.epoch)
 
     def _secret_was_missing(self, existing: Record, entry: Entry, deadline: float) -> bool:
         """Whether the Secret of what is issued was not there: a placeholder is now, or its owner just makes it."""
@@ -240,11 +230,6 @@ class Launcher:
                 OutcomeReason.NOT_IN_FORCE,
                 "certjob's admission policies are not in force: no certificate until they are",
             )
-
-    def _find(self, entry: Entry, namespace: str, deadline: float) -> Record | None:
-        name = names.record(namespace, entry.secret_name)
-        found = self._cluster.find(CONFIGMAPS, v.NAMESPACE, name, timeout=left(deadline))
-        return None if found is None else record.from_config_map(found)
 
 
 _DENIALS = {

@@ -15,16 +15,17 @@ from datetime import datetime
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, AlreadyExists, ApiError, Cluster, KubeError
+from issuer_job.cluster.api import INGRESSES, JOBS, SECRETS, AlreadyExists, ApiError, Cluster, KubeError
 from issuer_job.http01 import routes
 from issuer_job.issuers.options import Routes
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import directory_of, uses_route
 from issuer_job.launch import jobs
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.record import record, transitions
+from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
-from issuer_job.record.record import Record
+from issuer_job.record.record import IngressClass, Record
+from issuer_job.record.store import write_record
 from issuer_job.tenant_secrets.placeholder import placeholder_secret
 
 logger = logging.getLogger(__name__)
@@ -41,12 +42,6 @@ class Starter:
     clock: Callable[[], datetime]
     pool: ThreadPoolExecutor
 
-    def store(self, wanted: Record, deadline: float) -> Record:
-        """Create or replace the record. Raises AlreadyExists, Conflict, NotFound, KubeError."""
-        body = record.to_config_map(wanted)
-        write = self.cluster.update if wanted.resource_version else self.cluster.create
-        return record.from_config_map(write(CONFIGMAPS, v.NAMESPACE, body, timeout=left(deadline)))
-
     def start(self, stored: Record, deadline: float) -> Record:
         """The effects of an attempt whose epoch is persisted: Job and routes, and the placeholder after the routes.
 
@@ -60,12 +55,12 @@ class Starter:
         self.create_placeholder(stored, deadline)
         return job.result()
 
-    def _routes(self, stored: Record) -> list[tuple[str, record.IngressClass]]:
+    def _routes(self, stored: Record) -> list[tuple[str, IngressClass]]:
         """Hosts that are proven over DNS need none, nor do those that no CA asks for."""
         issuer = self._issuer(stored)
         return [pair for pair in stored.routes if uses_route(issuer, pair[0], pair[1].name)]
 
-    def _create_route(self, stored: Record, host: str, ingress_class: record.IngressClass, deadline: float) -> None:
+    def _create_route(self, stored: Record, host: str, ingress_class: IngressClass, deadline: float) -> None:
         try:
             body = routes.route(stored, host, ingress_class, self._issuer(stored))
             self.cluster.create(INGRESSES, v.NAMESPACE, body, timeout=left(deadline))
@@ -83,7 +78,10 @@ class Starter:
             if (labels or {}).get(v.RECORD_UID) != stored.uid:
                 # A Job of a record that was deleted and made anew within one second.
                 again = transitions.launched(stored, now=self.clock(), reason=LaunchReason.NAME_TAKEN)
-                stored = self.store(again, deadline)
+                written = write_record(self.cluster, again, timeout=lambda: left(deadline))
+                if written is None:
+                    raise KubeError(f"the record {stored.name} was changed meanwhile") from None
+                stored = written
                 self._post_job(stored, deadline, fresh=False)
         except ApiError as problem:
             if problem.status not in {403, 422}:

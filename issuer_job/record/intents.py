@@ -49,7 +49,7 @@ def intended(record: Record, *, sources: tuple[Source, ...], keep_order: bool = 
     return replace(record, sources=sources, intent=intent, generation=record.generation + 1, attempt=attempt)
 
 
-def noticed_gone(record: Record, *, live: frozenset[str], now: datetime) -> Record:
+def noticed_gone(record: Record, now: datetime, *, live: frozenset[str]) -> Record:
     """Mark the sources whose Ingresses are not among the `live` keys, unmark those that are."""
     sources = tuple(
         replace(source, gone_since=None if source.key in live else source.gone_since or now)
@@ -58,7 +58,7 @@ def noticed_gone(record: Record, *, live: frozenset[str], now: datetime) -> Reco
     return replace(record, sources=sources)
 
 
-def without_gone(record: Record, *, now: datetime, grace: timedelta) -> Record:
+def without_gone(record: Record, now: datetime, *, grace: timedelta) -> Record:
     """Without the sources that have been gone for longer than `grace`; the intent may change by that."""
     left = tuple(s for s in record.sources if s.gone_since is None or now - s.gone_since < grace)
     return intended(record, sources=left)

@@ -1,18 +1,14 @@
-"""The certificate record: what is wanted for one Secret (intent) and what happened (state), in one ConfigMap.
+"""The certificate record: what is wanted for one Secret (intent) and what happened (state).
 
-Every write is a compare-and-swap on the ConfigMap's resourceVersion. `transitions` has the arrows.
+`transitions` has the arrows, `store` reads and writes it.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
-
-import msgspec
 
 from issuer_job import names
-from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from issuer_job.record.phases import ACTIVE, SWEEP_INTERVAL, Phase
 from issuer_job.record.sources import IngressClass, Intent, Moment, Settings, Source, SourceKind, Stored
@@ -36,8 +32,6 @@ __all__ = [
     "Settings",
     "Source",
     "SourceKind",
-    "from_config_map",
-    "to_config_map",
 ]
 
 SCHEMA_VERSION = 1
@@ -270,39 +264,3 @@ class Record(Stored, frozen=True, kw_only=True):
     def owner_reference(self) -> Json:
         """Makes Kubernetes delete what belongs to the record with it."""
         return {"apiVersion": "v1", "kind": "ConfigMap", "name": self.name, "uid": self.uid}
-
-
-def to_config_map(record: Record) -> Json:
-    """The record as a ConfigMap; its uid and resourceVersion make the write a compare-and-swap."""
-    metadata: Json = {
-        "name": record.name,
-        "namespace": v.NAMESPACE,
-        "labels": {
-            v.RECORD: "true",
-            v.RECORD_NAMESPACE: record.namespace,
-            v.RECORD_HASH: record.hash,
-            v.STATE: record.state,
-            v.MANAGED_BY: "certjob",
-        },
-        "annotations": {v.HOSTS: ",".join(record.intent.hosts)[:4096]},
-    }
-    if record.resource_version:
-        metadata |= {"resourceVersion": record.resource_version, "uid": record.uid}
-    stored = msgspec.structs.replace(record, uid="", resource_version="")
-    data = msgspec.json.format(msgspec.json.encode(stored), indent=1).decode()
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {v.RECORD_KEY: data}}
-
-
-def from_config_map(config_map: Json) -> Record:
-    """Read a record. Raises RecordError."""
-    metadata: dict[str, Any] = config_map["metadata"]
-    text = (config_map.get("data") or {}).get(v.RECORD_KEY, "")
-    try:
-        record = msgspec.json.decode(text, type=Record)
-    except msgspec.DecodeError as problem:
-        raise RecordError(f"record {metadata['name']}: {problem}") from None
-    if record.version > SCHEMA_VERSION:
-        raise RecordError(f"record {metadata['name']}: written by a later certjob (version {record.version})")
-    return msgspec.structs.replace(
-        record, uid=metadata.get("uid", ""), resource_version=metadata.get("resourceVersion", "")
-    )

@@ -1,10 +1,58 @@
-"""The records as they are stored: ConfigMaps in certjob's namespace."""
+"""The records as they are stored: ConfigMaps in certjob's namespace. Every write is a compare-and-swap."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+from typing import Concatenate, ParamSpec, TypeVar, cast
+
+import msgspec
+from msgspec.structs import replace
+
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, Cluster
-from issuer_job.record.record import Record, from_config_map
+from issuer_job.cluster import changes
+from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json
+from issuer_job.cluster.changes import UNREAD, Unread
+from issuer_job.record.record import SCHEMA_VERSION, Record, RecordError
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=Record | None)
+Arrow = Callable[Concatenate[Record, datetime, P], Record]
+"""A function of `transitions`: the record after something happened, given the moment and whatever else it takes."""
+
+
+def to_config_map(record: Record) -> Json:
+    """The record as a ConfigMap; its uid and resourceVersion make the write a compare-and-swap."""
+    metadata: Json = {
+        "name": record.name,
+        "namespace": v.NAMESPACE,
+        "labels": {
+            v.RECORD: "true",
+            v.RECORD_NAMESPACE: record.namespace,
+            v.RECORD_HASH: record.hash,
+            v.STATE: record.state,
+            v.MANAGED_BY: "certjob",
+        },
+        "annotations": {v.HOSTS: ",".join(record.intent.hosts)[:4096]},
+    }
+    if record.resource_version:
+        metadata |= {"resourceVersion": record.resource_version, "uid": record.uid}
+    stored = replace(record, uid="", resource_version="")
+    data = msgspec.json.format(msgspec.json.encode(stored), indent=1).decode()
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {v.RECORD_KEY: data}}
+
+
+def from_config_map(config_map: Json) -> Record:
+    """Read a record. Raises RecordError."""
+    metadata: Json = config_map["metadata"]
+    text = (config_map.get("data") or {}).get(v.RECORD_KEY, "")
+    try:
+        record = msgspec.json.decode(text, type=Record)
+    except msgspec.DecodeError as problem:
+        raise RecordError(f"record {metadata['name']}: {problem}") from None
+    if record.version > SCHEMA_VERSION:
+        raise RecordError(f"record {metadata['name']}: written by a later certjob (version {record.version})")
+    return replace(record, uid=metadata.get("uid", ""), resource_version=metadata.get("resourceVersion", ""))
 
 
 def live_record(cluster: Cluster, name: str) -> Record | None:
@@ -19,3 +67,45 @@ def fresh(cluster: Cluster, record: Record) -> Record | None:
     if found is None or found["metadata"]["resourceVersion"] != record.resource_version:
         return None
     return from_config_map(found)
+
+
+def write_record(cluster: Cluster, wanted: Record, *, timeout: Callable[[], float] | None = None) -> Record | None:
+    """Create the record, or put it in the place of the one that was read, once; as it is stored then.
+
+    None if somebody was faster. Raises KubeError.
+    """
+    body = to_config_map(wanted)
+    held = body if wanted.resource_version else None
+    done = changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, held, body, timeout=timeout)
+    return None if done is None else from_config_map(done.after)
+
+
+def delete_record(cluster: Cluster, record: Record) -> bool:
+    """Delete exactly the record that was read; False if it is another by now. Raises KubeError."""
+    return changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, to_config_map(record), None) is not None
+
+
+def change_record(
+    cluster: Cluster,
+    name: str,
+    edit: Callable[[Record | None], R],
+    *,
+    held: Record | Unread | None = UNREAD,
+    timeout: Callable[[], float] | None = None,
+) -> R:
+    """Make the record what `edit` says, whoever else writes it, and return it: see `changes.change`.
+
+    None from `edit` leaves what is stored as it is, and is returned. Raises RecordError, KubeError.
+    """
+    wanted: Record | None = None
+
+    def edited(stored: Json | None) -> Json | None:
+        nonlocal wanted
+        former = None if stored is None else from_config_map(stored)
+        wanted = edit(former)
+        return stored if wanted is None or wanted == former else to_config_map(wanted)
+
+    seen = to_config_map(held) if isinstance(held, Record) else held
+    what = f"the record {name}"
+    done = changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, edited, held=seen, what=what, timeout=timeout)
+    return cast(R, None if wanted is None or done.after is None else from_config_map(done.after))

@@ -48,7 +48,7 @@ def wanted(*, namespace: str, secret_name: str, sources: tuple[Source, ...], now
 
 
 def launched(
-    record: Record, *, now: datetime, reason: LaunchReason, issuer: str = "", interval: timedelta | None = None
+    record: Record, now: datetime, *, reason: LaunchReason, issuer: str = "", interval: timedelta | None = None
 ) -> Record:
     """Take a new epoch: at least the current second, so that it rises even when a record is made anew.
 
@@ -90,30 +90,30 @@ def inherited(old: AttemptState, new: AttemptState) -> AttemptState:
     )
 
 
-def relaunched(record: Record, *, now: datetime) -> Record:
+def relaunched(record: Record, now: datetime) -> Record:
     """The same epoch once more: its Job never came to be."""
     attempt = attempt_of(record)
     return _move(record, P.LAUNCHED, now=now, attempt=replace(attempt, launched_at=now, tries=attempt.tries + 1))
 
 
-def claimed(record: Record, *, holder: str, now: datetime) -> Record:
+def claimed(record: Record, now: datetime, *, holder: str) -> Record:
     """A pod takes the attempt, also from another pod of the same epoch whose node was lost."""
     attempt = replace(attempt_of(record), holder=holder, generation=record.generation)
     return _move(record, P.CLAIMED, now=now, attempt=attempt)
 
 
-def confirmed(record: Record, *, sources: tuple[Source, ...], now: datetime) -> Record:
+def confirmed(record: Record, now: datetime, *, sources: tuple[Source, ...]) -> Record:
     """The live Ingresses' word is the intent now."""
     record = intended(record, sources=sources)
     return _move(record, record.phase, now=now, attempt=replace(attempt_of(record), generation=record.generation))
 
 
-def unconfirmed(record: Record, *, now: datetime) -> Record:
+def unconfirmed(record: Record, now: datetime) -> Record:
     """The Ingress never appeared: its admission was refused later, or it is gone."""
     return _move(record, P.UNCONFIRMED, now=now, event="unconfirmed", detail="no live Ingress wants this Secret")
 
 
-def ordering(record: Record, *, directory: str, account: str, now: datetime) -> Record:
+def ordering(record: Record, now: datetime, *, directory: str, account: str) -> Record:
     """From here on newOrder may have happened. An order of another account or directory is forgotten."""
     attempt = attempt_of(record)
     if (attempt.directory, attempt.account) != (directory, account):
@@ -123,13 +123,13 @@ def ordering(record: Record, *, directory: str, account: str, now: datetime) -> 
     )
 
 
-def signing(record: Record, *, directory: str, now: datetime) -> Record:
+def signing(record: Record, now: datetime, *, directory: str) -> Record:
     """The certificate comes from an issuer that takes no orders."""
     attempt = replace(attempt_of(record), **NO_ORDER, directory=directory, account="")
     return _move(record, P.CLAIMED, now=now, attempt=attempt)
 
 
-def order_dropped(record: Record, *, now: datetime, reason: str) -> Record:
+def order_dropped(record: Record, now: datetime, *, reason: str) -> Record:
     """The order is of no use (invalid, expired, another's): forget it and order again."""
     attempt = attempt_of(record)
     attempt = replace(
@@ -139,7 +139,7 @@ def order_dropped(record: Record, *, now: datetime, reason: str) -> Record:
 
 
 def authorizing(
-    record: Record, *, order_url: str, expires: datetime | None, now: datetime, replaces: str | None = None
+    record: Record, now: datetime, *, order_url: str, expires: datetime | None, replaces: str | None = None
 ) -> Record:
     """The order's URL is known. `replaces` is the CertID that it names, None if it is one that was known before."""
     attempt = attempt_of(record)
@@ -154,19 +154,19 @@ def authorizing(
     return _move(record, P.AUTHORIZING, now=now, attempt=attempt, event=event, detail=order_url)
 
 
-def finalizing(record: Record, *, pending_key: str, now: datetime) -> Record:
+def finalizing(record: Record, now: datetime, *, pending_key: str) -> Record:
     """The pending key is stored; from here on finalize may have happened."""
     return _move(record, P.FINALIZING, now=now, attempt=replace(attempt_of(record), pending_key=pending_key))
 
 
-def installing(record: Record, *, secret_uid: str, secret_version: str, now: datetime) -> Record:
+def installing(record: Record, now: datetime, *, secret_uid: str, secret_version: str) -> Record:
     """From here on the Secret write may have happened; empty uid and version mean that it is to be created."""
     attempt = replace(attempt_of(record), secret_uid=secret_uid, secret_version=secret_version)
     former = record.issued and replace(record.issued, secret_uid="", secret_version="")
     return _move(record, P.INSTALLING, now=now, attempt=attempt, issued=former)
 
 
-def issued(record: Record, *, issued: Issued, now: datetime) -> Record:
+def issued(record: Record, now: datetime, *, issued: Issued) -> Record:
     """The Secret holds the certificate."""
     attempt = attempt_of(record)
     if attempt.order_url:
@@ -176,13 +176,13 @@ def issued(record: Record, *, issued: Issued, now: datetime) -> Record:
     return _move(record, P.ISSUED, now=now, attempt=attempt, issued=issued, event="issued", detail=detail)
 
 
-def adopted(record: Record, *, issued: Issued, now: datetime) -> Record:
+def adopted(record: Record, now: datetime, *, issued: Issued) -> Record:
     """The Secret's owner put a good certificate there: it stays until it is due."""
     detail = f"put there by hand, until {issued.not_after:%Y-%m-%d %H:%M:%SZ}, serial {issued.serial}"
     return _move(record, P.ISSUED, now=now, issued=issued, event="adopted", detail=detail)
 
 
-def renewal_suggested(record: Record, *, renewal: Renewal, now: datetime) -> Record:
+def renewal_suggested(record: Record, now: datetime, *, renewal: Renewal) -> Record:
     """What the CA says about renewing what is issued."""
     if record.issued is None:
         raise IllegalTransition(f"{record.name} has no certificate")
@@ -190,7 +190,7 @@ def renewal_suggested(record: Record, *, renewal: Renewal, now: datetime) -> Rec
 
 
 def waiting(
-    record: Record, *, problem: Problem, now: datetime, wait: timedelta, asked: bool = False, issuer: str = ""
+    record: Record, now: datetime, *, problem: Problem, wait: timedelta, asked: bool = False, issuer: str = ""
 ) -> Record:
     """Something that passes stands in the way; try again after `wait`."""
     record = with_failure(record, problem, now=now)
@@ -198,14 +198,14 @@ def waiting(
     return _move(record, P.WAITING, now=now, retry=retry, event="waiting", detail=f"{problem.type}: {problem.detail}")
 
 
-def failed(record: Record, *, problem: Problem, now: datetime, issuer: str = "") -> Record:
+def failed(record: Record, now: datetime, *, problem: Problem, issuer: str = "") -> Record:
     """Only a change helps."""
     record = with_failure(record, problem, now=now)
     retry = _retry(record, problem, now, issuer=issuer)
     return _move(record, P.FAILED, now=now, retry=retry, event="failed", detail=f"{problem.type}: {problem.detail}")
 
 
-def held_back(record: Record, *, problem: Problem, now: datetime, until: datetime, issuer: str = "") -> Record:
+def held_back(record: Record, now: datetime, *, problem: Problem, until: datetime, issuer: str = "") -> Record:
     """An order now would exceed a limit of the issuer. That is no failure."""
     retry = _retry(record, problem, now, not_before=until, asked=True, issuer=issuer)
     failures = failures_of(record)
@@ -215,7 +215,7 @@ def held_back(record: Record, *, problem: Problem, now: datetime, until: datetim
     )
 
 
-def kept_waiting(record: Record, *, now: datetime) -> Record:
+def kept_waiting(record: Record, now: datetime) -> Record:
     """Wanted again while its back-off goes on: making an Ingress anew does not end it."""
     if record.retry is None:
         raise IllegalTransition(f"{record.name} has nothing to wait for")
@@ -223,7 +223,7 @@ def kept_waiting(record: Record, *, now: datetime) -> Record:
 
 
 def orphaned(
-    record: Record, *, now: datetime, problem: Problem | None = None, wait: timedelta = timedelta(0)
+    record: Record, now: datetime, *, problem: Problem | None = None, wait: timedelta = timedelta(0)
 ) -> Record:
     """No live Ingress wants the Secret any more; or its namespace is going, as `problem` says, and if it stays after
     all the next attempt has to wait.
@@ -233,7 +233,7 @@ def orphaned(
     return _move(record, P.ORPHANED, now=now, retry=retry, event="orphaned", detail=detail)
 
 
-def retired(record: Record, *, now: datetime) -> Record:
+def retired(record: Record, now: datetime) -> Record:
     """Nobody came back for it. Epoch and history stay for a week: names do not restart, limits are not forgotten."""
     attempt = record.attempt and replace(record.attempt, **NO_ORDER, orders_dropped=0)
     return _move(record, P.RETIRED, now=now, attempt=attempt, event="retired")

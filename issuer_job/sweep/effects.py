@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import ParamSpec
 
 from msgspec.structs import replace
 
-from issuer_job import vocabulary as v
 from issuer_job.attempt import events
 from issuer_job.backoff import wait_after
-from issuer_job.cluster.api import CONFIGMAPS, Cluster, Conflict, KubeError, NotFound
+from issuer_job.cluster.api import Cluster, KubeError
 from issuer_job.issuers.load import ABSENT, Issuers
-from issuer_job.record import intents, store, transitions
-from issuer_job.record.phases import Bearing, LaunchReason
-from issuer_job.record.record import Problem, Record, RecordError, Renewal, from_config_map, to_config_map
+from issuer_job.record import intents, transitions
+from issuer_job.record.phases import ABSENCE_GRACE, Bearing, LaunchReason
+from issuer_job.record.record import Problem, Record, RecordError, Renewal
 from issuer_job.record.renewal import due_at
+from issuer_job.record.store import Arrow, fresh, write_record
 from issuer_job.sweep import rules, secret_requests
 from issuer_job.sweep.inventory import Known
 from issuer_job.sweep.situation import IN_ORDER, Action, Situation, Verdict
@@ -29,6 +29,8 @@ from issuer_job.tenant_secrets.judgement import judge
 from issuer_job.upkeep import leftovers, retire
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
 
 LOOK_SHARE = 0.6
 """Of the pass's time: what was not looked at by then keeps nobody from being launched."""
@@ -70,20 +72,13 @@ class Effects:
         elif verdict.action is Action.GIVE_UP:
             self.put_off(situation, record, CRASHED)
 
-    def write(self, record: Record, arrow: Callable[..., Record], **details: object) -> Record | None:
-        """Write `arrow(record, now=..., **details)`; None if the record is not any more what was listed.
+    def write(self, record: Record, arrow: Arrow[P], *args: P.args, **kwargs: P.kwargs) -> Record | None:
+        """Write what the arrow makes of the record; None if that is not any more what was listed.
 
         Raises KubeError, RecordError.
         """
-        whole = store.fresh(self.cluster, record)
-        if whole is None:
-            return None
-        wanted = arrow(whole, now=self.now, **details)
-        try:
-            stored = self.cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(wanted))
-        except (Conflict, NotFound):
-            return None  # somebody else is at it
-        return from_config_map(stored)
+        whole = fresh(self.cluster, record)
+        return whole and write_record(self.cluster, arrow(whole, self.now, *args, **kwargs))
 
     def tell(self, situation: Situation, record: Record, reason: str, note: str, unique: tuple[str, ...]) -> None:
         """A warning on all that ask. At its admission one had no uid yet, so the live ones go before the record's."""
@@ -185,19 +180,19 @@ class Effects:
             self.known.records[record.namespace, record.secret_name] = replace(stored, history=(), ledger=())
             self.counts["renewal suggestions"] += 1
 
-    def put_off(
-        self,
-        situation: Situation,
-        record: Record,
-        problem: Problem,
-        *,
-        arrow: Callable[..., Record] = transitions.waiting,
-    ) -> None:
-        """There is no point in a Job now: wait before the next one, longer each time, and say why."""
+    def put_off(self, situation: Situation, record: Record, problem: Problem, *, drops: bool = False) -> None:
+        """There is no point in a Job now: wait before the next one, longer each time, and say why.
+
+        `drops`: without the sources that have been gone for long.
+        """
         wait = wait_after(failures=transitions.failures_of(record) + 1, asked=None, rate_limited=False, jitter=0.0)
         version = self.issuers.versions.get(record.issuer, ABSENT)
-        stored = self.write(record, arrow, problem=problem, wait=wait, issuer=version)
-        if stored is None:
+
+        def waiting(whole: Record, now: datetime) -> Record:
+            left = intents.without_gone(whole, now, grace=ABSENCE_GRACE) if drops else whole
+            return transitions.waiting(left, now, problem=problem, wait=wait, issuer=version)
+
+        if self.write(record, waiting) is None:
             return
         self.counts["given up for now"] += 1
         note = f"{problem.detail}; it is tried again after {self.now + wait:%Y-%m-%d %H:%M:%S} UTC"

@@ -19,7 +19,8 @@ from issuer_job.demand.common import Entry
 from issuer_job.hosts.precedence import Namers
 from issuer_job.issuers.load import Issuers
 from issuer_job.launch.jobs import is_finished
-from issuer_job.record.record import Record, RecordError, from_config_map
+from issuer_job.record.record import Record, RecordError
+from issuer_job.record.store import from_config_map
 from issuer_job.upkeep.leftovers import leftover_keys
 from issuer_job.upkeep.limits import Ledger
 

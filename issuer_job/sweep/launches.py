@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -155,9 +155,7 @@ class SweepLaunches:
         record = candidate.situation.record
         if record is not None:
             drops = candidate.verdict.action is Action.DROP_SOURCES
-            self._effects.put_off(
-                candidate.situation, record, problem, arrow=_left_waiting if drops else transitions.waiting
-            )
+            self._effects.put_off(candidate.situation, record, problem, drops=drops)
 
     def _relaunch(self, candidate: Candidate) -> bool:
         """Take an epoch for a record as it is, or the same one again; whether an attempt was launched."""
@@ -211,22 +209,20 @@ class SweepLaunches:
         """Let it wait until the limit leaves room, and say so."""
         situation, now = candidate.situation, self._effects.now
         sources = tuple(entry.source for entry in situation.entries)
-        details: dict[str, Any] = {
-            "problem": held.problem,
-            "until": held.until,
-            "issuer": self._effects.issuers.versions.get(wanted.issuer, ""),
-        }
-        stored: Record | None
+        version = self._effects.issuers.versions.get(wanted.issuer, "")
+
+        def held_back(record: Record, now: datetime) -> Record:
+            return transitions.held_back(record, now, problem=held.problem, until=held.until, issuer=version)
+
         if situation.record is None:
             made = transitions.wanted(
                 namespace=situation.namespace, secret_name=situation.secret_name, sources=sources, now=now
             )
-            stored = self._launcher.write_down(
-                transitions.held_back(made, now=now, **details), self._effects.deadline
-            )
+            stored = self._launcher.write_down(held_back(made, now), self._effects.deadline)
         else:
             drops = candidate.verdict.action is Action.DROP_SOURCES
-            stored = self._effects.write(situation.record, _held_back, sources=sources, drops=drops, **details)
+            joined = partial(_joined, sources=sources, drops=drops)
+            stored = self._effects.write(situation.record, lambda whole, now: held_back(joined(whole, now), now))
         if stored is None:
             return
         self._counts["held back"] += 1
@@ -254,7 +250,7 @@ def _turn(candidate: Candidate) -> str:
 
 
 def _without_gone(
-    record: Record, *, now: datetime, reason: LaunchReason, interval: timedelta | None = None
+    record: Record, now: datetime, *, reason: LaunchReason, interval: timedelta | None = None
 ) -> Record:
     left = intents.without_gone(record, now=now, grace=ABSENCE_GRACE)
     if left.intent.hash == record.intent.hash or is_held_back(left, now):
@@ -262,14 +258,10 @@ def _without_gone(
     return transitions.launched(left, now=now, reason=reason, interval=interval)
 
 
-def _left_waiting(record: Record, *, now: datetime, **details: Any) -> Record:
-    return transitions.waiting(intents.without_gone(record, now=now, grace=ABSENCE_GRACE), now=now, **details)
-
-
-def _held_back(record: Record, *, sources: tuple[Source, ...], drops: bool, now: datetime, **details: Any) -> Record:
+def _joined(record: Record, now: datetime, *, sources: tuple[Source, ...], drops: bool) -> Record:
     if drops:
         record = intents.without_gone(record, now=now, grace=ABSENCE_GRACE)
     joined = () if record.phase in GONE else record.sources
     for source in sources:
         joined = intents.joined(joined, source)
-    return transitions.held_back(intents.intended(record, sources=joined), now=now, **details)
+    return intents.intended(record, sources=joined)

@@ -10,12 +10,13 @@ from cryptography import x509
 from certs.placeholder import is_placeholder
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster, Conflict, KubeError, NotFound
+from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster, Conflict, KubeError
 from issuer_job.demand import askers
 from issuer_job.http01 import routes
-from issuer_job.record import store, transitions
+from issuer_job.record import transitions
 from issuer_job.record.phases import ABSENCE_GRACE
-from issuer_job.record.record import Phase, Record, to_config_map
+from issuer_job.record.record import Phase, Record
+from issuer_job.record.store import delete_record, fresh, write_record
 from issuer_job.tenant_secrets.access import Look, Looker, Refusal, SecretRefused, look_by_policy
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ def retire(cluster: Cluster, record: Record, *, now: datetime, looker: Looker = 
     False if that is not so as the cluster stands now, or if somebody else is at it. A certificate that was issued
     stays in its Secret. Safe to repeat after any step. Raises KubeError, RecordError.
     """
-    live = store.fresh(cluster, record)
+    live = fresh(cluster, record)
     if live is None or live.phase not in {Phase.ORPHANED, Phase.UNCONFIRMED} or now - live.since < ABSENCE_GRACE:
         return False
     if _is_named(cluster, live):
@@ -40,9 +41,10 @@ def retire(cluster: Cluster, record: Record, *, now: datetime, looker: Looker = 
         routes.release_route(cluster, live, host, ingress_class, or_older=True)
     try:
         secret = _delete_placeholder(cluster, live, looker)
-        _delete_keys(cluster, live)
-        cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(transitions.retired(live, now=now)))
-    except (Conflict, NotFound):
+    except Conflict:
+        return False
+    _delete_keys(cluster, live)
+    if write_record(cluster, transitions.retired(live, now)) is None:
         return False
     logger.info("retired", extra={"fields": {"record": live.name, "secret": secret}})
     return True
@@ -53,11 +55,7 @@ def forget(cluster: Cluster, record: Record) -> bool:
 
     When that is due, a week later, is the caller's to know. Raises KubeError.
     """
-    if record.phase is not Phase.RETIRED:
-        return False
-    try:
-        cluster.delete(CONFIGMAPS, v.NAMESPACE, record.name, uid=record.uid, resource_version=record.resource_version)
-    except Conflict:
+    if record.phase is not Phase.RETIRED or not delete_record(cluster, record):
         return False
     logger.info("forgotten", extra={"fields": {"record": record.name}})
     return True

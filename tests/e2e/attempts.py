@@ -31,7 +31,8 @@ from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher, LaunchOutcome
 from issuer_job.record import transitions
 from issuer_job.record.phases import ATTEMPT_GRACE, LaunchReason
-from issuer_job.record.record import Record, from_config_map, to_config_map
+from issuer_job.record.record import Record
+from issuer_job.record.store import from_config_map, to_config_map
 from issuer_job.upkeep import leftovers
 from tests.e2e import world
 from tests.e2e.api import Endpoint, kubectl

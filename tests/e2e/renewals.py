@@ -13,7 +13,8 @@ from certs.authority import make_authority, make_leaf
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Conflict
-from issuer_job.record.record import Issued, Record, Renewal, from_config_map, to_config_map
+from issuer_job.record.record import Issued, Record, Renewal
+from issuer_job.record.store import from_config_map, to_config_map
 from tests.e2e import world
 from tests.e2e.api import wait_for
 from tests.observe import cluster

@@ -18,7 +18,8 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Conflict, Json
-from issuer_job.record.record import Phase, Problem, Record, to_config_map
+from issuer_job.record.record import Phase, Problem, Record
+from issuer_job.record.store import to_config_map
 from tests.e2e import world
 from tests.fakes.fault_proxy import FaultProxy, fault_proxy
 from tests.observe import cluster

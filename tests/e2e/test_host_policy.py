@@ -20,7 +20,8 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, Cluster, Json, Resourc
 from issuer_job.hosts import at_order, claims
 from issuer_job.hosts.claims import claim_body
 from issuer_job.record import transitions
-from issuer_job.record.record import Settings, Source, to_config_map
+from issuer_job.record.record import Settings, Source
+from issuer_job.record.store import to_config_map
 from tests.e2e import world
 from tests.e2e.api import CONFIGMAPS as CONFIGMAPS_PATH
 from tests.e2e.api import Api, Endpoint, NewNamespace, path, wait_for

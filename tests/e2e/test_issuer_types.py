@@ -18,7 +18,8 @@ from certs.keys import CertifiedKey, key_from_pem, key_to_pem
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Conflict
-from issuer_job.record.record import Record, from_config_map, to_config_map
+from issuer_job.record.record import Record
+from issuer_job.record.store import from_config_map, to_config_map
 from tests.e2e import world
 from tests.e2e.own_pebble import OwnPebble, own_pebble
 from tests.e2e.parts import run_sweep

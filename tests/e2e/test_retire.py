@@ -31,9 +31,8 @@ from issuer_job.record.record import (
     Settings,
     Source,
     SourceKind,
-    from_config_map,
-    to_config_map,
 )
+from issuer_job.record.store import from_config_map, to_config_map
 from issuer_job.upkeep import leftovers, retire
 from tests.e2e import world
 from tests.e2e.api import Api, wait_for

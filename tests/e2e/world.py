@@ -17,7 +17,8 @@ from certs.placeholder import is_placeholder
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json, Resource
-from issuer_job.record.record import Record, from_config_map
+from issuer_job.record.record import Record
+from issuer_job.record.store import from_config_map
 from tests.e2e.api import kubectl, wait_for
 from tests.observe import cluster, served
 

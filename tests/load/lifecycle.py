@@ -22,7 +22,8 @@ from urllib.parse import urlencode
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeError
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, Json, KubeError, NotFound, Resource
-from issuer_job.record.record import ACTIVE, Record, from_config_map
+from issuer_job.record.record import ACTIVE, Record
+from issuer_job.record.store import from_config_map
 from tests.e2e.api import kubectl
 from tests.observe import PODS, cluster
 

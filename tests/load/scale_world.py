@@ -23,7 +23,8 @@ from issuer_job.demand.plan import plan
 from issuer_job.hosts.claims import claim_body
 from issuer_job.issuers.load import Issuers
 from issuer_job.record import transitions
-from issuer_job.record.record import IngressClass, Issued, Record, from_config_map, to_config_map
+from issuer_job.record.record import IngressClass, Issued, Record
+from issuer_job.record.store import from_config_map, to_config_map
 from issuer_job.tenant_secrets.bodies import tls_secret
 from issuer_job.upkeep.bootstrap import make_account_keys
 from tests.load.lifecycle import THREADS

@@ -42,7 +42,8 @@ from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher, LaunchOutcome
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
-from issuer_job.record.record import Record, from_config_map, to_config_map
+from issuer_job.record.record import Record
+from issuer_job.record.store import from_config_map, to_config_map
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
 from tests.fakes.api import FakeApi
 from tests.fakes.ca import FakeOrders

@@ -11,7 +11,8 @@ from certs.keys import key_to_pem
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, MUTATING_WEBHOOKS, SECRETS, Json
 from issuer_job.record import transitions
-from issuer_job.record.record import Record, to_config_map
+from issuer_job.record.record import Record
+from issuer_job.record.store import to_config_map
 from issuer_job.sweep import sweep
 from tests.fakes.certs_ca import FakeCA, new_key, pem
 from tests.worlds.job import HOST, JobWorld, ingress

@@ -11,10 +11,11 @@ from issuer_job import vocabulary as v
 from issuer_job.account import account
 from issuer_job.acme_client import AcmeError, AcmeProblem
 from issuer_job.attempt.attempt import Attempt, Ended, OtherPod, Superseded
-from issuer_job.cluster.api import CONFIGMAPS, Unreachable
+from issuer_job.cluster.api import CONFIGMAPS, Json, Unreachable
 from issuer_job.issue import confirm
 from issuer_job.record import transitions
-from issuer_job.record.record import Phase, Record, Source, to_config_map
+from issuer_job.record.record import Phase, Record, Source
+from issuer_job.record.store import to_config_map
 from tests.fakes.acme import Request
 from tests.worlds.job import JobWorld, ingress
 
@@ -136,6 +137,42 @@ def test_an_attempt_that_has_ended_says_how(launched: JobWorld, phase: Phase, co
     write(launched, replace(launched.record(), phase=phase))
     assert launched.issue(attempt) == code
     assert launched.ca.requests == []
+
+
+def broken(world: JobWorld, how: str) -> Json:
+    """The record as nobody can read it: of a later certjob, or damaged by hand."""
+    body = to_config_map(replace(world.record(), version=2))
+    body["data"] = {"later": body["data"], "damaged": {v.RECORD_KEY: "{"}, "empty": None}[how]
+    return world.api.add(CONFIGMAPS, v.NAMESPACE, body)
+
+
+@pytest.mark.parametrize("how", ["later", "damaged", "empty"])
+def test_a_record_that_cannot_be_read_ends_the_job_in_one_line(
+    launched: JobWorld, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt = launched.pod()
+    stored = broken(launched, how)
+    launched.api.requests.clear()
+    with caplog.at_level("INFO"):
+        assert launched.issue(attempt) is v.ExitCode.PERMANENT  # by which podFailurePolicy starts no further pod
+    assert [(line.message, line.fields["exit_code"]) for line in caplog.records] == [("stopped", 10)]  # type: ignore[attr-defined]
+    assert "record shop.web-tls" in caplog.records[0].fields["reason"]  # type: ignore[attr-defined]
+    assert launched.api.stored(CONFIGMAPS, v.NAMESPACE, "shop.web-tls") == stored
+    assert [request.method for request in launched.api.requests] == ["GET"]
+
+
+def test_a_record_that_a_later_certjob_writes_during_the_order_is_left_to_it(launched: JobWorld) -> None:
+    attempt = launched.pod()
+    stored: list[Json] = []
+
+    def rewrite(request: Request) -> None:
+        if request.path == "/cert/1":
+            stored.append(broken(launched, "later"))
+
+    launched.ca.before = rewrite
+    assert launched.issue(attempt) is v.ExitCode.PERMANENT
+    assert [launched.api.stored(CONFIGMAPS, v.NAMESPACE, "shop.web-tls")] == stored
+    assert launched.secret()["metadata"]["labels"][v.STATE] == "placeholder"
 
 
 def test_a_source_joined_meanwhile_is_kept(launched: JobWorld) -> None:

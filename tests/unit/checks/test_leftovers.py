@@ -6,15 +6,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
 from issuer_job.checks.check import check_issuer
 from issuer_job.checks.launch import AGAIN_AFTER, PER_PASS, Why, launch_due
 from issuer_job.checks.leftovers import RESERVE
-from issuer_job.cluster.api import JOBS, Json, Response, Unreachable
+from issuer_job.cluster.api import CONFIGMAPS, JOBS, Json, Response, Unreachable
 from issuer_job.dns01 import trace as dns_leftovers
 from issuer_job.dns01.trace import LONGEST, TxtRecord
 from issuer_job.record.record import Intent, Phase, Record, Settings
+from issuer_job.record.store import to_config_map
 from tests.worlds.check import annotate, check, check_jobs, checked_by_sweeps, due, end_jobs, pod, state
 from tests.worlds.job import ISSUER, JobWorld, ingress
 from tests.worlds.sweep import MINUTE, passes, run, with_webhook
@@ -58,6 +60,15 @@ def clean(world: JobWorld) -> v.ExitCode:
     code = check_issuer(world.pod_of(check_jobs(world)[-1]["metadata"]["name"]))
     end_jobs(world)
     return code
+
+
+def test_the_job_leaves_alone_what_belongs_to_a_record_that_it_cannot_read(world: JobWorld) -> None:
+    annotate(world, check="never")
+    stored = world.api.add(CONFIGMAPS, v.NAMESPACE, to_config_map(replace(left_over(world), version=2)))
+    world.clock.ahead += 5 * MINUTE
+    assert clean(world) is v.ExitCode.DONE
+    assert left(world) == 1
+    assert world.api.stored(CONFIGMAPS, v.NAMESPACE, stored["metadata"]["name"]) == stored
 
 
 # When

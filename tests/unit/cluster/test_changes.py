@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +11,7 @@ import pytest
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json, KubeError, NotFound, Response
 from tests.fakes.api import FakeApi, status
+from tests.fakes.distant import DistantTransport
 
 SPACE, NAME = "shop", "a"
 
@@ -119,17 +119,8 @@ def test_an_object_that_is_deleted_in_between_is_made_anew(api: FakeApi, cluster
     assert data(api) == {"x": "1"}
 
 
-class DistantApi(FakeApi):
-    """An API server to which each request takes a while, so that others come in between."""
-
-    def send(self, method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
-        time.sleep(0.003)
-        return super().send(method, path, body=body, timeout=timeout)
-
-
-def test_forty_who_change_one_object_at_once_all_get_through() -> None:
-    api, start = DistantApi(), threading.Barrier(40)
-    cluster = Cluster(api)
+def test_forty_who_change_one_object_at_once_all_get_through(api: FakeApi) -> None:
+    cluster, start = Cluster(DistantTransport(api)), threading.Barrier(40)
 
     def add(number: int) -> None:
         def edit(held: Json | None) -> Json:

@@ -20,7 +20,8 @@ from issuer_job.hosts.claims import claim_body
 from issuer_job.hosts.precedence import Claim
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
-from issuer_job.record.record import Source, to_config_map
+from issuer_job.record.record import Source
+from issuer_job.record.store import to_config_map
 from tests.fakes.api import FakeApi
 from tests.worlds.job import ingress
 from tests.worlds.samples import SETTINGS

@@ -12,8 +12,9 @@ from issuer_job.cluster.api import CONFIGMAPS
 from issuer_job.issue.new_order import too_early
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
-from issuer_job.record.record import Issued, Phase, Record, Renewal, to_config_map
+from issuer_job.record.record import Issued, Phase, Record, Renewal
 from issuer_job.record.renewal import replaceable
+from issuer_job.record.store import to_config_map
 from tests.fakes.acme import Reply, Request, problem
 from tests.fakes.ca import NO_ANSWER
 from tests.worlds.job import HOST, JobWorld, ingress

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -12,15 +13,28 @@ from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, POD_TEMPLATES, SECRETS, Json, KubeError, Unreachable
+from issuer_job.cluster.api import (
+    CONFIGMAPS,
+    INGRESSES,
+    JOBS,
+    POD_TEMPLATES,
+    SECRETS,
+    Cluster,
+    Json,
+    KubeError,
+    Unreachable,
+)
 from issuer_job.demand.common import Entry
 from issuer_job.demand.ingress import wants
 from issuer_job.hosts.claims import claim_body
+from issuer_job.launch.bound import LaunchBound
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher, LaunchOutcome, OutcomeReason
 from issuer_job.record import transitions
-from issuer_job.record.record import Phase, to_config_map
+from issuer_job.record.record import Phase
+from issuer_job.record.store import to_config_map
 from tests.fakes.api import Attempt, denied, status
+from tests.fakes.distant import DistantTransport
 from tests.worlds.job import HOST, JobWorld, ingress, pod_template
 from tests.worlds.samples import PROBLEM
 
@@ -375,16 +389,58 @@ def test_beyond_the_bound_a_known_record_is_left_to_the_sweep(world: JobWorld) -
     assert launch(world, ingress(hosts=HOSTS), by=own).reason is OutcomeReason.UNCHANGED
 
 
-def test_after_five_minutes_a_launch_is_not_counted_any_more(
-    world: JobWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_many_at_once_no_more_are_launched_than_the_bound(world: JobWorld) -> None:
+    world.set_options(activeOrdersPerNamespace=3)
+    own = Launcher(
+        Cluster(DistantTransport(world.api)), SettingsCache(world.cluster), clock=world.clock.read, threads=40
+    )
+
+    def apply(number: int) -> OutcomeReason:
+        body = ingress(f"web-{number}", secret=f"web-{number}-tls", hosts=(f"h{number}.certjob.dev",))
+        return launch(world, body, by=own).reason
+
+    with ThreadPoolExecutor(10) as pool:
+        reasons = Counter(pool.map(apply, range(10)))
+    assert reasons == {OutcomeReason.LAUNCHED: 3, OutcomeReason.PUT_OFF: 7}
+    assert len(world.api.all(JOBS)) == 3
+
+
+@pytest.mark.parametrize("obstacle", ["host claimed", "record not written"])
+def test_what_was_not_launched_takes_no_room(world: JobWorld, obstacle: str) -> None:
     world.set_options(activeOrdersPerNamespace=1)
     own = launcher(world)
+    if obstacle == "host claimed":
+        world.api.add(CONFIGMAPS, v.NAMESPACE, claim_body(HOSTS[0], "other"))
+    else:
+        record = names.record("shop", "web-tls")
+        world.api.hooks["configmaps"] = lambda write: denied("no") if write.name == record else None
+    assert launch(world, by=own).reason is not OutcomeReason.LAUNCHED
+    other = ingress("second", secret="second-tls", hosts=("c.certjob.dev",))
+    assert launch(world, other, by=own).reason is OutcomeReason.LAUNCHED
+
+
+def test_one_that_launches_nothing_needs_no_room(world: JobWorld) -> None:
+    world.set_options(activeOrdersPerNamespace=2)
+    own = launcher(world)
+    for _ in range(3):
+        launch(world, by=own)
+    other = ingress("second", secret="second-tls", hosts=("c.certjob.dev",))
+    assert launch(world, other, by=own).reason is OutcomeReason.LAUNCHED
+
+
+def test_after_five_minutes_a_launch_is_not_counted_any_more(world: JobWorld) -> None:
+    seconds = [0.0]
+    world.set_options(activeOrdersPerNamespace=1)
+    own = Launcher(
+        world.cluster, SettingsCache(world.cluster), clock=world.clock.read, bound=LaunchBound(lambda: seconds[0])
+    )
     launch(world, by=own)
-    later = time.monotonic() + 301
-    monkeypatch.setattr("issuer_job.launch.launcher.time.monotonic", lambda: later)
-    other = entry(world, ingress("second", secret="second-tls", hosts=("c.certjob.dev",)))
-    assert own.launch(other, namespace="shop", deadline=later + 30).reason is OutcomeReason.LAUNCHED
+    seconds[0] = 299
+    other = ingress("second", secret="second-tls", hosts=("c.certjob.dev",))
+    assert launch(world, other, by=own).reason is OutcomeReason.PUT_OFF
+    seconds[0] = 301
+    third = ingress("third", secret="third-tls", hosts=("d.certjob.dev",))
+    assert launch(world, third, by=own).reason is OutcomeReason.LAUNCHED
 
 
 def test_with_routes_by_the_job_none_is_made(world: JobWorld) -> None:

@@ -10,16 +10,8 @@ from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.record.record import (
-    ACTIVE,
-    IngressClass,
-    Intent,
-    Phase,
-    RecordError,
-    Settings,
-    from_config_map,
-    to_config_map,
-)
+from issuer_job.record.record import ACTIVE, IngressClass, Intent, Phase, RecordError, Settings
+from issuer_job.record.store import from_config_map, to_config_map
 from tests.worlds.samples import HOSTS, PROBLEM, full_record, issued, record, source
 
 

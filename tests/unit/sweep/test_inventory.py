@@ -13,8 +13,8 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, NAMESPACES, Clus
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.launch.jobs import FINISHED
-from issuer_job.record.record import Counted, HistoryEntry, LedgerEntry, Phase, Record, from_config_map, to_config_map
-from issuer_job.record.store import fresh
+from issuer_job.record.record import Counted, HistoryEntry, LedgerEntry, Phase, Record
+from issuer_job.record.store import fresh, from_config_map, to_config_map
 from issuer_job.sweep.inventory import ROUNDS, Live, read_enabled, read_jobs, read_known, read_live
 from tests.fakes.api import FakeApi, status
 from tests.worlds.job import HOST, ingress

@@ -12,7 +12,8 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, NAMESPACES, Json, KubeError, Response
 from issuer_job.hosts.claims import claim_body
 from issuer_job.record import transitions
-from issuer_job.record.record import Phase, Problem, to_config_map
+from issuer_job.record.record import Phase, Problem
+from issuer_job.record.store import to_config_map
 from tests.fakes.api import FakeApi, status
 from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
 from tests.worlds.sweep import (

@@ -15,7 +15,8 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Cluster, Resp
 from issuer_job.http01 import routes
 from issuer_job.http01.solver import challenge_body
 from issuer_job.issuers.schema import Issuer
-from issuer_job.record.record import HistoryEntry, IngressClass, Phase, Record, from_config_map, to_config_map
+from issuer_job.record.record import HistoryEntry, IngressClass, Phase, Record
+from issuer_job.record.store import from_config_map, to_config_map
 from issuer_job.upkeep import leftovers
 from tests.fakes.api import FakeApi, status
 from tests.worlds.job import HOST

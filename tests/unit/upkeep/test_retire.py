@@ -29,7 +29,8 @@ from issuer_job.issue.order import pending_secret
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
-from issuer_job.record.record import Phase, Record, from_config_map, to_config_map
+from issuer_job.record.record import Phase, Record
+from issuer_job.record.store import from_config_map, to_config_map
 from issuer_job.tenant_secrets.bodies import tls_secret
 from issuer_job.tenant_secrets.placeholder import placeholder_secret
 from issuer_job.upkeep import retire
