@@ -119,7 +119,7 @@ class Effects:
         try:
             seen = self.looker(self.cluster, record)
         except secrets.SecretRefused as refused:
-            if verdict.reason is not LaunchReason.HANDED_OVER:
+            if verdict.action is not Action.KNOCK:
                 self._log("look-refused", record, problem=str(refused))
             if verdict.reason is LaunchReason.NOT_WANTED and refused.reason is not Refusal.NOT_IN_FORCE:
                 return secret_requests.RETIRED  # whatever is there now, it is not certjob's

@@ -192,15 +192,11 @@ def look_is_due(s: Situation, record: Record) -> bool:
 def after_look(situation: Situation, verdict: Verdict, *, good: bool) -> Verdict:
     """What follows when a look has shown the Secret: `good` to stay, or not."""
     record = situation.record
-    if record is None:
-        return IN_ORDER
-    if verdict.reason is LaunchReason.HANDED_OVER:
-        return Verdict(Action.NEW_EPOCH, LaunchReason.HANDED_OVER, Priority.RETRY)
-    if good:
+    if record is None or (good and verdict.action is not Action.KNOCK):
         return IN_ORDER
     found = Verdict(Action.NEW_EPOCH, LaunchReason.SECRET_NOT_GOOD, Priority.MISSED)
-    if verdict.reason.bearing is Bearing.REPLACES:
-        found = Verdict(Action.NEW_EPOCH, verdict.reason)
+    if verdict.action is Action.KNOCK or verdict.reason.bearing is Bearing.REPLACES:
+        found = replace(verdict, action=Action.NEW_EPOCH)
     return _urgent(found, record, situation.now)
 
 
@@ -222,7 +218,7 @@ RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (
     (retry_is_due, Verdict(Action.NEW_EPOCH, LaunchReason.RETRY_DUE, Priority.RETRY)),
     (hosts_are_free, Verdict(Action.NEW_EPOCH, LaunchReason.HOSTS_FREE, Priority.RETRY)),
     (daily_retry_is_due, Verdict(Action.NEW_EPOCH, LaunchReason.DAILY_RETRY, Priority.RETRY)),
-    (secret_may_be_handed_over, Verdict(Action.LOOK, LaunchReason.HANDED_OVER)),
+    (secret_may_be_handed_over, Verdict(Action.KNOCK, LaunchReason.HANDED_OVER, Priority.RETRY)),
     (something_else_was_issued, Verdict(Action.NEW_EPOCH, LaunchReason.CHANGED, Priority.MISSED)),
     (renewal_is_due, Verdict(Action.LOOK, LaunchReason.RENEWAL_DUE)),
     (look_is_due, Verdict(Action.LOOK, LaunchReason.LOOK_DUE)),

@@ -24,6 +24,8 @@ class Action(StrEnum):
     """Wait before the next attempt: this one has crashed too often."""
     LOOK = "look"
     """What the Secret holds decides."""
+    KNOCK = "knock"
+    """Whether the Secret is certjob's to write by now decides."""
     ORPHAN = "orphan"
     RETIRE = "retire"
     FORGET = "forget"

@@ -101,7 +101,7 @@ def test_the_order_of_the_rules() -> None:
         ("retry_is_due", "new epoch", "RetryDue", 2),
         ("hosts_are_free", "new epoch", "HostsFree", 2),
         ("daily_retry_is_due", "new epoch", "DailyRetry", 2),
-        ("secret_may_be_handed_over", "look", "HandedOver", 3),
+        ("secret_may_be_handed_over", "knock", "HandedOver", 2),
         ("something_else_was_issued", "new epoch", "Changed", 1),
         ("renewal_is_due", "look", "RenewalDue", 3),
         ("look_is_due", "look", "LookDue", 3),
@@ -344,7 +344,7 @@ def test_what_failed_is_tried_once_a_day() -> None:
 def test_a_foreign_secret_is_looked_at_in_every_pass(refusal: Refusal) -> None:
     problem = replace(PROBLEM, type=str(refusal))
     foreign = at_rest(Phase.FAILED, retry=failure(None, problem=problem))
-    assert verdict(foreign) == Verdict(Action.LOOK, LaunchReason.HANDED_OVER)
+    assert verdict(foreign) == Verdict(Action.KNOCK, LaunchReason.HANDED_OVER, Priority.RETRY)
     waits = at_rest(Phase.WAITING, retry=failure(NOW + DAY, problem=problem))
     assert verdict(waits) == IN_ORDER
 
@@ -399,22 +399,23 @@ def test_the_order_of_the_priorities() -> None:
 
 
 @pytest.mark.parametrize(
-    ("why", "is_good", "expected"),
+    ("action", "why", "is_good", "expected"),
     [
-        (LaunchReason.HANDED_OVER, False, LaunchReason.HANDED_OVER),
-        (LaunchReason.HANDED_OVER, True, LaunchReason.HANDED_OVER),
-        (LaunchReason.RENEWAL_DUE, False, LaunchReason.RENEWAL_DUE),
-        (LaunchReason.RENEWAL_DUE, True, LaunchReason.IN_ORDER),  # its owner has put another one there
-        (LaunchReason.LOOK_DUE, False, LaunchReason.SECRET_NOT_GOOD),
-        (LaunchReason.LOOK_DUE, True, LaunchReason.IN_ORDER),
+        (Action.KNOCK, LaunchReason.HANDED_OVER, False, LaunchReason.HANDED_OVER),
+        (Action.KNOCK, LaunchReason.HANDED_OVER, True, LaunchReason.HANDED_OVER),
+        (Action.LOOK, LaunchReason.RENEWAL_DUE, False, LaunchReason.RENEWAL_DUE),
+        (Action.LOOK, LaunchReason.RENEWAL_DUE, True, LaunchReason.IN_ORDER),  # its owner has put another one there
+        (Action.LOOK, LaunchReason.LOOK_DUE, False, LaunchReason.SECRET_NOT_GOOD),
+        (Action.LOOK, LaunchReason.LOOK_DUE, True, LaunchReason.IN_ORDER),
     ],
 )
-def test_what_a_look_leads_to(why: LaunchReason, is_good: bool, expected: LaunchReason) -> None:
-    found = after_look(situation(at_rest()), Verdict(Action.LOOK, why), good=is_good)
+def test_what_a_look_leads_to(action: Action, why: LaunchReason, is_good: bool, expected: LaunchReason) -> None:
+    """Its row says how urgent it is; a Secret that is not good was missed."""
+    found = after_look(situation(at_rest()), Verdict(action, why, Priority.RETRY), good=is_good)
     assert found.reason is expected
     assert found.action is (Action.NOTHING if expected is LaunchReason.IN_ORDER else Action.NEW_EPOCH)
-    priorities = {LaunchReason.HANDED_OVER: Priority.RETRY, LaunchReason.SECRET_NOT_GOOD: Priority.MISSED}
-    assert found.priority is priorities.get(expected, Priority.REST)
+    priorities = {LaunchReason.SECRET_NOT_GOOD: Priority.MISSED, LaunchReason.IN_ORDER: Priority.REST}
+    assert found.priority is priorities.get(expected, Priority.RETRY)
 
 
 def test_without_a_record_a_look_leads_to_nothing() -> None:
