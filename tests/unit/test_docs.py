@@ -28,7 +28,12 @@ from issuer_job.tenant_secrets import judgement
 from tests.worlds.documents import ROOT, first_column, source
 from webhook import bounded_calls, decide_ingress, decide_secret
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 NOT_A_NAME = re.compile(r"[A-Z*<$]|\.\.\.")
 """In a path: a placeholder or a pattern."""
