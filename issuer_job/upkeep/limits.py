@@ -5,14 +5,12 @@ The periods are Let's Encrypt's. Its buckets refill bit by bit; a whole period l
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-
-from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job.issuers.schema import CaLimits
@@ -31,16 +29,73 @@ class OverLimit:
     until: datetime
 
 
+_Key = tuple[str, str]
+"""What is counted, and of whom."""
+_ORDERS = ("orders", "")
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """How often something may count."""
+
+    what: str
+    limit: int
+    kind: Counted
+    key: _Key
+
+    def free_at(self, times: Sequence[float], now: datetime) -> datetime | None:
+        """When there is room for one more, None if there is now. Never later than a whole period from now."""
+        if not self.limit or len(times) < self.limit:
+            return None
+        free = datetime.fromtimestamp(times[len(times) - self.limit], UTC)
+        return min(free, now + WINDOWS[self.kind])  # later only if a clock was wrong
+
+
+@dataclass(frozen=True)
+class _Ordered:
+    """What counts for the hosts until it is `over`, in seconds since 1970."""
+
+    over: float
+    hosts: tuple[str, ...]
+    order: bool
+    certificate: bool
+
+    def counts_for(self, key: _Key) -> bool:
+        """Whether it is one of those that are counted there."""
+        if key == _ORDERS:
+            return self.order
+        same = key in _by_domain(self.hosts) if key[0] == "domain" else key == _exactly(self.hosts)
+        return self.certificate and same
+
+
 @dataclass
 class _Counts:
     """Of one issuer. Each number is when something stops to count, in seconds since 1970; all lists are sorted."""
 
-    orders: list[float] = field(default_factory=list)
-    sets: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    domains: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    failures: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    certificates: list[tuple[float, tuple[str, ...]]] = field(default_factory=list)
+    times: dict[_Key, list[float]] = field(default_factory=lambda: defaultdict(list))
+    certificates: list[_Ordered] = field(default_factory=list)
     """Not yet counted by domain: a pass that launches nothing does without the list of suffixes."""
+
+    def add(self, ordered: _Ordered) -> None:
+        if ordered.order:
+            insort(self.times[_ORDERS], ordered.over)
+        if ordered.certificate:
+            insort(self.times[_exactly(ordered.hosts)], ordered.over)
+            self.certificates.append(ordered)
+
+    def count_by_domain(self) -> None:
+        for ordered in self.certificates:
+            for key in _by_domain(ordered.hosts):
+                insort(self.times[key], ordered.over)
+        self.certificates.clear()
+
+    def of(self, bound: _Bound, own: _Ordered | None, now: datetime) -> Sequence[float]:
+        """The times that still count, the first to end first, without one that is `own`."""
+        times = self.times.get(bound.key, [])
+        times = times[bisect_right(times, now.timestamp()) :]
+        if own is not None and own.over in times and own.counts_for(bound.key):
+            times.remove(own.over)
+        return times
 
 
 class Ledger:
@@ -52,24 +107,22 @@ class Ledger:
     def add(self, record: Record) -> None:
         """What the record remembers, and what its attempt, if one is under way, is about to do."""
         for entry in record.ledger:
-            over = (entry.at + WINDOWS[entry.kind]).timestamp()
-            counts = self._issuers[entry.issuer]
+            over, counts = (entry.at + WINDOWS[entry.kind]).timestamp(), self._issuers[entry.issuer]
             if entry.exempt:
                 continue
-            if entry.kind is Counted.ORDER:
-                insort(counts.orders, over)
-            elif entry.kind is Counted.FAILURE:
+            if entry.kind is Counted.FAILURE:
                 for host in entry.hosts:
-                    insort(counts.failures[host], over)
+                    insort(counts.times["failures", host], over)
             else:
-                _add_certificate(counts, over, entry.hosts)
+                is_order = entry.kind is Counted.ORDER
+                counts.add(_Ordered(over, entry.hosts, order=is_order, certificate=not is_order))
         if (own := _under_way(record)) is not None:
-            self._expect(record.issuer, record.intent.hosts, own)
+            self._issuers[record.issuer].add(own)
 
     def count(self, hosts: Iterable[str], *, issuer: str, now: datetime, exempt: bool = False) -> None:
         """An order for the hosts has just been launched; `exempt` if it will name what it replaces."""
         over = (now + UNDER_WAY).timestamp()
-        self._expect(issuer, tuple(hosts), _UnderWay(over, order=not exempt, certificate=not exempt))
+        self._issuers[issuer].add(_Ordered(over, tuple(hosts), order=not exempt, certificate=not exempt))
 
     def allowed(
         self,
@@ -87,31 +140,32 @@ class Ledger:
         renewal, one that will name what it replaces (RFC 9773, section 5), is bound by failures only.
         """
         hosts, counts = tuple(hosts), self._issuers[issuer]
-        own = None
-        if record is not None and record.issuer == issuer:
-            own = _under_way(record)
-        found = [
-            _Count(f"failed validations of {host}", limits.failed_validations, Counted.FAILURE, failures)
+        own = _under_way(record) if record is not None and record.issuer == issuer else None
+        bounds = [
+            _Bound(f"failed validations of {host}", limits.failed_validations, Counted.FAILURE, ("failures", host))
             for host in hosts
-            if (failures := counts.failures.get(host))
         ]
         if not exempt:
-            orders = _less(counts.orders, own if own and own.order else None)
-            found.append(_Count("orders", limits.orders, Counted.ORDER, orders))
-            mine = record.intent.hosts if record is not None and own is not None and own.certificate else ()
+            what = f"certificates for exactly {_shown(hosts)}"
+            bounds.append(_Bound("orders", limits.orders, Counted.ORDER, _ORDERS))
+            bounds.append(_Bound(what, limits.per_exact_set, Counted.CERTIFICATE, _exactly(hosts)))
             issued = record.issued if record is not None else None
-            if issued is not None and issued.directory and set(issued.hosts) == set(hosts):
-                limits = replace(limits, per_registered_domain=0)  # a renewal: only the exact set counts
-            found += _certificates(counts, hosts, limits, mine, own)
-        held = [(until, count) for count in found if (until := count.free_at(now)) is not None]
-        return _held(issuer, *max(held, key=lambda pair: pair[0]), now=now) if held else None
-
-    def _expect(self, issuer: str, hosts: tuple[str, ...], expected: _UnderWay) -> None:
-        counts = self._issuers[issuer]
-        if expected.order:
-            insort(counts.orders, expected.over)
-        if expected.certificate:
-            _add_certificate(counts, expected.over, hosts)
+            renewal = issued is not None and issued.directory and set(issued.hosts) == set(hosts)
+            if limits.per_registered_domain and not renewal:  # of a renewal only the exact set counts
+                counts.count_by_domain()
+                bounds += [
+                    _Bound(f"certificates for {of}", limits.per_registered_domain, Counted.CERTIFICATE, (kind, of))
+                    for kind, of in sorted(_by_domain(hosts))
+                ]
+        held = [(until, bound) for bound in bounds if (until := bound.free_at(counts.of(bound, own, now), now))]
+        if not held:
+            return None
+        until, bound = max(held, key=lambda pair: pair[0])
+        detail = (
+            f"issuer {issuer}: {len(counts.of(bound, own, now))} of at most {bound.limit} {bound.what} within "
+            f"{_period(WINDOWS[bound.kind])}; there is room again at {until:%Y-%m-%d %H:%M:%S} UTC"
+        )
+        return OverLimit(Problem(type="heldBack", detail=detail, step="limits"), until)
 
 
 def registered_domain(host: str) -> str:
@@ -140,66 +194,13 @@ def _split() -> Callable[[str], tuple[str, str]]:
     return split
 
 
-@dataclass(frozen=True)
-class _UnderWay:
-    """What an attempt will have written down when it is `over`, unless it fails."""
-
-    over: float
-    order: bool
-    certificate: bool
-
-
-def _under_way(record: Record) -> _UnderWay | None:
+def _under_way(record: Record) -> _Ordered | None:
+    """What an attempt will have written down when it is over, unless it fails."""
     attempt = record.attempt
     if record.phase not in ACTIVE or attempt is None:
         return None
     over = (attempt.launched_at + UNDER_WAY).timestamp()
-    return _UnderWay(over, order=not attempt.order_url, certificate=not attempt.replaces)
-
-
-@dataclass(frozen=True)
-class _Count:
-    """How often something counts, with its limit."""
-
-    what: str
-    limit: int
-    kind: Counted
-    times: Sequence[float]
-
-    def free_at(self, now: datetime) -> datetime | None:
-        """When there is room for one more, None if there is now. Never later than a whole period from now."""
-        times = self.counted(now)
-        if not self.limit or len(times) < self.limit:
-            return None
-        free = datetime.fromtimestamp(times[len(times) - self.limit], UTC)
-        return min(free, now + WINDOWS[self.kind])  # later only if a clock was wrong
-
-    def counted(self, now: datetime) -> Sequence[float]:
-        """The times that still count, the first to end first."""
-        return self.times[bisect_right(self.times, now.timestamp()) :]
-
-
-def _certificates(
-    counts: _Counts, hosts: tuple[str, ...], limits: CaLimits, mine: tuple[str, ...], own: _UnderWay | None
-) -> Iterator[_Count]:
-    """What counts by certificate; `mine` are the hosts that are counted for the record's `own` attempt."""
-    times = _less(counts.sets.get(_set(hosts), ()), own if _set(mine) == _set(hosts) else None)
-    yield _Count(f"certificates for exactly {_shown(hosts)}", limits.per_exact_set, Counted.CERTIFICATE, times)
-    if not limits.per_registered_domain:
-        return
-    _count_by_domain(counts)
-    my_domains = _domains(mine)
-    for domain in sorted(_domains(hosts)):
-        times = _less(counts.domains.get(domain, ()), own if domain in my_domains else None)
-        yield _Count(f"certificates for {domain}", limits.per_registered_domain, Counted.CERTIFICATE, times)
-
-
-def _held(issuer: str, until: datetime, count: _Count, *, now: datetime) -> OverLimit:
-    detail = (
-        f"issuer {issuer}: {len(count.counted(now))} of at most {count.limit} {count.what} within "
-        f"{_period(WINDOWS[count.kind])}; there is room again at {until:%Y-%m-%d %H:%M:%S} UTC"
-    )
-    return OverLimit(Problem(type="heldBack", detail=detail, step="limits"), until)
+    return _Ordered(over, record.intent.hosts, order=not attempt.order_url, certificate=not attempt.replaces)
 
 
 def _period(window: timedelta) -> str:
@@ -207,32 +208,12 @@ def _period(window: timedelta) -> str:
     return f"{hours // 24} days" if hours >= 48 else f"{hours} hours" if hours > 1 else "an hour"
 
 
-def _add_certificate(counts: _Counts, over: float, hosts: tuple[str, ...]) -> None:
-    insort(counts.sets[_set(hosts)], over)
-    counts.certificates.append((over, hosts))
+def _exactly(hosts: Iterable[str]) -> _Key:
+    return "set", names.digest(*sorted(hosts), length=16)
 
 
-def _count_by_domain(counts: _Counts) -> None:
-    for over, hosts in counts.certificates:
-        for domain in _domains(hosts):
-            insort(counts.domains[domain], over)
-    counts.certificates.clear()
-
-
-def _domains(hosts: Iterable[str]) -> set[str]:
-    return {registered_domain(host) for host in hosts}
-
-
-def _set(hosts: Iterable[str]) -> str:
-    return names.digest(*sorted(hosts), length=16)
-
-
-def _less(times: Sequence[float], own: _UnderWay | None) -> Sequence[float]:
-    """Without one entry of that attempt."""
-    at = bisect_left(times, own.over) if own is not None else len(times)
-    if own is None or at == len(times) or times[at] != own.over:
-        return times
-    return [*times[:at], *times[at + 1 :]]
+def _by_domain(hosts: Iterable[str]) -> set[_Key]:
+    return {("domain", registered_domain(host)) for host in hosts}
 
 
 def _shown(hosts: Sequence[str]) -> str:
