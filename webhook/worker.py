@@ -101,7 +101,7 @@ class TlsThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             return
         self._looked_at = now
         for conn in [c for c in self.pending_conns if self._accepted.get(c, 0.0) <= now]:
-            self._drop_shaking(conn)
+            self._drop(conn, self.pending_conns)
         for conn, end in list(self._busy.items()):
             if end <= now:
                 # Wakes the thread that waits on it; SSLSocket.shutdown would pull TLS away under its feet.
@@ -138,16 +138,12 @@ class TlsThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             conn.close()
 
     def _evict_oldest(self) -> None:
-        if self.pending_conns:
-            self._drop_shaking(self.pending_conns[0])
-        elif self.keepalived_conns:
-            conn = self.keepalived_conns.popleft()
-            self.poller.unregister(conn.sock)
-            self._closed()
-            conn.close()
+        waiting = self.pending_conns or self.keepalived_conns
+        if waiting:
+            self._drop(waiting[0], waiting)
 
-    def _drop_shaking(self, conn: Any) -> None:
-        self.pending_conns.remove(conn)
+    def _drop(self, conn: Any, waiting: Any) -> None:
+        waiting.remove(conn)
         self._accepted.pop(conn, None)
         self.poller.unregister(conn.sock)
         self._closed()

@@ -126,7 +126,9 @@ class Lookup:
 
     def texts(self, server: Address, name: str) -> frozenset[str]:
         """The values of the TXT records that an authoritative server has. Raises NoAnswer."""
-        answer = self._authoritative(server, _name(name), dns.rdatatype.TXT)
+        answer = self._ask(server, _name(name), dns.rdatatype.TXT, recursive=False)
+        if not answer.flags & dns.flags.AA:
+            raise NoAnswer(f"{server[0]} does not serve {name}")
         rrsets = _of(answer.answer, _name(name), dns.rdatatype.TXT)
         return frozenset(b"".join(rdata.strings).decode("ascii", "replace") for rrset in rrsets for rdata in rrset)
 
@@ -160,12 +162,6 @@ class Lookup:
             except NoAnswer:
                 continue
         return self._recursive(name, dns.rdatatype.CNAME)
-
-    def _authoritative(self, server: Address, name: Name, rdtype: dns.rdatatype.RdataType) -> Message:
-        answer = self._ask(server, name, rdtype, recursive=False)
-        if not answer.flags & dns.flags.AA:
-            raise NoAnswer(f"{server[0]} does not serve {_text(name)}")
-        return answer
 
     def _recursive(self, name: Name, rdtype: dns.rdatatype.RdataType) -> Message:
         problem = "there is no recursive server"

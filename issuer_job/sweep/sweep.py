@@ -83,7 +83,7 @@ def sweep(
     holders = _tidy_claims(effects, options, live)
     _judge_all(_situations(known, live, issuers, jobs, interval, now, holders), effects, launches)
     counts["completed"] = untouched.complete_or_tell(cluster, live.bare, issuers, options, now=now)
-    counts.update(leftovers.clean(cluster, known.records.values(), now=now))
+    counts.update(leftovers.release_leftovers(cluster, known.records.values(), now=now))
     _launch_checks(effects)
     fields = {"records": len(known.records), "ingresses": live.count, "unreadable": known.unreadable}
     fields |= {name: count for name, count in counts.items() if count}

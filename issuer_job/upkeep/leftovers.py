@@ -25,8 +25,11 @@ KEY_PERIOD = timedelta(minutes=90)
 KEY_LIFE = timedelta(days=8)
 """No attempt inherits an older key: CAs let orders live for a week."""
 
+Place = tuple[str, IngressClass]
+"""Host and class of a route."""
 
-def clean(cluster: Cluster, records: Iterable[Record], *, now: datetime) -> Counter[str]:
+
+def release_leftovers(cluster: Cluster, records: Iterable[Record], *, now: datetime) -> Counter[str]:
     """Release every route and challenge that no active attempt holds; how many of each.
 
     An attempt that is not known as active from `records`, which may be minutes old, is looked up before anything
@@ -87,10 +90,6 @@ class _Holders:
         """Epochs are unix seconds."""
         return self.now.timestamp() - epoch < ATTEMPT_GRACE.total_seconds()
 
-    def seem_at_work(self, record_hash: str, epoch: int, host: str, ingress_class: IngressClass) -> bool:
-        """Whether the attempt is young, or active as far as `records` say."""
-        return self.is_young(epoch) or _uses(self.active.get(record_hash), epoch, host, ingress_class)
-
     def live(self, owners: Iterable[Json]) -> dict[str, Record]:
         """The owners' records by their hashes, as they are stored now. Raises RecordError, KubeError."""
         for name in (owner["name"] for owner in owners):
@@ -100,13 +99,11 @@ class _Holders:
         return {record.hash: record for record in found if record is not None}
 
 
-def _uses(record: Record | None, epoch: int, host: str, ingress_class: IngressClass) -> bool:
-    """Whether the record is at that attempt, and the host is one of its hosts in that class."""
-    return _is_at(record, epoch) and record is not None and (host, ingress_class) in record.routes
-
-
-def _is_at(record: Record | None, epoch: int) -> bool:
-    return record is not None and record.phase in ACTIVE and record.epoch == epoch
+def _is_at(record: Record | None, epoch: int, place: Place | None = None) -> bool:
+    """Whether the record is at that attempt, and if a place is given, has a route there."""
+    if record is None or record.phase not in ACTIVE or record.epoch != epoch:
+        return False
+    return place is None or place in record.routes
 
 
 def _clean_route(cluster: Cluster, route: Json, holders: _Holders) -> bool:
@@ -115,16 +112,14 @@ def _clean_route(cluster: Cluster, route: Json, holders: _Holders) -> bool:
     place = _place(route)
     if place is None or _is_new(metadata, holders.now):
         return False
-    if holds and all(holders.seem_at_work(record_hash, epoch, *place) for record_hash, epoch in holds.items()):
+    if holds and all(holders.is_young(e) or _is_at(holders.active.get(h), e, place) for h, e in holds.items()):
         return False
     owners = metadata.get("ownerReferences") or []
     try:
         live = holders.live(owners)
     except RecordError:
         return False  # written by a later certjob: leave it alone
-    kept = {
-        h for h, epoch in holds.items() if h in live and (holders.is_young(epoch) or _uses(live[h], epoch, *place))
-    }
+    kept = {h for h, e in holds.items() if h in live and (holders.is_young(e) or _is_at(live[h], e, place))}
     if kept == set(holds) and kept:
         return False
     keepers = {live[record_hash].name for record_hash in kept}
@@ -180,8 +175,7 @@ def _holds(route: Json) -> dict[str, int]:
     }
 
 
-def _place(route: Json) -> tuple[str, IngressClass] | None:
-    """Host and class of a route."""
+def _place(route: Json) -> Place | None:
     rules = (route.get("spec") or {}).get("rules") or []
     if len(rules) != 1:
         return None

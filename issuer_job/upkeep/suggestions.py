@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from issuer_job.record.record import Phase, Record, Renewal
 from issuer_job.record.renewal import issued_of
 
 if TYPE_CHECKING:  # a sweep without a due check must not pay for the import
-    from issuer_job.acme_client import AcmeError, RenewalClient, RenewalInfo
+    from issuer_job.acme_client import RenewalClient, RenewalInfo
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class _Ca:
     problem: str = ""
 
 
+@dataclass
 class Suggestions:
     """Asks CAs for renewal information without an account: one connection for each issuer.
 
@@ -66,24 +67,21 @@ class Suggestions:
     after a second failure in a row, and harms no other.
     """
 
-    def __init__(
-        self, issuers: Issuers, *, now: datetime, most: int = MOST_CHECKS, budget: timedelta = BUDGET
-    ) -> None:
-        self._issuers = issuers
-        self._now = now
-        self._most = most
-        self._budget = budget
-        self._started = time.monotonic()
-        self._cas: dict[str, _Ca] = {}
+    issuers: Issuers
+    now: datetime
+    most: int = MOST_CHECKS
+    budget: timedelta = BUDGET
+    _started: float = field(default_factory=time.monotonic)
+    _cas: dict[str, _Ca] = field(default_factory=dict)
 
     def ask(self, records: Iterable[Record]) -> Iterator[tuple[Record, Renewal]]:
         """What is to be remembered for each record whose check is due, also if its CA had nothing to tell."""
-        due = sorted((record for record in records if check_is_due(record, self._now)), key=_longest_waiting_first)
-        left = self._most
+        due = sorted((record for record in records if check_is_due(record, self.now)), key=_longest_waiting_first)
+        left = self.most
         self._started = time.monotonic()
         try:
             for record in due:
-                if left == 0 or self._clock() >= self._now + self._budget:
+                if left == 0 or self._clock() >= self.now + self.budget:
                     return
                 renewal = self._renewal(record)
                 if renewal is not None:
@@ -96,11 +94,11 @@ class Suggestions:
         """None if the CA is left alone for now."""
         former = issued_of(record).renewal
         name = record.issuer
-        issuer = self._issuers.valid.get(name)
+        issuer = self.issuers.valid.get(name)
         asked = issuer is not None and type_of(issuer).suggests_renewals
         if issuer is None or not asked or directory_of(issuer) != issued_of(record).directory:
-            broken = name in self._issuers.broken
-            return _kept(former, self._now + (AFTER_FAILURE if broken else NOTHING_TO_TELL))
+            broken = name in self.issuers.broken
+            return _kept(former, self.now + (AFTER_FAILURE if broken else NOTHING_TO_TELL))
         ca = self._cas.setdefault(name, _Ca())
         if ca.failures >= MOST_FAILURES:
             return None
@@ -111,47 +109,44 @@ class Suggestions:
 
         The next check comes later even then, or two certificates that the CA stumbles over would keep all others out.
         """
-        from issuer_job.acme_client import AcmeError
+        from issuer_job.acme_client import AcmeError, AcmeUnavailable, RenewalClient
 
         former = issued_of(record).renewal
         try:
-            ca.client = ca.client or self._connected(issuer)
+            ca.client = ca.client or RenewalClient(
+                issuer.server,
+                ca_bundle_pem=issuer.ca_bundle.encode() or None,
+                user_agent="certjob",
+                timeout=TIMEOUT,
+                deadline=self.now + self.budget,
+                now=self._clock,
+            )
             info = ca.client.renewal_info(issued_of(record).cert_id)
-            renewal = _suggested(record, info, now=self._now) if info else self._nothing_to_tell()
+            renewal = _suggested(record, info, now=self.now) if info else self._nothing_to_tell()
         except AcmeError as error:
             if error.step == "renewalInfo" and error.problem.status == 404:
                 ca.failures = 0
                 return self._nothing_to_tell()
             ca.problem = str(error)
-            ca.failures = 0 if _is_about_the_certificate(error) else ca.failures + 1
+            # A CA that has understood and refused is not failing.
+            fails = error.step != "renewalInfo" or isinstance(error, AcmeUnavailable) or error.is_rate_limited
+            ca.failures = ca.failures + 1 if fails else 0
             wait = min(max(AFTER_FAILURE, error.retry_after or AFTER_FAILURE), NOTHING_TO_TELL)
-            return _kept(former, self._now + wait)
+            return _kept(former, self.now + wait)
         except (ValueError, OverflowError) as problem:  # the issuer's bundle, or times that no calendar has
             ca.problem = str(problem)
             ca.failures += 1
-            return _kept(former, self._now + AFTER_FAILURE)
+            return _kept(former, self.now + AFTER_FAILURE)
         ca.failures = 0
         if renewal.explanation and renewal.explanation != (former.explanation if former else ""):
             logger.info("renewal-explained", extra={"fields": {"record": record.name, "see": renewal.explanation}})
         return renewal
 
     def _nothing_to_tell(self) -> Renewal:
-        return Renewal(check_after=self._now + NOTHING_TO_TELL)
-
-    def _connected(self, issuer: Issuer) -> RenewalClient:
-        from issuer_job.acme_client import RenewalClient
-
-        return RenewalClient(
-            issuer.server,
-            ca_bundle_pem=issuer.ca_bundle.encode() or None,
-            user_agent="certjob",
-            timeout=TIMEOUT,
-            deadline=self._now + self._budget,
-            now=self._clock,
-        )
+        return Renewal(check_after=self.now + NOTHING_TO_TELL)
 
     def _clock(self) -> datetime:
-        return self._now + timedelta(seconds=time.monotonic() - self._started)
+        return self.now + timedelta(seconds=time.monotonic() - self._started)
 
     def _close(self) -> None:
         for name, ca in self._cas.items():
@@ -176,13 +171,6 @@ def _suggested(record: Record, info: RenewalInfo, *, now: datetime) -> Renewal:
     url = info.explanation_url or ""
     explanation = url if _URL.fullmatch(url) else ""
     return Renewal(check_after=now + info.retry_after, at=at, start=start, end=end, explanation=explanation)
-
-
-def _is_about_the_certificate(error: AcmeError) -> bool:
-    """Whether the CA has understood and refused: it is not failing."""
-    from issuer_job.acme_client import AcmeUnavailable
-
-    return error.step == "renewalInfo" and not isinstance(error, AcmeUnavailable) and not error.is_rate_limited
 
 
 def _kept(former: Renewal | None, check_after: datetime) -> Renewal:

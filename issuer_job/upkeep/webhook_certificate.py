@@ -79,7 +79,9 @@ def _ensure(
             pair = former
             return stored
         pair = make()
-        return _tls_secret(name, cert_chain_pem=pair.cert_chain_pems, key_pem=pair.key_pem)
+        metadata = {"name": name, "namespace": v.NAMESPACE, "labels": {v.MANAGED_BY: "certjob"}}
+        data = {"tls.crt": pair.cert_chain_pems, "tls.key": pair.key_pem}
+        return bodies.secret(metadata, v.TLS_SECRET_TYPE, data)
 
     if changes.change(cluster, SECRETS, v.NAMESPACE, name, ensured).written:
         logger.info("rotated", extra={"fields": {"secret": name}})
@@ -94,9 +96,3 @@ def _pair(secret: Json) -> CertifiedKey | None:
     except (KeyError, ValueError):
         return None
     return pair if holds else None
-
-
-def _tls_secret(name: str, *, cert_chain_pem: bytes, key_pem: bytes) -> Json:
-    """A certificate of certjob's own, in its own namespace."""
-    metadata = {"name": name, "namespace": v.NAMESPACE, "labels": {v.MANAGED_BY: "certjob"}}
-    return bodies.secret(metadata, v.TLS_SECRET_TYPE, {"tls.crt": cert_chain_pem, "tls.key": key_pem})

@@ -247,7 +247,7 @@ class Certificate:
     def sweep_left_overs(self) -> None:
         """As sweeps do in the next hours; they see no more than this record's."""
         own = Cluster(OnlyOwned(self.identities["sweep"], self.record.uid))
-        leftovers.clean(own, [], now=utc_now() + 2 * ATTEMPT_GRACE)
+        leftovers.release_leftovers(own, [], now=utc_now() + 2 * ATTEMPT_GRACE)
         leftovers.delete_keys(own, self.record, utc_now() + leftovers.KEY_AGE + ATTEMPT_GRACE)
 
     def jobs(self) -> list[Json]:

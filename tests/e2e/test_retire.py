@@ -220,7 +220,7 @@ def test_leftovers_of_an_attempt_that_is_over_go_and_those_of_others_stay(as_swe
 
     def clean(minutes: int) -> int:
         mine = Cluster(Mine(as_sweep.transport, namespace))
-        return sum(leftovers.clean(mine, records, now=now + timedelta(minutes=minutes)).values())
+        return sum(leftovers.release_leftovers(mine, records, now=now + timedelta(minutes=minutes)).values())
 
     assert clean(0) == 0, "all of it is young"
     released = 0

@@ -83,7 +83,7 @@ class World:
 
     def clean(self, *, after: timedelta = timedelta(minutes=10)) -> dict[str, int]:
         """What was released, and nothing that was not written."""
-        counted = leftovers.clean(self.cluster, self.records, now=utc_now() + after)
+        counted = leftovers.release_leftovers(self.cluster, self.records, now=utc_now() + after)
         return {what: number for what, number in counted.items() if number}
 
     def holders(self, host: str = HOST, ingress_class: IngressClass = NGINX) -> set[str]:
