@@ -26,16 +26,18 @@ def issuer_schema() -> Schema:
         for one, other in (("http01", "dns01"), ("dns01", "http01"))
     ]
     issuer = kinds["Issuer"]
+    issuer["allOf"] = []
     for kind in ISSUER_TYPES.values():
-        of_type = _of(kind.document)["$defs"]
-        issuer["properties"] = of_type.pop(kind.document.__name__)["properties"] | issuer["properties"]
-        kinds |= of_type | kinds
+        parts = _of(kind.document)["$defs"]
+        document = parts.pop(kind.document.__name__)
+        issuer["properties"] = document["properties"] | issuer["properties"]
+        issuer["allOf"].append(_fields_of(kind, document.get("required", [])))
+        kinds |= parts | kinds
     issuer["properties"]["type"] = {
         "description": f"Where certificates come from. {'; '.join(map(_type_told, ISSUER_TYPES.values()))}.",
         "enum": sorted(ISSUER_TYPES),
         "default": DEFAULT_TYPE,
     }
-    issuer["allOf"] = [_fields_of(kind) for kind in ISSUER_TYPES.values()]
     return schema
 
 
@@ -43,12 +45,15 @@ def _type_told(kind: IssuerType) -> str:
     return f"{kind.name}: {kind.description}"
 
 
-def _fields_of(kind: IssuerType) -> Schema:
+def _fields_of(kind: IssuerType, required: list[str]) -> Schema:
     """What a document of this type lacks, and what it must have."""
     of_type: Schema = {"properties": {"type": {"const": kind.name}}}
     if kind.name != DEFAULT_TYPE:
         of_type["required"] = ["type"]
-    fields = {"properties": dict.fromkeys(sorted(foreign_fields(kind)), False), "required": sorted(kind.required)}
+    fields = {
+        "properties": dict.fromkeys(sorted(foreign_fields(kind)), False),
+        "required": sorted({*kind.required, *required}),
+    }
     return {"if": of_type, "then": {name: value for name, value in fields.items() if value}}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from issuer_job import vocabulary as v
-from issuer_job.checks.questions import Context
+from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.cluster.api import KubeError
 from issuer_job.issue.solvers import SOLVERS
 from issuer_job.issuers.state import note_in_state
@@ -19,26 +19,26 @@ RESERVE = timedelta(seconds=20)
 """Of the pod's time: for crossing out what is gone."""
 
 
-def is_dns_cleaning(context: Context) -> bool:
+def is_dns_cleaning(mounted: MountedIssuer) -> bool:
     """Whether this is all that the Job was launched for. Raises KubeError."""
-    return context.state.data.get(CLEANING_EPOCH) == str(context.attempt.pod.epoch)
+    return mounted.state.data.get(CLEANING_EPOCH) == str(mounted.attempt.pod.epoch)
 
 
-def only_clean_dns(context: Context) -> v.ExitCode:
+def only_clean_dns(mounted: MountedIssuer) -> v.ExitCode:
     """Ask no CA, and leave the outcome of the last test as it is. Raises KubeError."""
-    if clean_dns(context):
-        done = {CLEANED_EPOCH: str(context.attempt.pod.epoch)}
-        note_in_state(context.attempt.cluster, context.name, directory_of(context.issuer), done)
+    if clean_dns(mounted):
+        done = {CLEANED_EPOCH: str(mounted.attempt.pod.epoch)}
+        note_in_state(mounted.attempt.cluster, mounted.name, directory_of(mounted.issuer), done)
     return v.ExitCode.DONE
 
 
-def clean_dns(context: Context) -> int:
+def clean_dns(mounted: MountedIssuer) -> int:
     """Remove what is left, within the pod's time; how many. Trouble is logged: the next Job goes on."""
-    attempt = context.attempt
+    attempt = mounted.attempt
     until = attempt.deadline - RESERVE
     try:
         solvers = [make(attempt) for make in SOLVERS.values()]
-        removed = sum(solver.leftovers(context.issuer, context.name, deadline=until) for solver in solvers)
+        removed = sum(solver.leftovers(mounted.issuer, mounted.name, deadline=until) for solver in solvers)
     except KubeError as problem:
         attempt.step("txt-records-put-off", problem=str(problem))
         return 0

@@ -9,7 +9,7 @@ from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Later, NamespaceGone, Permanent, Unwanted
 from issuer_job.cluster.api import AlreadyExists, Conflict, Json
 from issuer_job.issue import formats
-from issuer_job.issue.order import Obtained
+from issuer_job.issue.obtaining.registry import Obtained
 from issuer_job.record import transitions
 from issuer_job.record.record import Issued, Problem
 from issuer_job.tenant_secrets import access as secrets

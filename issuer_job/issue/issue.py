@@ -10,26 +10,19 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from issuer_job import vocabulary as v
-from issuer_job.account import account
-from issuer_job.acme_client import AcmeError, AcmeUnavailable
 from issuer_job.attempt import events
-from issuer_job.attempt.attempt import Attempt, Later, NamespaceGone, Permanent, Resolved, Stop, Unwanted
+from issuer_job.attempt.attempt import Attempt, Later, NamespaceGone, Permanent, Stop, Unwanted
 from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import SECRETS
 from issuer_job.hosts import at_order
-from issuer_job.issue import confirm, install, sign
-from issuer_job.issue.authorize import AuthorizationFailed
-from issuer_job.issue.order import Obtained, obtain
+from issuer_job.issue import confirm, install
+from issuer_job.issue.obtaining.registry import obtaining_of
 from issuer_job.issue.solvers import SOLVERS, AttemptSolvers, MakeSolver
 from issuer_job.issuers.solvers import ChallengeType
-from issuer_job.issuers.types import type_of
 from issuer_job.record import transitions
 from issuer_job.record.record import Issued, Phase, Problem
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Refusal
-
-PAUSES = (1.0, 3.0, 9.0)
-"""Seconds before the order is taken up again within this Job when the CA does not answer properly."""
 
 
 def issue(attempt: Attempt, makers: Mapping[ChallengeType, MakeSolver] = SOLVERS) -> v.ExitCode:
@@ -82,58 +75,9 @@ def _attempt(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
     issued = install.right_already(attempt, seen)
     if issued is None:
         seen = install.preflight(attempt, seen)
-        issued = install.install(attempt, _obtained(attempt, resolved, solvers), seen)
+        issued = install.install(attempt, obtaining_of(resolved.issuer).obtain(attempt, resolved, solvers), seen)
     _finish(attempt, issued)
     return v.ExitCode.DONE
-
-
-def _obtained(attempt: Attempt, resolved: Resolved, solvers: AttemptSolvers) -> Obtained:
-    """Order, or sign. A CA that does not answer gets a few tries, each of which takes up the same order."""
-    if not type_of(resolved.issuer).has_account:
-        return sign.signed(attempt, resolved)
-    pauses = iter(PAUSES)
-    while True:
-        try:
-            with account.connected(attempt, resolved) as client:
-                return obtain(attempt, resolved, client, solvers)
-        except AuthorizationFailed as failed:
-            problem = Problem(
-                type=failed.problem.type, detail=failed.problem.detail, host=failed.host, step="authorization"
-            )
-            raise _stop(AcmeError(failed.problem, step="authorization"), problem) from None
-        except AcmeError as error:
-            pause = next(pauses, None)
-            if pause is None or not _passes_soon(attempt, resolved, error, pause):
-                raise _refused(attempt, resolved, error) from None
-
-
-def _passes_soon(attempt: Attempt, resolved: Resolved, error: AcmeError, pause: float) -> bool:
-    """Whether it is worth going on within this Job; waits if so."""
-    if account.is_dead(error):
-        return account.forget_dead(attempt, resolved, error)
-    if not isinstance(error, AcmeUnavailable):
-        return False
-    asked = error.retry_after.total_seconds() if error.retry_after else 0.0
-    wait = max(pause, asked)
-    if asked > PAUSES[-1] or attempt.clock() + timedelta(seconds=wait) >= attempt.deadline:
-        return False
-    attempt.step("ca-unavailable", problem=str(error.problem), step=error.step, again_in=wait)
-    attempt.sleep(wait)
-    return True
-
-
-def _refused(attempt: Attempt, resolved: Resolved, error: AcmeError) -> Later | Permanent:
-    if error.step == "newAccount" and (error.is_rate_limited or error.problem.type == "userActionRequired"):
-        account.block(attempt, resolved, wait=error.retry_after or timedelta(hours=1), reason=str(error.problem))
-    named = (error.problem.identifier, *(part.identifier for part in error.problem.subproblems))
-    host = next(filter(None, named), "")
-    return _stop(error, Problem(type=error.problem.type, detail=error.problem.detail, host=host, step=error.step))
-
-
-def _stop(error: AcmeError, problem: Problem) -> Later | Permanent:
-    if error.is_permanent:
-        return Permanent(problem)
-    return Later(problem, wait=error.retry_after, by_ca=error.retry_after is not None)
 
 
 def _finish(attempt: Attempt, issued: Issued) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from certs.chain import IssuedCertificate, check_issued
 from certs.csr import build_csr
 from certs.errors import CertError
 from certs.keys import KeyAlgorithm, PrivateKey, generate_key, key_from_pem, key_to_pem
@@ -16,6 +13,7 @@ from issuer_job.cluster import bodies
 from issuer_job.cluster.api import SECRETS, AlreadyExists, Json
 from issuer_job.issue import new_order
 from issuer_job.issue.authorize import authorize, poll_until
+from issuer_job.issue.obtaining.registry import Obtained, accepted
 from issuer_job.issue.solvers import AttemptSolvers
 from issuer_job.record import renewal, transitions
 from issuer_job.record.record import Problem, Record
@@ -27,16 +25,7 @@ class OrderUseless(Exception):
     """The order is invalid, expired or another's: forget it and order again."""
 
 
-@dataclass(frozen=True)
-class Obtained:
-    """A certificate that passed every check, and the key it is for."""
-
-    key_pem: bytes
-    chain_pem: bytes
-    certificate: IssuedCertificate
-
-
-def obtain(attempt: Attempt, resolved: Resolved, client: AcmeClient, solvers: AttemptSolvers) -> Obtained:
+def complete_order(attempt: Attempt, resolved: Resolved, client: AcmeClient, solvers: AttemptSolvers) -> Obtained:
     """Complete one order. Raises AuthorizationFailed, Later, OtherPod, AcmeError, KubeError."""
     account = client.account_url or ""
     solvers.use(resolved.issuer)
@@ -138,17 +127,10 @@ def _finalize(attempt: Attempt, client: AcmeClient, order: Order, key: PrivateKe
 def _download(attempt: Attempt, resolved: Resolved, client: AcmeClient, order: Order, key: PrivateKey) -> Obtained:
     chain = client.certificate(order, preferred_chain=resolved.preferred_chain)
     try:
-        certificate = check_issued(chain, key=key, hosts=attempt.record.intent.hosts, now=attempt.clock())
+        return accepted(attempt, key, chain)
     except CertError as problem:
         # For instance a certificate for another's key: two records with the same names can get one order.
         raise OrderUseless(str(problem)) from None
-    attempt.step(
-        "certificate",
-        serial=certificate.serial,
-        not_after=certificate.not_after.isoformat(),
-        signed_by=certificate.issuer_name,
-    )
-    return Obtained(key_to_pem(key), chain, certificate)
 
 
 def _pending_key(attempt: Attempt, resolved: Resolved) -> PrivateKey:

@@ -12,7 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from issuer_job import vocabulary as v
-from issuer_job.checks.questions import CheckReason
+from issuer_job.attempt.findings import CheckReason
 from issuer_job.issuers.load import parse_issuer
 from issuer_job.issuers.types import ACME
 from tests import schema

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
+from issuer_job.attempt.findings import Finding
 from issuer_job.checks.check import check_issuer, read_findings
 from issuer_job.checks.launch import Why, find_issuer, launch_check, why_check
-from issuer_job.checks.questions import Finding
 from issuer_job.cluster.api import CONFIGMAPS, EVENTS, JOBS, SECRETS, Json, Transport
 from issuer_job.issuers.state import IssuerState, load_state
 from tests.worlds.job import ISSUER, JobWorld

@@ -15,8 +15,8 @@ from issuer_job.account.keys import account_secret
 from issuer_job.account.rollover import rollover_is_due
 from issuer_job.acme_client import AcmeClient, AcmeError, new_account_key
 from issuer_job.attempt.attempt import Attempt
+from issuer_job.attempt.findings import CheckReason
 from issuer_job.checks.check import check_issuer
-from issuer_job.checks.questions import CheckReason
 from issuer_job.cluster.api import SECRETS
 from issuer_job.issuers.state import (
     ACCOUNT_NUMBER,
@@ -223,7 +223,7 @@ def test_malformed_for_another_reason_is_told_as_it_is(world: JobWorld) -> None:
 def test_a_ca_that_offers_no_change_of_keys(rolled: JobWorld) -> None:
     del rolled.ca.directory["keyChange"]
     finding = one(rolled)
-    assert finding.reason is CheckReason.ROLLOVER
+    assert finding.reason == CheckReason.ROLLOVER
     assert "offers no change of account keys" in finding.message
     assert state(rolled).number == 1
     assert state(rolled).data[ROLLING_OVER] == ""
@@ -235,7 +235,7 @@ def test_a_key_that_has_another_account(rolled: JobWorld) -> None:
     with client(rolled, 2) as other:
         other.ensure_account(terms_agreed=True)
     finding = one(rolled)
-    assert finding.reason is CheckReason.ROLLOVER
+    assert finding.reason == CheckReason.ROLLOVER
     [ours, others] = rolled.ca.accounts
     assert (
         f"Secret {names.account(ISSUER, rolled.server, 2)} belongs to another account, {others}: keep it"
@@ -257,7 +257,7 @@ def test_and_what_is_said_of_it_leads_to_that_account(rolled: JobWorld) -> None:
 
 def test_a_refusal_leaves_the_issuer_with_its_key(rolled: JobWorld) -> None:
     rolled.ca.script("/key-change", problem("badPublicKey", "not this one"))
-    assert one(rolled).reason is CheckReason.ROLLOVER
+    assert one(rolled).reason == CheckReason.ROLLOVER
     rolled.apply(ingress())
     assert rolled.run() is v.ExitCode.DONE
 

@@ -15,7 +15,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account.keys import account_secret, thumbprint
 from issuer_job.acme_client import AcmeClient, normal_account_key
-from issuer_job.checks.questions import CheckReason
+from issuer_job.attempt.findings import CheckReason
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
 from issuer_job.issuers.load import Issuers, issuer_version
 from issuer_job.issuers.state import ACCOUNT_NUMBER, TAKEN_OVER, note_in_state

@@ -9,6 +9,7 @@ import yaml
 
 from issuer_job import names
 from issuer_job import vocabulary as v
+from issuer_job.attempt.findings import CheckReason
 from issuer_job.checks.check import check_issuer
 from issuer_job.checks.command import PATIENCE, check_now, roll_over_now
 from issuer_job.checks.launch import (
@@ -22,7 +23,6 @@ from issuer_job.checks.launch import (
     launch_check,
     launch_due,
 )
-from issuer_job.checks.questions import CheckReason
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, KubeError, Response, Unreachable
 from issuer_job.issuers.state import note_in_state
 from tests.fakes.api import status

@@ -1,0 +1,158 @@
+"""What an issuer's own Job finds out about its ACME account, and does for it: no order comes into this.
+
+The account is made if there is none, the key of an earlier installation is taken over, a rollover that is asked for
+is done, and the account gets the issuer's addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.account import account
+from issuer_job.account.keys import read_existing
+from issuer_job.account.rollover import roll_over_key
+from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, ExternalAccountRefused
+from issuer_job.acme_client.keys import decode_hmac_key
+from issuer_job.acme_client.transport import tls_context
+from issuer_job.attempt.attempt import Later, Resolved
+from issuer_job.attempt.findings import CheckReason, Finding, MountedIssuer
+from issuer_job.issuers.state import CONTACTS, TAKEN_OVER, note_in_state
+from issuer_job.record.record import Problem
+
+AGAIN_IN = 3.0
+"""Seconds before a CA that did not answer is asked once more."""
+_REFUSALS = {
+    "invalidContact": (CheckReason.CONTACT, "$.email"),
+    "unsupportedContact": (CheckReason.CONTACT, "$.email"),
+    "userActionRequired": (CheckReason.TERMS, "$.server"),
+    "invalidProfile": (CheckReason.PROFILE, "$.profile"),
+}
+
+
+def examine_account(mounted: MountedIssuer) -> Iterator[Finding]:
+    """What is wrong with the account. Raises Later if another account key is in use than this Job has, KubeError."""
+    found = [*_bundle(mounted), *_external_account_key(mounted), *_existing_account_key(mounted)]
+    yield from found
+    if all(finding.warning for finding in found):
+        yield from _ask_the_ca(mounted)
+
+
+def _bundle(mounted: MountedIssuer) -> Iterator[Finding]:
+    issuer = mounted.issuer
+    if issuer.ca_bundle:
+        try:
+            tls_context(issuer.ca_bundle.encode())
+        except ValueError as problem:
+            path = "$.caBundleKey" if issuer.ca_bundle_key else "$.caBundle"
+            yield Finding(reason=CheckReason.BUNDLE, message=str(problem), path=path)
+
+
+def _external_account_key(mounted: MountedIssuer) -> Iterator[Finding]:
+    """Once there is an account it is needed no more; CAs let it end."""
+    if mounted.issuer.external_account is None:
+        return
+    try:
+        key = account.read_eab(mounted.issuer, mounted.name, mounted.credential(account.EAB_HMAC_KEY))
+        if key is not None:
+            decode_hmac_key(key.hmac_key)
+    except ValueError as problem:
+        what, made = f"{problem}: see {mounted.secret_or_none}", bool(mounted.state.account_url)
+        yield Finding(reason=CheckReason.EAB, message=what, path="$.externalAccount", warning=made)
+
+
+def _existing_account_key(mounted: MountedIssuer) -> Iterator[Finding]:
+    name = mounted.issuer.existing_account_key
+    if not name:
+        return
+    found = mounted.credential(name)
+    if found is None and mounted.state.data.get(TAKEN_OVER):
+        return  # it was taken over, and is needed no more
+    try:
+        read_existing(found, mounted.name, name)
+    except ValueError as problem:
+        yield Finding(reason=CheckReason.EXISTING_KEY, message=str(problem), path="$.existingAccountKey")
+
+
+def _ask_the_ca(mounted: MountedIssuer) -> list[Finding]:
+    """What only the CA can say. Raises Later, OtherPod, KubeError."""
+    attempt, used = mounted.attempt, mounted.state.account_url
+    resolved = Resolved(mounted.name, mounted.issuer, mounted.issuer.key_algorithm, None, None)
+    try:
+        return list(_asked(mounted, resolved))
+    except AcmeUnavailable as unavailable:
+        attempt.step("ca-unavailable", problem=str(unavailable.problem), step=unavailable.step)
+        attempt.sleep(AGAIN_IN)
+    except AcmeError as refusal:
+        if not account.is_gone(refusal):
+            return [_finding(mounted, refusal)]
+        attempt.step("account-gone", problem=str(refusal.problem))
+        state = mounted.state
+        account.require_current_key(attempt, resolved, state)
+        account.drop_url(attempt, state, used)
+    try:
+        return list(_asked(mounted, resolved))
+    except AcmeError as refusal:
+        return [_finding(mounted, refusal)]
+
+
+def _asked(mounted: MountedIssuer, resolved: Resolved) -> Iterator[Finding]:
+    """The directory, the account, its addresses, the profile. Raises AcmeError, Later, OtherPod."""
+    attempt, issuer = mounted.attempt, mounted.issuer
+    request = mounted.annotations.get(v.ROLLOVER, "")
+    try:
+        roll_over_key(attempt, resolved, request)
+        with account.connected(attempt, resolved) as client:
+            found = client.account()
+            if found.status != "valid":
+                what = f"the account {found.url} is {found.status}"
+                yield Finding(reason=CheckReason.ACCOUNT, message=what, path="$.server")
+            yield from _corrected_contacts(mounted, client)
+            if issuer.profile:
+                client.directory.require_profile(issuer.profile)
+    except Later as later:
+        if later.problem.type == "accountReplaced":
+            raise
+        yield _account_finding(mounted, later.problem)
+
+
+def _corrected_contacts(mounted: MountedIssuer, client: AcmeClient) -> Iterator[Finding]:
+    """The account has the issuer's addresses. newAccount changes nothing of an account that is there already."""
+    contacts = mounted.issuer.contacts
+    wanted = names.digest(*contacts) if contacts else ""
+    if mounted.state.data.get(CONTACTS, "") == wanted:
+        return
+    try:
+        client.update_contact(contacts)
+    except AcmeUnavailable:
+        raise
+    except AcmeError as refusal:
+        yield Finding(reason=CheckReason.CONTACT, message=str(refusal.problem), path="$.email")
+        return
+    note_in_state(mounted.attempt.cluster, mounted.name, mounted.issuer.server, {CONTACTS: wanted})
+    mounted.attempt.step("contacts-corrected", addresses=len(contacts))
+
+
+def _finding(mounted: MountedIssuer, refusal: AcmeError) -> Finding:
+    problem = refusal.problem
+    if isinstance(refusal, ExternalAccountRefused):
+        if mounted.issuer.external_account is None:
+            return Finding(reason=CheckReason.EAB_NEEDED, message=problem.detail, path="$.externalAccount")
+        return Finding(reason=CheckReason.EAB_REFUSED, message=str(problem), path="$.externalAccount.keyId")
+    if refusal.step == "keyChange":
+        return Finding(reason=CheckReason.ROLLOVER, message=str(problem))
+    if isinstance(refusal, AcmeUnavailable):
+        untrusted = "certificate verify failed" in problem.detail
+        path = "$.caBundle" if untrusted else "$.server"
+        return Finding(reason=CheckReason.UNREACHABLE, message=f"{refusal.step}: {problem}", path=path)
+    reason, path = _REFUSALS.get(problem.type, (CheckReason.ACCOUNT, "$.server"))
+    link = f"; see {refusal.link}" if refusal.link else ""
+    return Finding(reason=reason, message=f"{problem}{link}", path=path)
+
+
+def _account_finding(mounted: MountedIssuer, problem: Problem) -> Finding:
+    if mounted.issuer.existing_account_key and "existingAccountKey" in problem.detail:
+        return Finding(reason=CheckReason.EXISTING_KEY, message=problem.detail, path="$.existingAccountKey")
+    reason = CheckReason.ROLLOVER if problem.step == "keyChange" else CheckReason.ACCOUNT
+    return Finding(reason=reason, message=problem.detail, path="$.server")

@@ -1,0 +1,89 @@
+"""An issuer in a pod that has its credentials mounted, and what its own Job finds wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.attempt.attempt import Attempt
+from issuer_job.issuers.schema import Issuer
+from issuer_job.issuers.state import IssuerState, load_state
+from issuer_job.issuers.types import directory_of
+
+
+class CheckReason(StrEnum):
+    """Why an issuer is not ready, or may be not what was meant. A type of issuer may have others of its own."""
+
+    BROKEN = "Broken"
+    BUNDLE = "BundleUnreadable"
+    EAB = "ExternalAccountKey"
+    EXISTING_KEY = "ExistingAccountKey"
+    DNS = "DnsProvider"
+    SOLVERS = "Solvers"
+    FALLBACK = "Fallback"
+    ROUTES = "RouteNotAllowed"
+    AUTHORITY = "AuthorityUnusable"
+    UNREACHABLE = "DirectoryUnreachable"
+    EAB_NEEDED = "ExternalAccountNeeded"
+    EAB_REFUSED = "ExternalAccountRefused"
+    TERMS = "TermsNotAccepted"
+    CONTACT = "ContactRefused"
+    ACCOUNT = "AccountUnusable"
+    PROFILE = "ProfileNotOffered"
+    ROLLOVER = "RolloverFailed"
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that is wrong, and the path of the field. A `warning` keeps no issuer from working."""
+
+    reason: str
+    message: str
+    path: str = "$"
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class MountedIssuer:
+    """An issuer in the pod that has its credentials mounted. `annotations` are those of its ConfigMap."""
+
+    attempt: Attempt
+    name: str
+    issuer: Issuer
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Names of the keys in the issuer's credentials; a Secret volume also has hidden entries of the kubelet's."""
+        directory = self.attempt.mounts / "credentials"
+        if not directory.is_dir():
+            return frozenset()
+        return frozenset(entry.name for entry in directory.iterdir() if not entry.name.startswith(".."))
+
+    @property
+    def now(self) -> datetime:
+        return self.attempt.clock()
+
+    @property
+    def state(self) -> IssuerState:
+        """What is known of it now. Raises KubeError."""
+        return load_state(self.attempt.cluster, self.name, directory_of(self.issuer))
+
+    def credential(self, key: str) -> bytes | None:
+        """A key of its credentials, None if it is not there."""
+        return self.attempt.mounted("credentials", key)
+
+    @property
+    def secret(self) -> str:
+        """For messages: the Secret with the credentials."""
+        return f"Secret {names.credentials(self.name)} in namespace {v.NAMESPACE}"
+
+    @property
+    def secret_or_none(self) -> str:
+        """For messages: the same, and whether it is there at all."""
+        return self.secret if self.keys else f"{self.secret}, which is not there or is empty"

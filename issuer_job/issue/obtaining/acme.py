@@ -1,0 +1,72 @@
+"""Type `acme`: one order from the issuer's account. A CA that does not answer gets a few tries within the Job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from issuer_job.account import account
+from issuer_job.acme_client import AcmeError, AcmeUnavailable
+from issuer_job.attempt.attempt import Attempt, Later, Permanent, Resolved
+from issuer_job.attempt.findings import Finding, MountedIssuer
+from issuer_job.issue.authorize import AuthorizationFailed
+from issuer_job.issue.obtaining.registry import Obtained
+from issuer_job.issue.order import complete_order
+from issuer_job.issue.solvers import AttemptSolvers
+from issuer_job.record.record import Problem
+
+PAUSES = (1.0, 3.0, 9.0)
+"""Seconds before the order is taken up again within this Job when the CA does not answer properly."""
+
+
+class Acme:
+    """See RFC 8555."""
+
+    def obtain(self, attempt: Attempt, resolved: Resolved, solvers: AttemptSolvers) -> Obtained:
+        """See Obtaining. Each try takes up the same order."""
+        pauses = iter(PAUSES)
+        while True:
+            try:
+                with account.connected(attempt, resolved) as client:
+                    return complete_order(attempt, resolved, client, solvers)
+            except AuthorizationFailed as failed:
+                refusal = AcmeError(failed.problem, step="authorization")
+                raise _stop(refusal, host=failed.host) from None
+            except AcmeError as error:
+                pause = next(pauses, None)
+                if pause is None or not _passes_soon(attempt, resolved, error, pause):
+                    raise _refused(attempt, resolved, error) from None
+
+    def examine(self, mounted: MountedIssuer) -> Iterator[Finding]:
+        from issuer_job.account.examination import examine_account  # an order asks none of this
+
+        return examine_account(mounted)
+
+
+def _passes_soon(attempt: Attempt, resolved: Resolved, error: AcmeError, pause: float) -> bool:
+    """Whether it is worth going on within this Job; waits if so."""
+    if account.is_dead(error):
+        return account.forget_dead(attempt, resolved, error)
+    if not isinstance(error, AcmeUnavailable):
+        return False
+    asked = error.retry_after.total_seconds() if error.retry_after else 0.0
+    wait = max(pause, asked)
+    if asked > PAUSES[-1] or attempt.clock() + timedelta(seconds=wait) >= attempt.deadline:
+        return False
+    attempt.step("ca-unavailable", problem=str(error.problem), step=error.step, again_in=wait)
+    attempt.sleep(wait)
+    return True
+
+
+def _refused(attempt: Attempt, resolved: Resolved, error: AcmeError) -> Later | Permanent:
+    if error.step == "newAccount" and (error.is_rate_limited or error.problem.type == "userActionRequired"):
+        account.block(attempt, resolved, wait=error.retry_after or timedelta(hours=1), reason=str(error.problem))
+    named = (error.problem.identifier, *(part.identifier for part in error.problem.subproblems))
+    return _stop(error, host=next(filter(None, named), ""))
+
+
+def _stop(error: AcmeError, *, host: str) -> Later | Permanent:
+    problem = Problem(type=error.problem.type, detail=error.problem.detail, host=host, step=error.step)
+    if error.is_permanent:
+        return Permanent(problem)
+    return Later(problem, wait=error.retry_after, by_ca=error.retry_after is not None)
