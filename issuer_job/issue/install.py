@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from certs.chain import IssuedCertificate
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Later, NamespaceGone, Permanent, Unwanted
 from issuer_job.cluster.api import AlreadyExists, Conflict, Json
@@ -43,13 +42,7 @@ def right_already(attempt: Attempt, seen: Look) -> Issued | None:
         if found.issued is None or not found.lacks:
             return found.issued
         chain, key = seen.stored.tls_crt or b"", seen.stored.tls_key or b""
-        body = _secret(attempt, seen, chain_pem=chain, key_pem=key, not_after=found.issued.not_after)
-        try:
-            seen = secrets.seen(secrets.write(attempt.cluster, body))
-        except (Conflict, AlreadyExists):
-            seen = look(attempt)
-        except SecretRefused as refused:
-            raise _stop(refused, "install") from None
+        seen = _put(attempt, seen, chain_pem=chain, key_pem=key, not_after=found.issued.not_after)
     return found.issued
 
 
@@ -83,11 +76,7 @@ def install(attempt: Attempt, obtained: Obtained, seen: Look) -> Issued:
 
     Raises Later, Permanent, Superseded.
     """
-
-    def body_of(seen: Look) -> Json:
-        end = obtained.certificate.not_after
-        return _secret(attempt, seen, chain_pem=obtained.chain_pem, key_pem=obtained.key_pem, not_after=end)
-
+    chain, key, certificate = obtained.chain_pem, obtained.key_pem, obtained.certificate
     for _ in range(ROUNDS):
         attempt.advance(transitions.installing, secret_uid=seen.uid, secret_version=seen.resource_version)
         if not seen.found:
@@ -95,26 +84,17 @@ def install(attempt: Attempt, obtained: Obtained, seen: Look) -> Issued:
             # an old certificate there. So the placeholder comes first, and the certificate replaces just that.
             seen = preflight(attempt, seen)
             continue
-        try:
-            written = secrets.write(attempt.cluster, body_of(seen))
-        except (Conflict, AlreadyExists):
-            seen = look(attempt)
-            if _holds(seen, obtained):
-                return _issued(attempt, obtained.certificate, seen)  # another pod of this attempt was faster
-            continue
-        except SecretRefused as refused:
-            raise _stop(refused, "install") from None
-        # The answer is what was stored, whatever other admission plugins did to it.
-        seen = secrets.seen(written)
-        if _holds(seen, obtained):
-            return _issued(attempt, obtained.certificate, seen)
+        seen = _put(attempt, seen, chain_pem=chain, key_pem=key, not_after=certificate.not_after)
+        if (seen.stored.tls_crt, seen.stored.tls_key) == (chain, key):  # or another pod of this attempt was faster
+            return installed(attempt.record, certificate, seen, now=attempt.clock(), ordered=True)
     detail = "the Secret keeps changing while its certificate is written"
     raise Later(Problem(type="secretChanging", detail=detail, step="install"))
 
 
-def _secret(attempt: Attempt, seen: Look, *, chain_pem: bytes, key_pem: bytes, not_after: datetime) -> Json:
+def _put(attempt: Attempt, seen: Look, *, chain_pem: bytes, key_pem: bytes, not_after: datetime) -> Look:
+    """Write a certificate into the Secret that was seen; what it holds then, of others too if they were faster."""
     record = attempt.record
-    return tls_secret(
+    body = tls_secret(
         namespace=record.namespace,
         name=record.secret_name,
         state=v.SecretState.ISSUED,
@@ -128,22 +108,18 @@ def _secret(attempt: Attempt, seen: Look, *, chain_pem: bytes, key_pem: bytes, n
         further=formats.render(attempt, chain_pem=chain_pem, key_pem=key_pem),
         owners=_owners(attempt, seen),
     )
+    try:
+        # The answer is what was stored, whatever other admission plugins did to it.
+        return secrets.seen(secrets.write(attempt.cluster, body))
+    except (Conflict, AlreadyExists):
+        return look(attempt)
+    except SecretRefused as refused:
+        raise _stop(refused, "install") from None
 
 
 def _owners(attempt: Attempt, seen: Look) -> Json | None:
     """The metadata of a Secret that its owner makes, as far as it is shown."""
     return seen.metadata if attempt.record.secret_is_its_owners else None
-
-
-def _holds(seen: Look, obtained: Obtained) -> bool:
-    return seen.stored.tls_crt == obtained.chain_pem and seen.stored.tls_key == obtained.key_pem
-
-
-def _issued(attempt: Attempt, certificate: IssuedCertificate, seen: Look) -> Issued:
-    state = transitions.attempt_of(attempt.record)
-    return installed(
-        attempt.record, certificate, seen, now=attempt.clock(), directory=state.directory, account=state.account
-    )
 
 
 def _stop(refused: SecretRefused, step: str) -> Later | Permanent | NamespaceGone:

@@ -63,8 +63,8 @@ class AttemptState(Stored, frozen=True):
     `ordered` says that newOrder may have happened although no URL is known, `replaces` is the CertID that the order
     names (RFC 9773, section 5), `crashes` counts the attempts before this one whose Jobs ended without a word.
     `issuer` is set if it is not the intent's: its fallback. `renews` says that what is issued is to be replaced,
-    however good: for that this attempt was launched, or one before it that did not do it. `sweep_interval` is the
-    time from one sweep to the next in seconds, as the last one that launched had it.
+    however good: for that this attempt was launched, or one before it that did not do it. `interval` is the time
+    from one sweep to the next, as the last one that launched had it.
     """
 
     epoch: int
@@ -86,12 +86,7 @@ class AttemptState(Stored, frozen=True):
     secret_uid: str = ""
     secret_version: str = ""
     renews: bool = False
-    sweep_interval: int = int(SWEEP_INTERVAL.total_seconds())
-
-    @property
-    def interval(self) -> timedelta:
-        """`sweep_interval`."""
-        return timedelta(seconds=self.sweep_interval)
+    interval: timedelta = SWEEP_INTERVAL
 
 
 class Renewal(Stored, frozen=True):

@@ -52,42 +52,30 @@ def launched(
 ) -> Record:
     """Take a new epoch: at least the current second, so that it rises even when a record is made anew.
 
-    `issuer` is set if it is not to be the intent's. Sweeps, who know it, tell the `interval` at which they come by.
+    What the attempt before left undone is this one's: why it was launched, and its order and pending key, which the
+    Job drops if they do not fit. `issuer` is set if it is not to be the intent's. Sweeps, who know it, tell the
+    `interval` at which they come by.
     """
-    epoch = max(record.epoch + 1, int(now.timestamp()))
-    attempt = AttemptState(
-        epoch=epoch, launched_at=now, reason=str(reason), issuer=issuer, tries=1, generation=record.generation
+    old = record.attempt or AttemptState(epoch=0, launched_at=now)
+    attempt = replace(
+        old,
+        epoch=max(record.epoch + 1, int(now.timestamp())),
+        launched_at=now,
+        reason=str(reason),
+        issuer=issuer,
+        crashes=old.crashes + (reason.bearing is Bearing.CRASH),
+        tries=1,
+        holder="",
+        generation=record.generation,
+        orders_dropped=0,
+        secret_uid="",
+        secret_version="",
+        renews=old.renews or reason.bearing is Bearing.REPLACES,
+        interval=interval or old.interval,
     )
-    if record.attempt is not None:
-        attempt = inherited(record.attempt, attempt)
-    if interval is not None:
-        attempt = replace(attempt, sweep_interval=int(interval.total_seconds()))
-    if reason.bearing is Bearing.REPLACES:
-        attempt = replace(attempt, renews=True)
-    elif reason.bearing is Bearing.CRASH:
-        attempt = replace(attempt, crashes=attempt.crashes + 1)
-    elif reason.bearing is Bearing.AFRESH:
+    if reason.bearing is Bearing.AFRESH:
         record = replace(record, retry=None)
     return _move(record, P.LAUNCHED, now=now, attempt=attempt, event="launched", detail=str(reason))
-
-
-def inherited(old: AttemptState, new: AttemptState) -> AttemptState:
-    """The new attempt with the old one's order and pending key, which the Job drops if they do not fit, and with what
-    it was launched for and did not do.
-    """
-    return replace(
-        new,
-        directory=old.directory,
-        account=old.account,
-        ordered=old.ordered,
-        order_url=old.order_url,
-        order_expires=old.order_expires,
-        replaces=old.replaces,
-        pending_key=old.pending_key,
-        crashes=old.crashes,
-        renews=old.renews,
-        sweep_interval=old.sweep_interval,
-    )
 
 
 def relaunched(record: Record, now: datetime) -> Record:

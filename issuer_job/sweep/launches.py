@@ -48,7 +48,7 @@ class SweepLaunches:
         situation = candidate.situation
         wanted = self._wanted(candidate)
         if wanted is None:
-            self._bring_together(candidate)
+            self._carry_out(candidate)
             return
         if (problem := self._trouble(wanted, candidate)) is not None:
             self._hear_or_put_off(candidate, problem)
@@ -64,8 +64,7 @@ class SweepLaunches:
         if order is not None and (held := self._held(situation, order)):
             self._hold(candidate, wanted, held)
             return
-        merges = candidate.verdict.action is Action.LAUNCH
-        if self._merge(situation) if merges else self._relaunch(candidate):
+        if self._carry_out(candidate):
             self._launched += 1
             self._active[situation.namespace] += new
             if order is not None:  # only now: what was refused must not take the place of another's order
@@ -98,12 +97,10 @@ class SweepLaunches:
                 return decided.record
         return None
 
-    def _bring_together(self, candidate: Candidate) -> None:
-        record = candidate.situation.record
-        if record is not None and candidate.verdict.action is Action.DROP_SOURCES:
-            self._effects.write(record, _without_gone, reason=candidate.verdict.reason)
-        else:
-            self._merge(candidate.situation)
+    def _carry_out(self, candidate: Candidate) -> bool:
+        """Whether an attempt was launched."""
+        merges = candidate.verdict.action is Action.LAUNCH
+        return self._merge(candidate.situation) if merges else self._relaunch(candidate)
 
     def _merge(self, situation: Situation) -> bool:
         """Bring each Ingress and the record together; whether an attempt was launched."""

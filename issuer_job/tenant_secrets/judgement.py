@@ -83,24 +83,24 @@ def installed(
     seen: Look,
     *,
     now: datetime,
-    directory: str = "",
-    account: str = "",
+    ordered: bool = False,
 ) -> Issued:
-    """What the record says of a certificate in its Secret, which `account` ordered from `directory`; without them its
-    owner has put it there, so that no CA will be asked about it.
+    """What the record says of a certificate in its Secret: its attempt `ordered` it, or else its owner has put it
+    there, so that no CA will be asked about it.
     """
+    attempt = record.attempt if ordered else None
     return Issued(
         hosts=record.intent.hosts,
         intent_hash=record.intent.hash,
-        directory=directory,
-        account=account,
+        directory=attempt.directory if attempt else "",
+        account=attempt.account if attempt else "",
         epoch=record.epoch,
         key_id=certificate.key_id,
         serial=certificate.serial,
         not_before=certificate.not_before,
         not_after=certificate.not_after,
         at=now,
-        cert_id=(certificate.ari_cert_id or "") if directory else "",
+        cert_id=(certificate.ari_cert_id or "") if ordered else "",
         formats=record.intent.settings.formats,
         secret_uid=seen.uid,
         secret_version=seen.resource_version,

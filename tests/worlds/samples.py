@@ -129,7 +129,7 @@ def full_record() -> Record:
         generation=3,
         since=NOW,
         attempt=attempt(
-            reason="RenewalDue", issuer="other", crashes=1, replaces="x.y", renews=True, sweep_interval=3600
+            reason="RenewalDue", issuer="other", crashes=1, replaces="x.y", renews=True, interval=timedelta(hours=1)
         ),
         issued=issued(renewal=renewal),
         retry=retry,

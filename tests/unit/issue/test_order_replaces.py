@@ -264,7 +264,7 @@ def test_the_interval_of_the_sweep_counts() -> None:
     """Three times nine days before the end in 90: a day before the suggestion."""
     seldom = due(
         issued=issued(not_after=NOW + 56 * DAY, renewal=Renewal(check_after=NOW, at=NOW + 30 * DAY)),
-        attempt=attempt(renews=True, sweep_interval=9 * 86400),
+        attempt=attempt(renews=True, interval=9 * DAY),
     )
     assert too_early(seldom, now=NOW + 29 * DAY, ca_time=NOW + 28 * DAY) == DAY
 

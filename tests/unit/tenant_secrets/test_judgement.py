@@ -43,9 +43,7 @@ def knows(crt: bytes | None, **fields: object) -> Record:
     bare = record(Phase.CLAIMED)
     if crt is None:
         return bare
-    issued = installed(
-        bare, describe_chain(crt), Look("secret-uid", "9"), now=NOW - DAY, directory="https://ca", account="a"
-    )
+    issued = installed(bare, describe_chain(crt), Look("secret-uid", "9"), now=NOW - DAY, ordered=True)
     return replace(bare, issued=replace(issued, **fields))
 
 
@@ -258,8 +256,9 @@ def test_of_one_that_somebody_put_there_no_ca_is_asked() -> None:
 
 
 def test_of_one_that_was_ordered_its_ca_is_asked() -> None:
-    issued = installed(knows(None), describe_chain(OURS), look(OURS), now=NOW, directory="https://ca", account="a")
-    assert (issued.directory, issued.account, issued.cert_id) == ("https://ca", "a", describe_chain(OURS).ari_cert_id)
+    issued = installed(knows(None), describe_chain(OURS), look(OURS), now=NOW, ordered=True)
+    assert (issued.directory, issued.account) == ("https://ca/dir", "https://ca/acct/1")
+    assert issued.cert_id == describe_chain(OURS).ari_cert_id
 
 
 def test_one_that_somebody_changed_is_not_taken_for_untouched_later() -> None:
