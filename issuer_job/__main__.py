@@ -14,7 +14,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from issuer_job import log
+from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Cluster, KubeError
 from issuer_job.cluster.retrying import RetryingTransport
@@ -110,8 +110,8 @@ def _responder() -> v.ExitCode:
 def _sweep() -> v.ExitCode:
     from issuer_job.sweep.sweep import sweep
 
-    seconds = os.environ.get("CERTJOB_SWEEP_INTERVAL", "300")
-    if not seconds.isdigit() or not 10 <= int(seconds) <= 86400:
+    seconds = names.number(os.environ.get("CERTJOB_SWEEP_INTERVAL", "300"))
+    if not 10 <= seconds <= 86400:
         problem = "CERTJOB_SWEEP_INTERVAL is not a number of seconds from 10 to 86400"
         logger.error("environment", extra={"fields": {"problem": problem}})
         return v.ExitCode.PERMANENT
@@ -121,7 +121,7 @@ def _sweep() -> v.ExitCode:
     return sweep(
         _cluster(SWEEP_DEADLINE),
         deadline=time.monotonic() + SWEEP_DEADLINE,
-        interval=timedelta(seconds=int(seconds)),
+        interval=timedelta(seconds=seconds),
         looker=looker,
     )
 

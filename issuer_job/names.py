@@ -21,6 +21,18 @@ def fit(name: str, limit: int, *, unique: str) -> str:
     return name[: limit - 11].rstrip("-.") + "-" + digest(unique)
 
 
+def number(text: str, *, default: int = 0) -> int:
+    """A whole number in the name, labels, annotations or data of an object; `default` if people made something else
+    of it.
+    """
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else default
+
+
+def epoch_of(name: str) -> int:
+    """The epoch, in unix seconds, that an object's name ends with; 0 if it has none: as old as can be."""
+    return number(name.rpartition("-")[2])
+
+
 def record(namespace: str, secret_name: str) -> str:
     """ConfigMap of a certificate record: `NAMESPACE.SECRETNAME`. A namespace has no dot, so it is unambiguous."""
     full = f"{namespace}.{secret_name}"

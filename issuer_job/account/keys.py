@@ -80,7 +80,7 @@ def number_held(attempt: Attempt) -> int:
     text = attempt.made.get(MADE_NUMBER) or (
         b"" if "account" in attempt.made else attempt.mounted("account", v.ACCOUNT_NUMBER) or b""
     )
-    return int(text) if text.isdigit() else 1
+    return names.number(text.decode(errors="replace"), default=1)
 
 
 def superseded(resolved: Resolved) -> Problem:

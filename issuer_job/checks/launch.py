@@ -213,5 +213,4 @@ def _since(state: IssuerState, key: str, now: datetime) -> timedelta:
 
 def _epoch(state: IssuerState, key: str) -> int:
     """A stored epoch, 0 if there is none."""
-    text = state.data.get(key, "")
-    return int(text) if text.isdigit() and len(text) < 20 else 0
+    return names.number(state.data.get(key, ""))

@@ -64,16 +64,14 @@ class Unreachable(KubeError):
 class ApiError(KubeError):
     """The API server's answer was an error.
 
-    `status` is the HTTP code, `reason` Kubernetes' word for it (AlreadyExists, Conflict, ...),
-    `retry_after` the seconds it asks to wait, or None.
+    `status` is the HTTP code, `reason` Kubernetes' word for it (AlreadyExists, Conflict, ...).
     """
 
-    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(f"{status} {reason}: {message}")
         self.status = status
         self.reason = reason
         self.message = message
-        self.retry_after = retry_after
 
 
 class NotFound(ApiError):
@@ -223,7 +221,7 @@ class Cluster:
             event: Json = json.loads(line)
             if event["type"] == "ERROR":
                 status = event["object"]
-                raise api_error("GET", int(status.get("code", 500)), status, {})
+                raise api_error(int(status.get("code", 500)), status)
             yield event
 
     def ready(self, *, timeout: float = 2.0) -> bool:
@@ -251,7 +249,7 @@ class Cluster:
         if not isinstance(answer, dict):
             answer = {}
         if response.status >= 400:
-            raise api_error(method, response.status, answer, response.headers)
+            raise api_error(response.status, answer)
         return answer
 
 
@@ -259,12 +257,10 @@ def _write_query(dry_run: bool) -> dict[str, str]:
     return {"fieldManager": "certjob"} | ({"dryRun": "All"} if dry_run else {})
 
 
-def api_error(method: str, status: int, answer: Json, headers: Mapping[str, str]) -> ApiError:
+def api_error(status: int, answer: Json) -> ApiError:
     """The exception for an error answer; `answer` is a Kubernetes Status object, or nearly."""
     reason = str(answer.get("reason") or "Unknown")
     message = str(answer.get("message") or "")[:1000]
-    retry_after = headers.get("retry-after", "")
-    wait = float(retry_after) if retry_after.isdigit() else None
     kinds: dict[int, type[ApiError]] = {404: NotFound, 409: Conflict, 410: Gone}
     kind = AlreadyExists if status == 409 and reason == "AlreadyExists" else kinds.get(status, ApiError)
-    return kind(status, reason, message, wait)
+    return kind(status, reason, message)

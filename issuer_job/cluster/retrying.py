@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from issuer_job import names
 from issuer_job.cluster.api import Response, Transport, Unreachable
 
 FIRST_PAUSE = 0.1
@@ -41,8 +42,7 @@ class RetryingTransport:
             else:
                 if response.status not in TRANSIENT:
                     return response
-                asked = response.headers.get("retry-after", "")
-                wait = max(wait, float(asked)) if asked.isdigit() else wait
+                wait = max(wait, names.number(response.headers.get("retry-after", "")))
                 if wait >= left:
                     return response
             self.sleep(wait)

@@ -61,7 +61,7 @@ class HttpTransport:
             answer = self._request("GET", path, None, Timeout(connect=5, read=timeout))
             try:
                 if answer.status >= 400:
-                    raise api_error("GET", answer.status, json.loads(answer.read(_MAX_ERROR) or b"{}"), {})
+                    raise api_error(answer.status, json.loads(answer.read(_MAX_ERROR) or b"{}"))
                 rest = b""
                 for chunk in answer.stream(65536):
                     *lines, rest = (rest + chunk).split(b"\n")

@@ -76,8 +76,8 @@ def release_route(
 
 
 def _is_ours(on_route: str | None, epoch: int, or_older: bool) -> bool:
-    if or_older and on_route is not None and on_route.isdecimal():
-        return int(on_route) <= epoch
+    if or_older and on_route is not None:
+        return names.number(on_route) <= epoch
     return on_route == str(epoch)
 
 

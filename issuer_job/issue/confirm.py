@@ -89,7 +89,9 @@ def confirm(attempt: Attempt, resolved: Resolved) -> Resolved:
             # Only uid and age were learnt: the next write takes them along.
             attempt.record = replace(attempt.record, sources=found.sources, intent=intent)
         else:
-            attempt.advance(transitions.confirmed, sources=found.sources)
+            attempt.advance(transitions.confirmed, sources=found.sources, known=attempt.record.sources)
+            if attempt.record.sources != found.sources:
+                return confirm(attempt, resolved)  # somebody has joined meanwhile
     return _resolved(resolved.name, attempt.record.intent.settings, resolved.issuer)
 
 

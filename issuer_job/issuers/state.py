@@ -39,8 +39,7 @@ class IssuerState:
     @property
     def number(self) -> int:
         """Which of the issuer's account keys is in use."""
-        text = self.data.get(ACCOUNT_NUMBER, "")
-        return int(text) if text.isdigit() else 1
+        return names.number(self.data.get(ACCOUNT_NUMBER, ""), default=1)
 
     @property
     def account_url(self) -> str:

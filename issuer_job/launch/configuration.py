@@ -76,22 +76,28 @@ class SettingsCache:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._cluster = cluster
+        self._sleep = sleep
         self._issuers = _Cached(self._load_issuers, clock, sleep)
         self._template = _Cached(self._load_template, clock, sleep)
         self._states = _Cached(self._load_states, clock, sleep)
         self._options = _Cached(self._load_options, clock, sleep)
 
     def keep_fresh(self, *, interval: float = LIFETIME / 2) -> None:
-        """Load everything anew every `interval` seconds from now on, in a thread, so that nobody waits for it."""
+        """Load everything anew every `interval` seconds from now on, in a thread, so that nobody waits for it.
+
+        Whatever goes wrong is logged and tried again: what was loaded before is used in the meantime.
+        """
 
         def refresh() -> None:
             while True:
-                time.sleep(interval)
+                self._sleep(interval)
                 for cached in (self._issuers, self._template, self._states, self._options):
                     try:
                         cached.get(lifetime=0)
-                    except KubeError as problem:
-                        logger.warning("settings", extra={"fields": {"problem": str(problem)}})
+                    except Exception as problem:
+                        unforeseen = not isinstance(problem, KubeError)
+                        fields = {"problem": f"{type(problem).__name__}: {problem}"[:300]}
+                        logger.warning("settings", exc_info=unforeseen, extra={"fields": fields})
 
         Thread(target=refresh, name="settings", daemon=True).start()
 

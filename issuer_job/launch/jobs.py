@@ -81,7 +81,7 @@ def _stamped(template: Json, *, name: str, labels: dict[str, str], about: str, s
         },
         "spec": {
             "backoffLimit": BACKOFF_LIMIT,
-            "ttlSecondsAfterFinished": int(ttl) if ttl.isdigit() else DEFAULT_TTL,
+            "ttlSecondsAfterFinished": names.number(ttl, default=DEFAULT_TTL),
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _pod_failure_rules()},
             "template": {"metadata": {"labels": labels, "annotations": {v.RECORD: about}}, "spec": pod_spec},

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from issuer_job.record.intents import NO_ORDER, intended, union
+from issuer_job.record.intents import NO_ORDER, intended, joined, union
 from issuer_job.record.ledger_entries import with_certificate, with_failure, with_order
 from issuer_job.record.phases import ARROWS, Bearing, LaunchReason
 from issuer_job.record.record import (
@@ -90,8 +90,11 @@ def claimed(record: Record, now: datetime, *, holder: str) -> Record:
     return _move(record, P.CLAIMED, now=now, attempt=attempt)
 
 
-def confirmed(record: Record, now: datetime, *, sources: tuple[Source, ...]) -> Record:
-    """The live Ingresses' word is the intent now."""
+def confirmed(record: Record, now: datetime, *, sources: tuple[Source, ...], known: tuple[Source, ...]) -> Record:
+    """What is live is the intent now. Who has joined since a look, when the sources were those `known`, stays."""
+    for source in record.sources:
+        if source not in known and source.gone_since is None:
+            sources = joined(sources, source)
     record = intended(record, sources=sources)
     return _move(record, record.phase, now=now, attempt=replace(attempt_of(record), generation=record.generation))
 

@@ -142,8 +142,7 @@ def _release_route(cluster: Cluster, route: Json, kept: set[str], owners: list[J
 
 def _clean_challenge(cluster: Cluster, challenge: Json, holders: _Holders) -> bool:
     metadata = challenge["metadata"]
-    record_hash, tail = metadata["labels"].get(v.RECORD_HASH, ""), metadata["name"].rpartition("-")[2]
-    epoch = int(tail) if tail.isdecimal() else 0
+    record_hash, epoch = metadata["labels"].get(v.RECORD_HASH, ""), names.epoch_of(metadata["name"])
     known = holders.active.get(record_hash)
     if holders.is_young(epoch) or _is_new(metadata, holders.now) or _is_at(known, epoch):
         return False
@@ -169,7 +168,7 @@ def _holds(route: Json) -> dict[str, int]:
     """Epochs by the hash of the record; what is no number is as old as can be."""
     annotations: dict[str, str] = route["metadata"].get("annotations") or {}
     return {
-        key.removeprefix(v.EPOCH_PREFIX): int(value) if value.isdecimal() else 0
+        key.removeprefix(v.EPOCH_PREFIX): names.number(value)
         for key, value in annotations.items()
         if key.startswith(v.EPOCH_PREFIX)
     }

@@ -73,8 +73,9 @@ def _is_named(cluster: Cluster, record: Record) -> bool:
 def _delete_challenges(cluster: Cluster, record: Record) -> None:
     labels = f"{v.CHALLENGE}=true,{v.RECORD_HASH}={record.hash}"
     for challenge in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=labels):
-        if int(challenge["metadata"]["name"].rpartition("-")[2]) <= record.epoch:
-            cluster.delete(CONFIGMAPS, v.NAMESPACE, challenge["metadata"]["name"], uid=challenge["metadata"]["uid"])
+        name, uid = challenge["metadata"]["name"], challenge["metadata"]["uid"]
+        if names.epoch_of(name) <= record.epoch:
+            cluster.delete(CONFIGMAPS, v.NAMESPACE, name, uid=uid)
 
 
 def _delete_placeholder(cluster: Cluster, record: Record, looker: Looker) -> str:

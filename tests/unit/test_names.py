@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,3 +106,15 @@ def test_dns_subdomains() -> None:
     assert names.is_dns_subdomain("a.b-c.d0")
     for bad in ("", "A", "a..b", "-a", "a-", "a_b", "a/b", "a" * 254, ".a", "a.", "ü", "a\n"):
         assert not names.is_dns_subdomain(bad), bad
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "+1", " 1", "1.0", "1_0", "²", "٣", 20 * "9", 5000 * "9"])
+def test_what_is_no_number_is_none(text: str) -> None:
+    assert names.number(text) == 0
+    assert names.number(text, default=1) == 1
+
+
+def test_an_epoch_is_what_a_name_ends_with() -> None:
+    assert names.number("0007") == 7
+    assert names.epoch_of(names.challenge("shop", "web-tls", 1_700_000_000)) == 1_700_000_000
+    assert names.epoch_of("challenge-1-x") == names.epoch_of("") == 0

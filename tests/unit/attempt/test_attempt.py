@@ -211,7 +211,7 @@ def test_the_live_sources_replace_the_hint(launched: JobWorld) -> None:
     attempt = claimed(launched)
     source = launched.record().sources[0]
     live = (Source(hosts=("x.certjob.dev",), settings=source.settings, name="web", uid="u"),)
-    attempt.advance(transitions.confirmed, sources=live)
+    attempt.advance(transitions.confirmed, sources=live, known=attempt.record.sources)
     record = launched.record()
     assert (record.intent.hosts, record.generation) == (("x.certjob.dev",), 2)
     assert transitions.attempt_of(record).generation == 2

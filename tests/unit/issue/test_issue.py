@@ -10,6 +10,7 @@ from cryptography import x509
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS
+from issuer_job.launch.launcher import OutcomeReason
 from issuer_job.record.record import Phase
 from tests.fakes.acme import Request, problem
 from tests.fakes.ca import NO_ANSWER
@@ -140,6 +141,26 @@ def test_renewal_is_due_so_it_is_ordered_again_with_a_new_key(world: JobWorld) -
     assert world.run() is v.ExitCode.DONE
     assert len(world.ca.ordered) == 2
     assert world.secret()["data"]["tls.key"] != before
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "refused later"])
+def test_who_joins_while_the_live_ingresses_are_waited_for_gets_a_certificate(world: JobWorld, stored: bool) -> None:
+    """The webhook sees that it wants what the attempt is for already, and launches nothing of its own."""
+    world.apply(ingress(hosts=(HOST, OTHER)), stored=False)
+    world.api.add(INGRESSES, "shop", ingress(hosts=(HOST,)))
+    joins = iter([ingress("second", hosts=(OTHER, HOST))])
+
+    def join() -> None:
+        for body in joins:
+            assert [outcome.reason for outcome in world.apply(body, stored=stored)] == [OutcomeReason.MERGED]
+
+    world.clock.on_sleep = join
+    assert world.run() is v.ExitCode.DONE
+    assert_good_secret(world, (HOST, OTHER) if stored else (HOST,))
+    record = world.record()
+    assert record.phase is Phase.ISSUED
+    both = [("web", (HOST,)), ("second", (HOST, OTHER))]
+    assert [(source.name, source.hosts) for source in record.sources] == (both if stored else both[:1])
 
 
 def test_the_live_ingress_wins_over_what_admission_saw(world: JobWorld) -> None:

@@ -295,6 +295,36 @@ def two_sources() -> tuple[Source, Source]:
     return source(), source("second", ("c.certjob.dev",))
 
 
+def confirmed(now: tuple[Source, ...], *, live: tuple[Source, ...], known: tuple[Source, ...]) -> Record:
+    """The record, whose sources are those of now, after a look at those that were known."""
+    made = record(P.CLAIMED, sources=now, attempt=attempt())
+    return t.confirmed(made, NOW, sources=live, known=known)
+
+
+def test_what_is_live_takes_the_place_of_what_was_known() -> None:
+    one, two = two_sources()
+    live = (replace(one, hosts=("x.certjob.dev",), uid="u"),)
+    after = confirmed((one, two), live=live, known=(one, two))
+    assert (after.sources, after.intent.hosts, after.generation) == (live, ("x.certjob.dev",), 2)
+    assert after.attempt is not None
+    assert after.attempt.generation == 2
+
+
+def test_who_joined_or_changed_since_the_look_is_heard() -> None:
+    one, two = two_sources()
+    live = (replace(one, hosts=("x.certjob.dev",), uid="u"),)
+    joined = confirmed((one, two), live=live, known=(one,))
+    assert (joined.sources, joined.intent.hosts) == ((*live, two), ("c.certjob.dev", "x.certjob.dev"))
+    newer = replace(one, hosts=("y.certjob.dev",))
+    changed = confirmed((newer,), live=live, known=(one,))
+    assert changed.sources == (replace(newer, uid="u"),)
+
+
+def test_one_that_a_sweep_has_marked_since_the_look_has_not_joined() -> None:
+    one, two = two_sources()
+    assert confirmed((one, replace(two, gone_since=NOW)), live=(one,), known=(one, two)).sources == (one,)
+
+
 def test_sources_are_marked_when_they_go_and_unmarked_when_they_are_back() -> None:
     gone = intents.noticed_gone(record(P.ISSUED, sources=two_sources()), live=frozenset({"Ingress/web"}), now=NOW)
     assert [s.gone_since for s in gone.sources] == [None, NOW]

@@ -122,6 +122,26 @@ def test_everything_goes_and_the_record_stays_as_a_tombstone(world: World, phase
     assert stored.history[:-1] == orphan.history
 
 
+@pytest.mark.parametrize("tail", ["", "-x", "-99²", "-" + 30 * "9", "-٣"])
+def test_a_challenge_whose_name_ends_with_no_epoch_goes_too(world: World, tail: str) -> None:
+    orphan = world.orphan()
+    body = challenge_body(orphan, {"token": "key"})
+    body["metadata"]["name"] = f"by-hand{tail}"
+    world.api.add(CONFIGMAPS, v.NAMESPACE, body)
+    assert retire.retire(world.cluster, orphan, now=NOW)
+    assert world.left() == []
+
+
+@pytest.mark.parametrize("epoch", ["x", "²", 5000 * "9"])
+def test_a_route_whose_epoch_somebody_has_edited_goes_too(world: World, epoch: str) -> None:
+    orphan = world.orphan()
+    edited = world.api.all(INGRESSES, v.NAMESPACE)[0]
+    edited["metadata"]["annotations"][v.EPOCH_PREFIX + orphan.hash] = epoch
+    world.api.add(INGRESSES, v.NAMESPACE, edited)
+    assert retire.retire(world.cluster, orphan, now=NOW)
+    assert world.left() == []
+
+
 def test_a_record_given_without_its_history_keeps_it(world: World) -> None:
     orphan = world.orphan()
     assert retire.retire(world.cluster, replace(orphan, history=()), now=NOW)
