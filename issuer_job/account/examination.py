@@ -12,6 +12,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account import account
 from issuer_job.account.keys import read_existing
+from issuer_job.account.replacement import drop_url, is_gone, require_current_key
 from issuer_job.account.rollover import roll_over_key
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, ExternalAccountRefused
 from issuer_job.acme_client.keys import decode_hmac_key
@@ -85,12 +86,12 @@ def _ask_the_ca(mounted: MountedIssuer) -> list[Finding]:
         attempt.step("ca-unavailable", problem=str(unavailable.problem), step=unavailable.step)
         attempt.sleep(AGAIN_IN)
     except AcmeError as refusal:
-        if not account.is_gone(refusal):
+        if not is_gone(refusal):
             return [_finding(mounted, refusal)]
         attempt.step("account-gone", problem=str(refusal.problem))
         state = mounted.state
-        account.require_current_key(attempt, resolved, state)
-        account.drop_url(attempt, state, used)
+        require_current_key(attempt, resolved, state)
+        drop_url(attempt, state, used)
     try:
         return list(_asked(mounted, resolved))
     except AcmeError as refusal:

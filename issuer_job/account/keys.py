@@ -15,7 +15,7 @@ from issuer_job.acme_client import AccountKey, new_account_key, normal_account_k
 from issuer_job.attempt.attempt import Attempt, Later, OtherPod, Resolved
 from issuer_job.cluster import bodies
 from issuer_job.cluster.api import SECRETS, AlreadyExists, Json
-from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, TAKEN_OVER, IssuerState, write_state
+from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, TAKEN_OVER, IssuerState, load_state, write_state
 from issuer_job.record.record import Problem
 
 MADE_NUMBER = "account-number"
@@ -28,6 +28,11 @@ class HeldKey:
 
     pem: bytes
     takes_over: bool = False
+
+
+def state_of(attempt: Attempt, resolved: Resolved) -> IssuerState:
+    """What is known of the issuer's account now. Raises KubeError."""
+    return load_state(attempt.cluster, resolved.name, resolved.issuer.server)
 
 
 def current_key(attempt: Attempt, resolved: Resolved, state: IssuerState) -> HeldKey | None:

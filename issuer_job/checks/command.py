@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from issuer_job import vocabulary as v
 from issuer_job.checks.check import CHECKED_EPOCH, READY, RESULT, finding_line, read_findings
-from issuer_job.checks.launch import CheckedIssuer, Running, find_issuer, launch_check, with_state
+from issuer_job.checks.launch import CheckedIssuer, CheckStillRuns, find_issuer, launch_check, with_state
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Json
 from issuer_job.issuers.load import is_issuer
@@ -27,10 +27,10 @@ def check_now(
     cluster: Cluster, name: str, *, clock: Clock, sleep: Callable[[float], None] = time.sleep, say: Say = print
 ) -> v.ExitCode:
     """Test the issuer; PERMANENT if it is not ready, LATER if its Job did not say in time. Raises KubeError."""
-    issue = find_issuer(cluster, name)
-    if issue is None:
+    checked = find_issuer(cluster, name)
+    if checked is None:
         return _unknown(name, say)
-    state = _run(cluster, issue, clock=clock, sleep=sleep, say=say)
+    state = _run(cluster, checked, clock=clock, sleep=sleep, say=say)
     return v.ExitCode.LATER if state is None else _told(name, state, say)
 
 
@@ -39,11 +39,11 @@ def roll_over_now(
 ) -> v.ExitCode:
     """Ask for a new account key by the annotation, and see it done; exit codes as of `check`. Raises KubeError."""
     request = clock().isoformat(timespec="milliseconds")
-    issue = _annotated(cluster, name, v.ROLLOVER, request)
-    if issue is None:
+    checked = _annotated(cluster, name, v.ROLLOVER, request)
+    if checked is None:
         return _unknown(name, say)
-    before = issue.state.number
-    state = _run(cluster, issue, clock=clock, sleep=sleep, say=say)
+    before = checked.state.number
+    state = _run(cluster, checked, clock=clock, sleep=sleep, say=say)
     if state is None:
         return v.ExitCode.LATER
     done = state.data.get(ROLLED_OVER_FOR) == request
@@ -53,45 +53,45 @@ def roll_over_now(
 
 
 def _run(
-    cluster: Cluster, issue: CheckedIssuer, *, clock: Clock, sleep: Callable[[float], None], say: Say
+    cluster: Cluster, checked: CheckedIssuer, *, clock: Clock, sleep: Callable[[float], None], say: Say
 ) -> IssuerState | None:
     """Launch the Job and wait for what it writes; None if that did not come."""
-    job = _launch(cluster, issue, clock=clock, sleep=sleep, say=say)
+    job = _launch(cluster, checked, clock=clock, sleep=sleep, say=say)
     if job is None:
         return None
     started = clock()
-    say(f"{issue.name}: Job {job} (kubectl logs -n {v.NAMESPACE} job/{job})")
+    say(f"{checked.name}: Job {job} (kubectl logs -n {v.NAMESPACE} job/{job})")
     epoch = job.rpartition("-")[2]
     poll = Poll(started=started, deadline=started + PATIENCE)
     while True:
         ended = _has_ended(cluster, job)
-        state = load_state(cluster, issue.name, issue.directory)
+        state = load_state(cluster, checked.name, checked.directory)
         if state.data.get(CHECKED_EPOCH) == epoch:
             return state
         delay = poll.delay(now=clock())
         if ended or delay is None:
             what = "has ended without a word" if ended else f"has said nothing for {PATIENCE}"
-            say(f"{issue.name}: Job {job} {what}: see its log, and kubectl describe job -n {v.NAMESPACE} {job}")
+            say(f"{checked.name}: Job {job} {what}: see its log, and kubectl describe job -n {v.NAMESPACE} {job}")
             return None
         sleep(delay.total_seconds())
 
 
 def _launch(
-    cluster: Cluster, issue: CheckedIssuer, *, clock: Clock, sleep: Callable[[float], None], say: Say
+    cluster: Cluster, checked: CheckedIssuer, *, clock: Clock, sleep: Callable[[float], None], say: Say
 ) -> str | None:
     """Name of the Job, launched once the one that still runs has ended; None if that does not end."""
     started, former = clock(), ""
     poll = Poll(started=started, deadline=started + PATIENCE)
     while True:
         try:
-            return launch_check(cluster, issue, now=clock())
-        except Running as running:
+            return launch_check(cluster, checked, now=clock())
+        except CheckStillRuns as running:
             if not former:
-                say(f"{issue.name}: waits until Job {running} has ended")
+                say(f"{checked.name}: waits until Job {running} has ended")
             former = str(running)
         delay = poll.delay(now=clock())
         if delay is None:
-            say(f"{issue.name}: Job {former} still runs: kubectl logs -n {v.NAMESPACE} job/{former}")
+            say(f"{checked.name}: Job {former} still runs: kubectl logs -n {v.NAMESPACE} job/{former}")
             return None
         sleep(delay.total_seconds())
 

@@ -41,11 +41,11 @@ NEVER = "never"
 """Value of the annotation on an issuer that the sweep shall not test."""
 
 
-class Running(Exception):
+class CheckStillRuns(Exception):
     """A Job of the issuer's own still runs: two could both give its account a new key. `args[0]` is its name."""
 
 
-class Why(StrEnum):
+class CheckCause(StrEnum):
     """Why an issuer's Job is launched; the most urgent first."""
 
     EDITED = "NewOrEdited"
@@ -81,23 +81,23 @@ class CheckedIssuer:
         return names.digest(version, self.asked(v.CHECK), self.asked(v.ROLLOVER))
 
 
-def why_check(issue: CheckedIssuer, *, leftovers: bool, now: datetime) -> Why | None:
+def check_cause(checked: CheckedIssuer, *, leftovers: bool, now: datetime) -> CheckCause | None:
     """Why a Job is to be launched for the issuer now, None if none is. Pure."""
-    state, since = issue.state, _since(issue.state, LAUNCHED_EPOCH, now)
+    state, since = checked.state, _since(checked.state, LAUNCHED_EPOCH, now)
     silent = _epoch(state, CHECKED_EPOCH) < _epoch(state, LAUNCHED_EPOCH)
     if silent and since < RUNS_FOR:
         return None
-    is_new = state.data.get(LAUNCHED_FOR) != issue.subject or since >= AGAIN_AFTER
-    if issue.asked(v.CHECK) != NEVER and is_new:
-        if state.data.get(CHECKED_VERSION) != issuer_version(issue.config_map):
-            return Why.EDITED
-        if issue.asked(v.CHECK) not in ("", state.data.get(CHECKED_FOR)):
-            return Why.ASKED
+    is_new = state.data.get(LAUNCHED_FOR) != checked.subject or since >= AGAIN_AFTER
+    if checked.asked(v.CHECK) != NEVER and is_new:
+        if state.data.get(CHECKED_VERSION) != issuer_version(checked.config_map):
+            return CheckCause.EDITED
+        if checked.asked(v.CHECK) not in ("", state.data.get(CHECKED_FOR)):
+            return CheckCause.ASKED
         if state.data.get(RESULT) == NOT_READY:
-            return Why.NOT_READY
-    if rollover_is_due(state, issue.asked(v.ROLLOVER)) and is_new:
-        return Why.ROLLOVER
-    return Why.LEFTOVERS if leftovers and issue.directory and _may_clean(state, since, now) else None
+            return CheckCause.NOT_READY
+    if rollover_is_due(state, checked.asked(v.ROLLOVER)) and is_new:
+        return CheckCause.ROLLOVER
+    return CheckCause.LEFTOVERS if leftovers and checked.directory and _may_clean(state, since, now) else None
 
 
 def _may_clean(state: IssuerState, since: timedelta, now: datetime) -> bool:
@@ -109,72 +109,73 @@ def _may_clean(state: IssuerState, since: timedelta, now: datetime) -> bool:
 
 def launch_due(cluster: Cluster, *, leftovers: Collection[str], now: datetime) -> int:
     """Launch the Jobs that are due, at most `PER_PASS`; how many. `leftovers` names issuers. Raises KubeError."""
-    due = sorted(_due(cluster, leftovers, now), key=lambda entry: list(Why).index(entry[1]))
+    due = sorted(_due(cluster, leftovers, now), key=lambda entry: list(CheckCause).index(entry[1]))
     launched = 0
-    for issue, reason in due:
+    for checked, reason in due:
         if launched >= PER_PASS:
-            logger.info("checks-put-off", extra={"fields": {"issuer": issue.name}})
+            logger.info("checks-put-off", extra={"fields": {"issuer": checked.name}})
             break
         try:
-            job = launch_check(cluster, issue, only_clean=reason is Why.LEFTOVERS, now=now)
-        except Running as running:
-            logger.info("check-waits", extra={"fields": {"issuer": issue.name, "job": str(running)}})
+            job = launch_check(cluster, checked, only_clean=reason is CheckCause.LEFTOVERS, now=now)
+        except CheckStillRuns as running:
+            logger.info("check-waits", extra={"fields": {"issuer": checked.name, "job": str(running)}})
             continue
         except KubeError as problem:
-            logger.warning("check-failed", extra={"fields": {"issuer": issue.name, "problem": str(problem)}})
+            logger.warning("check-failed", extra={"fields": {"issuer": checked.name, "problem": str(problem)}})
             continue
-        logger.info("check", extra={"fields": {"issuer": issue.name, "reason": reason, "job": job}})
+        logger.info("check", extra={"fields": {"issuer": checked.name, "reason": reason, "job": job}})
         launched += 1
     return launched
 
 
-def _due(cluster: Cluster, leftovers: Collection[str], now: datetime) -> Iterator[tuple[CheckedIssuer, Why]]:
+def _due(cluster: Cluster, leftovers: Collection[str], now: datetime) -> Iterator[tuple[CheckedIssuer, CheckCause]]:
     stored = {
         s["metadata"]["name"]: s for s in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER_STATE}=true")
     }
     for config_map in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"):
         if not is_issuer_name(config_map["metadata"]["name"]):
             continue  # its name can be no part of a Job's; whoever uses it is told
-        issue = _issue(config_map, stored)
-        reason = why_check(issue, leftovers=issue.name in leftovers, now=now)
+        checked = _listed(config_map, stored)
+        reason = check_cause(checked, leftovers=checked.name in leftovers, now=now)
         if reason is not None:
-            yield issue, reason
+            yield checked, reason
 
 
-def launch_check(cluster: Cluster, issue: CheckedIssuer, *, only_clean: bool = False, now: datetime) -> str:
-    """Create the Job that tests the issuer, or only removes what it left in DNS; its name. Raises Running, KubeError.
+def launch_check(cluster: Cluster, checked: CheckedIssuer, *, only_clean: bool = False, now: datetime) -> str:
+    """Create the Job that tests the issuer, or only removes what it left in DNS; its name.
 
     It is written down first, by compare-and-swap: of two launchers at once one goes on.
+    Raises CheckStillRuns, KubeError.
     """
     template = cluster.get(POD_TEMPLATES, v.NAMESPACE, v.POD_TEMPLATE)
     seconds = int(now.timestamp())
     for _ in range(TRIES):
-        state = load_state(cluster, issue.name, issue.directory)
+        state = load_state(cluster, checked.name, checked.directory)
         last = max(_epoch(state, LAUNCHED_EPOCH), _epoch(state, CLEANING_EPOCH))
-        _require_ended(cluster, issue.name, last, now)
+        _require_ended(cluster, checked.name, last, now)
         epoch = max(seconds, min(last, seconds + 60) + 1)
         if not write_state(cluster, state, {CLEANING_EPOCH if only_clean else LAUNCHED_EPOCH: str(epoch)}):
             continue
         body = jobs.check_job(
-            issue.config_map, template, account_number=state.number, directory=issue.directory, epoch=epoch
+            checked.config_map, template, account_number=state.number, directory=checked.directory, epoch=epoch
         )
         try:
             cluster.create(JOBS, v.NAMESPACE, body)
         except AlreadyExists:
             continue
         if not only_clean:
-            note_in_state(cluster, issue.name, issue.directory, {LAUNCHED_FOR: issue.subject})
+            note_in_state(cluster, checked.name, checked.directory, {LAUNCHED_FOR: checked.subject})
         return str(body["metadata"]["name"])
-    raise KubeError(f"Jobs that test issuer {issue.name} are launched all the time")
+    raise KubeError(f"Jobs that test issuer {checked.name} are launched all the time")
 
 
 def _require_ended(cluster: Cluster, issuer: str, epoch: int, now: datetime) -> None:
-    """Raises Running if the issuer's Job of this epoch, its last one, has not ended, or is about to be created."""
+    """Raises CheckStillRuns if the issuer's last Job, of this epoch, has not ended, or is about to be created."""
     name = names.check_job(issuer, epoch)
     job = cluster.find(JOBS, v.NAMESPACE, name)
     is_young = 0 <= now.timestamp() - epoch < CREATED_WITHIN.total_seconds()
     if is_young if job is None else not is_finished(job):
-        raise Running(name)
+        raise CheckStillRuns(name)
 
 
 def find_issuer(cluster: Cluster, name: str) -> CheckedIssuer | None:
@@ -191,7 +192,7 @@ def with_state(cluster: Cluster, config_map: Json | None) -> CheckedIssuer | Non
     return CheckedIssuer(config_map, directory, state)
 
 
-def _issue(config_map: Json, stored: Mapping[str, Json]) -> CheckedIssuer:
+def _listed(config_map: Json, stored: Mapping[str, Json]) -> CheckedIssuer:
     name, directory = config_map["metadata"]["name"], _directory(config_map)
     state = state_in(name, directory, stored.get(names.issuer_state(name, directory)))
     return CheckedIssuer(config_map, directory, state)

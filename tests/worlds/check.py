@@ -9,7 +9,7 @@ from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.attempt.findings import Finding
 from issuer_job.checks.check import check_issuer, read_findings
-from issuer_job.checks.launch import Why, find_issuer, launch_check, why_check
+from issuer_job.checks.launch import CheckCause, check_cause, find_issuer, launch_check
 from issuer_job.cluster.api import CONFIGMAPS, EVENTS, JOBS, SECRETS, Json, Transport
 from issuer_job.issuers.state import IssuerState, load_state
 from tests.worlds.job import ISSUER, JobWorld
@@ -102,11 +102,11 @@ def checked_by_sweeps(world: JobWorld) -> JobWorld:
 
 def due(
     world: JobWorld, *, leftovers: bool = False, after: timedelta = timedelta(0), issuer: str = ISSUER
-) -> Why | None:
+) -> CheckCause | None:
     """Why a sweep would have the issuer tested."""
     issue = find_issuer(world.cluster, issuer)
     assert issue is not None
-    return why_check(issue, leftovers=leftovers, now=world.clock.read() + after)
+    return check_cause(issue, leftovers=leftovers, now=world.clock.read() + after)
 
 
 def check_jobs(world: JobWorld) -> list[Json]:

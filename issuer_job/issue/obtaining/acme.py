@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from issuer_job.account import account
+from issuer_job.account.replacement import block, forget_dead, is_dead
 from issuer_job.acme_client import AcmeError, AcmeUnavailable
 from issuer_job.attempt.attempt import Attempt, Later, Permanent, Resolved
 from issuer_job.attempt.findings import Finding, MountedIssuer
@@ -45,8 +46,8 @@ class Acme:
 
 def _passes_soon(attempt: Attempt, resolved: Resolved, error: AcmeError, pause: float) -> bool:
     """Whether it is worth going on within this Job; waits if so."""
-    if account.is_dead(error):
-        return account.forget_dead(attempt, resolved, error)
+    if is_dead(error):
+        return forget_dead(attempt, resolved, error)
     if not isinstance(error, AcmeUnavailable):
         return False
     asked = error.retry_after.total_seconds() if error.retry_after else 0.0
@@ -60,7 +61,7 @@ def _passes_soon(attempt: Attempt, resolved: Resolved, error: AcmeError, pause: 
 
 def _refused(attempt: Attempt, resolved: Resolved, error: AcmeError) -> Later | Permanent:
     if error.step == "newAccount" and (error.is_rate_limited or error.problem.type == "userActionRequired"):
-        account.block(attempt, resolved, wait=error.retry_after or timedelta(hours=1), reason=str(error.problem))
+        block(attempt, resolved, wait=error.retry_after or timedelta(hours=1), reason=str(error.problem))
     named = (error.problem.identifier, *(part.identifier for part in error.problem.subproblems))
     return _stop(error, host=next(filter(None, named), ""))
 

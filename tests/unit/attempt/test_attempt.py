@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
-from issuer_job.account import account
+from issuer_job.account.replacement import forget_dead
 from issuer_job.acme_client import AcmeError, AcmeProblem
 from issuer_job.attempt.attempt import Attempt, Ended, OtherPod, Superseded
 from issuer_job.cluster.api import CONFIGMAPS, Json, Unreachable
@@ -224,4 +224,4 @@ def test_a_dead_account_that_another_job_has_dropped_already_is_asked_for_anew(w
     pod.claim()
     pod.advance(transitions.ordering, directory=world.server, account="https://ca.dev/account/gone")
     gone = AcmeError(AcmeProblem("accountDoesNotExist", "gone"), step="newOrder")
-    assert account.forget_dead(pod, confirm.resolve_issuer(pod), gone)
+    assert forget_dead(pod, confirm.resolve_issuer(pod), gone)

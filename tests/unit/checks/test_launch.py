@@ -17,8 +17,8 @@ from issuer_job.checks.launch import (
     CREATED_WITHIN,
     PER_PASS,
     RUNS_FOR,
-    Running,
-    Why,
+    CheckCause,
+    CheckStillRuns,
     find_issuer,
     launch_check,
     launch_due,
@@ -38,7 +38,7 @@ def world(world: JobWorld) -> JobWorld:
 
 
 def test_a_new_issuer_is_tested_once(world: JobWorld) -> None:
-    assert due(world) is Why.EDITED
+    assert due(world) is CheckCause.EDITED
     check(world)
     for days in (0, 1, 100):
         assert due(world, after=timedelta(days=days)) is None
@@ -47,7 +47,7 @@ def test_a_new_issuer_is_tested_once(world: JobWorld) -> None:
 def test_an_edited_one_is_tested_again(world: JobWorld) -> None:
     check(world)
     world.set_issuer(profile="tlsserver")
-    assert due(world) is Why.EDITED
+    assert due(world) is CheckCause.EDITED
     check(world)
     assert due(world) is None
 
@@ -57,7 +57,7 @@ def test_one_that_is_not_ready_is_tested_every_hour(world: JobWorld) -> None:
     check(world)
     assert due(world) is None
     assert due(world, after=AGAIN_AFTER - MINUTE) is None
-    assert due(world, after=AGAIN_AFTER + MINUTE) is Why.NOT_READY
+    assert due(world, after=AGAIN_AFTER + MINUTE) is CheckCause.NOT_READY
     world.ca.directory["meta"]["profiles"]["gone"] = "back"
     check(world)
     assert due(world, after=AGAIN_AFTER + MINUTE) is None
@@ -70,20 +70,20 @@ def test_a_job_that_has_not_reported_is_waited_for_and_then_counts_as_failed(wor
     assert due(world, after=MINUTE) is None
     world.set_issuer(profile="tlsserver")
     assert due(world, after=MINUTE) is None
-    assert due(world, after=RUNS_FOR) is Why.EDITED
+    assert due(world, after=RUNS_FOR) is CheckCause.EDITED
     world.set_issuer()
     assert due(world, after=RUNS_FOR) is None, "this was tried"
-    assert due(world, after=AGAIN_AFTER) is Why.EDITED
+    assert due(world, after=AGAIN_AFTER) is CheckCause.EDITED
 
 
 def test_the_operator_asks_by_an_annotation(world: JobWorld) -> None:
     check(world)
     annotate(world, check="one")
-    assert due(world) is Why.ASKED
+    assert due(world) is CheckCause.ASKED
     check(world)
     assert due(world) is None
     annotate(world, check="two")
-    assert due(world) is Why.ASKED
+    assert due(world) is CheckCause.ASKED
     annotate(world, check="")
     assert due(world) is None
 
@@ -91,19 +91,19 @@ def test_the_operator_asks_by_an_annotation(world: JobWorld) -> None:
 def test_never_is_never_but_for_what_else_its_job_does(world: JobWorld) -> None:
     annotate(world, check="never")
     assert due(world) is None
-    assert due(world, leftovers=True) is Why.LEFTOVERS
+    assert due(world, leftovers=True) is CheckCause.LEFTOVERS
     annotate(world, rollover="one")
-    assert due(world) is Why.ROLLOVER
+    assert due(world) is CheckCause.ROLLOVER
 
 
 def test_a_rollover_that_fails_is_tried_every_hour(world: JobWorld) -> None:
     check(world)
     del world.ca.directory["keyChange"]
     annotate(world, rollover="one")
-    assert due(world) is Why.ROLLOVER
+    assert due(world) is CheckCause.ROLLOVER
     check(world)
     assert due(world) is None
-    assert due(world, after=AGAIN_AFTER + MINUTE) is Why.NOT_READY
+    assert due(world, after=AGAIN_AFTER + MINUTE) is CheckCause.NOT_READY
 
 
 def test_a_job_that_has_a_former_account_key_is_followed_by_another(world: JobWorld) -> None:
@@ -113,20 +113,20 @@ def test_a_job_that_has_a_former_account_key_is_followed_by_another(world: JobWo
     note_in_state(world.cluster, ISSUER, world.server, {"accountNumber": "2"})
     assert check_issuer(old) is v.ExitCode.LATER
     assert due(world, after=MINUTE) is None
-    assert due(world, after=RUNS_FOR) is Why.ASKED
+    assert due(world, after=RUNS_FOR) is CheckCause.ASKED
 
 
 @pytest.mark.parametrize("epoch", ["9999999999", "9" * 30, "yesterday", ""])
 def test_a_time_that_no_clock_wrote_holds_nothing_up(world: JobWorld, epoch: str) -> None:
     note_in_state(world.cluster, ISSUER, world.server, {"checkLaunchedEpoch": epoch, "checkedEpoch": epoch})
-    assert due(world) is Why.EDITED
+    assert due(world) is CheckCause.EDITED
     assert check(world) is v.ExitCode.DONE
     assert due(world) is None
 
 
 def test_an_issuer_that_cannot_be_read_is_tested_too(world: JobWorld) -> None:
     world.set_issuer(sever="x")
-    assert due(world) is Why.EDITED
+    assert due(world) is CheckCause.EDITED
     check(world)
     assert due(world) is None
     assert state(world).data["checkResult"] == "notReady"
@@ -188,7 +188,7 @@ def test_no_job_is_launched_while_one_of_the_same_issuer_runs(world: JobWorld) -
     issue = find_issuer(world.cluster, ISSUER)
     assert issue is not None
     later = world.clock.read() + timedelta(hours=2)
-    with pytest.raises(Running, match=job):
+    with pytest.raises(CheckStillRuns, match=job):
         launch_check(world.cluster, issue, now=later)
     assert launch_due(world.cluster, leftovers=(), now=later) == 0
     assert len(check_jobs(world)) == 1
@@ -202,7 +202,7 @@ def test_a_job_that_only_cleans_counts_too(world: JobWorld) -> None:
     issue = find_issuer(world.cluster, ISSUER)
     assert issue is not None
     launch_check(world.cluster, issue, only_clean=True, now=world.clock.read())
-    with pytest.raises(Running):
+    with pytest.raises(CheckStillRuns):
         launch_check(world.cluster, issue, now=world.clock.read() + MINUTE)
 
 
@@ -221,7 +221,7 @@ def test_of_two_launches_at_once_one_makes_a_job(world: JobWorld) -> None:
 
     issue = find_issuer(world.cluster, ISSUER)
     assert issue is not None
-    with pytest.raises(Running):
+    with pytest.raises(CheckStillRuns):
         launch_check(Cluster(Beside()), issue, now=world.clock.read())
     assert len(check_jobs(world)) == 1
 
@@ -231,7 +231,7 @@ def test_a_launch_that_died_before_its_job_was_made_holds_up_the_next_one_for_mo
     assert issue is not None
     now = world.clock.read()
     note_in_state(world.cluster, ISSUER, world.server, {"checkLaunchedEpoch": str(int(now.timestamp()))})
-    with pytest.raises(Running):
+    with pytest.raises(CheckStillRuns):
         launch_check(world.cluster, issue, now=now)
     launch_check(world.cluster, issue, now=now + CREATED_WITHIN + timedelta(seconds=1))
 

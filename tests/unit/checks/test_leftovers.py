@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
 from issuer_job.checks.check import check_issuer
-from issuer_job.checks.launch import AGAIN_AFTER, PER_PASS, Why, launch_due
+from issuer_job.checks.launch import AGAIN_AFTER, PER_PASS, CheckCause, launch_due
 from issuer_job.checks.leftovers import RESERVE
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, Json, Response, Unreachable
 from issuer_job.dns01 import trace as dns_leftovers
@@ -77,7 +77,7 @@ def test_the_job_leaves_alone_what_belongs_to_a_record_that_it_cannot_read(world
 def test_they_are_removed_soon_but_not_in_every_moment(world: JobWorld) -> None:
     check(world)
     assert due(world, leftovers=True) is None
-    assert due(world, leftovers=True, after=3 * MINUTE) is Why.LEFTOVERS
+    assert due(world, leftovers=True, after=3 * MINUTE) is CheckCause.LEFTOVERS
 
 
 def test_the_sweep_launches_a_job_for_them(world: JobWorld) -> None:
@@ -103,7 +103,7 @@ def test_a_job_that_removed_something_is_soon_followed_and_one_in_vain_after_an_
     assert left(world) == (1 if fields else 0)
     assert due(world, leftovers=True) is None
     assert due(world, leftovers=True, after=again - 2 * MINUTE) is None
-    assert due(world, leftovers=True, after=again) is Why.LEFTOVERS
+    assert due(world, leftovers=True, after=again) is CheckCause.LEFTOVERS
 
 
 def test_they_put_no_test_off(world: JobWorld) -> None:
@@ -114,7 +114,7 @@ def test_they_put_no_test_off(world: JobWorld) -> None:
         left_over(world)
         world.clock.ahead += 5 * MINUTE
         clean(world)
-    assert due(world, leftovers=True, after=6 * MINUTE) is Why.NOT_READY
+    assert due(world, leftovers=True, after=6 * MINUTE) is CheckCause.NOT_READY
 
 
 def test_for_an_issuer_that_cannot_be_read_no_job_is_launched_again_and_again(world: JobWorld) -> None:

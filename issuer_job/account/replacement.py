@@ -1,0 +1,133 @@
+"""Accounts that the CA no longer takes: forgotten or replaced, and Jobs held back while more of them do only harm."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from issuer_job import names
+from issuer_job.account.keys import make_key, number_held, state_of, superseded
+from issuer_job.acme_client import AcmeClient, AcmeError, ExternalAccountRefused
+from issuer_job.attempt.attempt import Attempt, Later, Resolved
+from issuer_job.backoff import LONGEST_ASKED
+from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, CONTACTS, ROLLING_OVER, IssuerState, write_state
+from issuer_job.record import transitions
+from issuer_job.record.record import Problem
+
+ONCE_IN = timedelta(days=1)
+"""A deactivated account is replaced once in this time."""
+_DEAD = frozenset({"accountDoesNotExist", "unauthorized"})
+_BAD_SIGNATURE = "malformed"
+"""What CAs say, among many other things, of a request signed with a key that the account has no more."""
+_REPLACED_AT = "accountReplacedAt"
+_BLOCKED_VERSION = "blockedVersion"
+"""Stands for the configuration that the issuer had then."""
+
+
+def is_dead(error: AcmeError) -> bool:
+    """Whether the CA may no longer know the account that the issuer's state names, or not by this key."""
+    return is_gone(error) or (error.problem.type == _BAD_SIGNATURE and error.step != "newAccount")
+
+
+def is_gone(error: AcmeError) -> bool:
+    """Whether the CA may no longer know the account that the issuer's state names."""
+    return error.problem.type in _DEAD and error.step != "newAccount"
+
+
+def forget_dead(attempt: Attempt, resolved: Resolved, error: AcmeError) -> bool:
+    """Drop the URL of the account that turned out dead, so that the next connection asks newAccount for it.
+
+    newAccount finds or makes the account of a CA that has merely forgotten it, and refuses a deactivated one.
+    Of several Jobs that find out at once one drops it. False if there was none to drop.
+    Raises Later if the account is getting, or has got, another key meanwhile.
+    """
+    used = transitions.attempt_of(attempt.record).account
+    state = state_of(attempt, resolved)
+    require_current_key(attempt, resolved, state)
+    if error.problem.type == _BAD_SIGNATURE:
+        return False
+    attempt.step("account-gone", problem=str(error.problem))
+    return drop_url(attempt, state, used)
+
+
+def require_current_key(attempt: Attempt, resolved: Resolved, state: IssuerState) -> None:
+    """Raises Later if the account is getting, or has got, another key: with ours it only looks gone."""
+    if state.number != number_held(attempt) or state.data.get(ROLLING_OVER):
+        raise Later(superseded(resolved), wait=timedelta(0))
+
+
+def drop_url(attempt: Attempt, state: IssuerState, used: str) -> bool:
+    """Forget where the account is, if that still is what was used; False if there was nothing to forget."""
+    if state.account_url != used:
+        return True  # another Job was faster
+    if used:
+        write_state(attempt.cluster, state, {ACCOUNT_URL: ""})
+    return bool(used)
+
+
+def is_deactivated(client: AcmeClient, refusal: AcmeError) -> bool:
+    """Whether newAccount was refused because this key's account was given up (RFC 8555, section 7.3.6).
+
+    CAs say `unauthorized` for other reasons, too, which a new key would not take away: so ask for the account.
+    """
+    if refusal.problem.type != "unauthorized" or isinstance(refusal, ExternalAccountRefused):
+        return False
+    try:
+        account = client.find_account()
+    except AcmeError as error:
+        return error.problem.type == "unauthorized"
+    return account is not None and account.status in ("deactivated", "revoked")
+
+
+def replace_account(attempt: Attempt, resolved: Resolved, state: IssuerState, refusal: AcmeError) -> None:
+    """Take the next number, at most once a day, and make its key. Of several Jobs one succeeds. Raises Later."""
+    _not_replaced_lately(attempt, resolved, state, refusal)
+    number = state.number + 1
+    change = {
+        ACCOUNT_NUMBER: str(number),
+        ACCOUNT_URL: "",
+        CONTACTS: "",
+        _REPLACED_AT: attempt.clock().isoformat(),
+    }
+    if write_state(attempt.cluster, state, change):
+        attempt.step("account-replaced", issuer=resolved.name, number=number, problem=str(refusal.problem))
+        make_key(attempt, resolved, number)
+
+
+def _not_replaced_lately(attempt: Attempt, resolved: Resolved, state: IssuerState, refusal: AcmeError) -> None:
+    """A CA that deactivates account after account has a reason, which more accounts only make worse. Raises Later."""
+    replaced, now = state.moment(_REPLACED_AT), attempt.clock()
+    if replaced is None or abs(now - replaced) >= ONCE_IN:  # a future one comes from a clock that was wrong
+        return
+    wait = max(replaced, now) + ONCE_IN - now
+    detail = (
+        f"the CA has deactivated account {state.number} of issuer {resolved.name}, too ({refusal.problem.detail}); "
+        f"the one before was replaced at {replaced:%Y-%m-%d %H:%M} UTC. Ask the CA why. To make a new account before "
+        f"{now + wait:%Y-%m-%d %H:%M} UTC, remove {_REPLACED_AT} and blockedUntil from ConfigMap "
+        f"{names.issuer_state(resolved.name, resolved.issuer.server)}"
+    )
+    block(attempt, resolved, wait=wait, reason=detail)
+    raise Later(Problem(type="accountDeactivated", detail=detail, step="account"), wait=wait)
+
+
+def block(attempt: Attempt, resolved: Resolved, *, wait: timedelta, reason: str) -> None:
+    """Hold back all Jobs of the issuer, as it is configured now, for a while."""
+    state = state_of(attempt, resolved)
+    until = attempt.clock() + wait
+    change = {
+        "blockedUntil": until.isoformat(),
+        "blockedReason": reason[:800],
+        _BLOCKED_VERSION: attempt.issuer_version,
+    }
+    write_state(attempt.cluster, state, change)
+
+
+def require_not_blocked(state: IssuerState, version: str, now: datetime) -> None:
+    """An edit of the issuer may be what the CA wants, or name another account: it counts at once. Raises Later."""
+    until = state.moment("blockedUntil")
+    if until is None or state.data.get(_BLOCKED_VERSION, version) != version:
+        return
+    wait = until - now
+    if timedelta(0) < wait <= LONGEST_ASKED:  # longer ones come from a clock that was wrong
+        reason = state.data.get("blockedReason", "")
+        detail = f"the issuer is held back until {until:%Y-%m-%d %H:%M:%S} UTC: {reason}"
+        raise Later(Problem(type="issuerBlocked", detail=detail, step="account"), wait=wait)
