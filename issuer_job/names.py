@@ -116,9 +116,16 @@ def event(object_name: str, *unique: str) -> str:
     return fit(object_name, 230, unique=object_name) + "." + digest(*unique, length=16)
 
 
+ISSUER_NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+"""Of an issuer's ConfigMap: it becomes part of others' names."""
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 def is_dns_subdomain(name: str) -> bool:
     """Whether Kubernetes takes `name` for a Secret (RFC 1123 subdomain, at most 253 characters)."""
     return len(name) <= _NAME_MAX and _SUBDOMAIN.fullmatch(name) is not None
+
+
+def is_issuer_name(name: str) -> bool:
+    """Whether a ConfigMap of this name can be an issuer."""
+    return re.fullmatch(ISSUER_NAME, name) is not None

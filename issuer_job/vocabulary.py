@@ -10,18 +10,15 @@ EXCLUDED_NAMESPACES = frozenset({NAMESPACE, "kube-system"})
 PREFIX = "certjob.io/"
 CONTROLLER = "certjob.io/issuer-job"
 
-# What a user may write on an Ingress.
+# What a user may write on what asks: `record.annotations` reads and documents it.
 TLS_ACME = "kubernetes.io/tls-acme"
 ISSUER = "certjob.io/issuer"
 KEY_ALGORITHM = "certjob.io/key-algorithm"
 PROFILE = "certjob.io/profile"
 PREFERRED_CHAIN = "certjob.io/preferred-chain"
 RENEW_BEFORE = "certjob.io/renew-before"
-"""How long before its end a certificate is renewed: "720h", "30d", "1h30m"."""
 RETRY = "certjob.io/retry"
-"""Any new value ends the back-off after a failure."""
 FORMATS = "certjob.io/formats"
-"""Further keys that the Secret shall have, separated by commas: see `certs.formats`."""
 INGRESS_CLASS = "kubernetes.io/ingress.class"
 NAMESPACE_ENABLED = "certjob.io/enabled"
 """Label on a namespace: every Ingress in it is opted in."""

@@ -17,12 +17,13 @@ from issuer_job.cluster.api import Json
 from issuer_job.demand import secret as requests
 from issuer_job.demand.common import annotations_of
 from issuer_job.issuers.load import Issuers
+from issuer_job.record.annotations import ANNOTATIONS
 from webhook import secret_data
 from webhook.decide_ingress import Decision
 from webhook.review import SECRET, Review
 
 WRITERS = frozenset({f"system:serviceaccount:{v.NAMESPACE}:job", f"system:serviceaccount:{v.NAMESPACE}:sweep"})
-_ASKED_BY = (v.ISSUER, v.KEY_ALGORITHM, v.PROFILE, v.PREFERRED_CHAIN, v.RENEW_BEFORE, v.RETRY, v.FORMATS, v.HOSTS)
+_ASKED_BY = (*(row.name for row in ANNOTATIONS), v.HOSTS)
 _MAX_KEYS_NAMED = 3
 _OLD_STAYS = "the certificate in data does not work (key, date or form): the one that is stored stays"
 _PLACEHOLDER_INSTEAD = "the certificate in data does not work (key, date or form): a placeholder takes its place"

@@ -20,6 +20,7 @@ from issuer_job.acme_client.transport import tls_context
 from issuer_job.attempt.attempt import Later, Resolved
 from issuer_job.attempt.findings import CheckReason, Finding, MountedIssuer
 from issuer_job.issuers.state import CONTACTS, TAKEN_OVER, note_in_state
+from issuer_job.record.annotations import Settings
 from issuer_job.record.record import Problem
 
 AGAIN_IN = 3.0
@@ -79,7 +80,7 @@ def _existing_account_key(mounted: MountedIssuer) -> Iterator[Finding]:
 def _ask_the_ca(mounted: MountedIssuer) -> list[Finding]:
     """What only the CA can say. Raises Later, OtherPod, KubeError."""
     attempt, used = mounted.attempt, mounted.state.account_url
-    resolved = Resolved(mounted.name, mounted.issuer, mounted.issuer.key_algorithm, None, None)
+    resolved = Resolved.of(mounted.name, mounted.issuer, Settings(issuer=mounted.name))
     try:
         return list(_asked(mounted, resolved))
     except AcmeUnavailable as unavailable:

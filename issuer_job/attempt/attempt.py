@@ -17,6 +17,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Cluster
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record import transitions
+from issuer_job.record.annotations import ANNOTATIONS, Settings
 from issuer_job.record.record import ACTIVE, Problem, Record, RecordError, Source
 from issuer_job.record.store import Arrow, change_record, live_record, write_record
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
@@ -210,10 +211,15 @@ _ENDED = {
 
 @dataclass(frozen=True)
 class Resolved:
-    """The issuer of the attempt and the values that hold: the user's annotation or else the issuer's own."""
+    """The issuer of the attempt and the settings that hold: the user's annotation or else the issuer's own."""
 
     name: str
     issuer: Issuer
-    key_algorithm: str
-    profile: str | None
-    preferred_chain: str | None
+    settings: Settings
+
+    @classmethod
+    def of(cls, name: str, issuer: Issuer, wanted: Settings) -> Resolved:
+        """With the issuer's own where the user wanted nothing else."""
+        fields = (row.field for row in ANNOTATIONS if row.from_issuer)
+        own = {field: getattr(wanted, field) or getattr(issuer, field) for field in fields}
+        return cls(name, issuer, replace(wanted, **own))

@@ -14,7 +14,7 @@ from issuer_job.account.rollover import rollover_is_due
 from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_FOR, CHECKED_VERSION, LAUNCHED_FOR, NOT_READY, RESULT
 from issuer_job.checks.leftovers import CLEANED_EPOCH, CLEANING_EPOCH
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, POD_TEMPLATES, AlreadyExists, Cluster, Json, KubeError
-from issuer_job.issuers.load import IssuerError, is_issuer, is_issuer_name, issuer_version, parse_issuer
+from issuer_job.issuers.load import IssuerError, is_issuer, issuer_version, parse_issuer
 from issuer_job.issuers.state import IssuerState, load_state, note_in_state, state_in, write_state
 from issuer_job.issuers.types import directory_of
 from issuer_job.launch import jobs
@@ -133,7 +133,7 @@ def _due(cluster: Cluster, leftovers: Collection[str], now: datetime) -> Iterato
         s["metadata"]["name"]: s for s in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER_STATE}=true")
     }
     for config_map in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"):
-        if not is_issuer_name(config_map["metadata"]["name"]):
+        if not names.is_issuer_name(config_map["metadata"]["name"]):
             continue  # its name can be no part of a Job's; whoever uses it is told
         checked = _listed(config_map, stored)
         reason = check_cause(checked, leftovers=checked.name in leftovers, now=now)

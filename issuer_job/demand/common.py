@@ -8,17 +8,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from msgspec.structs import replace
-
-from certs import formats, hostnames
-from certs.duration import parse_duration
-from certs.errors import CertError
-from certs.keys import KeyAlgorithm
+from certs import hostnames
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.issuers.load import Issuers, is_issuer_name
+from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import type_of
+from issuer_job.record.annotations import read_settings
 from issuer_job.record.record import Problem, Settings, Source
 
 MAX_HOSTS = 100
@@ -150,32 +146,8 @@ def named_issuer(notes: Mapping[str, str], issuers: Issuers, *, namespace: str) 
 
 def settings_of(notes: Mapping[str, str], *, default: str) -> tuple[Settings | None, list[Notice]]:
     """What the annotations ask for, None if that cannot be met; `default` is the default issuer's name."""
-    algorithm = notes.get(v.KEY_ALGORITHM, "")
-    if algorithm and algorithm not in set(KeyAlgorithm):
-        message = f"{v.KEY_ALGORITHM}: not one of {', '.join(KeyAlgorithm)}"
-        return None, [Notice(NoticeReason.BAD_ANNOTATION, message)]
-    for key in (v.PROFILE, v.PREFERRED_CHAIN, v.RENEW_BEFORE, v.RETRY):
-        if len(notes.get(key, "")) > 100:
-            return None, [Notice(NoticeReason.BAD_ANNOTATION, f"{key}: longer than 100 characters")]
-    if (issuer := notes.get(v.ISSUER, "")) and not is_issuer_name(issuer):
-        return None, [Notice(NoticeReason.BAD_ANNOTATION, f"{v.ISSUER}: not the name of an issuer")]
-    wanted, unknown = formats.known(listed(notes.get(v.FORMATS, "")[:1000]))
-    settings = Settings(
-        issuer=issuer or default,
-        key_algorithm=algorithm,
-        profile=notes.get(v.PROFILE, ""),
-        preferred_chain=notes.get(v.PREFERRED_CHAIN, ""),
-        formats=wanted,
-    )
-    # A certificate without the wish is better than none.
-    notices = [Notice(NoticeReason.BAD_ANNOTATION, f"{v.FORMATS}: unknown format {name[:40]!r}") for name in unknown]
-    if not notes.get(v.RENEW_BEFORE):
-        return settings, notices
-    try:
-        before = parse_duration(notes[v.RENEW_BEFORE])
-    except CertError as problem:
-        return settings, [*notices, Notice(NoticeReason.BAD_ANNOTATION, f"{v.RENEW_BEFORE}: {problem}"[:119])]
-    return replace(settings, renew_before=max(1, int(before.total_seconds()))), notices
+    settings, wrong = read_settings(notes, default=default)
+    return settings, [Notice(NoticeReason.BAD_ANNOTATION, line) for line in wrong]
 
 
 def host_problem(host: str, issuer: Issuer, *, namespace: str, ingress_class: str | None) -> Notice | None:
@@ -195,8 +167,3 @@ def host_problem(host: str, issuer: Issuer, *, namespace: str, ingress_class: st
     if wildcard:
         return Notice(NoticeReason.WILDCARD, f"{host[:70]}: a wildcard needs DNS-01, which the issuer has not for it")
     return Notice(NoticeReason.NO_SOLVER, f"{host[:70]}: none of the issuer's solvers is for this host")
-
-
-def listed(text: str) -> list[str]:
-    """The parts of a list separated by commas, without blanks."""
-    return [part for word in text.split(",") if (part := word.strip())]

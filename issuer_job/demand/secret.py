@@ -20,12 +20,12 @@ from issuer_job.demand.common import (
     created_at,
     host_problem,
     is_being_deleted,
-    listed,
     named_issuer,
     settings_of,
 )
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
+from issuer_job.record.annotations import listed
 from issuer_job.record.record import IngressClass, Problem, Settings, Source, SourceKind
 
 _OPERATORS = frozenset(

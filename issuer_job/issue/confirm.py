@@ -20,7 +20,7 @@ from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import SELF_SIGNED
 from issuer_job.polling import Poll
 from issuer_job.record import intents, transitions
-from issuer_job.record.record import Problem, Settings, Source
+from issuer_job.record.record import Problem, Source
 
 PATIENCE = timedelta(seconds=30)
 """How long an Ingress may take from admission to storage."""
@@ -39,17 +39,7 @@ def resolve_issuer(attempt: Attempt) -> Resolved:
         issuer = parse_issuer(found)
     except IssuerError as problem:
         raise Later(Problem(type="brokenIssuer", detail=str(problem), step="issuer")) from None
-    return _resolved(name, settings, issuer)
-
-
-def _resolved(name: str, settings: Settings, issuer: Issuer) -> Resolved:
-    return Resolved(
-        name=name,
-        issuer=issuer,
-        key_algorithm=settings.key_algorithm or issuer.key_algorithm,
-        profile=settings.profile or issuer.profile or None,
-        preferred_chain=settings.preferred_chain or issuer.preferred_chain or None,
-    )
+    return Resolved.of(name, issuer, settings)
 
 
 def confirm(attempt: Attempt, resolved: Resolved) -> Resolved:
@@ -92,7 +82,7 @@ def confirm(attempt: Attempt, resolved: Resolved) -> Resolved:
             attempt.advance(transitions.confirmed, sources=found.sources, known=attempt.record.sources)
             if attempt.record.sources != found.sources:
                 return confirm(attempt, resolved)  # somebody has joined meanwhile
-    return _resolved(resolved.name, attempt.record.intent.settings, resolved.issuer)
+    return Resolved.of(resolved.name, resolved.issuer, attempt.record.intent.settings)
 
 
 @dataclass(frozen=True)

@@ -41,10 +41,11 @@ def place(attempt: Attempt, resolved: Resolved, client: AcmeClient, *, replaces:
 
     Refused for anything but a limit it is tried once more without (RFC 9773, section 5). Raises AcmeError.
     """
+    profile = resolved.settings.profile or None
     hosts, lifetime = attempt.record.intent.hosts, resolved.issuer.wanted_lifetime
     not_after = (client.server_time or attempt.clock()) + lifetime if lifetime else None
     try:
-        order = client.new_order(hosts, profile=resolved.profile, replaces=replaces or None, not_after=not_after)
+        order = client.new_order(hosts, profile=profile, replaces=replaces or None, not_after=not_after)
         return order, replaces
     except AcmeError as refusal:
         # A CA may also have an internal error over what is replaced. It would have it again and again.
@@ -52,4 +53,4 @@ def place(attempt: Attempt, resolved: Resolved, client: AcmeClient, *, replaces:
         if not replaces or unavailable or refusal.is_rate_limited:
             raise
         attempt.step("replaces-refused", replaces=replaces, problem=str(refusal.problem))
-    return client.new_order(hosts, profile=resolved.profile, not_after=not_after), ""
+    return client.new_order(hosts, profile=profile, not_after=not_after), ""

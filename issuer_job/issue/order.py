@@ -125,7 +125,7 @@ def _finalize(attempt: Attempt, client: AcmeClient, order: Order, key: PrivateKe
 
 
 def _download(attempt: Attempt, resolved: Resolved, client: AcmeClient, order: Order, key: PrivateKey) -> Obtained:
-    chain = client.certificate(order, preferred_chain=resolved.preferred_chain)
+    chain = client.certificate(order, preferred_chain=resolved.settings.preferred_chain or None)
     try:
         return accepted(attempt, key, chain)
     except CertError as problem:
@@ -138,7 +138,7 @@ def _pending_key(attempt: Attempt, resolved: Resolved) -> PrivateKey:
     mounted = attempt.mounted("pending", v.PENDING_KEY)
     if mounted is not None:
         return key_from_pem(mounted)
-    key = generate_key(KeyAlgorithm(resolved.key_algorithm))
+    key = generate_key(KeyAlgorithm(resolved.settings.key_algorithm))
     pem = key_to_pem(key)
     secret = pending_secret(attempt.record, pem, name=_pending_name(attempt))
     try:

@@ -23,7 +23,6 @@ MAX_PROBLEMS = 5
 """Of so many one hears at once."""
 ABSENT = "none"
 """Stands for the configuration of an issuer that is not there."""
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`(?: - at `(.*)`)?", re.DOTALL)
 
 
@@ -34,7 +33,7 @@ class IssuerError(ValueError):
 def parse_issuer(config_map: Json) -> Issuer:
     """Read an issuer's ConfigMap. Raises IssuerError with the path of the field that is wrong."""
     name = config_map["metadata"]["name"]
-    if not is_issuer_name(name):
+    if not names.is_issuer_name(name):
         raise IssuerError(f"issuer {name[:70]}: its name must be a DNS label: it becomes part of other names")
     text = (config_map.get("data") or {}).get(v.ISSUER_KEY)
     if text is None:
@@ -69,11 +68,6 @@ def _read(name: str, document: object) -> tuple[Issuer, list[PathProblem]]:
 def is_issuer(config_map: Json) -> bool:
     """Whether an operator has made it one, by its label."""
     return (config_map["metadata"].get("labels") or {}).get(v.ISSUER) == "true"
-
-
-def is_issuer_name(name: str) -> bool:
-    """Whether a ConfigMap of this name can be an issuer: the name becomes part of others."""
-    return _NAME.fullmatch(name) is not None
 
 
 def _told(problem: str, kind: type[Issuer]) -> str:

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from certs.duration import parse_duration
 from certs.errors import CertError
 from certs.hostnames import HostReason, check_host
-from issuer_job.issuers.schema import DATA_KEY, ISSUER_NAME, Dns01, Issuer, Solver, nameserver
+from issuer_job import names
+from issuer_job.issuers.schema import DATA_KEY, Dns01, Issuer, Solver, nameserver
 from issuer_job.issuers.solvers import CLASS
 
 MAX_PROPAGATION = timedelta(minutes=4)
@@ -98,7 +99,7 @@ def _text_problems(issuer: Issuer) -> Iterator[PathProblem]:
 def _fallback_problems(issuer: Issuer, name: str) -> Iterator[PathProblem]:
     if issuer.fallback is None:
         return
-    if not _whole(ISSUER_NAME, issuer.fallback.issuer):
+    if not names.is_issuer_name(issuer.fallback.issuer):
         yield f"{issuer.fallback.issuer[:63]!r} cannot be the name of an issuer", "$.fallback.issuer"
     elif issuer.fallback.issuer == name:
         yield "an issuer cannot be its own fallback", "$.fallback.issuer"

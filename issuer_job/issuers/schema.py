@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from certs.duration import parse_duration
 from certs.keys import KeyAlgorithm
+from issuer_job import names
 from issuer_job.issuers.host_rules import HostRule, allow
 from issuer_job.issuers.solvers import (
     DURATION,
@@ -45,7 +46,6 @@ __all__ = [
     "nameserver",
 ]
 
-ISSUER_NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 DEFAULT_TYPE = "acme"
 DATA_KEY = r"^[-._a-zA-Z0-9]{1,253}$"
 
@@ -86,7 +86,7 @@ class CaLimits(Part, frozen=True):
 class Fallback(Part, frozen=True):
     """The issuer that takes over when this one has failed a certificate for as long as `after`."""
 
-    issuer: Annotated[str, says("Name of the other issuer.", pattern=ISSUER_NAME)]
+    issuer: Annotated[str, says("Name of the other issuer.", pattern=names.ISSUER_NAME)]
     after: Annotated[str, says("How long this one must have failed.", pattern=DURATION)] = "24h"
 
     @property

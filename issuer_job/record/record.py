@@ -10,8 +10,9 @@ from enum import StrEnum
 
 from issuer_job import names
 from issuer_job.cluster.api import Json
+from issuer_job.record.annotations import Settings, Stored
 from issuer_job.record.phases import ACTIVE, SWEEP_INTERVAL, Phase
-from issuer_job.record.sources import IngressClass, Intent, Moment, Settings, Source, SourceKind, Stored
+from issuer_job.record.sources import IngressClass, Intent, Moment, Source, SourceKind
 
 __all__ = [
     "ACTIVE",

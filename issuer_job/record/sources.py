@@ -10,28 +10,10 @@ import msgspec
 
 from issuer_job import names
 from issuer_job.cluster.api import INGRESSES, SECRETS, Json, Resource
+from issuer_job.record.annotations import Settings, Stored
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 """Aware: one without a zone cannot be compared with the clock."""
-
-
-class Stored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """Stored data: unknown fields of a later version are ignored, defaults are left out."""
-
-
-class Settings(Stored, frozen=True):
-    """What the user's annotations ask for; empty means the issuer's default. `issuer` is always resolved.
-
-    `renew_before` is in seconds; it says when, not which certificate, so it is no part of the intent's hash.
-    `formats` are the further keys that the Secret shall have.
-    """
-
-    issuer: str
-    key_algorithm: str = ""
-    profile: str = ""
-    preferred_chain: str = ""
-    renew_before: int = 0
-    formats: tuple[str, ...] = ()
 
 
 class IngressClass(Stored, frozen=True):
@@ -116,6 +98,4 @@ class Intent(Stored, frozen=True):
     @property
     def hash(self) -> str:
         """Changes when another certificate is wanted."""
-        s = self.settings
-        wanted = (s.issuer, s.key_algorithm, s.profile, s.preferred_chain, *s.formats)
-        return names.digest(*self.hosts, "", *wanted, length=16)
+        return names.digest(*self.hosts, "", *self.settings.identity, length=16)

@@ -54,7 +54,7 @@ def _signed(attempt: Attempt, resolved: Resolved, read: Callable[[], PrivateAuth
     """A new key and a certificate for it, from the CA that is read, if any. Raises Later if that cannot sign."""
     attempt.advance(transitions.signing, directory=directory_of(resolved.issuer))
     hosts, lifetime = attempt.record.intent.hosts, lifetime_of(resolved.issuer)
-    key = generate_key(KeyAlgorithm(resolved.key_algorithm))
+    key = generate_key(KeyAlgorithm(resolved.settings.key_algorithm))
     try:
         authority = read()
         make = self_sign if authority is None else partial(sign, authority)

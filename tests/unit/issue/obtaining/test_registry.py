@@ -82,7 +82,7 @@ class NotarySigning:
         if token is None:
             raise Later(Problem(type="notaryLogin", detail=f"no key {TOKEN} in {mounted.secret}", step="sign"))
         self.asked.append(token)
-        key, now = generate_key(KeyAlgorithm(resolved.key_algorithm)), attempt.clock()
+        key, now = generate_key(KeyAlgorithm(resolved.settings.key_algorithm)), attempt.clock()
         end = now + lifetime_of(resolved.issuer)
         root = FakeCA.root("Notary", now=now)
         leaf = root.issue(attempt.record.intent.hosts, key, not_before=now, not_after=end)
