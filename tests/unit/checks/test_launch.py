@@ -373,6 +373,7 @@ def test_rollover_account_keeps_what_others_write_meanwhile(world: JobWorld) -> 
     assert Operator(world).runs("rollover-account") is v.ExitCode.DONE
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_rollover_account_of_an_issuer_that_never_rests(world: JobWorld) -> None:
     world.api.fail("PUT", f"/configmaps/{ISSUER}", status(409, "Conflict", "changed"), times=99)
     with pytest.raises(KubeError, match=f"{ISSUER} keeps changing"):

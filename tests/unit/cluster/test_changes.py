@@ -161,6 +161,7 @@ def test_what_the_edit_raises_ends_it(api: FakeApi, cluster: Cluster) -> None:
     assert asked(api) == ["GET"]
 
 
+@pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("answer", [status(404, "NotFound"), conflicts()], ids=["namespace gone", "quota busy"])
 def test_a_create_that_is_refused_is_not_tried_again(api: FakeApi, cluster: Cluster, answer: Response) -> None:
     api.fail("POST", "/configmaps", answer, times=99)

@@ -100,6 +100,7 @@ def test_races_are_run_again(api: FakeApi, method: str) -> None:
         assert "uid-1" in holders(api)
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_route_that_never_rests(api: FakeApi) -> None:
     api.fail("POST", "/ingresses", status(409, "AlreadyExists"), times=99)
     with pytest.raises(KubeError, match="keeps changing"):
@@ -124,6 +125,7 @@ def test_a_challenge_is_made_or_replaced(world: JobWorld) -> None:
     assert (world.api.stored(CONFIGMAPS, v.NAMESPACE, name) or {})["data"] == {"t3": "t3.x"}
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_challenge_that_never_rests_is_not_taken_for_published(world: JobWorld) -> None:
     world.apply(ingress())
     pod = world.pod()

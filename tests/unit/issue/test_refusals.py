@@ -120,6 +120,7 @@ def test_a_secret_that_changes_during_the_write_is_looked_at_again(world: JobWor
     assert world.secret()["metadata"]["labels"][v.STATE] == "issued"
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_secret_that_never_rests_is_given_up_and_the_order_kept(world: JobWorld) -> None:
     world.apply(ingress())
     world.api.fail("PUT", r"/shop/secrets/web-tls\?fieldManager=certjob$", status(409, "Conflict"), times=99)

@@ -131,6 +131,7 @@ def test_who_loses_the_race_takes_the_winners(api: FakeApi) -> None:
     assert bundles(api) == [data(api, v.WEBHOOK_CA_SECRET)] * 2
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_no_end_of_races(api: FakeApi) -> None:
     api.fail("POST", "/secrets", status(409, "AlreadyExists"), times=99)
     with pytest.raises(KubeError, match="certjob-webhook-ca keeps changing"):

@@ -107,6 +107,7 @@ PROBLEMS: list[Outcome] = [
 ]
 
 
+@pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("problem", PROBLEMS, ids=["403", "409", "429", "500", "timeout"])
 @pytest.mark.parametrize("what", ["configmaps", "jobs", "secrets", "ingresses", "podtemplates"])
 def test_an_api_error_admits_all_the_same(api: FakeApi, client: FlaskClient, what: str, problem: Outcome) -> None:
