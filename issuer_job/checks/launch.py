@@ -156,7 +156,7 @@ def launch_check(cluster: Cluster, checked: CheckedIssuer, *, only_clean: bool =
         epoch = max(seconds, min(last, seconds + 60) + 1)
         if not write_state(cluster, state, {CLEANING_EPOCH if only_clean else LAUNCHED_EPOCH: str(epoch)}):
             continue
-        body = jobs.check_job(
+        body = jobs.check_job_body(
             checked.config_map, template, account_number=state.number, directory=checked.directory, epoch=epoch
         )
         try:

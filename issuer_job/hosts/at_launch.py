@@ -32,7 +32,7 @@ def denied(
     if options.host_policy is not HostPolicy.FIRST_CLAIM:
         return not_allowed(options, wanted, namespace)
     above = {
-        wildcard: pool.submit(claims.find, cluster, wildcard, timeout=timeout())
+        wildcard: pool.submit(claims.claim_of, cluster, wildcard, timeout=timeout())
         for wildcard in dict.fromkeys(filter(None, map(wildcard_of, wanted)))
     }
     # One after the other in the order of their names: of two namespaces that want the same hosts, one gets all.

@@ -45,7 +45,7 @@ def give_up_hosts(attempt: Attempt) -> None:
     Otherwise an Ingress that was refused at admission would keep everybody else out. Raises KubeError.
     """
     namespace = attempt.record.namespace
-    held = [claims.find(attempt.cluster, host) for host in attempt.record.intent.hosts]
+    held = [claims.claim_of(attempt.cluster, host) for host in attempt.record.intent.hosts]
     mine = [claim for claim in held if claim is not None and claim.namespace == namespace]
     if not mine:
         return
@@ -55,7 +55,7 @@ def give_up_hosts(attempt: Attempt) -> None:
         wanted = _wanted_by_records(attempt)
         for claim in mine:
             if claim.host not in wanted:
-                claims.give_up(attempt.cluster, claim)
+                claims.give_up_claim(attempt.cluster, claim)
 
 
 def _options(attempt: Attempt) -> Options:
@@ -71,7 +71,7 @@ def _made_good(attempt: Attempt) -> bool:
     unchecked: list[Claim] = []
     # All are there before anybody else's is looked for: of two that overlap, at least one Job sees the other's.
     for host in sorted(attempt.record.intent.hosts):
-        mine = claims.find(cluster, host) or claims.take(cluster, host, namespace)
+        mine = claims.claim_of(cluster, host) or claims.take(cluster, host, namespace)
         if mine.namespace != namespace:
             raise _refused(host)
         if mine.checked is None:
@@ -80,15 +80,15 @@ def _made_good(attempt: Attempt) -> bool:
         return True
     namers = _namers(attempt, {claim.host for claim in unchecked})
     yielding: dict[str, Claim] = {}
-    above = cache(partial(claims.find, cluster))
+    above = cache(partial(claims.claim_of, cluster))
     for mine in unchecked:
         judged = judge_claim(mine, claims.rivals(cluster, mine, above=above), namers)
         if not judged.stands:
-            claims.give_up(cluster, mine)
+            claims.give_up_claim(cluster, mine)
             raise _refused(mine.host)
         yielding |= {rival.name: rival for rival in judged.yielding}
     # Their Jobs may mark them at this very moment: only one of the two writes takes place.
-    if not all(claims.give_up(cluster, rival) for rival in yielding.values()):
+    if not all(claims.give_up_claim(cluster, rival) for rival in yielding.values()):
         return False
     return all(claims.mark_checked(cluster, mine, now=attempt.clock()) for mine in unchecked)
 

@@ -104,7 +104,7 @@ def tidy(
     for claim in list(holders.claims.values()):
         if time.monotonic() >= until:
             counts["claims put off"] += 1
-        elif _must_go(cluster, claim, holders, requested) and claims.give_up(cluster, claim):
+        elif _must_go(cluster, claim, holders, requested) and claims.give_up_claim(cluster, claim):
             holders.drop(claim)
             counts["claims released"] += 1
     return holders, counts

@@ -35,7 +35,7 @@ def take(cluster: Cluster, host: str, namespace: str, *, timeout: Callable[[], f
     return Claim.from_config_map(taken.after)
 
 
-def find(cluster: Cluster, host: str, *, timeout: float | None = None) -> Claim | None:
+def claim_of(cluster: Cluster, host: str, *, timeout: float | None = None) -> Claim | None:
     """The host's claim, None if nobody holds it. Raises KubeError."""
     held = cluster.find(CONFIGMAPS, v.NAMESPACE, names.claim(host), timeout=timeout)
     return None if held is None else Claim.from_config_map(held)
@@ -48,7 +48,7 @@ def rivals(cluster: Cluster, mine: Claim, *, above: Callable[[str], Claim | None
     """
     wildcard = wildcard_of(mine.host)
     if wildcard is not None:
-        found = above(wildcard) if above is not None else find(cluster, wildcard)
+        found = above(wildcard) if above is not None else claim_of(cluster, wildcard)
         return [found] if found is not None and is_rival(mine, found) else []
     below = f"{v.CLAIM}=true,{v.CLAIM_PARENT}={names.claim_parent(mine.host)}"
     unlabelled = f"{v.CLAIM}=true,!{v.CLAIM_PARENT}"  # by hand, or by an earlier certjob: the sweep labels them
@@ -65,7 +65,7 @@ def mark_checked(cluster: Cluster, claim: Claim, *, now: datetime | None) -> boo
     return changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, _metadata(claim), body) is not None
 
 
-def give_up(cluster: Cluster, claim: Claim) -> bool:
+def give_up_claim(cluster: Cluster, claim: Claim) -> bool:
     """Delete exactly the claim that was read; whether it was that still, or is gone. Raises KubeError."""
     if changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, _metadata(claim), None) is None:
         return False

@@ -15,7 +15,7 @@ from issuer_job.issuers.schema import Issuer
 from issuer_job.record.record import IngressClass, Record
 
 
-def route(record: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> Json:
+def route_body(record: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> Json:
     """Ingress that leads the challenge path of one host, in the user's class, to the responder."""
     annotations = v.ROUTE_ANNOTATIONS | issuer.route_annotations
     annotations[v.EPOCH_PREFIX + record.hash] = str(record.epoch)
@@ -42,7 +42,7 @@ def route(record: Record, host: str, ingress_class: IngressClass, issuer: Issuer
 
 def join_route(cluster: Cluster, record: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> None:
     """Make sure that the host's route exists and that this attempt holds it. Raises KubeError."""
-    wanted = route(record, host, ingress_class, issuer)
+    wanted = route_body(record, host, ingress_class, issuer)
 
     def joined(held: Json | None) -> Json:
         if held is None:

@@ -17,7 +17,7 @@ FINISHED = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget
 """Conditions of a Job that is over, or whose pods are just being ended."""
 
 
-def job(record: Record, template: Json, *, account_number: int, directory: str) -> Json:
+def issue_job_body(record: Record, template: Json, *, account_number: int, directory: str) -> Json:
     """The Job of the record's current attempt, stamped from the PodTemplate; only its Secret volumes differ."""
     epoch = record.epoch
     issuer = record.issuer
@@ -40,7 +40,7 @@ def job(record: Record, template: Json, *, account_number: int, directory: str) 
     return _stamped(template, name=name, labels=labels, about=record.name, secrets=secrets)
 
 
-def check_job(config_map: Json, template: Json, *, account_number: int, directory: str, epoch: int) -> Json:
+def check_job_body(config_map: Json, template: Json, *, account_number: int, directory: str, epoch: int) -> Json:
     """The Job that tests an issuer, by its ConfigMap. Its record is the issuer's bare name: others' have a dot."""
     issuer = config_map["metadata"]["name"]
     labels = {

@@ -62,7 +62,7 @@ class Starter:
 
     def _create_route(self, stored: Record, host: str, ingress_class: IngressClass, deadline: float) -> None:
         try:
-            body = routes.route(stored, host, ingress_class, self._issuer(stored))
+            body = routes.route_body(stored, host, ingress_class, self._issuer(stored))
             self.cluster.create(INGRESSES, v.NAMESPACE, body, timeout=left(deadline))
         except AlreadyExists:
             return  # another record's, or our last attempt's: the Job joins it
@@ -99,7 +99,7 @@ class Starter:
 
     def _post_job(self, stored: Record, deadline: float, *, fresh: bool) -> None:
         name, directory = stored.issuer, directory_of(self._issuer(stored))
-        body = jobs.job(
+        body = jobs.issue_job_body(
             stored,
             self.settings.pod_template(fresh=fresh),
             account_number=self.settings.account_number(name, directory),

@@ -81,7 +81,7 @@ def test_of_two_namespaces_at_once_one_gets_a_certificate(new_namespace: NewName
         issued = [space for space in spaces if world.phase(space, f"w{number}-tls") == "Issued"]
         [loser] = set(spaces) - set(issued)
         assert not ordered(loser, f"w{number}-tls")
-        held = claims.find(cluster(), host)
+        held = claims.claim_of(cluster(), host)
         assert held is not None
         assert held.namespace == issued[0]
         assert held.checked is not None
@@ -114,7 +114,7 @@ def test_of_a_wildcard_and_a_host_at_once_exactly_one_is_had(
 
         got = at_once(*(lambda space=space, host=host: hold(space, host) for space, host in wanted.items()))
         assert sorted(got) == [False, True], number
-        held = [claim for host in wanted.values() if (claim := claims.find(job, host)) is not None]
+        held = [claim for host in wanted.values() if (claim := claims.claim_of(job, host)) is not None]
         assert [claim.checked is not None for claim in held] == [True], number
 
 
@@ -129,7 +129,7 @@ def test_an_older_ingress_of_somebody_else_keeps_a_newcomer_out_until_it_is_gone
     event = world.wait_event(newcomer, "mine", "CertificateFailed")
     assert host in event
     assert owner not in event.replace(host, "")
-    assert claims.find(cluster(), host) is None
+    assert claims.claim_of(cluster(), host) is None
     run_sweep()
     assert world.phase(newcomer, "mine-tls") == "Failed"
     cluster().delete(INGRESSES, owner, "served")
@@ -155,7 +155,7 @@ def test_an_ingress_that_was_refused_leaves_no_claim_behind(namespace: str) -> N
         world.create(namespace, opted_in("refused", host))
     assert holder(cluster(), host) == namespace
     world.wait_phase(namespace, "refused-tls", "Unconfirmed", seconds=90)
-    wait_for(lambda: claims.find(cluster(), host) is None, what="the claim is given up")
+    wait_for(lambda: claims.claim_of(cluster(), host) is None, what="the claim is given up")
 
 
 def kubectl_lines(host: str, namespace: str) -> str:
@@ -182,7 +182,7 @@ def test_a_transfer_from_end_to_end(new_namespace: NewNamespace, way: str) -> No
     world.wait_issued(next_one, "new-tls", [host])
     assert trouble(former, "old-tls") == ("hostClaimed", host)
     run_sweep()
-    held = claims.find(cluster(), host)
+    held = claims.claim_of(cluster(), host)
     assert held is not None
     assert (held.namespace, held.checked is not None) == (next_one, True)
     assert world.phase(former, "old-tls") == "Failed"
@@ -242,7 +242,7 @@ def test_the_list_decides_and_an_edit_is_enough(namespace: str, allow_list: Call
     run_sweep()
     for name in {asked[0], last}:
         world.wait_issued(namespace, f"{name}-tls", [f"{name}.{suffix}"])
-        assert claims.find(cluster(), f"{last}.{suffix}") is None
+        assert claims.claim_of(cluster(), f"{last}.{suffix}") is None
 
 
 @pytest.mark.parametrize("account", ["job", "sweep"])

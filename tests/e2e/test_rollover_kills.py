@@ -22,7 +22,7 @@ from issuer_job.checks.launch import find_issuer
 from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, SECRETS, Cluster
 from issuer_job.cluster.retrying import RetryingTransport
 from issuer_job.issuers.state import ROLLED_OVER_FOR, ROLLING_OVER
-from issuer_job.launch.jobs import check_job
+from issuer_job.launch.jobs import check_job_body
 from tests.e2e.api import Api, Endpoint
 from tests.e2e.attempts import Identities
 from tests.e2e.own_issuer import DIRECTORY, OwnIssuer, ca_pem
@@ -63,7 +63,9 @@ class Pods:
         assert found is not None
         template = cluster().get(POD_TEMPLATES, v.NAMESPACE, v.POD_TEMPLATE)
         epoch, number = 1_700_000_000 + self.count, found.state.number
-        job = check_job(found.config_map, template, account_number=number, directory=found.directory, epoch=epoch)
+        job = check_job_body(
+            found.config_map, template, account_number=number, directory=found.directory, epoch=epoch
+        )
         mounts = self.root / f"{self.issuer.name}-{self.count}"
         for volume in job["spec"]["template"]["spec"]["volumes"]:
             secret = cluster().find(SECRETS, v.NAMESPACE, volume.get("secret", {}).get("secretName", "none"))

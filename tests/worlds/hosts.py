@@ -8,5 +8,5 @@ from issuer_job.hosts import claims
 
 def holder(cluster: Cluster, host: str) -> str | None:
     """The namespace that holds the host, None if nobody does."""
-    held = claims.find(cluster, host)
+    held = claims.claim_of(cluster, host)
     return None if held is None else held.namespace

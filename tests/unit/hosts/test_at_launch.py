@@ -30,7 +30,7 @@ def put(world: JobWorld, host: str, namespace: str, *, checked: bool = True) -> 
 
 
 def claim(world: JobWorld, host: str = HOST) -> Claim | None:
-    return claims.find(world.cluster, host)
+    return claims.claim_of(world.cluster, host)
 
 
 def plain(namespace: str, *hosts: str, **metadata: str) -> Json:

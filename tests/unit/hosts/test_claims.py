@@ -68,7 +68,7 @@ def taken(cluster: Cluster, host: str, namespace: str, *, checked: bool = False)
     claim = claims.take(cluster, host, namespace)
     if checked:
         assert claims.mark_checked(cluster, claim, now=CHECKED)
-    found = claims.find(cluster, host)
+    found = claims.claim_of(cluster, host)
     assert found is not None
     return found
 
@@ -91,7 +91,7 @@ def test_a_mark_is_kept_and_is_conditional(cluster: Cluster) -> None:
     assert claims.mark_checked(cluster, first, now=CHECKED)
     assert taken(cluster, "a.dev", "one").checked == CHECKED
     assert not claims.mark_checked(cluster, first, now=CHECKED + LATER)
-    assert not claims.give_up(cluster, first)
+    assert not claims.give_up_claim(cluster, first)
     assert taken(cluster, "a.dev", "one").checked == CHECKED
 
 
@@ -135,7 +135,7 @@ def test_a_claim_of_an_earlier_certjob_is_good_for_what_was_ordered(
     mine = replace(record(Phase.ISSUED), issued=issued(directory="https://ca/dir" if ordered else ""))
     for _ in range(2):
         tidy(cluster, ingress("shop", HOSTS[0]), older, records=(mine,))
-    found = claims.find(cluster, HOSTS[0])
+    found = claims.claim_of(cluster, HOSTS[0])
     assert (found is not None and found.checked is not None) is ordered
 
 

@@ -212,7 +212,7 @@ def test_two_records_on_one_host(world: JobWorld) -> None:
 
 
 def test_the_route_leads_just_the_challenge_path_of_one_host_to_the_responder() -> None:
-    body = routes.route(mine(), HOST, IngressClass(annotation="old"), ISSUER)
+    body = routes.route_body(mine(), HOST, IngressClass(annotation="old"), ISSUER)
     [rule] = body["spec"]["rules"]
     [path] = rule["http"]["paths"]
     assert (rule["host"], path["path"], path["pathType"]) == (HOST, "/.well-known/acme-challenge/", "Prefix")
@@ -230,7 +230,7 @@ def test_a_route_carries_what_its_issuer_asks_for() -> None:
     issuer = Issuer(
         server="https://ca.dev/dir", route_annotations={"x": "y"}, path_type=PathType.IMPLEMENTATION_SPECIFIC
     )
-    body = routes.route(mine(), HOST, NGINX, issuer)
+    body = routes.route_body(mine(), HOST, NGINX, issuer)
     assert body["metadata"]["annotations"]["x"] == "y"
     assert v.ROUTE_ANNOTATIONS.items() <= body["metadata"]["annotations"].items()
     assert [path["pathType"] for path in body["spec"]["rules"][0]["http"]["paths"]] == ["ImplementationSpecific"]

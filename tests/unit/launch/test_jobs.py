@@ -10,7 +10,7 @@ import pytest
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.launch import jobs
-from issuer_job.launch.jobs import check_job
+from issuer_job.launch.jobs import check_job_body
 from tests.worlds.job import pod_template
 from tests.worlds.samples import attempt, record
 
@@ -20,7 +20,7 @@ SERVER = "https://ca.certjob.dev/dir"
 def test_the_job_differs_from_the_template_in_its_secrets_only() -> None:
     template = pod_template()
     before = copy.deepcopy(template)
-    made = jobs.job(record(), template, account_number=3, directory=SERVER)
+    made = jobs.issue_job_body(record(), template, account_number=3, directory=SERVER)
     assert template == before
     spec = made["spec"]["template"]["spec"]
     volumes = {volume["name"]: volume["secret"]["secretName"] for volume in spec["volumes"]}
@@ -33,7 +33,7 @@ def test_the_job_differs_from_the_template_in_its_secrets_only() -> None:
     assert {k: x for k, x in spec.items() if k != "volumes"} == {
         k: x for k, x in template["template"]["spec"].items() if k != "volumes"
     }
-    own = jobs.job(record(attempt=attempt(pending_key="")), template, account_number=1, directory=SERVER)
+    own = jobs.issue_job_body(record(attempt=attempt(pending_key="")), template, account_number=1, directory=SERVER)
     assert own["spec"]["template"]["spec"]["volumes"][1]["secret"]["secretName"] == names.pending_key(
         "shop", "web-tls", record().epoch
     )
@@ -41,7 +41,7 @@ def test_the_job_differs_from_the_template_in_its_secrets_only() -> None:
 
 def test_the_job_that_tests_an_issuer_has_its_keys_and_its_bare_name() -> None:
     issuer = {"metadata": {"name": "le", "uid": "issuer-uid"}}
-    made = check_job(issuer, pod_template(), account_number=3, directory=SERVER, epoch=5)
+    made = check_job_body(issuer, pod_template(), account_number=3, directory=SERVER, epoch=5)
     spec, pod = made["spec"]["template"]["spec"], made["spec"]["template"]["metadata"]
     assert {volume["name"]: volume["secret"]["secretName"] for volume in spec["volumes"]} == {
         "account": names.account("le", SERVER, 3),
@@ -62,7 +62,7 @@ def test_names_of_jobs_that_test_issuers(issuer: str) -> None:
 
 
 def test_the_job_names_its_attempt() -> None:
-    made = jobs.job(record(), pod_template(), account_number=1, directory=SERVER)
+    made = jobs.issue_job_body(record(), pod_template(), account_number=1, directory=SERVER)
     pod = made["spec"]["template"]["metadata"]
     assert pod["labels"] == made["metadata"]["labels"]
     assert (pod["labels"][v.RECORD_UID], pod["labels"][v.EPOCH]) == ("record-uid", str(record().epoch))
@@ -71,7 +71,7 @@ def test_the_job_names_its_attempt() -> None:
 
 
 def test_exit_codes_of_the_job() -> None:
-    spec = jobs.job(record(), pod_template(), account_number=1, directory=SERVER)["spec"]
+    spec = jobs.issue_job_body(record(), pod_template(), account_number=1, directory=SERVER)["spec"]
     rules = {
         code: rule["action"]
         for rule in spec["podFailurePolicy"]["rules"]
@@ -87,5 +87,5 @@ def test_exit_codes_of_the_job() -> None:
 def test_how_long_a_finished_job_stays(text: str, seconds: int) -> None:
     template = pod_template()
     template["metadata"]["annotations"] = {v.TTL_AFTER_FINISHED: text}
-    made = jobs.job(record(), template, account_number=1, directory=SERVER)
+    made = jobs.issue_job_body(record(), template, account_number=1, directory=SERVER)
     assert made["spec"]["ttlSecondsAfterFinished"] == seconds
