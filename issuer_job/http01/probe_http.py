@@ -10,7 +10,6 @@ import ipaddress
 import re
 import socket
 import ssl
-import threading
 import time
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -18,6 +17,8 @@ from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from io import BufferedReader, RawIOBase
 from typing import Any, cast
 from urllib.parse import quote, urljoin, urlsplit
+
+from issuer_job.background import Background
 
 REDIRECT_PORTS = frozenset({80, 443})
 MAX_REDIRECTS = 5
@@ -187,24 +188,11 @@ def _own(address: str) -> bool:
 
 def _resolve(host: str, port: int, limit: float) -> list[str]:
     """IP addresses of a host. In a thread, because getaddrinfo knows no timeout. Raises OSError."""
-    found: list[str] = []
-    problems: list[OSError] = []
-
-    def ask() -> None:
-        try:
-            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            found.extend(str(info[4][0]) for info in infos)
-        except (OSError, UnicodeError) as problem:
-            problems.append(problem if isinstance(problem, OSError) else OSError("not a host name"))
-
-    thread = threading.Thread(target=ask, name="probe-resolve", daemon=True)
-    thread.start()
-    thread.join(_remaining(limit))
-    if problems:
-        raise problems[0]
-    if thread.is_alive():
-        raise TimeoutError
-    return found
+    asked = Background(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    try:
+        return [str(info[4][0]) for info in asked.result(_remaining(limit))]
+    except UnicodeError:
+        raise OSError("not a host name") from None
 
 
 def _secured(plain: socket.socket, host: str, tls: bool, limit: float) -> socket.socket:
