@@ -1,7 +1,7 @@
 """Which host names a public CA can certify, and which names of a certificate cover which host."""
 
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -96,6 +96,15 @@ def covers(names: Collection[str], host: str) -> bool:
         return True
     label, _, parent = wanted.partition(".")
     return bool(label and parent) and not _is_ip(wanted) and f"*.{parent}" in have
+
+
+def without_redundant(hosts: Iterable[str]) -> tuple[str, ...]:
+    """Those of the hosts (normalized) that no wildcard among them covers: what a certificate for all has to name.
+
+    CAs refuse an order that names both (Let's Encrypt: "redundant with a wildcard domain in the same request").
+    """
+    wanted = dict.fromkeys(hosts)
+    return tuple(host for host in wanted if host.startswith("*.") or f"*.{host.partition('.')[2]}" not in wanted)
 
 
 _Finding = tuple[HostReason, str]

@@ -62,7 +62,6 @@ class AcmeClient(AccountClient):
         `orders_url`: it is asked for then.
         """
         listed = account.orders_url or self.account().orders_url
-        wanted = frozenset(host.lower() for host in hosts)
         for url in reversed(self._order_urls(listed)[-MAX_ORDERS_SEARCHED:]):
             try:
                 order = self.order(url)
@@ -70,7 +69,7 @@ class AcmeClient(AccountClient):
                 raise
             except AcmeError:
                 continue  # expired and gone meanwhile
-            if order.status in ("pending", "ready", "processing") and frozenset(order.identifiers) == wanted:
+            if order.status in ("pending", "ready", "processing") and order.is_for(hosts):
                 return order
         return None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
 
+from certs.hostnames import normalize, without_redundant
 from issuer_job.acme_client.problems import NO_TYPE, AcmeProblem, parse_problem
 
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -90,6 +92,10 @@ class Order:
     certificate_url: str | None
     error: AcmeProblem | None
     retry_after: timedelta | None
+
+    def is_for(self, hosts: Iterable[str]) -> bool:
+        """Whether its certificate is good for exactly these (normalized) hosts."""
+        return set(without_redundant(map(normalize, self.identifiers))) == set(without_redundant(hosts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def place(attempt: Attempt, resolved: Resolved, client: AcmeClient, *, replaces:
     Refused for anything but a limit it is tried once more without (RFC 9773, section 5). Raises AcmeError.
     """
     profile = resolved.settings.profile or None
-    hosts, lifetime = attempt.record.intent.hosts, resolved.issuer.wanted_lifetime
+    hosts, lifetime = attempt.record.intent.identifiers, resolved.issuer.wanted_lifetime
     not_after = (client.server_time or attempt.clock()) + lifetime if lifetime else None
     try:
         order = client.new_order(hosts, profile=profile, replaces=replaces or None, not_after=not_after)

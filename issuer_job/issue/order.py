@@ -49,7 +49,6 @@ def complete_order(attempt: Attempt, resolved: Resolved, client: AcmeClient, sol
 
 def _former(attempt: Attempt, client: AcmeClient, *, maybe_ordered: bool) -> Order | None:
     """The order of an earlier pod or attempt, if there is one of use. Raises OrderUseless."""
-    hosts = attempt.record.intent.hosts
     url = transitions.attempt_of(attempt.record).order_url
     if url:
         try:
@@ -58,14 +57,12 @@ def _former(attempt: Attempt, client: AcmeClient, *, maybe_ordered: bool) -> Ord
             raise
         except AcmeError as gone:
             raise OrderUseless(f"the CA does not show it: {gone.problem}") from None
-        if set(order.identifiers) != set(hosts):
-            raise OrderUseless("it is for other hosts")
         attempt.step("order-resumed", order=order.url, status=order.status)
         _remember(attempt, order)
         return order
     if not maybe_ordered:
         return None
-    found = client.find_pending_order(hosts, client.account())
+    found = client.find_pending_order(attempt.record.intent.hosts, client.account())
     if found is not None:
         attempt.step("order-found", order=found.url, status=found.status)
         _remember(attempt, found)
@@ -92,6 +89,9 @@ def _complete(
     attempt: Attempt, resolved: Resolved, client: AcmeClient, order: Order, solvers: AttemptSolvers
 ) -> Obtained:
     """By the order's status: prove the hosts, finalize, download; what is done already is skipped."""
+    hosts = order.identifiers
+    if not order.is_for(attempt.record.intent.hosts):
+        raise OrderUseless("it is for other hosts")
     if order.status == "pending":
         try:
             authorize(attempt, client, order, resolved.issuer, solvers)
@@ -103,18 +103,18 @@ def _complete(
     key = _pending_key(attempt, resolved)
     attempt.advance(transitions.finalizing, pending_key=_pending_name(attempt))
     if order.status == "ready":
-        order = _finalize(attempt, client, order, key)
+        order = _finalize(attempt, client, order, build_csr(key, hosts))
     order = _polled(attempt, client, order, awaiting="processing")
     if order.status == "invalid" and order.error is not None:
         raise AcmeError(order.error, step="finalize")  # the CA says why it does not sign: again would end the same
     if order.status != "valid":
         raise OrderUseless(f"it is {order.status}: {order.error or 'the CA gave no reason'}")
-    return _download(attempt, resolved, client, order, key)
+    return _download(attempt, resolved, client, order, key, hosts)
 
 
-def _finalize(attempt: Attempt, client: AcmeClient, order: Order, key: PrivateKey) -> Order:
+def _finalize(attempt: Attempt, client: AcmeClient, order: Order, csr: bytes) -> Order:
     try:
-        order = client.finalize(order, build_csr(key, attempt.record.intent.hosts))
+        order = client.finalize(order, csr)
     except AcmeError as problem:
         if problem.problem.type != "orderNotReady":
             raise
@@ -124,10 +124,12 @@ def _finalize(attempt: Attempt, client: AcmeClient, order: Order, key: PrivateKe
     return order
 
 
-def _download(attempt: Attempt, resolved: Resolved, client: AcmeClient, order: Order, key: PrivateKey) -> Obtained:
+def _download(
+    attempt: Attempt, resolved: Resolved, client: AcmeClient, order: Order, key: PrivateKey, hosts: tuple[str, ...]
+) -> Obtained:
     chain = client.certificate(order, preferred_chain=resolved.settings.preferred_chain or None)
     try:
-        return accepted(attempt, key, chain)
+        return accepted(attempt, key, chain, hosts)
     except CertError as problem:
         # For instance a certificate for another's key: two records with the same names can get one order.
         raise OrderUseless(str(problem)) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from certs.hostnames import without_redundant
 from issuer_job import names
 from issuer_job.cluster.api import Json
 from issuer_job.record.annotations import Settings, Stored
@@ -241,9 +242,10 @@ class Record(Stored, frozen=True, kw_only=True):
 
     @property
     def routes(self) -> list[tuple[str, IngressClass]]:
-        """Each host with each class that an Ingress of the record has it in; wildcards have no route."""
-        every = ((host, source.ingress_class) for source in self.sources for host in source.hosts)
-        pairs = {pair for pair in every if not pair[0].startswith("*.")}
+        """Each host with each class that an Ingress has it in; no wildcards, and nothing that one of them covers."""
+        every = {(host, source.ingress_class) for source in self.sources for host in source.hosts}
+        ordered = set(without_redundant(host for host, _ in every))
+        pairs = (pair for pair in every if pair[0] in ordered and not pair[0].startswith("*."))
         return sorted(pairs, key=lambda pair: (pair[0], pair[1].identity))
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from certs.hostnames import without_redundant
 from certs.renewal import renewal_due_at
 from issuer_job.record.record import Issued, Record
 
@@ -32,7 +33,7 @@ def replaceable(record: Record, *, directory: str, account: str | None = None) -
     issued = record.issued
     if issued is None or issued.directory != directory or account not in (None, issued.account):
         return ""
-    return issued.cert_id if set(issued.hosts) & set(record.intent.hosts) else ""
+    return issued.cert_id if set(without_redundant(issued.hosts)) & set(record.intent.identifiers) else ""
 
 
 def issued_of(record: Record) -> Issued:

@@ -8,6 +8,7 @@ from typing import Annotated, Self
 
 import msgspec
 
+from certs.hostnames import without_redundant
 from issuer_job import names
 from issuer_job.cluster.api import INGRESSES, SECRETS, Json, Resource
 from issuer_job.record.annotations import Settings, Stored
@@ -94,6 +95,11 @@ class Intent(Stored, frozen=True):
 
     hosts: tuple[str, ...]
     settings: Settings
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """What is ordered (RFC 8555, section 7.1.3): the hosts but for those that a wildcard among them covers."""
+        return without_redundant(self.hosts)
 
     @property
     def hash(self) -> str:

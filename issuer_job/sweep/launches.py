@@ -185,7 +185,7 @@ class SweepLaunches:
         ordered = attempt is not None and attempt.order_url and attempt.directory == issuer.server
         if ordered and attempt is not None and (attempt.order_expires or now) > now:
             return None
-        hosts = wanted.intent.hosts
+        hosts = wanted.intent.identifiers
         replaces = replaceable(wanted, directory=issuer.server)
         exempt = issued is not None and bool(replaces) and issued.is_suggested(now)
         return _Order(name, issuer.limits, hosts, exempt)

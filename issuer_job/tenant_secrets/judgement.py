@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from certs import formats
 from certs.chain import IssuedCertificate, describe_chain
 from certs.errors import CertError
+from certs.hostnames import without_redundant
 from certs.validity import ValidityReason, judge_stored
 from issuer_job.record.record import Issued, Record
 from issuer_job.record.renewal import due_at
@@ -134,6 +135,7 @@ def _held(record: Record, seen: Look, *, now: datetime) -> Issued | None:
         return found
     return replace(
         record.issued,
+        hosts=found.hosts,
         intent_hash=found.intent_hash,
         formats=found.formats,
         secret_uid=found.secret_uid,
@@ -142,9 +144,14 @@ def _held(record: Record, seen: Look, *, now: datetime) -> Issued | None:
 
 
 def _is_for_intent(record: Record, former: Issued) -> bool:
-    """Whether it is for what is wanted now, whatever formats it was written in."""
-    settings = replace(record.intent.settings, formats=former.formats)
-    return former.intent_hash in {record.intent.hash, replace(record.intent, settings=settings).hash}
+    """Whether it is for what is wanted now, whatever formats it was written in, and whichever of the hosts that a
+    wildcard of it covers were wanted then.
+    """
+    intent = record.intent
+    if set(without_redundant(former.hosts)) == set(intent.identifiers):
+        intent = replace(intent, hosts=former.hosts)
+    settings = replace(intent.settings, formats=former.formats)
+    return former.intent_hash in {intent.hash, replace(intent, settings=settings).hash}
 
 
 def _lacking(record: Record, seen: Look) -> tuple[str, ...]:

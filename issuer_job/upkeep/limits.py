@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
+from certs.hostnames import without_redundant
 from issuer_job import names
 from issuer_job.issuers.schema import CaLimits
 from issuer_job.record.ledger_entries import WINDOWS
@@ -150,7 +151,7 @@ class Ledger:
             bounds.append(_Bound("orders", limits.orders, Counted.ORDER, _ORDERS))
             bounds.append(_Bound(what, limits.per_exact_set, Counted.CERTIFICATE, _exactly(hosts)))
             issued = record.issued if record is not None else None
-            renewal = issued is not None and issued.directory and set(issued.hosts) == set(hosts)
+            renewal = issued is not None and issued.directory and _exactly(issued.hosts) == _exactly(hosts)
             if limits.per_registered_domain and not renewal:  # of a renewal only the exact set counts
                 counts.count_by_domain()
                 bounds += [
@@ -209,7 +210,7 @@ def _period(window: timedelta) -> str:
 
 
 def _exactly(hosts: Iterable[str]) -> _Key:
-    return "set", names.digest(*sorted(hosts), length=16)
+    return "set", names.digest(*sorted(without_redundant(hosts)), length=16)
 
 
 def _by_domain(hosts: Iterable[str]) -> set[_Key]:

@@ -44,7 +44,8 @@ class FakeOrders(FakeAcme):
     `lists_orders`: accounts have an orders list, as at Pebble; `reuses`: newOrder answers with an open order for the
     same account and names, as at Let's Encrypt; `failing`: problem by host; `stolen`: so many orders are finalized by
     somebody else just before us; `before` is called with every request and may answer it, `latency` before that, for
-    several requests at a time; `backwards`: orders list their authorizations so; `clock` is its own.
+    several requests at a time; `backwards`: orders list their authorizations so; `refuses_redundant`: names that a
+    wildcard beside them covers, as Let's Encrypt does and Pebble does not; `clock` is its own.
     """
 
     def __init__(self, base: str) -> None:
@@ -58,6 +59,7 @@ class FakeOrders(FakeAcme):
         self.failing: dict[str, dict[str, str]] = {}
         self.stolen = 0
         self.backwards = False
+        self.refuses_redundant = True
         self.before: Callable[[Request], Reply | None] = lambda request: None
         self.latency: Callable[[str], None] = lambda path: None
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -135,6 +137,9 @@ class FakeOrders(FakeAcme):
 
     def _new_order(self, request: Request, account: str) -> Reply:
         hosts = [item["value"] for item in request.payload["identifiers"]]
+        for host in hosts if self.refuses_redundant else ():
+            if f"*.{host.partition('.')[2]}" in hosts and not host.startswith("*."):
+                return problem("malformed", f"{host} is redundant with a wildcard domain in the same request")
         for order in self.ordered if self.reuses else []:
             if (order.account, order.hosts) == (account, hosts) and order.status in ("pending", "ready"):
                 return Reply(201, self._document(order), {"Location": self._url("order", order)})

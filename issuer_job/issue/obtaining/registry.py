@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,9 +71,13 @@ def obtaining_of(issuer: Issuer) -> Obtaining:
     return OBTAINING[issuer.type]()
 
 
-def accepted(attempt: Attempt, key: PrivateKey, chain_pem: bytes) -> Obtained:
-    """What an issuer answered with, checked before anything is made of it. Raises CertError, see `check_issued`."""
-    certificate = check_issued(chain_pem, key=key, hosts=attempt.record.intent.hosts, now=attempt.clock())
+def accepted(attempt: Attempt, key: PrivateKey, chain_pem: bytes, hosts: Collection[str] = ()) -> Obtained:
+    """What an issuer answered with, checked before anything is made of it: for all hosts or for these.
+
+    Raises CertError, see `check_issued`.
+    """
+    hosts = hosts or attempt.record.intent.hosts
+    certificate = check_issued(chain_pem, key=key, hosts=hosts, now=attempt.clock())
     attempt.step(
         "certificate",
         serial=certificate.serial,

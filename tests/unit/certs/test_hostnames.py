@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certs.hostnames import PRIVATE_SUFFIXES, HostReason, check_host, covers, normalize
+from certs.hostnames import PRIVATE_SUFFIXES, HostReason, check_host, covers, normalize, without_redundant
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,22 @@ def test_normalize_lowers_ascii_and_drops_one_dot() -> None:
 )
 def test_coverage(names: list[str], host: str, covered: bool) -> None:
     assert covers(names, host) is covered
+
+
+@pytest.mark.parametrize(
+    ("hosts", "named"),
+    [
+        (["*.x.dev", "www.x.dev", "api.x.dev"], ["*.x.dev"]),
+        (["www.x.dev", "x.dev", "a.b.x.dev", "*.x.dev"], ["x.dev", "a.b.x.dev", "*.x.dev"]),
+        (["*.x.dev", "*.b.x.dev", "a.b.x.dev"], ["*.x.dev", "*.b.x.dev"]),
+        (["www.x.dev", "www.y.dev", "*.y.dev"], ["www.x.dev", "*.y.dev"]),
+        (["www.x.dev", "x.dev"], ["www.x.dev", "x.dev"]),
+        ([], []),
+    ],
+)
+def test_what_a_wildcard_beside_it_covers_need_not_be_named(hosts: list[str], named: list[str]) -> None:
+    assert list(without_redundant(hosts)) == named
+    assert all(covers(named, host) for host in hosts)
 
 
 _labels = st.from_regex(r"[a-z0-9]([a-z0-9]{0,10})", fullmatch=True)

@@ -112,12 +112,22 @@ def test_a_ca_without_renewal_information_is_told_nothing(world: JobWorld) -> No
         ({}, "x.y"),
         ({"hosts": (HOSTS[1], "other.certjob.dev")}, "x.y"),
         ({"hosts": ("other.certjob.dev",)}, ""),
+        ({"hosts": (f"*.{HOSTS[1].partition('.')[2]}", HOSTS[1])}, ""),
         ({"directory": "https://other/dir"}, ""),
         ({"directory": ""}, ""),
         ({"account": "https://ca/acct/2"}, ""),
         ({"cert_id": ""}, ""),
     ],
-    ids=["same", "one host in common", "no host in common", "other CA", "by its owner", "other account", "no CertID"],
+    ids=[
+        "same",
+        "one host in common",
+        "no host in common",
+        "only one that the certificate does not name",
+        "other CA",
+        "by its owner",
+        "other account",
+        "no CertID",
+    ],
 )
 def test_what_may_be_named(changes: dict[str, object], expected: str) -> None:
     one = record(Phase.ORDERING, issued=issued(**changes))

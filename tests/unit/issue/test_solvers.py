@@ -4,53 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 
 import pytest
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Later
-from issuer_job.attempt.solver import HostChallenge
 from issuer_job.cluster.api import KubeError
 from issuer_job.issue.issue import issue
 from issuer_job.issue.solvers import AttemptSolvers, MakeSolver
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.solvers import ChallengeType, Dns01, Http01, Selector, Solver
 from issuer_job.record.record import Problem
+from tests.fakes.solver import FakeSolver
 from tests.worlds.job import HOST, JobWorld, ingress
 
 OTHER = "other.certjob.dev"
 BY_DNS = Solver(dns01=Dns01(provider="x"), selector=Selector(dns_names=(OTHER,)))
 PUT_OFF = Problem(type="dnsProvider", detail="it is down")
-
-
-@dataclass
-class FakeSolver:
-    """Notes what is asked of it, and fails with `raises` at a step."""
-
-    slow_release: bool
-    asked: list[str] = field(default_factory=list)
-    raises: dict[str, list[Exception]] = field(default_factory=dict)
-
-    def present(self, challenges: Sequence[HostChallenge], issuer: Issuer) -> None:
-        self._step("present")
-
-    def wait(self, challenges: Sequence[HostChallenge]) -> None:
-        self._step("wait")
-
-    def release(self, issuer: Issuer | None) -> None:
-        self._step("release")
-
-    def leftovers(self, issuer: Issuer, name: str, *, deadline: datetime) -> int:
-        return 0
-
-    def _step(self, name: str) -> None:
-        self.asked.append(name)
-        if self.raises.get(name):
-            raise self.raises[name].pop(0)
 
 
 @dataclass

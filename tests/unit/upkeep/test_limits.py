@@ -257,3 +257,12 @@ print(issuer_job.upkeep.limits.registered_domain("a.shop.github.io"))
 def test_suffixes_need_neither_network_nor_a_writable_directory() -> None:
     done = subprocess.run([sys.executable, "-c", OFFLINE], capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout, done.stderr) == ("shop.github.io\n", "")
+
+
+def test_what_a_wildcard_beside_it_covers_makes_no_other_set() -> None:
+    """Neither is named in the certificate, so CAs count one set of names."""
+    one = replace(NONE, per_exact_set=1)
+    asked = ledger(entry(CERTIFICATE, "*.x.dev", "www.x.dev"))
+    assert ask(asked, one, "*.x.dev", "api.x.dev") is not None
+    assert ask(asked, one, "*.x.dev") is not None
+    assert ask(asked, one, "*.x.dev", "x.dev") is None
