@@ -7,6 +7,8 @@ from binascii import Error as Base64Error
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from cryptography import x509
+
 from certs import formats
 from certs.chain import dns_names, parse_chain
 from certs.placeholder import make_placeholder
@@ -14,10 +16,6 @@ from certs.validity import StoredCertificate, ValidityReason, judge_stored
 from issuer_job.cluster.api import Json
 
 CERTIFICATE, KEY = "tls.crt", "tls.key"
-WORKS = frozenset(
-    {ValidityReason.GOOD, ValidityReason.RENEWAL_DUE, ValidityReason.HOSTS_NOT_COVERED, ValidityReason.NOT_YET_VALID}
-)
-"""Of a certificate that somebody may be using: it stays until there is a better one."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,17 @@ def held(new: Json, old: Json | None, *, hosts: tuple[str, ...], wanted: tuple[s
     Raises CertError without hosts.
     """
     mine, former = _data(new), _data(old or {})
-    given_up = bool(mine.get(CERTIFICATE)) and not _same(mine, former) and not _is_placeholder(mine, now)
+    given_up = bool(mine.get(CERTIFICATE)) and not _same(mine, former)
+    given_up = given_up and _leaf(mine, now, ValidityReason.PLACEHOLDER) is None
     for data in (mine, former):
-        if _works(data, now):
-            return KeptData(_kept(mine, former, data, wanted), True, _not_after(data), given_up and data is former)
+        # Somebody may be using it: it stays until there is a better one.
+        if leaf := _leaf(data, now, ValidityReason.GOOD, ValidityReason.NOT_YET_VALID):
+            end = leaf.not_valid_after_utc
+            return KeptData(_kept(mine, former, data, wanted), True, end, given_up and data is former)
     for data in (mine, former):
-        if _is_placeholder_for(data, hosts, now):
-            return KeptData(_kept(mine, former, data, wanted), False, _not_after(data), given_up)
+        leaf = _leaf(data, now, ValidityReason.PLACEHOLDER)
+        if leaf and set(dns_names(leaf)) == set(hosts) and now < leaf.not_valid_after_utc:
+            return KeptData(_kept(mine, former, data, wanted), False, leaf.not_valid_after_utc, given_up)
     made = make_placeholder(hosts, now=now)
     chain, key = made.cert_chain_pems, made.key_pem
     further = formats.make(wanted, chain_pem=chain, key_pem=key, passwords={}, now=now)
@@ -79,31 +81,16 @@ def _data(secret: Json) -> dict[str, str]:
     return {name: x or "" for name, x in (secret.get("data") or {}).items()}
 
 
-def _stored(data: dict[str, str]) -> StoredCertificate:
-    return StoredCertificate(_decoded(data.get(CERTIFICATE)), _decoded(data.get(KEY)))
-
-
-def _works(data: dict[str, str], now: datetime) -> bool:
-    return judge_stored(_stored(data), hosts=(), now=now).reason in WORKS
+def _leaf(data: dict[str, str], now: datetime, *reasons: ValidityReason) -> x509.Certificate | None:
+    """The certificate, if one of these is what there is to say of it, whatever its hosts."""
+    stored = StoredCertificate(_decoded(data.get(CERTIFICATE)), _decoded(data.get(KEY)))
+    if judge_stored(stored, hosts=(), now=now).reason not in reasons:
+        return None
+    return parse_chain(stored.tls_crt or b"")[0]
 
 
 def _same(one: dict[str, str], other: dict[str, str]) -> bool:
     return all(one.get(name) == other.get(name) for name in (CERTIFICATE, KEY))
-
-
-def _is_placeholder(data: dict[str, str], now: datetime) -> bool:
-    return judge_stored(_stored(data), hosts=(), now=now).reason is ValidityReason.PLACEHOLDER
-
-
-def _is_placeholder_for(data: dict[str, str], hosts: tuple[str, ...], now: datetime) -> bool:
-    if not _is_placeholder(data, now):
-        return False
-    leaf = parse_chain(_stored(data).tls_crt or b"")[0]
-    return set(dns_names(leaf)) == set(hosts) and now < leaf.not_valid_after_utc
-
-
-def _not_after(data: dict[str, str]) -> datetime:
-    return parse_chain(_decoded(data[CERTIFICATE]) or b"")[0].not_valid_after_utc
 
 
 def _decoded(text: str | None) -> bytes | None:
