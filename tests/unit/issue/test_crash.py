@@ -43,6 +43,9 @@ def test_killed_after_every_write(new_ca: NewCa, tmp_path: Path, length: int, pa
         assert len(world.ca.ordered) == 1, where
         assert world.ca.finalized == 1, where
         assert_good_secret(world, HOSTS)
+        issued = world.record().issued
+        assert issued is not None
+        assert issued.directory == world.server, where  # not taken for one that its owner put there
         keys = [r for r in world.api.requests if r.method == "POST" and "/certjob/secrets" in r.path]
         stored = {r.body["metadata"]["name"] for r in keys if r.body and v.PENDING in r.body["metadata"]["labels"]}
         assert len(stored) == 1, where
