@@ -109,7 +109,7 @@ def _with_bundle(name: str, issuer: Issuer, data: dict[str, str]) -> Issuer:
 class Issuers:
     """Every issuer of the cluster, the broken ones with what is wrong with them; `default` is a name or empty.
 
-    `versions` stand for the configurations, see `version`.
+    `versions` stand for the configurations, see `issuer_version`.
     """
 
     valid: Mapping[str, Issuer]
