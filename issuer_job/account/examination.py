@@ -11,16 +11,15 @@ from collections.abc import Iterator
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account import account
-from issuer_job.account.keys import read_existing
+from issuer_job.account.keys import existing_key
 from issuer_job.account.replacement import drop_url, is_gone, require_current_key
 from issuer_job.account.rollover import roll_over_key
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, ExternalAccountRefused
 from issuer_job.acme_client.keys import decode_hmac_key
 from issuer_job.acme_client.transport import tls_context
-from issuer_job.attempt.attempt import Later, Resolved
+from issuer_job.attempt.attempt import Later
 from issuer_job.attempt.findings import CheckReason, Finding, MountedIssuer
-from issuer_job.issuers.state import CONTACTS, TAKEN_OVER, note_in_state
-from issuer_job.record.annotations import Settings
+from issuer_job.issuers.state import CONTACTS, note_in_state
 from issuer_job.record.record import Problem
 
 AGAIN_IN = 3.0
@@ -53,10 +52,8 @@ def _bundle(mounted: MountedIssuer) -> Iterator[Finding]:
 
 def _external_account_key(mounted: MountedIssuer) -> Iterator[Finding]:
     """Once there is an account it is needed no more; CAs let it end."""
-    if mounted.issuer.external_account is None:
-        return
     try:
-        key = account.read_eab(mounted.issuer, mounted.name, mounted.credential(account.EAB_HMAC_KEY))
+        key = account.external_account(mounted)
         if key is not None:
             decode_hmac_key(key.hmac_key)
     except ValueError as problem:
@@ -65,24 +62,18 @@ def _external_account_key(mounted: MountedIssuer) -> Iterator[Finding]:
 
 
 def _existing_account_key(mounted: MountedIssuer) -> Iterator[Finding]:
-    name = mounted.issuer.existing_account_key
-    if not name:
-        return
-    found = mounted.credential(name)
-    if found is None and mounted.state.data.get(TAKEN_OVER):
-        return  # it was taken over, and is needed no more
-    try:
-        read_existing(found, mounted.name, name)
-    except ValueError as problem:
-        yield Finding(reason=CheckReason.EXISTING_KEY, message=str(problem), path="$.existingAccountKey")
+    if mounted.issuer.existing_account_key:
+        try:
+            existing_key(mounted, mounted.state)
+        except ValueError as problem:
+            yield Finding(reason=CheckReason.EXISTING_KEY, message=str(problem), path="$.existingAccountKey")
 
 
 def _ask_the_ca(mounted: MountedIssuer) -> list[Finding]:
     """What only the CA can say. Raises Later, OtherPod, KubeError."""
     attempt, used = mounted.attempt, mounted.state.account_url
-    resolved = Resolved.of(mounted.name, mounted.issuer, Settings(issuer=mounted.name))
     try:
-        return list(_asked(mounted, resolved))
+        return list(_asked(mounted))
     except AcmeUnavailable as unavailable:
         attempt.step("ca-unavailable", problem=str(unavailable.problem), step=unavailable.step)
         attempt.sleep(AGAIN_IN)
@@ -91,28 +82,27 @@ def _ask_the_ca(mounted: MountedIssuer) -> list[Finding]:
             return [_finding(mounted, refusal)]
         attempt.step("account-gone", problem=str(refusal.problem))
         state = mounted.state
-        require_current_key(attempt, resolved, state)
-        drop_url(attempt, state, used)
+        require_current_key(mounted, state)
+        drop_url(mounted, state, used)
     try:
-        return list(_asked(mounted, resolved))
+        return list(_asked(mounted))
     except AcmeError as refusal:
         return [_finding(mounted, refusal)]
 
 
-def _asked(mounted: MountedIssuer, resolved: Resolved) -> Iterator[Finding]:
+def _asked(mounted: MountedIssuer) -> Iterator[Finding]:
     """The directory, the account, its addresses, the profile. Raises AcmeError, Later, OtherPod."""
-    attempt, issuer = mounted.attempt, mounted.issuer
-    request = mounted.annotations.get(v.ROLLOVER, "")
+    profile = mounted.issuer.profile
     try:
-        roll_over_key(attempt, resolved, request)
-        with account.connected(attempt, resolved) as client:
+        roll_over_key(mounted, mounted.annotations.get(v.ROLLOVER, ""))
+        with account.connected(mounted) as client:
             found = client.account()
             if found.status != "valid":
                 what = f"the account {found.url} is {found.status}"
                 yield Finding(reason=CheckReason.ACCOUNT, message=what, path="$.server")
             yield from _corrected_contacts(mounted, client)
-            if issuer.profile:
-                client.directory.require_profile(issuer.profile)
+            if profile:
+                client.directory.require_profile(profile)
     except Later as later:
         if later.problem.type == "accountReplaced":
             raise

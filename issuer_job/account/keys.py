@@ -12,10 +12,11 @@ from datetime import timedelta
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AccountKey, new_account_key, normal_account_key
-from issuer_job.attempt.attempt import Attempt, Later, OtherPod, Resolved
+from issuer_job.attempt.attempt import Attempt, Later, OtherPod
+from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.cluster import bodies
 from issuer_job.cluster.api import SECRETS, AlreadyExists, Json
-from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, TAKEN_OVER, IssuerState, load_state, write_state
+from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, TAKEN_OVER, IssuerState
 from issuer_job.record.record import Problem
 
 MADE_NUMBER = "account-number"
@@ -30,47 +31,46 @@ class HeldKey:
     takes_over: bool = False
 
 
-def state_of(attempt: Attempt, resolved: Resolved) -> IssuerState:
-    """What is known of the issuer's account now. Raises KubeError."""
-    return load_state(attempt.cluster, resolved.name, resolved.issuer.server)
-
-
-def current_key(attempt: Attempt, resolved: Resolved, state: IssuerState) -> HeldKey | None:
+def current_key(mounted: MountedIssuer, state: IssuerState) -> HeldKey | None:
     """The account key in use: mounted, or made now if none is. None if it was just decided that the next is in use.
 
     Raises Later if another one is mounted or the one to be taken over cannot be used, OtherPod when another Job made
     it just now.
     """
-    existing = to_take_over(attempt, resolved, state)
+    attempt = mounted.attempt
+    try:
+        existing = existing_key(mounted, state)
+    except ValueError as problem:
+        raise mounted.broken(str(problem)) from None
     held = attempt.mounted("account", v.ACCOUNT_KEY)
     if held is None:
-        return HeldKey(make_key(attempt, resolved, state.number, existing), existing is not None)
+        return HeldKey(make_key(mounted, state.number, existing), existing is not None)
     if number_held(attempt) != state.number:
-        raise Later(superseded(resolved), wait=timedelta(0))
-    if existing is None or _is_same(held, existing):
+        raise superseded(mounted)
+    if existing is None or thumbprint(held) == thumbprint(existing):
         return HeldKey(held, existing is not None)
     change = {ACCOUNT_NUMBER: str(state.number + 1), ACCOUNT_URL: ""}
-    if write_state(attempt.cluster, state, change):
-        attempt.step("account-key-taken-over", issuer=resolved.name, number=state.number + 1)
-        make_key(attempt, resolved, state.number + 1, existing)
+    if mounted.write(state, change):
+        attempt.step("account-key-taken-over", issuer=mounted.name, number=state.number + 1)
+        make_key(mounted, state.number + 1, existing)
     return None
 
 
-def make_key(attempt: Attempt, resolved: Resolved, number: int, existing: bytes | None = None) -> bytes:
+def make_key(mounted: MountedIssuer, number: int, existing: bytes | None = None) -> bytes:
     """Store an account key: a new one, or the existing one.
 
     Used by this pod at once; the next ones find it mounted. Raises Later, OtherPod.
     """
-    key = existing or new_account_key(resolved.issuer.account_key_algorithm.value)
-    secret = account_secret(resolved.name, resolved.issuer.server, number, key)
+    key = existing or new_account_key(mounted.issuer.account_key_algorithm.value)
+    secret = account_secret(mounted.name, mounted.issuer.server, number, key)
     try:
-        attempt.cluster.create(SECRETS, v.NAMESPACE, secret)
+        mounted.attempt.cluster.create(SECRETS, v.NAMESPACE, secret)
     except AlreadyExists:
         if number > 1:  # which number this Job's pods have mounted was settled at launch
-            raise Later(superseded(resolved), wait=timedelta(0)) from None
+            raise superseded(mounted) from None
         raise OtherPod("the account key was made meanwhile: the next pod has it") from None
-    hold_key(attempt, key, number)
-    attempt.step("account-key", secret=secret["metadata"]["name"])
+    hold_key(mounted.attempt, key, number)
+    mounted.attempt.step("account-key", secret=secret["metadata"]["name"])
     return key
 
 
@@ -88,53 +88,40 @@ def number_held(attempt: Attempt) -> int:
     return names.number(text.decode(errors="replace"), default=1)
 
 
-def superseded(resolved: Resolved) -> Problem:
-    """What this Job's key is worth."""
-    detail = f"issuer {resolved.name} has a new account key: the next Job has it"
-    return Problem(type="accountReplaced", detail=detail, step="account")
+def superseded(mounted: MountedIssuer) -> Later:
+    """How a Job ends whose key is not the one in use any more: the next one can go on at once."""
+    detail = f"issuer {mounted.name} has a new account key: the next Job has it"
+    return Later(Problem(type="accountReplaced", detail=detail, step="account"), wait=timedelta(0))
 
 
-def to_take_over(attempt: Attempt, resolved: Resolved, state: IssuerState) -> bytes | None:
-    """The key of an earlier installation, as PKCS#8, unless there is none or its turn is over. Raises Later.
+def existing_key(mounted: MountedIssuer, state: IssuerState) -> bytes | None:
+    """The key of an earlier installation, as PKCS#8, unless there is none or its turn is over.
 
     After it was taken over it may be removed, and a rollover may have made it worthless.
+    Raises ValueError, with a message for people.
     """
-    name, taken = resolved.issuer.existing_account_key, state.data.get(TAKEN_OVER)
-    if not name:
+    name, taken = mounted.issuer.existing_account_key, state.data.get(TAKEN_OVER)
+    found = mounted.credential(name) if name else None
+    if not name or (found is None and taken):
         return None
-    found = attempt.mounted("credentials", name)
-    if found is None and taken:
-        return None
+    if found is None:
+        raise ValueError(f"there is no {existing_place(mounted)}")
     try:
-        key = read_existing(found, resolved.name, name)
+        key = normal_account_key(found)
     except ValueError as problem:
-        raise Later(Problem(type="brokenIssuer", detail=str(problem), step="account")) from None
+        raise ValueError(f"{existing_place(mounted)}: {problem}") from None
     return None if thumbprint(key) == taken else key
 
 
-def read_existing(found: bytes | None, issuer: str, name: str) -> bytes:
-    """The key in the issuer's credentials as PKCS#8. Raises ValueError, with a message for people."""
-    where = existing_place(issuer, name)
-    if found is None:
-        raise ValueError(f"there is no {where}")
-    try:
-        return normal_account_key(found)
-    except ValueError as problem:
-        raise ValueError(f"{where}: {problem}") from None
-
-
-def existing_place(issuer: str, name: str) -> str:
+def existing_place(mounted: MountedIssuer) -> str:
     """For messages: where the operator has put the key to be taken over."""
-    return f"key {name} of Secret {names.credentials(issuer)} (existingAccountKey)"
+    key, secret = mounted.issuer.existing_account_key, names.credentials(mounted.name)
+    return f"key {key} of Secret {secret} (existingAccountKey)"
 
 
 def thumbprint(key_pem: bytes) -> str:
     """Of a key's public part (RFC 7638)."""
     return AccountKey(key_pem).thumbprint
-
-
-def _is_same(one: bytes, other: bytes) -> bool:
-    return thumbprint(one) == thumbprint(other)
 
 
 def account_secret(issuer: str, server: str, number: int, key_pem: bytes) -> Json:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from issuer_job import names
-from issuer_job.account.keys import make_key, number_held, state_of, superseded
+from issuer_job.account.keys import make_key, number_held, superseded
 from issuer_job.acme_client import AcmeClient, AcmeError, ExternalAccountRefused
-from issuer_job.attempt.attempt import Attempt, Later, Resolved
+from issuer_job.attempt.attempt import Later
+from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.backoff import LONGEST_ASKED
-from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, CONTACTS, ROLLING_OVER, IssuerState, write_state
+from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, CONTACTS, ROLLING_OVER, IssuerState
 from issuer_job.record import transitions
 from issuer_job.record.record import Problem
 
@@ -33,34 +34,34 @@ def is_gone(error: AcmeError) -> bool:
     return error.problem.type in _DEAD and error.step != "newAccount"
 
 
-def forget_dead(attempt: Attempt, resolved: Resolved, error: AcmeError) -> bool:
+def forget_dead(mounted: MountedIssuer, error: AcmeError) -> bool:
     """Drop the URL of the account that turned out dead, so that the next connection asks newAccount for it.
 
     newAccount finds or makes the account of a CA that has merely forgotten it, and refuses a deactivated one.
     Of several Jobs that find out at once one drops it. False if there was none to drop.
     Raises Later if the account is getting, or has got, another key meanwhile.
     """
+    attempt, state = mounted.attempt, mounted.state
     used = transitions.attempt_of(attempt.record).account
-    state = state_of(attempt, resolved)
-    require_current_key(attempt, resolved, state)
+    require_current_key(mounted, state)
     if error.problem.type == _BAD_SIGNATURE:
         return False
     attempt.step("account-gone", problem=str(error.problem))
-    return drop_url(attempt, state, used)
+    return drop_url(mounted, state, used)
 
 
-def require_current_key(attempt: Attempt, resolved: Resolved, state: IssuerState) -> None:
+def require_current_key(mounted: MountedIssuer, state: IssuerState) -> None:
     """Raises Later if the account is getting, or has got, another key: with ours it only looks gone."""
-    if state.number != number_held(attempt) or state.data.get(ROLLING_OVER):
-        raise Later(superseded(resolved), wait=timedelta(0))
+    if state.number != number_held(mounted.attempt) or state.data.get(ROLLING_OVER):
+        raise superseded(mounted)
 
 
-def drop_url(attempt: Attempt, state: IssuerState, used: str) -> bool:
+def drop_url(mounted: MountedIssuer, state: IssuerState, used: str) -> bool:
     """Forget where the account is, if that still is what was used; False if there was nothing to forget."""
     if state.account_url != used:
         return True  # another Job was faster
     if used:
-        write_state(attempt.cluster, state, {ACCOUNT_URL: ""})
+        mounted.write(state, {ACCOUNT_URL: ""})
     return bool(used)
 
 
@@ -78,55 +79,46 @@ def is_deactivated(client: AcmeClient, refusal: AcmeError) -> bool:
     return account is not None and account.status in ("deactivated", "revoked")
 
 
-def replace_account(attempt: Attempt, resolved: Resolved, state: IssuerState, refusal: AcmeError) -> None:
+def replace_account(mounted: MountedIssuer, state: IssuerState, refusal: AcmeError) -> None:
     """Take the next number, at most once a day, and make its key. Of several Jobs one succeeds. Raises Later."""
-    _not_replaced_lately(attempt, resolved, state, refusal)
+    _not_replaced_lately(mounted, state, refusal)
     number = state.number + 1
-    change = {
-        ACCOUNT_NUMBER: str(number),
-        ACCOUNT_URL: "",
-        CONTACTS: "",
-        _REPLACED_AT: attempt.clock().isoformat(),
-    }
-    if write_state(attempt.cluster, state, change):
-        attempt.step("account-replaced", issuer=resolved.name, number=number, problem=str(refusal.problem))
-        make_key(attempt, resolved, number)
+    moment = mounted.now.isoformat()
+    change = {ACCOUNT_NUMBER: str(number), ACCOUNT_URL: "", CONTACTS: "", _REPLACED_AT: moment}
+    if mounted.write(state, change):
+        mounted.attempt.step("account-replaced", issuer=mounted.name, number=number, problem=str(refusal.problem))
+        make_key(mounted, number)
 
 
-def _not_replaced_lately(attempt: Attempt, resolved: Resolved, state: IssuerState, refusal: AcmeError) -> None:
+def _not_replaced_lately(mounted: MountedIssuer, state: IssuerState, refusal: AcmeError) -> None:
     """A CA that deactivates account after account has a reason, which more accounts only make worse. Raises Later."""
-    replaced, now = state.moment(_REPLACED_AT), attempt.clock()
+    replaced, now = state.moment(_REPLACED_AT), mounted.now
     if replaced is None or abs(now - replaced) >= ONCE_IN:  # a future one comes from a clock that was wrong
         return
     wait = max(replaced, now) + ONCE_IN - now
     detail = (
-        f"the CA has deactivated account {state.number} of issuer {resolved.name}, too ({refusal.problem.detail}); "
+        f"the CA has deactivated account {state.number} of issuer {mounted.name}, too ({refusal.problem.detail}); "
         f"the one before was replaced at {replaced:%Y-%m-%d %H:%M} UTC. Ask the CA why. To make a new account before "
         f"{now + wait:%Y-%m-%d %H:%M} UTC, remove {_REPLACED_AT} and blockedUntil from ConfigMap "
-        f"{names.issuer_state(resolved.name, resolved.issuer.server)}"
+        f"{names.issuer_state(mounted.name, mounted.issuer.server)}"
     )
-    block(attempt, resolved, wait=wait, reason=detail)
+    block(mounted, wait=wait, reason=detail)
     raise Later(Problem(type="accountDeactivated", detail=detail, step="account"), wait=wait)
 
 
-def block(attempt: Attempt, resolved: Resolved, *, wait: timedelta, reason: str) -> None:
+def block(mounted: MountedIssuer, *, wait: timedelta, reason: str) -> None:
     """Hold back all Jobs of the issuer, as it is configured now, for a while."""
-    state = state_of(attempt, resolved)
-    until = attempt.clock() + wait
-    change = {
-        "blockedUntil": until.isoformat(),
-        "blockedReason": reason[:800],
-        _BLOCKED_VERSION: attempt.issuer_version,
-    }
-    write_state(attempt.cluster, state, change)
+    until, version = (mounted.now + wait).isoformat(), mounted.attempt.issuer_version
+    change = {"blockedUntil": until, "blockedReason": reason[:800], _BLOCKED_VERSION: version}
+    mounted.write(mounted.state, change)
 
 
-def require_not_blocked(state: IssuerState, version: str, now: datetime) -> None:
+def require_not_blocked(mounted: MountedIssuer, state: IssuerState) -> None:
     """An edit of the issuer may be what the CA wants, or name another account: it counts at once. Raises Later."""
-    until = state.moment("blockedUntil")
+    until, version = state.moment("blockedUntil"), mounted.attempt.issuer_version
     if until is None or state.data.get(_BLOCKED_VERSION, version) != version:
         return
-    wait = until - now
+    wait = until - mounted.now
     if timedelta(0) < wait <= LONGEST_ASKED:  # longer ones come from a clock that was wrong
         reason = state.data.get("blockedReason", "")
         detail = f"the issuer is held back until {until:%Y-%m-%d %H:%M:%S} UTC: {reason}"

@@ -8,14 +8,14 @@ with the new key.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account import account
 from issuer_job.account.keys import account_secret, hold_key, superseded
 from issuer_job.acme_client import AcmeError, AcmeUnavailable, new_account_key
-from issuer_job.attempt.attempt import Attempt, Later, OtherPod, Resolved
+from issuer_job.attempt.attempt import Later, OtherPod
+from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.cluster.api import SECRETS, AlreadyExists
 from issuer_job.issuers.state import (
     ACCOUNT_NUMBER,
@@ -23,32 +23,30 @@ from issuer_job.issuers.state import (
     ROLLING_OVER,
     IssuerState,
     change_state,
-    load_state,
 )
-from issuer_job.record.record import Problem
 
 NEXT = "next"
 """The Secret volume in which an issuer's own Job has the key after the one in use, if there is one."""
 
 
-def roll_over_key(attempt: Attempt, resolved: Resolved, request: str) -> bool:
+def roll_over_key(mounted: MountedIssuer, request: str) -> bool:
     """Give the account the next key, unless that was done for this request; whether it was done now.
 
     One that was begun is ended, even if nobody asks for it any more.
     Raises Later, OtherPod when the key was stored and the next pod has it mounted, AcmeError, KubeError.
     """
-    state = load_state(attempt.cluster, resolved.name, resolved.issuer.server)
+    attempt, state = mounted.attempt, mounted.state
     if not rollover_is_due(state, request):
         return False
     number = state.number + 1
     resumed = state.data.get(ROLLING_OVER) == str(number)
-    new = _next_key(attempt, resolved, number)
-    if not (resumed and _account_of(attempt, resolved, new) == state.account_url):
-        _tell(attempt, resolved, number, new)
+    new = _next_key(mounted, number)
+    if not (resumed and _account_of(mounted, new) == state.account_url):
+        _tell(mounted, number, new)
     change = {ACCOUNT_NUMBER: str(number), ROLLING_OVER: "", ROLLED_OVER_FOR: request}
-    state = _write(attempt, resolved, number, change)
+    state = _write(mounted, number, change)
     hold_key(attempt, new, number)
-    attempt.step("account-rolled-over", issuer=resolved.name, number=number, account=state.account_url)
+    attempt.step("account-rolled-over", issuer=mounted.name, number=number, account=state.account_url)
     return True
 
 
@@ -57,13 +55,14 @@ def rollover_is_due(state: IssuerState, request: str) -> bool:
     return bool(state.data.get(ROLLING_OVER)) or request not in ("", state.data.get(ROLLED_OVER_FOR))
 
 
-def _next_key(attempt: Attempt, resolved: Resolved, number: int) -> bytes:
+def _next_key(mounted: MountedIssuer, number: int) -> bytes:
     """The key with this number: mounted, or made and stored now."""
+    attempt = mounted.attempt
     held, named = attempt.mounted(NEXT, v.ACCOUNT_KEY), attempt.mounted(NEXT, v.ACCOUNT_NUMBER)
     if held is not None and named == str(number).encode():
         return held
-    key = new_account_key(resolved.issuer.account_key_algorithm.value)
-    secret = account_secret(resolved.name, resolved.issuer.server, number, key)
+    key = new_account_key(mounted.issuer.account_key_algorithm.value)
+    secret = account_secret(mounted.name, mounted.issuer.server, number, key)
     try:
         attempt.cluster.create(SECRETS, v.NAMESPACE, secret)
     except AlreadyExists:
@@ -72,46 +71,46 @@ def _next_key(attempt: Attempt, resolved: Resolved, number: int) -> bytes:
     return key
 
 
-def _tell(attempt: Attempt, resolved: Resolved, number: int, new: bytes) -> None:
+def _tell(mounted: MountedIssuer, number: int, new: bytes) -> None:
     """The CA, once it is written down that it is being told.
 
     What a refusal means is seen from whose the new key is: two Jobs may tell at once. Raises Later, AcmeError.
     """
-    with account.connected(attempt, resolved) as client:
-        ours = _write(attempt, resolved, number, {ROLLING_OVER: str(number)}).account_url
+    with account.connected(mounted) as client:
+        ours = _write(mounted, number, {ROLLING_OVER: str(number)}).account_url
         try:
             client.change_key(new)
             return
         except AcmeError as error:
             refusal = error
-    holder = _account_of(attempt, resolved, new)
+    holder = _account_of(mounted, new)
     if holder == ours:
         return  # the answer was lost, or another Job has told the CA meanwhile
     if isinstance(refusal, AcmeUnavailable):
         raise refusal
-    _write(attempt, resolved, number, {ROLLING_OVER: ""})  # the key in use stays: others need not wait for another
-    raise refusal if holder is None else _has_another(resolved, number, holder, ours)
+    _write(mounted, number, {ROLLING_OVER: ""})  # the key in use stays: others need not wait for another
+    raise refusal if holder is None else _has_another(mounted, number, holder, ours)
 
 
-def _account_of(attempt: Attempt, resolved: Resolved, key: bytes) -> str | None:
+def _account_of(mounted: MountedIssuer, key: bytes) -> str | None:
     """URL of the account that has this key at the CA, None if none has."""
-    with account.connect(attempt, resolved, key, "") as client:
+    with account.connect(mounted, key, "") as client:
         found = client.find_account()
     return None if found is None else found.url
 
 
-def _has_another(resolved: Resolved, number: int, holder: str, ours: str) -> Later:
+def _has_another(mounted: MountedIssuer, number: int, holder: str, ours: str) -> Later:
     """Which account is wanted only a person knows; the key may be the only one that its account has."""
-    name, server = resolved.name, resolved.issuer.server
+    name, server = mounted.name, mounted.issuer.server
     detail = (
         f"the key in Secret {names.account(name, server, number)} belongs to another account, {holder}: keep it. The "
         f"issuer goes on with {ours}; for the other one, set accountNumber to {number} and accountUrl to nothing "
         f"in ConfigMap {names.issuer_state(name, server)}"
     )
-    return Later(Problem(type="brokenIssuer", detail=detail, step="keyChange"))
+    return mounted.broken(detail, step="keyChange")
 
 
-def _write(attempt: Attempt, resolved: Resolved, number: int, change: Mapping[str, str]) -> IssuerState:
+def _write(mounted: MountedIssuer, number: int, change: Mapping[str, str]) -> IssuerState:
     """Change the issuer's state, whoever else does, while the key before this one is in use; what it was before.
 
     Raises Later once it is not.
@@ -119,7 +118,7 @@ def _write(attempt: Attempt, resolved: Resolved, number: int, change: Mapping[st
 
     def in_use(state: IssuerState) -> Mapping[str, str]:
         if state.number != number - 1:
-            raise Later(superseded(resolved), wait=timedelta(0))
+            raise superseded(mounted)
         return change
 
-    return change_state(attempt.cluster, resolved.name, resolved.issuer.server, in_use)
+    return change_state(mounted.attempt.cluster, mounted.name, mounted.issuer.server, in_use)

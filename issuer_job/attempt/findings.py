@@ -11,10 +11,11 @@ import msgspec
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.attempt.attempt import Attempt
+from issuer_job.attempt.attempt import Attempt, Later
 from issuer_job.issuers.schema import Issuer
-from issuer_job.issuers.state import IssuerState, load_state
+from issuer_job.issuers.state import IssuerState, load_state, write_state
 from issuer_job.issuers.types import directory_of
+from issuer_job.record.record import Problem
 
 
 class CheckReason(StrEnum):
@@ -73,6 +74,14 @@ class MountedIssuer:
     def state(self) -> IssuerState:
         """What is known of it now. Raises KubeError."""
         return load_state(self.attempt.cluster, self.name, directory_of(self.issuer))
+
+    def write(self, state: IssuerState, change: Mapping[str, str]) -> bool:
+        """See `write_state`."""
+        return write_state(self.attempt.cluster, state, change)
+
+    def broken(self, detail: str, *, step: str = "account") -> Later:
+        """How an attempt ends on something that the operator has to mend."""
+        return Later(Problem(type="brokenIssuer", detail=detail, step=step))
 
     def credential(self, key: str) -> bytes | None:
         """A key of its credentials, None if it is not there."""

@@ -25,18 +25,18 @@ class Acme:
 
     def obtain(self, attempt: Attempt, resolved: Resolved, solvers: AttemptSolvers) -> Obtained:
         """See Obtaining. Each try takes up the same order."""
-        pauses = iter(PAUSES)
+        mounted, pauses = MountedIssuer(attempt, resolved.name, resolved.issuer), iter(PAUSES)
         while True:
             try:
-                with account.connected(attempt, resolved) as client:
+                with account.connected(mounted) as client:
                     return complete_order(attempt, resolved, client, solvers)
             except AuthorizationFailed as failed:
                 refusal = AcmeError(failed.problem, step="authorization")
                 raise _stop(refusal, host=failed.host) from None
             except AcmeError as error:
                 pause = next(pauses, None)
-                if pause is None or not _passes_soon(attempt, resolved, error, pause):
-                    raise _refused(attempt, resolved, error) from None
+                if pause is None or not _passes_soon(mounted, error, pause):
+                    raise _refused(mounted, error) from None
 
     def examine(self, mounted: MountedIssuer) -> Iterator[Finding]:
         from issuer_job.account.examination import examine_account  # an order asks none of this
@@ -44,14 +44,14 @@ class Acme:
         return examine_account(mounted)
 
 
-def _passes_soon(attempt: Attempt, resolved: Resolved, error: AcmeError, pause: float) -> bool:
+def _passes_soon(mounted: MountedIssuer, error: AcmeError, pause: float) -> bool:
     """Whether it is worth going on within this Job; waits if so."""
     if is_dead(error):
-        return forget_dead(attempt, resolved, error)
+        return forget_dead(mounted, error)
     if not isinstance(error, AcmeUnavailable):
         return False
     asked = error.retry_after.total_seconds() if error.retry_after else 0.0
-    wait = max(pause, asked)
+    attempt, wait = mounted.attempt, max(pause, asked)
     if asked > PAUSES[-1] or attempt.clock() + timedelta(seconds=wait) >= attempt.deadline:
         return False
     attempt.step("ca-unavailable", problem=str(error.problem), step=error.step, again_in=wait)
@@ -59,9 +59,9 @@ def _passes_soon(attempt: Attempt, resolved: Resolved, error: AcmeError, pause: 
     return True
 
 
-def _refused(attempt: Attempt, resolved: Resolved, error: AcmeError) -> Later | Permanent:
+def _refused(mounted: MountedIssuer, error: AcmeError) -> Later | Permanent:
     if error.step == "newAccount" and (error.is_rate_limited or error.problem.type == "userActionRequired"):
-        block(attempt, resolved, wait=error.retry_after or timedelta(hours=1), reason=str(error.problem))
+        block(mounted, wait=error.retry_after or timedelta(hours=1), reason=str(error.problem))
     named = (error.problem.identifier, *(part.identifier for part in error.problem.subproblems))
     return _stop(error, host=next(filter(None, named), ""))
 

@@ -11,6 +11,7 @@ from issuer_job import vocabulary as v
 from issuer_job.account.replacement import forget_dead
 from issuer_job.acme_client import AcmeError, AcmeProblem
 from issuer_job.attempt.attempt import Attempt, Ended, OtherPod, Superseded
+from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.cluster.api import CONFIGMAPS, Json, Unreachable
 from issuer_job.issue import confirm
 from issuer_job.record import transitions
@@ -224,4 +225,5 @@ def test_a_dead_account_that_another_job_has_dropped_already_is_asked_for_anew(w
     pod.claim()
     pod.advance(transitions.ordering, directory=world.server, account="https://ca.dev/account/gone")
     gone = AcmeError(AcmeProblem("accountDoesNotExist", "gone"), step="newOrder")
-    assert forget_dead(pod, confirm.resolve_issuer(pod), gone)
+    resolved = confirm.resolve_issuer(pod)
+    assert forget_dead(MountedIssuer(pod, resolved.name, resolved.issuer), gone)
