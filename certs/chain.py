@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from certs.errors import CertError
-from certs.hostnames import normalize
+from certs.hostnames import first_few, normalize
 from certs.keys import PrivateKey, key_id
 
 if TYPE_CHECKING:
@@ -154,9 +154,9 @@ def _check_names(leaf: x509.Certificate, hosts: Collection[str]) -> None:
     wanted = {normalize(host) for host in hosts}
     names = set(dns_names(leaf))
     if missing := wanted - names:
-        raise CertError(f"The issued certificate lacks {_listed(missing)}.")
+        raise CertError(f"The issued certificate lacks {first_few(sorted(missing))}.")
     if extra := names - wanted:
-        raise CertError(f"The issued certificate also names {_listed(extra)}.")
+        raise CertError(f"The issued certificate also names {first_few(sorted(extra))}.")
     if any(not isinstance(name, x509.DNSName) for name in _alternative_names(leaf)):
         raise CertError("The issued certificate names something other than hosts.")
 
@@ -208,11 +208,6 @@ def _issuer_name(certificate: x509.Certificate) -> str:
         return str(names[0].value) if names else certificate.issuer.rfc4514_string()
     except _MALFORMED:
         return ""
-
-
-def _listed(names: Collection[str]) -> str:
-    first = ", ".join(sorted(names)[:3])
-    return first if len(names) <= 3 else f"{first} and {len(names) - 3} more"
 
 
 def _base64url(data: bytes) -> str:

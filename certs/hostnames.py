@@ -1,7 +1,7 @@
 """Which host names a public CA can certify, and which names of a certificate cover which host."""
 
 import ipaddress
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -105,6 +105,12 @@ def without_redundant(hosts: Iterable[str]) -> tuple[str, ...]:
     """
     wanted = dict.fromkeys(hosts)
     return tuple(host for host in wanted if host.startswith("*.") or f"*.{host.partition('.')[2]}" not in wanted)
+
+
+def first_few(hosts: Sequence[str]) -> str:
+    """The first three for a message, and how many more there are."""
+    first = ", ".join(hosts[:3])
+    return first if len(hosts) <= 3 else f"{first} and {len(hosts) - 3} more"
 
 
 _Finding = tuple[HostReason, str]

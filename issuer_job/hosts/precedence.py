@@ -124,19 +124,12 @@ class Namers:
         metadata, namespace = asker.object["metadata"], asker.namespace
         if is_being_deleted(asker.object) or namespace == v.NAMESPACE:
             return
-        hosts = [host for host in asker.reader.named_hosts(asker.object) if self._counts(host)]
-        if not hosts:
-            return
         created = _moment(metadata.get("creationTimestamp", ""), datetime.max.replace(tzinfo=UTC))
         shown = created if metadata.get("generation") == 1 else None
-        for host in hosts:
-            namings = self._by_host.setdefault(host, {})
-            known = namings.get(namespace)
-            if known is None:
-                namings[namespace] = _Naming(created, shown)
-            else:
-                known.oldest = min(known.oldest, created)
-                known.shown = min(filter(None, (known.shown, shown)), default=None)
+        for host in filter(self._counts, asker.reader.named_hosts(asker.object)):
+            known = self._by_host.setdefault(host, {}).setdefault(namespace, _Naming(created, shown))
+            known.oldest = min(known.oldest, created)
+            known.shown = min(filter(None, (known.shown, shown)), default=None)
             if (wildcard := wildcard_of(host)) is not None:
                 self._below.setdefault(wildcard, set()).add(host)
 

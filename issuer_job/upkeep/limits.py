@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
-from certs.hostnames import without_redundant
+from certs.hostnames import first_few, without_redundant
 from issuer_job import names
 from issuer_job.issuers.schema import CaLimits
 from issuer_job.record.ledger_entries import WINDOWS
@@ -147,7 +147,7 @@ class Ledger:
             for host in hosts
         ]
         if not exempt:
-            what = f"certificates for exactly {_shown(hosts)}"
+            what = f"certificates for exactly {first_few(hosts)}"
             bounds.append(_Bound("orders", limits.orders, Counted.ORDER, _ORDERS))
             bounds.append(_Bound(what, limits.per_exact_set, Counted.CERTIFICATE, _exactly(hosts)))
             issued = record.issued if record is not None else None
@@ -215,8 +215,3 @@ def _exactly(hosts: Iterable[str]) -> _Key:
 
 def _by_domain(hosts: Iterable[str]) -> set[_Key]:
     return {("domain", registered_domain(host)) for host in hosts}
-
-
-def _shown(hosts: Sequence[str]) -> str:
-    first = ", ".join(hosts[:3])
-    return first if len(hosts) <= 3 else f"{first} and {len(hosts) - 3} more"
