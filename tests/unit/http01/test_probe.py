@@ -68,6 +68,9 @@ class Site:
         class Server(ThreadingHTTPServer):
             request_queue_size = 64  # who finds the queue full comes again after a second
 
+            def handle_error(self, *_: object) -> None:
+                """Clients that leave are part of the tests."""
+
         self._server = Server((HOST, 0), Handler)
         self._server.daemon_threads = True
         if self.certificate is not None:
