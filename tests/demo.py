@@ -9,7 +9,7 @@ import sys
 import time
 from datetime import datetime
 
-from tests.observe import Observer, ingress, namespace, served, served_chain
+from tests.e2e.observe import Observer, ingress, namespace, served, served_chain
 
 PATIENCE = 60.0
 

@@ -37,9 +37,9 @@ from issuer_job.upkeep import leftovers
 from tests.e2e import world
 from tests.e2e.api import Endpoint, kubectl
 from tests.e2e.checks import INGRESS_CLASS, assert_good_secret, orders_of, route
+from tests.e2e.observe import cluster
 from tests.e2e.transports import HeldJobs, OnlyOwned, TokenTransport, WiredTransport
 from tests.e2e.wire import Killed, Wire, on_wire
-from tests.observe import cluster
 
 DEADLINE = 90.0
 """Seconds that a pod has; real ones have 270."""

@@ -17,8 +17,8 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, AlreadyExists
 from tests.e2e.api import Endpoint
 from tests.e2e.attempts import Certificate, Identities
 from tests.e2e.checks import parsed_issuer
+from tests.e2e.observe import cluster
 from tests.e2e.wire import wired_send
-from tests.observe import cluster
 
 QUOTA_ROUNDS = 10
 

@@ -21,7 +21,7 @@ from issuer_job.issuers.load import parse_issuer
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record.record import IngressClass
 from tests.e2e import world
-from tests.observe import cluster, root_pem
+from tests.e2e.observe import cluster, root_pem
 
 INGRESS_CLASS = IngressClass(field="traefik")
 

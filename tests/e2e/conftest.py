@@ -12,7 +12,7 @@ from issuer_job import vocabulary
 from tests.e2e.api import Api, Endpoint, NewNamespace, canary, kubectl, path, wait_for
 from tests.e2e.api import admin as administrator
 from tests.e2e.site import NewSite, sites_behind_proxies
-from tests.load.lifecycle import sweeps_suspended
+from tests.e2e.sweeps import sweeps_suspended
 
 
 @pytest.fixture(scope="session")

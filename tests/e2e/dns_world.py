@@ -21,8 +21,8 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Json
 from issuer_job.dns01 import trace as dns_leftovers
 from issuer_job.dns01.lookup import Lookup, NoAnswer
-from tests.observe import cluster
-from tests.worlds.own_issuer import own_issuer
+from tests.e2e.observe import cluster
+from tests.e2e.own_issuer import own_issuer
 
 PRIMARY = os.environ.get("CERTJOB_DNS_SERVER", "")
 SECONDARY = os.environ.get("CERTJOB_DNS_SECONDARY", "")

@@ -1,21 +1,29 @@
-"""An issuer of one test, with the operator's commands and all that its account leaves."""
+"""Issuers of their own, for one test or one measurement, and what their accounts have made."""
 
 from __future__ import annotations
 
 import json
 import os
-from base64 import b64encode
+from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from issuer_job import names
 from issuer_job import vocabulary as v
+from issuer_job.acme_client import AcmeClient, Order
+from issuer_job.acme_client.orders import read_order_urls
 from issuer_job.checks.command import check_now, roll_over_now
 from issuer_job.checks.launch import find_issuer
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Json
+from issuer_job.issuers.load import parse_issuer
 from issuer_job.issuers.state import IssuerState
-from tests.observe import cluster
+from tests.e2e.observe import cluster
 
 DIRECTORY = os.environ.get("CERTJOB_PEBBLE_DIRECTORY", "")
 
@@ -58,15 +66,86 @@ class OwnIssuer:
     def clean_up(self) -> None:
         cluster().delete(CONFIGMAPS, v.NAMESPACE, self.name)
         cluster().delete(SECRETS, v.NAMESPACE, names.credentials(self.name))
-        for config_map in list(cluster().items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER_STATE}=true")):
-            if config_map["metadata"]["name"].startswith(f"issuer-state-{self.name}-"):
-                cluster().delete(CONFIGMAPS, v.NAMESPACE, config_map["metadata"]["name"])
-        for secret in list(cluster().items(SECRETS, v.NAMESPACE, labels=f"{v.ACCOUNT}=true")):
-            if secret["metadata"]["name"].startswith(f"account-{self.name}-"):
-                cluster().delete(SECRETS, v.NAMESPACE, secret["metadata"]["name"])
+        forget(self.name)
 
 
 def create_secret(namespace: str, name: str, keys: dict[str, bytes]) -> None:
     data = {key: b64encode(value).decode() for key, value in keys.items()}
     body: Json = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}}
     cluster().create(SECRETS, namespace, body | {"data": data})
+
+
+PEBBLE_ISSUER = "pebble"
+
+
+@contextmanager
+def stored_issuer(name: str, **fields: Any) -> Iterator[str]:
+    """An issuer with just these fields, which no sweep tests."""
+    body = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": name,
+            "namespace": v.NAMESPACE,
+            "labels": {v.ISSUER: "true"},
+            "annotations": {v.CHECK: "never"},
+        },
+        "data": {v.ISSUER_KEY: msgspec.yaml.encode(fields).decode()},
+    }
+    cluster().create(CONFIGMAPS, v.NAMESPACE, body)
+    try:
+        yield name
+    finally:
+        cluster().delete(CONFIGMAPS, v.NAMESPACE, name)
+
+
+@contextmanager
+def own_issuer(name: str, **fields: Any) -> Iterator[str]:
+    """A copy of the issuer `pebble` with some fields replaced: its account makes no orders but the caller's."""
+    document = msgspec.yaml.decode(cluster().get(CONFIGMAPS, v.NAMESPACE, PEBBLE_ISSUER)["data"][v.ISSUER_KEY])
+    try:
+        with stored_issuer(name, **document | fields):
+            yield name
+    finally:
+        forget(name)
+
+
+def forget(issuer: str) -> None:
+    """Delete its account keys and what is known of its accounts."""
+    for resource, label, prefix in (
+        (SECRETS, v.ACCOUNT, f"account-{issuer}-"),
+        (CONFIGMAPS, v.ISSUER_STATE, f"issuer-state-{issuer}-"),
+    ):
+        for item in list(cluster().items(resource, v.NAMESPACE, labels=f"{label}=true")):
+            if item["metadata"]["name"].startswith(prefix):
+                cluster().delete(resource, v.NAMESPACE, item["metadata"]["name"])
+
+
+def orders_of(issuer: str) -> list[Order]:
+    """Every order that the issuer's accounts ever made, as the CA has them. Raises KubeError, AcmeError."""
+    config = parse_issuer(cluster().get(CONFIGMAPS, v.NAMESPACE, issuer))
+    found: list[Order] = []
+    for secret in cluster().items(SECRETS, v.NAMESPACE, labels=f"{v.ACCOUNT}=true"):
+        if not secret["metadata"]["name"].startswith(f"account-{issuer}-"):
+            continue
+        with AcmeClient.connect(
+            config.server,
+            ca_bundle_pem=config.ca_bundle.encode() or None,
+            account_key_pem=b64decode(secret["data"][v.ACCOUNT_KEY]),
+            account_url=None,
+            user_agent="certjob-tests",
+        ) as client:
+            if client.find_account() is not None:
+                found += [client.order(url) for url in _order_urls(client)]
+    return found
+
+
+def _order_urls(client: AcmeClient) -> list[str]:
+    """All pages: the client's own search ends after twenty."""
+    urls: dict[str, None] = {}
+    page = client.account().orders_url
+    while page is not None:
+        answer = client._transport.post(page, step="orders")
+        urls |= dict.fromkeys(answer.read(read_order_urls))
+        page = next(iter(answer.links("next")), None)
+    return list(urls)

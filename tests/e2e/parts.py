@@ -1,15 +1,17 @@
-"""certjob's own parts on the cluster, as their operator: Deployments scaled, a sweep now."""
+"""certjob's own parts on the cluster, as their operator: Deployments scaled, the cluster's own program run."""
 
 from __future__ import annotations
 
-import secrets
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Resource
 from tests.e2e.api import kubectl, wait_for
-from tests.observe import PODS, cluster
+from tests.e2e.observe import PODS, cluster
 
 DEPLOYMENTS = Resource("/apis/apps/v1", "deployments")
 
@@ -17,14 +19,15 @@ DEPLOYMENTS = Resource("/apis/apps/v1", "deployments")
 @contextmanager
 def scaled(deployment: str, replicas: int) -> Iterator[None]:
     """A Deployment with that many replicas, two again afterwards."""
-    _scale(deployment, replicas)
+    scale(deployment, replicas)
     try:
         yield
     finally:
-        _scale(deployment, 2)
+        scale(deployment, 2)
 
 
-def _scale(deployment: str, replicas: int) -> None:
+def scale(deployment: str, replicas: int) -> None:
+    """Returns once just so many pods are there and ready."""
     kubectl("scale", "-n", v.NAMESPACE, f"deployment/{deployment}", f"--replicas={replicas}")
     component = deployment.removeprefix("certjob-")
 
@@ -36,9 +39,10 @@ def _scale(deployment: str, replicas: int) -> None:
     wait_for(settled, what=f"{replicas} replicas of {deployment}", seconds=90)
 
 
-def run_sweep() -> str:
-    """Start the CronJob's Job now and wait for its end; its log."""
-    name = f"sweep-now-{secrets.token_hex(3)}"
-    kubectl("create", "job", "-n", v.NAMESPACE, name, "--from=cronjob/certjob-sweep")
-    kubectl("wait", "-n", v.NAMESPACE, f"job/{name}", "--for=condition=complete", "--timeout=120s")
-    return kubectl("logs", "-n", v.NAMESPACE, f"job/{name}")
+CHECKOUT = Path(__file__).absolute().parents[2]
+
+
+def control(*arguments: str, **environment: str) -> None:
+    """Run the cluster's own program, for example `restart pebble`, with these settings."""
+    command = ["python3", "-m", "tests.cluster", *arguments]
+    subprocess.run(command, cwd=CHECKOUT, env=os.environ | environment, check=True, capture_output=True, timeout=180)

@@ -17,7 +17,7 @@ from issuer_job.record.record import Issued, Record, Renewal
 from issuer_job.record.store import from_config_map, to_config_map
 from tests.e2e import world
 from tests.e2e.api import wait_for
-from tests.observe import cluster
+from tests.e2e.observe import cluster
 
 HOURLY = {"CERTJOB_SWEEP_INTERVAL": "3600"}
 """With a sweep an hour each of them looks at every Secret."""

@@ -21,8 +21,8 @@ from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Conflict, Json
 from issuer_job.record.record import Phase, Problem, Record
 from issuer_job.record.store import to_config_map
 from tests.e2e import world
+from tests.e2e.observe import cluster
 from tests.fakes.fault_proxy import FaultProxy, fault_proxy
-from tests.observe import cluster
 
 ENDS_WITHIN = 90.0
 

@@ -10,10 +10,10 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
 from issuer_job.record.record import Phase
 from tests.e2e import world
-from tests.e2e.parts import run_sweep
+from tests.e2e.observe import cluster
 from tests.e2e.site import ENDS_WITHIN, NewSite, client_of, trouble
+from tests.e2e.sweeps import run_sweep
 from tests.fakes.fault_rules import Answer, Change, Request
-from tests.observe import cluster
 
 
 def test_account_deactivated_with_several_jobs_authorizing_is_replaced_by_one_once_a_day(

@@ -15,11 +15,11 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, Json
 from tests.e2e import world
 from tests.e2e.api import NewNamespace
-from tests.e2e.parts import run_sweep
+from tests.e2e.observe import cluster
 from tests.e2e.site import ENDS_WITHIN, NewSite, Site, client_of, trouble
+from tests.e2e.sweeps import run_sweep
 from tests.fakes.fault_proxy import FaultProxy
 from tests.fakes.fault_rules import CUT, SWALLOW, Action, Answer, Change, Request, bad_nonce, problem, replaced_body
-from tests.observe import cluster
 
 STEPS = (
     "directory",

@@ -10,7 +10,7 @@ import pytest
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Json
 from tests.e2e import world
-from tests.observe import cluster
+from tests.e2e.observe import cluster
 
 
 def _warnings(namespace: str, ingress: Json, *arguments: str) -> str:

@@ -16,10 +16,9 @@ from tests.e2e import world
 from tests.e2e.api import Answer, Api, NewNamespace, canary, kubectl, path, wait_for
 from tests.e2e.asking import asking, send
 from tests.e2e.attacks import OWNER, assert_verdict, create, encoded, look, tls_secret
-from tests.e2e.parts import run_sweep
+from tests.e2e.observe import cluster
 from tests.e2e.renewals import HOURLY, make_due, put, serial, wait_renewed
-from tests.load.lifecycle import sweep_as_job
-from tests.observe import cluster
+from tests.e2e.sweeps import run_sweep, sweep_as_job
 
 Identity = Callable[[str], Api]
 

@@ -15,8 +15,9 @@ from issuer_job.cluster.api import CONFIGMAPS, Json
 from tests.e2e import world
 from tests.e2e.api import INGRESSES, Api, kubectl, path
 from tests.e2e.attacks import assert_verdict
-from tests.e2e.parts import run_sweep, scaled
-from tests.observe import cluster
+from tests.e2e.observe import cluster
+from tests.e2e.parts import scaled
+from tests.e2e.sweeps import run_sweep
 
 OPTIONAL = Path(__file__).resolve().parents[2] / "manifests/optional/complete-tls.yaml"
 Change = Callable[[Json], Any]

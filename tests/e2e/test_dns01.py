@@ -21,7 +21,7 @@ from issuer_job.issuers.schema import Dns01
 from issuer_job.record.record import Intent, Phase, Record, Settings
 from tests.e2e import dns_world, world
 from tests.e2e.api import kubectl, wait_for
-from tests.observe import cluster
+from tests.e2e.observe import cluster
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from tests.e2e.api import Api, Endpoint
 from tests.e2e.attempts import Certificate
 from tests.e2e.certificates import NewCertificates, certificates
 from tests.e2e.checks import parsed_issuer
+from tests.e2e.observe import cluster
 from tests.e2e.wire import Wire
-from tests.observe import cluster
 
 pytestmark = pytest.mark.usefixtures("no_sweeps")
 

@@ -20,8 +20,8 @@ from issuer_job.http01.challenge_watch import ChallengeWatch
 from issuer_job.http01.responder import Responder
 from tests.e2e.api import Api, Endpoint, wait_for
 from tests.e2e.certificates import NewCertificates, certificates
+from tests.e2e.observe import cluster
 from tests.e2e.wire import FREEZE_AT_MOST, Wire
-from tests.observe import cluster
 
 pytestmark = pytest.mark.usefixtures("no_sweeps")
 

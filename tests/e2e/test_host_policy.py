@@ -28,8 +28,8 @@ from tests.e2e.api import Api, Endpoint, NewNamespace, path, wait_for
 from tests.e2e.attacks import assert_verdict
 from tests.e2e.attempts import Identities
 from tests.e2e.checks import at_once
-from tests.e2e.parts import run_sweep
-from tests.observe import cluster
+from tests.e2e.observe import cluster
+from tests.e2e.sweeps import run_sweep
 from tests.worlds.hosts import holder
 
 QUOTAS = Resource("/api/v1", "resourcequotas")

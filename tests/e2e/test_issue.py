@@ -12,7 +12,7 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS
 from issuer_job.record.record import Phase
 from tests.e2e import world
 from tests.e2e.api import NewNamespace, wait_for
-from tests.observe import cluster, served
+from tests.e2e.observe import cluster, served
 
 
 def test_ingress_without_tls_gets_an_entry_a_placeholder_and_a_trusted_certificate(namespace: str) -> None:

@@ -27,7 +27,7 @@ from issuer_job.record.record import Phase
 from tests.e2e import world
 from tests.e2e.api import kubectl, wait_for
 from tests.e2e.own_issuer import DIRECTORY, OwnIssuer, ca_pem, create_secret
-from tests.e2e.parts import run_sweep
+from tests.e2e.sweeps import run_sweep
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/issuers.md"
 EAB_PORT, EAB_MANAGEMENT_PORT = 14900, 15900

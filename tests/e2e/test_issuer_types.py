@@ -21,11 +21,11 @@ from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Conflict
 from issuer_job.record.record import Record
 from issuer_job.record.store import from_config_map, to_config_map
 from tests.e2e import world
+from tests.e2e.observe import cluster
+from tests.e2e.own_issuer import own_issuer, stored_issuer
 from tests.e2e.own_pebble import OwnPebble, own_pebble
-from tests.e2e.parts import run_sweep
+from tests.e2e.sweeps import run_sweep
 from tests.fakes.certs_ca import FakeCA, handshake, pem
-from tests.observe import cluster
-from tests.worlds.own_issuer import own_issuer, stored_issuer
 
 DAY = timedelta(days=1)
 

@@ -16,8 +16,8 @@ from tests.e2e import world
 from tests.e2e.api import Api, Endpoint, NewNamespace, wait_for
 from tests.e2e.certificates import NewCertificates, certificates
 from tests.e2e.checks import at_once
+from tests.e2e.observe import cluster
 from tests.e2e.wire import Wire
-from tests.observe import cluster
 
 pytestmark = pytest.mark.usefixtures("no_sweeps")
 

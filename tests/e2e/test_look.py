@@ -10,9 +10,9 @@ from issuer_job.cluster.api import SECRETS
 from issuer_job.record.record import Record
 from tests.e2e import world
 from tests.e2e.api import wait_for
+from tests.e2e.observe import cluster
 from tests.e2e.renewals import HOURLY, put, serial
-from tests.load.lifecycle import sweep_as_job
-from tests.observe import cluster
+from tests.e2e.sweeps import sweep_as_job
 
 
 def orders(record: Record) -> int:

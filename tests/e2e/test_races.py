@@ -20,8 +20,8 @@ from tests.e2e.api import Api, Endpoint
 from tests.e2e.attempts import Certificate
 from tests.e2e.certificates import NewCertificates, certificates
 from tests.e2e.checks import at_once, route
+from tests.e2e.observe import cluster
 from tests.e2e.wire import Gate, Wire
-from tests.observe import cluster
 
 pytestmark = pytest.mark.usefixtures("no_sweeps")
 

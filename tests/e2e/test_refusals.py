@@ -13,7 +13,7 @@ from issuer_job.cluster.api import INGRESSES, SECRETS, Json
 from issuer_job.record.record import Record
 from tests.e2e import world
 from tests.e2e.api import NewNamespace, kubectl, wait_for
-from tests.observe import cluster
+from tests.e2e.observe import cluster
 
 
 def _secret(name: str, kind: str, data: dict[str, bytes], **more: bool) -> Json:

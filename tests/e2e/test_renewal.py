@@ -26,9 +26,9 @@ from issuer_job.cluster.api import SECRETS, Json, KubeError
 from issuer_job.record.record import Counted, Record, Renewal
 from tests.e2e import world
 from tests.e2e.api import wait_for
-from tests.e2e.parts import run_sweep
+from tests.e2e.observe import cluster, root_pem
 from tests.e2e.renewals import edit, issued_of, make_due, secret_data, wait_renewed
-from tests.observe import cluster, root_pem
+from tests.e2e.sweeps import run_sweep
 
 PAUSE = 0.03
 """Seconds between the handshakes of one thread: the machine is for the renewals, too."""

@@ -22,11 +22,12 @@ from tests.e2e import dns_world, world
 from tests.e2e.api import Api, kubectl, path, wait_for
 from tests.e2e.asking import NAME, asking, send
 from tests.e2e.attacks import assert_verdict
-from tests.e2e.parts import run_sweep, scaled
+from tests.e2e.observe import cluster, root_pem
+from tests.e2e.own_issuer import own_issuer
+from tests.e2e.parts import scaled
 from tests.e2e.renewals import make_due, secret_data, wait_renewed
+from tests.e2e.sweeps import run_sweep
 from tests.fakes.certs_ca import handshake
-from tests.observe import cluster, root_pem
-from tests.worlds.own_issuer import own_issuer
 
 EMPTY = {"tls.crt": "", "tls.key": ""}
 

@@ -36,7 +36,7 @@ from issuer_job.record.store import from_config_map, to_config_map
 from issuer_job.upkeep import leftovers, retire
 from tests.e2e import world
 from tests.e2e.api import Api, wait_for
-from tests.observe import cluster
+from tests.e2e.observe import cluster
 from tests.worlds.hosts import holder
 
 pytestmark = pytest.mark.usefixtures("no_sweeps")

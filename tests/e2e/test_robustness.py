@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import subprocess
 import threading
@@ -17,16 +16,11 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, MUTATING_WEBHOOKS, SECRETS, Json, KubeError
 from tests.e2e import world
 from tests.e2e.api import Api, kubectl, path, wait_for
-from tests.e2e.parts import _scale, run_sweep, scaled
-from tests.observe import PODS, cluster
+from tests.e2e.observe import PODS, cluster
+from tests.e2e.parts import control, scale, scaled
+from tests.e2e.sweeps import run_sweep
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-
-
-def control(*arguments: str, **environment: str) -> None:
-    """Run the cluster's own program."""
-    command = ["python3", "-m", "tests.cluster", *arguments]
-    subprocess.run(command, cwd=CHECKOUT, env=os.environ | environment, check=True, capture_output=True)
 
 
 def test_webhook_down_the_ingress_is_admitted_and_the_sweep_does_the_rest(namespace: str) -> None:
@@ -77,7 +71,7 @@ def test_no_admission_is_lost_while_webhook_pods_are_replaced(namespace: str) ->
     worker.start()
     kubectl("rollout", "restart", "-n", v.NAMESPACE, "deployment/certjob-webhook")
     kubectl("rollout", "status", "-n", v.NAMESPACE, "deployment/certjob-webhook", "--timeout=110s")
-    _scale("certjob-webhook", 2)  # until the old pods are gone
+    scale("certjob-webhook", 2)  # until the old pods are gone
     done.set()
     worker.join()
     assert made > 10

@@ -25,10 +25,10 @@ from issuer_job.issuers.state import ROLLED_OVER_FOR, ROLLING_OVER
 from issuer_job.launch.jobs import check_job_body
 from tests.e2e.api import Api, Endpoint
 from tests.e2e.attempts import Identities
+from tests.e2e.observe import cluster
 from tests.e2e.own_issuer import DIRECTORY, OwnIssuer, ca_pem
 from tests.e2e.transports import WiredTransport
 from tests.e2e.wire import Killed, Wire, on_wire, wired_send
-from tests.observe import cluster
 
 MOST_PODS = 5
 

@@ -23,7 +23,7 @@ from tests.e2e.api import Api, Endpoint, wait_for
 from tests.e2e.attempts import Certificate
 from tests.e2e.certificates import NewCertificates, certificates
 from tests.e2e.checks import at_once
-from tests.observe import cluster
+from tests.e2e.observe import cluster
 
 pytestmark = pytest.mark.usefixtures("no_sweeps")
 

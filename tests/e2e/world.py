@@ -20,7 +20,7 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json, Resourc
 from issuer_job.record.record import Record
 from issuer_job.record.store import from_config_map
 from tests.e2e.api import kubectl, wait_for
-from tests.observe import cluster, served
+from tests.e2e.observe import cluster, served
 
 CORE_EVENTS = Resource("/api/v1", "events")
 ISSUED_WITHIN = 60.0

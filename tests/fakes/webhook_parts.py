@@ -15,10 +15,20 @@ from flask import Flask
 from issuer_job.cluster.api import Unreachable
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
+from issuer_job.issuers.schema import Issuer
 from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
-from tests.worlds.reviews import ISSUERS
 from webhook.app import Parts
 from webhook.app import create_app as create_real_app
+
+ISSUERS = Issuers(
+    valid={
+        "staging": Issuer(server="https://acme.certjob.dev/directory"),
+        "private": Issuer(server="https://ca.certjob.dev/directory", private_names=True),
+        "picky": Issuer(server="https://acme.certjob.dev/directory", allowed_namespaces=("vip",)),
+    },
+    broken={"broken": "issuer broken: server must be an https URL of an ACME directory - at `$.server`"},
+    default="staging",
+)
 
 
 @dataclass

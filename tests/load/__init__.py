@@ -1,0 +1,1 @@
+"""Programs that measure on the local cluster: bench, scale, soak, chaos."""

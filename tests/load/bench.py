@@ -20,7 +20,7 @@ from pathlib import Path
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import INGRESSES, JOBS, Json, Resource
-from tests.observe import PODS, Observer, cluster, ingress, namespace
+from tests.e2e.observe import PODS, Observer, cluster, ingress, namespace
 
 PATIENCE = 240.0
 SERVICES = Resource("/api/v1", "services")

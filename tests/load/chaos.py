@@ -25,11 +25,12 @@ from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeError, Order
 from issuer_job.cluster.api import EVENTS, INGRESSES, SECRETS, AlreadyExists, ApiError, Json, KubeError, Unreachable
 from issuer_job.record.record import Phase, Record
+from tests.e2e import parts, sweeps
 from tests.e2e.api import kubectl
+from tests.e2e.observe import cluster, ingress, namespace
+from tests.e2e.own_issuer import orders_of, own_issuer
 from tests.load import lifecycle
 from tests.load.lifecycle import Sweeper
-from tests.observe import cluster, ingress, namespace
-from tests.worlds.own_issuer import orders_of, own_issuer
 
 MISSED = "CertificateMissed"
 LOOK_SECONDS = 2.0
@@ -50,9 +51,9 @@ def main() -> int:
     options = parser.parse_args()
     name = f"chaos-{secrets.token_hex(3)}"
     with ExitStack() as stack:
-        stack.callback(lifecycle.control, "restart", "pebble")
-        lifecycle.control("restart", "pebble", CERTJOB_PEBBLE_NONCEREJECT=str(options.nonce_reject))
-        stack.enter_context(lifecycle.sweeps_suspended())
+        stack.callback(parts.control, "restart", "pebble")
+        parts.control("restart", "pebble", CERTJOB_PEBBLE_NONCEREJECT=str(options.nonce_reject))
+        stack.enter_context(sweeps.sweeps_suspended())
         issuer = stack.enter_context(own_issuer(name))
         stack.enter_context(lifecycle.forgotten([name]))
         burst = Burst(stack.enter_context(namespace(name)), issuer, options.count)
@@ -87,7 +88,7 @@ class Burst:
         disturbances = {
             self.count // 4: kill_webhooks,
             self.count // 2: kill_webhooks,
-            self.count * 3 // 4: lambda: lifecycle.control("restart", "kube-apiserver"),
+            self.count * 3 // 4: lambda: parts.control("restart", "kube-apiserver"),
         }
         self.start = time.monotonic()
         with ThreadPoolExecutor(32) as pool:
@@ -206,7 +207,7 @@ def kill_webhooks() -> None:
             return False  # the API server is away
         return True
 
-    if not lifecycle.wait(killed, APPLY_PATIENCE):
+    if not sweeps.wait(killed, APPLY_PATIENCE):
         raise KubeError("the webhook's pods could not be killed")
 
 

@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import INGRESSES, Json
 from tests.e2e import dns_world, world
+from tests.e2e.observe import Observer, cluster, ingress, namespace
 from tests.load.bench import PATIENCE, row
-from tests.observe import Observer, cluster, ingress, namespace
 
 
 def main() -> int:

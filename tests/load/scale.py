@@ -20,11 +20,12 @@ from pathlib import Path
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import INGRESSES, MUTATING_WEBHOOKS, NAMESPACES, Json, Resource
+from tests.e2e import parts, sweeps
 from tests.e2e.api import admin, kubectl
+from tests.e2e.observe import cluster, ingress
+from tests.e2e.own_issuer import own_issuer
 from tests.load import lifecycle
 from tests.load.scale_world import NOWHERE, World
-from tests.observe import cluster, ingress
-from tests.worlds.own_issuer import own_issuer
 
 QUOTAS = Resource("/api/v1", "resourcequotas")
 CONFIGMAP_QUOTA = "count/configmaps"
@@ -44,7 +45,7 @@ def main() -> int:
     tag = f"scale-{secrets.token_hex(3)}"
     spaces = [f"{tag}-{number}" for number in range(min(options.namespaces, options.count))]
     with (
-        lifecycle.sweeps_suspended(),
+        sweeps.sweeps_suspended(),
         room_for(2 * options.count),
         own_issuer(tag, server=NOWHERE) as issuer,
         lifecycle.forgotten(spaces),
@@ -84,7 +85,7 @@ def compare(title: str, world: World, account: Path, *, idle: bool) -> bool:
 
 def run_in_pod() -> Json:
     """A Job from the CronJob, with the sweep's image, identity and memory limit, that measures itself."""
-    swept = lifecycle.sweep_as_job(command=["python", "-c", COUNTED_SWEEP.read_text()])
+    swept = sweeps.sweep_as_job(command=["python", "-c", COUNTED_SWEEP.read_text()])
     measured = swept.line("measured")
     return measured | {"ending": swept.ending, "job_seconds": swept.seconds, "swept": swept.line("swept")}
 
@@ -103,7 +104,7 @@ def run_here(account: Path, *, trace: bool = False) -> Json:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "tests.load.counted_sweep"],
-            cwd=lifecycle.CHECKOUT, env=environment, capture_output=True, text=True, check=False, timeout=SWEEP_LIMIT,
+            cwd=parts.CHECKOUT, env=environment, capture_output=True, text=True, check=False, timeout=SWEEP_LIMIT,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return {"ending": f"not within {SWEEP_LIMIT:.0f} s"}
@@ -161,7 +162,7 @@ def webhook_not_asked(space: str) -> Iterator[None]:
     _change_selectors(lambda others: [*others, {"key": NO_WEBHOOK, "operator": "DoesNotExist"}])
     try:
         probe = ingress("probe", ["probe.certjob.test"])
-        left_alone = lifecycle.wait(
+        left_alone = sweeps.wait(
             lambda: "tls" not in cluster().create(INGRESSES, space, probe, dry_run=True)["spec"], 30
         )
         if not left_alone:
@@ -182,7 +183,7 @@ def _change_selectors(change: Callable[[list[Json]], list[Json]]) -> None:
         cluster().update(MUTATING_WEBHOOKS, None, configuration)
         return True
 
-    lifecycle.wait(written, 30)
+    sweeps.wait(written, 30)
 
 
 @contextmanager
@@ -213,7 +214,7 @@ def _set_quota(quantity: str) -> None:
         hard = cluster().get(QUOTAS, v.NAMESPACE, "certjob").get("status", {}).get("hard", {})
         return _number(hard.get(CONFIGMAP_QUOTA, "0")) == _number(quantity)
 
-    lifecycle.wait(in_force, 60)
+    sweeps.wait(in_force, 60)
 
 
 @contextmanager

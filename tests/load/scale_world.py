@@ -27,8 +27,8 @@ from issuer_job.record.record import IngressClass, Issued, Record
 from issuer_job.record.store import from_config_map, to_config_map
 from issuer_job.tenant_secrets.bodies import tls_secret
 from issuer_job.upkeep.bootstrap import make_account_keys
+from tests.e2e.observe import cluster
 from tests.load.lifecycle import THREADS
-from tests.observe import cluster
 
 NOWHERE = "https://127.0.0.1:9/dir"
 """The issuer's directory. Nothing listens there: what is launched ends at once, without an order."""

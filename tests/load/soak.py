@@ -25,10 +25,12 @@ from certs.keys import key_from_pem
 from certs.placeholder import is_placeholder
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import INGRESSES, SECRETS, Json, KubeError
+from tests.e2e import sweeps
+from tests.e2e.observe import cluster, ingress, namespace, served
+from tests.e2e.own_issuer import orders_of, own_issuer
+from tests.e2e.sweeps import Swept
 from tests.load import lifecycle
-from tests.load.lifecycle import Sweeper, Swept
-from tests.observe import cluster, ingress, namespace, served
-from tests.worlds.own_issuer import orders_of, own_issuer
+from tests.load.lifecycle import Sweeper
 
 PROFILE = "ten-minutes"
 LOOK_SECONDS = 2.0
@@ -48,7 +50,7 @@ def main() -> int:
     name = f"soak-{secrets.token_hex(3)}"
     hosts = {f"s{number}-tls": f"s{number}.{name}.certjob.test" for number in range(options.count)}
     with ExitStack() as stack:
-        stack.enter_context(lifecycle.sweeps_suspended())
+        stack.enter_context(sweeps.sweeps_suspended())
         issuer = stack.enter_context(own_issuer(name, profile=PROFILE))
         stack.enter_context(lifecycle.forgotten([name]))
         space = stack.enter_context(namespace(name))
@@ -56,7 +58,7 @@ def main() -> int:
         answers = Handshakes(list(hosts.values()))
         apply_all(space, issuer, hosts)
         with Every(LOOK_SECONDS, lambda: seen.look(space)):
-            if not lifecycle.wait(lambda: len(seen.serials) == options.count, FIRST_ISSUE_PATIENCE):
+            if not sweeps.wait(lambda: len(seen.serials) == options.count, FIRST_ISSUE_PATIENCE):
                 print(f"{options.count - len(seen.serials)} certificates were not issued at first; going on")
             print(f"{len(seen.serials)} certificates issued; {options.minutes:g} minutes of renewals", flush=True)
             with Every(HANDSHAKE_SECONDS, answers.look), Sweeper(options.interval) as sweeper:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).resolve().parents[1]
+
+
+@cache
+def imports(path: Path) -> tuple[str, ...]:
+    """What a file imports."""
+    return tuple(imported(path.read_text()))
 
 
 def imported(source: str) -> Iterator[str]:
@@ -47,7 +56,30 @@ def test_nothing_imports_from_a_test_file() -> None:
     bad = {
         f"{path.relative_to(TESTS)}: {name}"
         for path in files
-        for name in imported(path.read_text())
+        for name in imports(path)
         if name.startswith(("tests.", ".")) and holds_tests(name)
+    }
+    assert bad == set()
+
+
+FAKES = {"fakes"}
+WORLDS = FAKES | {"worlds"}
+E2E = WORLDS | {"e2e", "cluster"}
+MAY_IMPORT = {
+    "fakes": FAKES,
+    "worlds": WORLDS,
+    "unit": WORLDS | {"schema", "architecture"},
+    "e2e": E2E,
+    "load": E2E | {"load"},
+}
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_what_tests_share_is_layered(package: str) -> None:
+    bad = {
+        f"{path.relative_to(TESTS)}: {name}"
+        for path in (TESTS / package).rglob("*.py")
+        for name in imports(path)
+        if name.startswith("tests.") and name.split(".")[1] not in MAY_IMPORT[package]
     }
     assert bad == set()

@@ -12,7 +12,7 @@ from certs.authority import make_authority, make_leaf
 from certs.keys import CertifiedKey
 from certs.placeholder import make_placeholder
 from issuer_job.cluster.api import Json
-from tests.load import lifecycle
+from tests.e2e import sweeps
 from tests.load.counted_sweep import _kind
 from tests.load.soak import Certificates, Handshakes, judge
 
@@ -104,7 +104,7 @@ def test_a_sweeps_job_keeps_the_cron_jobs_environment_and_replaces_what_is_given
     env = [{"name": "KEPT", "value": "1"}, {"name": "CERTJOB_SWEEP_INTERVAL", "value": "300"}]
     pod = {"containers": [{"name": "sweep", "command": ["python"], "env": env}]}
     cron_job = {"spec": {"jobTemplate": {"spec": {"template": {"spec": pod}}}}}
-    job = lifecycle._sweep_job(cron_job, "s", (), {"CERTJOB_SWEEP_INTERVAL": "30"})
+    job = sweeps._sweep_job(cron_job, "s", (), {"CERTJOB_SWEEP_INTERVAL": "30"})
     container = job["spec"]["template"]["spec"]["containers"][0]
     assert container["command"] == ["python"]
     assert container["env"] == [{"name": "KEPT", "value": "1"}, {"name": "CERTJOB_SWEEP_INTERVAL", "value": "30"}]

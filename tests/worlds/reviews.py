@@ -7,19 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from issuer_job.issuers.load import Issuers
-from issuer_job.issuers.schema import Issuer
-
-ISSUERS = Issuers(
-    valid={
-        "staging": Issuer(server="https://acme.certjob.dev/directory"),
-        "private": Issuer(server="https://ca.certjob.dev/directory", private_names=True),
-        "picky": Issuer(server="https://acme.certjob.dev/directory", allowed_namespaces=("vip",)),
-    },
-    broken={"broken": "issuer broken: server must be an https URL of an ACME directory - at `$.server`"},
-    default="staging",
-)
-
 GOLDEN = Path(__file__).resolve().parents[1] / "unit/webhook/golden"
 
 

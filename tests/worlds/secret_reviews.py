@@ -16,8 +16,7 @@ from certs.keys import KeyAlgorithm, generate_key, key_to_pem
 from issuer_job import vocabulary as v
 from issuer_job.issuers.load import Issuers
 from tests.fakes.certs_ca import FakeCA, pem
-from tests.fakes.webhook_parts import FakeLauncher, FakeSettings
-from tests.worlds.reviews import ISSUERS
+from tests.fakes.webhook_parts import ISSUERS, FakeLauncher, FakeSettings
 from webhook.app import Parts, create_app
 from webhook.decide_ingress import Decision
 from webhook.decide_secret import decide

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from issuer_job.issuers.load import Issuers
-from tests.worlds.reviews import ISSUERS, Golden, golden_reviews, ingress, review
+from tests.fakes.webhook_parts import ISSUERS
+from tests.worlds.reviews import Golden, golden_reviews, ingress, review
 from webhook.decide_ingress import MAX_ENTRIES, MAX_HOSTS, MAX_NAMES, Decision, IngressReason, decide
 from webhook.review import Review, parse, warning_lines
 

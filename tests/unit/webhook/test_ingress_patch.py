@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from issuer_job.demand.ingress import TlsEntry, own_entry, wants
-from tests.worlds.reviews import ISSUERS, Golden, golden_reviews, ingress
+from tests.fakes.webhook_parts import ISSUERS
+from tests.worlds.reviews import Golden, golden_reviews, ingress
 from webhook.decide_ingress import decide
 from webhook.ingress_patch import make_patch
 from webhook.review import parse

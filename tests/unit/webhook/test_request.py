@@ -18,8 +18,7 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Http01, Issuer, Solver
 from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
 from issuer_job.record.record import SourceKind
-from tests.fakes.webhook_parts import FakeLauncher, FakeSettings
-from tests.worlds.reviews import ISSUERS
+from tests.fakes.webhook_parts import ISSUERS, FakeLauncher, FakeSettings
 from tests.worlds.secret_reviews import (
     HOSTS,
     JOB,
