@@ -17,9 +17,9 @@ import msgspec
 from issuer_job.background import Background
 from issuer_job.cluster.api import Cluster
 from issuer_job.dns01.lock import MARGIN, Hold, LockBusy, LockLost, Locks
-from issuer_job.dns01.providers import registry
 from issuer_job.dns01.providers.errors import ProviderError
-from issuer_job.dns01.providers.registry import Provider, ReadSecret, Scope
+from issuer_job.dns01.providers.provider import OpenZone, Scope
+from issuer_job.dns01.providers.registry import ReadSecret, find_provider, open_zone
 from issuer_job.dns01.trace import TxtRecord
 from issuer_job.issuers.schema import Dns01, Issuer
 
@@ -34,7 +34,7 @@ PAUSES = (1.0, 3.0)
 _VALUE = re.compile(r"[-_A-Za-z0-9]{43}")
 
 T = TypeVar("T")
-_Change = Callable[[Provider, TxtRecord], None]
+_Change = Callable[[OpenZone, TxtRecord], None]
 
 
 class ChangeFailed(Exception):
@@ -61,7 +61,7 @@ class Changes:
 
     def add(self, dns01: Dns01, group: list[TxtRecord], deadline: datetime) -> None:
         """All of the group are in one zone. Raises ChangeFailed, KubeError."""
-        self._make(dns01, list(group), lambda provider, txt: provider.add(txt.name, txt.value), deadline)
+        self._make(dns01, list(group), lambda zone, txt: zone.add(txt.name, txt.value), deadline)
 
     def remove(self, issuer: Issuer, txt_records: Iterable[TxtRecord], deadline: datetime) -> list[TxtRecord]:
         """Those that are gone from DNS now, or that the issuer has no solver for any more. Raises KubeError."""
@@ -79,7 +79,7 @@ class Changes:
         for dns01, group in grouped(known, solvers):
             todo = list(group)
             try:
-                self._make(dns01, todo, lambda provider, txt: provider.remove(txt.name, txt.value), deadline)
+                self._make(dns01, todo, lambda zone, txt: zone.remove(txt.name, txt.value), deadline)
             except ChangeFailed as problem:
                 fields = {"names": sorted({txt.name for txt in todo}), "problem": str(problem)}
                 logger.warning("txt-records-not-removed", extra={"fields": fields})
@@ -114,17 +114,15 @@ class Changes:
         """
         with self._locked(dns01, todo, deadline) as hold:
             try:
-                provider = self._bounded(partial(self._login, dns01, todo[0].zone), deadline)
+                login = partial(open_zone, dns01, zone=todo[0].zone, mounted=self.mounted)
+                zone = self._bounded(login, deadline)
                 while todo:
                     hold.renew()
-                    self._bounded(partial(change, provider, todo[0]), deadline)
+                    self._bounded(partial(change, zone, todo[0]), deadline)
                     todo.pop(0)
             except TimeoutError:
                 hold.leave()
                 raise
-
-    def _login(self, dns01: Dns01, zone: str) -> Provider:
-        return registry.open_provider(dns01, zone=zone, mounted=self.mounted)
 
     def _bounded(self, call: Callable[[], T], deadline: datetime) -> T:
         left = (deadline - self.clock()).total_seconds()
@@ -133,7 +131,7 @@ class Changes:
         return Background(call).result(min(CALL_SECONDS, left))
 
     def _locked(self, dns01: Dns01, group: list[TxtRecord], deadline: datetime) -> AbstractContextManager[Hold]:
-        scope = registry.scope(dns01.provider)
+        scope = find_provider(dns01.provider).scope
         wanted = {Scope.VALUE: set(), Scope.NAME: {txt.name for txt in group}, Scope.ZONE: {group[0].zone}}[scope]
         locks = Locks(self.cluster, self.holder, CALL_SECONDS + MARGIN, self.clock, self.sleep)
         return locks.held(wanted, deadline=deadline)

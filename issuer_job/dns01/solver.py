@@ -23,8 +23,8 @@ from issuer_job.dns01 import propagation
 from issuer_job.dns01 import trace as dns_leftovers
 from issuer_job.dns01.changes import ChangeFailed, Changes, grouped
 from issuer_job.dns01.lookup import DnsLookupError, Lookup, Place
-from issuer_job.dns01.providers import registry
-from issuer_job.dns01.providers.registry import ReadSecret
+from issuer_job.dns01.providers.errors import ProviderError
+from issuer_job.dns01.providers.registry import ReadSecret, find_provider
 from issuer_job.dns01.trace import TxtRecord
 from issuer_job.issuers.schema import Dns01, Issuer, nameserver
 from issuer_job.record.record import Problem, RecordError
@@ -63,10 +63,11 @@ class Dns01Solver:
         attempt, started = self.attempt, self.attempt.clock()
         deadline = attempt.deadline - RESERVE
         solvers = {one.host: one.solver.dns01 for one in challenges if one.solver.dns01 is not None}
+        kept = _kept(solvers)
         places, self._lookup = _places(solvers, lambda: (deadline - attempt.clock()).total_seconds())
         txt_records = [_txt_record(attempt, one, solvers[one.host], places[one.host]) for one in challenges]
-        _no_more_than_kept(txt_records)
-        written = [txt for txt in txt_records if txt.provider != registry.ACME_DNS]
+        _no_more_than_kept(txt_records, kept)
+        written = [txt for txt in txt_records if not kept[txt.provider]]
         if written:
             dns_leftovers.write_down(attempt.cluster, attempt.record, written)
         changes = _changes(attempt)
@@ -217,13 +218,21 @@ def _txt_record(attempt: Attempt, challenge: HostChallenge, dns01: Dns01, place:
     )
 
 
-def _no_more_than_kept(txt_records: Iterable[TxtRecord]) -> None:
-    """acme-dns keeps two values of an account: enough for a domain and its wildcard. Raises Later."""
-    values = Counter(txt.name for txt in txt_records if txt.provider == registry.ACME_DNS)
-    for name, count in values.items():
-        if count > 2:
-            detail = f"{count} hosts are aliases of {name}, and acme-dns keeps two values: one account for each"
-            raise Later(Problem(type="dnsProvider", detail=detail, step=STEP))
+def _kept(solvers: Mapping[str, Dns01]) -> dict[str, int]:
+    """How many values of a name each provider keeps, 0 if all. Raises Later."""
+    try:
+        return {dns01.provider: find_provider(dns01.provider).keeps for dns01 in solvers.values()}
+    except ProviderError as problem:
+        raise Later(Problem(type="dnsProvider", detail=str(problem), host=next(iter(solvers)), step=STEP)) from None
+
+
+def _no_more_than_kept(txt_records: Iterable[TxtRecord], kept: Mapping[str, int]) -> None:
+    """Two are enough for a domain and its wildcard. Raises Later."""
+    values = Counter((txt.name, txt.provider) for txt in txt_records if kept[txt.provider])
+    for (name, provider), count in values.items():
+        if count > kept[provider]:
+            detail = f"{count} hosts are aliases of {name}, and {provider} keeps {kept[provider]} values: "
+            raise Later(Problem(type="dnsProvider", detail=f"{detail}one account for each", step=STEP))
 
 
 def _is_ours(attempt: Attempt, txt: TxtRecord) -> bool:

@@ -82,7 +82,7 @@ class Dns01(Part, frozen=True):
     provider: Annotated[
         str,
         says(
-            "dns-lexicon's name of the provider, or acme-dns.",
+            "Name of the provider, see docs/dns.md: dns-lexicon's, or one of certjob's own.",
             pattern="^[a-z0-9][-a-z0-9]*$",
             min_length=1,
             max_length=63,

@@ -161,7 +161,7 @@ def test_what_an_attempt_left_whose_record_is_gone_is_cleaned_with_the_issuers_c
     name, value = f"_acme-challenge.{namespace}.dns.test", "v" * 43
     keys = {"ddns.auth_token": dns_world.tsig_key().encode()}
     solver = msgspec.convert(dns_world.ddns()["dns01"], Dns01)
-    registry.open_provider(solver, zone="dns.test", mounted=keys.get).add(name, value)
+    registry.open_zone(solver, zone="dns.test", mounted=keys.get).add(name, value)
     gone = record_of(namespace, issuer)
     txt = TxtRecord(name=name, zone="dns.test", value=value, host=name, provider="ddns", issuer=issuer, epoch=1)
     trace.write_down(cluster(), gone, [txt])

@@ -12,7 +12,7 @@ from issuer_job.dns01.changes import CALL_SECONDS
 from issuer_job.dns01.lock import MARGIN
 from issuer_job.dns01.providers import lexicon as dns_lexicon
 from issuer_job.dns01.providers import registry
-from issuer_job.dns01.providers.registry import Scope
+from issuer_job.dns01.providers.provider import Scope
 from issuer_job.issuers.load import parse_issuer
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "dns.md").read_text()
@@ -46,7 +46,7 @@ def test_the_page_says_how_long_a_lock_stays() -> None:
 
 
 def test_providers_that_are_locked_by_zone_are_named() -> None:
-    by_zone = {name for name in registry.providers() if registry.scope(name) is Scope.ZONE}
+    by_zone = {name for name in registry.provider_names() if registry.find_provider(name).scope is Scope.ZONE}
     said = re.search(r"writes that as a whole \((.*?)\)", PAGE, re.DOTALL)
     assert said is not None
     assert by_zone == set(re.findall(r"`([a-z]+)`", said[1]))

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from issuer_job.dns01.providers.errors import ProviderError, Scrubber
+from issuer_job.dns01.providers.provider import DnsProvider, Scope
+from issuer_job.issuers.schema import Dns01
 
 TIMEOUT = 10.0
 MAX_ANSWER = 64 * 1024
@@ -85,3 +87,22 @@ class AcmeDns:
                 connection.close()
         except (OSError, HTTPException) as problem:
             raise ProviderError(self._scrub(f"acme-dns: {type(problem).__name__}: {problem}"), passes=True) from None
+
+
+def _open(dns01: Dns01, zone: str, secrets: Mapping[str, str]) -> AcmeDns:
+    try:
+        accounts = accounts_from(secrets.get("accounts", "{}").encode())
+    except ValueError as problem:
+        raise ProviderError(str(problem)) from None
+    return AcmeDns(str(dns01.options.get("server", "")), accounts)
+
+
+PROVIDER = DnsProvider(
+    name="acme-dns",
+    options=("server", "accounts"),
+    secrets=frozenset({"accounts"}),
+    open=_open,
+    required=("server", "accounts"),
+    scope=Scope.VALUE,
+    keeps=2,
+)

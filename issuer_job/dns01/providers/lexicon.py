@@ -7,16 +7,17 @@ from the Internet, and certjob knows the zone.
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 from issuer_job.dns01.providers.errors import ProviderError, Scrubber, explain
+from issuer_job.dns01.providers.provider import DnsProvider, Scope
 from issuer_job.issuers.schema import Dns01
 
 HTTP_TIMEOUT = (5.0, 20.0)
@@ -25,12 +26,52 @@ LEFT_OUT = frozenset({"auto", "localzone"})
 """One guesses the provider, the other edits a file."""
 
 
+_AMBIENT = frozenset({"route53", "oci"})
+_REQUIRED = {
+    "cloudflare": ("auth_token",),
+    "ddns": ("auth_token", "ddns_server"),
+    "powerdns": ("auth_token", "pdns_server"),
+}
+_SCOPES = {
+    "cloudflare": Scope.VALUE,
+    "ddns": Scope.VALUE,
+    "joker": Scope.ZONE,
+    "namecheap": Scope.ZONE,
+    "online": Scope.ZONE,
+    "sakuracloud": Scope.ZONE,
+    "valuedomain": Scope.ZONE,
+}
+"""All of a name's values unless something else is known."""
+_SECRET = re.compile(r"token|secret|pass|psw|phrase|2fa|totp|service_account|key")
+_NO_SECRET = re.compile(r"_id$|_is_global$|_file$|access_key$")
+
+
 @cache
-def names() -> Mapping[str, bool]:
-    """Every provider's name, and whether the packages that it needs are there: asked once, as it takes a while."""
+def names() -> dict[str, bool]:
+    """Every provider's name, and whether the packages that it needs are there."""
     from lexicon._private.discovery import find_providers
 
     return {name: there for name, there in find_providers().items() if name not in LEFT_OUT}
+
+
+def describe(provider: str) -> DnsProvider:
+    """What is known of a provider. Raises LookupError if there is none, ProviderError if it cannot be used here."""
+    known = tuple(options(provider))
+    return DnsProvider(
+        name=provider,
+        options=known,
+        secrets=frozenset(filter(is_secret, known)),
+        open=Lexicon,
+        required=_REQUIRED.get(provider, ()),
+        ambient=provider in _AMBIENT,
+        scope=_SCOPES.get(provider, Scope.NAME),
+        lacks=lambda: lacks_packages(provider),
+    )
+
+
+def is_secret(option: str) -> bool:
+    """Whether an option belongs into the Secret with credentials, by its name. Pure."""
+    return bool(_SECRET.search(option)) and not _NO_SECRET.search(option)
 
 
 def lacks_packages(provider: str) -> str:
@@ -39,27 +80,26 @@ def lacks_packages(provider: str) -> str:
 
 
 def options(provider: str) -> dict[str, argparse.Action]:
-    """A provider's options by name, as its own parser knows them. Raises LookupError."""
+    """A provider's options by name, as its own parser knows them. Raises LookupError, ProviderError."""
     parser = argparse.ArgumentParser(add_help=False)
     _module(provider).Provider.configure_parser(parser)
     return {action.dest: action for action in parser._actions}
 
 
 def _module(provider: str) -> Any:
-    """lexicon's module of a provider. Raises LookupError."""
+    """lexicon's code for a provider. Raises LookupError if there is none, ProviderError if it cannot be used here."""
     # A list of public suffixes comes with the package: nothing is to be fetched, or kept elsewhere.
     os.environ.setdefault("TLDEXTRACT_PUBLIC_SUFFIX_LIST_URLS", "")
     os.environ.setdefault("TLDEXTRACT_CACHE", "/tmp/tldextract")  # noqa: S108 - a cache of public data
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # boto3 wants one; Route 53 is the same in all
-    if provider.isidentifier() and provider not in LEFT_OUT:
-        try:
-            return importlib.import_module(f"lexicon._private.providers.{provider}")
-        except ModuleNotFoundError:
-            pass  # there is none, or it says so below
-        except ImportError as problem:
-            raise LookupError(f"{provider} cannot be used in this image: {problem}") from None
-    close = difflib.get_close_matches(provider, [*names(), "acme-dns"], n=1)
-    raise LookupError(f"there is no provider {provider[:63]!r}" + (f": did you mean {close[0]}?" if close else ""))
+    if not provider.isidentifier() or provider in LEFT_OUT:
+        raise LookupError(provider)
+    try:
+        return importlib.import_module(f"lexicon._private.providers.{provider}")
+    except ModuleNotFoundError:
+        raise LookupError(provider) from None
+    except ImportError as problem:
+        raise ProviderError(f"{provider} cannot be used in this image: {problem}") from None
 
 
 class _SaidNo(ProviderError):
@@ -70,7 +110,7 @@ class Lexicon:
     """One of lexicon's providers, logged in to one zone."""
 
     def __init__(self, dns01: Dns01, zone: str, secrets: Mapping[str, str]) -> None:
-        """Raises ProviderError, LookupError."""
+        """Raises ProviderError."""
         from lexicon.config import ConfigResolver
 
         self._name = dns01.provider
@@ -91,7 +131,7 @@ class Lexicon:
         self._ask(self._provider.authenticate)
 
     def add(self, name: str, value: str) -> None:
-        """See `registry.Provider`. Some code says no, without an error, to a value that is there."""
+        """See OpenZone. Some code says no, without an error, to a value that is there."""
         try:
             self._change(self._provider.create_record, name, value)
         except _SaidNo:
@@ -99,7 +139,7 @@ class Lexicon:
                 raise
 
     def remove(self, name: str, value: str) -> None:
-        """See Provider. Some code refuses to remove what is not there, other code just logs a failure."""
+        """See OpenZone. Some code refuses to remove what is not there, other code just logs a failure."""
         try:
             self._change(self._provider.delete_record, name, value)
         except ProviderError:

@@ -1,142 +1,75 @@
-"""DNS providers: lexicon's, and acme-dns. What they are called, what they need, and how they are asked."""
+"""Every DNS provider: certjob's own, one row each, and lexicon's. What is wrong with a configuration of one."""
 
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from enum import StrEnum
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterator
 
-from issuer_job.dns01.providers import lexicon as dns_lexicon
-from issuer_job.dns01.providers.acme_dns import AcmeDns, accounts_from
+from issuer_job.dns01.providers import acme_dns, lexicon
 from issuer_job.dns01.providers.errors import ProviderError
+from issuer_job.dns01.providers.provider import DnsProvider, OpenZone
+from issuer_job.issuers.rules import PathProblem
 from issuer_job.issuers.schema import Dns01
 
-ACME_DNS = "acme-dns"
-ACME_DNS_OPTIONS = ("server", "accounts")
-AMBIENT = frozenset({"route53", "oci"})
-"""Providers that may get along without credentials of ours."""
-REQUIRED: Mapping[str, tuple[str, ...]] = {
-    ACME_DNS: ACME_DNS_OPTIONS,
-    "cloudflare": ("auth_token",),
-    "ddns": ("auth_token", "ddns_server"),
-    "powerdns": ("auth_token", "pdns_server"),
-}
-_SECRET = re.compile(r"token|secret|pass|psw|phrase|2fa|totp|service_account|key")
-_NO_SECRET = re.compile(r"_id$|_is_global$|_file$|access_key$")
-
-PathProblem = tuple[str, str]
-"""What is wrong, and the path of the field."""
+OWN = {provider.name: provider for provider in (acme_dns.PROVIDER,)}
+"""Those that lexicon lacks."""
 
 ReadSecret = Callable[[str], bytes | None]
 """Reads a key of the issuer's credentials."""
 
 
-class Provider(Protocol):
-    """Adds and removes TXT records by value; siblings under the same name stay. Both may be repeated."""
-
-    def add(self, name: str, value: str) -> None:
-        """Raises ProviderError."""
-
-    def remove(self, name: str, value: str) -> None:
-        """Raises ProviderError."""
-
-
-class Scope(StrEnum):
-    """What a provider's code reads, changes and writes back as a whole: two that do so at once would lose values."""
-
-    VALUE = "value"
-    """Nothing: it adds and removes single values."""
-    NAME = "name"
-    ZONE = "zone"
-
-
-_SCOPES = {
-    ACME_DNS: Scope.VALUE,
-    "cloudflare": Scope.VALUE,
-    "ddns": Scope.VALUE,
-    "joker": Scope.ZONE,
-    "namecheap": Scope.ZONE,
-    "online": Scope.ZONE,
-    "sakuracloud": Scope.ZONE,
-    "valuedomain": Scope.ZONE,
-}
-
-
-def scope(provider: str) -> Scope:
-    """All of a name's values unless something else is known."""
-    return _SCOPES.get(provider, Scope.NAME)
-
-
-def is_secret(option: str) -> bool:
-    """Whether an option belongs into the Secret with credentials, by its name. Pure."""
-    return bool(_SECRET.search(option)) and not _NO_SECRET.search(option)
-
-
-def open_provider(dns01: Dns01, *, zone: str, mounted: ReadSecret) -> Provider:
-    """Log in. Raises ProviderError."""
+def find_provider(name: str) -> DnsProvider:
+    """What is known of a provider. Raises ProviderError if there is none, or if this image cannot use it."""
     try:
-        options = _options(dns01.provider)
-    except LookupError as problem:
-        raise ProviderError(str(problem)) from None
-    secrets = {name: value for name in options if (value := _secret(mounted, dns01.provider, name)) is not None}
-    if dns01.provider == ACME_DNS:
-        try:
-            accounts = accounts_from(secrets.get("accounts", "{}").encode())
-        except ValueError as problem:
-            raise ProviderError(str(problem)) from None
-        return AcmeDns(str(dns01.options.get("server", "")), accounts)
-    return dns_lexicon.Lexicon(dns01, zone, secrets)
+        return OWN[name] if name in OWN else lexicon.describe(name)
+    except LookupError:
+        close = difflib.get_close_matches(name, provider_names(), n=1)
+        hint = f": did you mean {close[0]}?" if close else ""
+        raise ProviderError(f"there is no provider {name[:63]!r}{hint}") from None
+
+
+def provider_names() -> list[str]:
+    """Of every provider."""
+    return [*lexicon.names(), *OWN]
+
+
+def open_zone(dns01: Dns01, *, zone: str, mounted: ReadSecret) -> OpenZone:
+    """Log in. A secret may be kept under the provider's name and its own, or just its own. Raises ProviderError."""
+    provider = find_provider(dns01.provider)
+    secrets: dict[str, str] = {}
+    for option in provider.options:
+        for key in (option, f"{provider.name}.{option}"):
+            if (value := mounted(key)) is not None:
+                secrets[option] = value.decode(errors="replace").strip()
+    return provider.open(dns01, zone, secrets)
 
 
 def check(dns01: Dns01, keys: Collection[str], *, path: str = "$") -> list[PathProblem]:
     """What is wrong with a solver's provider and options; `keys` are those of the credentials. No network is used."""
     try:
-        options = _options(dns01.provider)
-    except LookupError as problem:
+        provider = find_provider(dns01.provider)
+    except ProviderError as problem:
         return [(str(problem), f"{path}.provider")]
-    lacking = "" if dns01.provider == ACME_DNS else dns_lexicon.lacks_packages(dns01.provider)
-    if lacking:
+    if lacking := provider.lacks():
         return [(lacking, f"{path}.provider")]
-    return list(_option_problems(dns01, options, frozenset(keys), path))
+    return list(_option_problems(provider, dns01, frozenset(keys), path))
 
 
-def providers() -> dict[str, bool]:
-    """Every provider's name, and whether the packages that it needs are there."""
-    return {ACME_DNS: True, **dns_lexicon.names()}
-
-
-def _option_problems(
-    dns01: Dns01, options: Collection[str], keys: frozenset[str], path: str
-) -> Iterator[PathProblem]:
-    provider = dns01.provider
-    in_secret = {name for name in options if keys & {name, f"{provider}.{name}"}}
+def _option_problems(provider: DnsProvider, dns01: Dns01, keys: frozenset[str], path: str) -> Iterator[PathProblem]:
+    in_secret = {name for name in provider.options if keys & {name, f"{provider.name}.{name}"}}
     for name in dns01.options:
-        if name not in options:
-            close = difflib.get_close_matches(name, options, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(options)}"
-            yield f"{provider} has no option {name[:63]!r}: {hint}", f"{path}.options.{name[:63]}"
-        elif is_secret(name):
+        if name not in provider.options:
+            close = difflib.get_close_matches(name, provider.options, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(provider.options)}"
+            yield f"{provider.name} has no option {name[:63]!r}: {hint}", f"{path}.options.{name[:63]}"
+        elif name in provider.secrets:
             yield f"{name} is a secret: make it a key of the Secret with credentials", f"{path}.options.{name}"
     given = in_secret | dns01.options.keys()
-    for name in REQUIRED.get(provider, ()):
+    for name in provider.required:
         if name not in given:
-            where = "a key of the Secret with credentials" if name == "accounts" or is_secret(name) else "an option"
-            yield f"{provider} needs {name}, {where}", f"{path}.options.{name}"
-    secrets = [name for name in options if is_secret(name)]
-    if provider not in REQUIRED and provider not in AMBIENT and secrets and not in_secret & set(secrets):
-        wanted = " or ".join(secrets)
-        yield f"{provider} has no credentials: the Secret has no key {wanted}", f"{path}.provider"
-
-
-def _options(provider: str) -> Collection[str]:
-    """Names of a provider's options. Raises LookupError."""
-    return ACME_DNS_OPTIONS if provider == ACME_DNS else dns_lexicon.options(provider)
-
-
-def _secret(mounted: ReadSecret, provider: str, option: str) -> str | None:
-    value = mounted(f"{provider}.{option}")
-    if value is None:
-        value = mounted(option)
-    return None if value is None else value.decode(errors="replace").strip()
+            where = "a key of the Secret with credentials" if name in provider.secrets else "an option"
+            yield f"{provider.name} needs {name}, {where}", f"{path}.options.{name}"
+    may_do_without = provider.required or provider.ambient or not provider.secrets
+    if not may_do_without and not in_secret & provider.secrets:
+        wanted = " or ".join(name for name in provider.options if name in provider.secrets)
+        yield f"{provider.name} has no credentials: the Secret has no key {wanted}", f"{path}.provider"

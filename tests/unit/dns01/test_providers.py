@@ -17,7 +17,8 @@ from requests.adapters import HTTPAdapter
 from issuer_job.dns01.providers import lexicon as dns_lexicon
 from issuer_job.dns01.providers import registry
 from issuer_job.dns01.providers.errors import ProviderError, Scrubber, explain
-from issuer_job.dns01.providers.registry import Provider, Scope, check, open_provider, scope
+from issuer_job.dns01.providers.provider import OpenZone, Scope
+from issuer_job.dns01.providers.registry import check, find_provider, open_zone
 from issuer_job.issuers.schema import Dns01
 from tests.fakes.dns import FakeDns
 from tests.fakes.provider import NAME, FakeProvider, fake_provider
@@ -32,29 +33,27 @@ def fake() -> Iterator[FakeProvider]:
         yield made
 
 
-def opened(**fields: Any) -> Provider:
+def opened(**fields: Any) -> OpenZone:
     """The fake provider, logged in."""
     dns01 = Dns01(provider=NAME, **fields)
-    return open_provider(dns01, zone="example.org", mounted={"auth_token": TOKEN.encode() + b"\n"}.get)
+    return open_zone(dns01, zone="example.org", mounted={"auth_token": TOKEN.encode() + b"\n"}.get)
 
 
-@pytest.mark.parametrize("provider", sorted(registry.providers()))
-def test_every_provider_has_options_that_can_be_checked(provider: str) -> None:
-    lacking = provider != "acme-dns" and dns_lexicon.lacks_packages(provider)
-    problems = check(Dns01(provider=provider, options={"no_such_option": "x"}), [])
-    if lacking:
-        assert problems == [(lacking, "$.provider")]
+@pytest.mark.parametrize("name", sorted(registry.provider_names()))
+def test_every_provider_has_options_that_can_be_checked(name: str) -> None:
+    provider = find_provider(name)
+    problems = check(Dns01(provider=name, options={"no_such_option": "x"}), [])
+    if provider.lacks():
+        assert problems == [(provider.lacks(), "$.provider")]
         return
     assert any(path == "$.options.no_such_option" for _, path in problems)
-    known = registry.ACME_DNS_OPTIONS if provider == "acme-dns" else list(dns_lexicon.options(provider))
-    secret = [name for name in known if registry.is_secret(name)]
-    given = {name: "x" for name in known if name not in secret and name != "accounts"}
-    assert check(Dns01(provider=provider, options=given), [*secret, "accounts"]) == []
+    given = {option: "x" for option in provider.options if option not in provider.secrets}
+    assert check(Dns01(provider=name, options=given), provider.secrets) == []
 
 
 def test_all_of_lexicons_providers_are_there_but_two() -> None:
-    assert len(registry.providers()) >= 90
-    assert not {"auto", "localzone"} & registry.providers().keys()
+    assert len(registry.provider_names()) >= 90
+    assert not {"auto", "localzone"} & set(registry.provider_names())
 
 
 @pytest.mark.parametrize(
@@ -72,6 +71,7 @@ def test_all_of_lexicons_providers_are_there_but_two() -> None:
         (Dns01(provider="powerdns"), ["auth_token"], "needs pdns_server", "$.options.pdns_server"),
         (Dns01(provider="acme-dns"), ["accounts"], "needs server", "$.options.server"),
         (Dns01(provider="acme-dns", options={"server": "x"}), [], "needs accounts, a key", "$.options.accounts"),
+        (Dns01(provider="acme-dns", options={"accounts": "{}"}), [], "is a secret", "$.options.accounts"),
         (Dns01(provider="hetzner"), [], "no credentials", "$.provider"),
     ],
 )
@@ -104,7 +104,7 @@ def test_route_53_may_get_its_credentials_from_the_pod() -> None:
     ],
 )
 def test_secret_options_are_known_by_their_names(option: str, secret: bool) -> None:
-    assert registry.is_secret(option) is secret
+    assert dns_lexicon.is_secret(option) is secret
 
 
 def test_a_provider_gets_its_zone_options_and_secrets(fake: FakeProvider) -> None:
@@ -114,7 +114,7 @@ def test_a_provider_gets_its_zone_options_and_secrets(fake: FakeProvider) -> Non
 
 def test_the_key_with_the_providers_name_comes_first(fake: FakeProvider) -> None:
     keys = {"auth_token": b"other", f"{NAME}.auth_token": b"mine"}
-    open_provider(Dns01(provider=NAME), zone="example.org", mounted=keys.get)
+    open_zone(Dns01(provider=NAME), zone="example.org", mounted=keys.get)
     assert fake.calls[0][2] == "mine"
 
 
@@ -202,7 +202,7 @@ def test_a_provider_object_shows_no_secret(fake: FakeProvider) -> None:
 def test_a_password_in_a_tsig_key_of_the_wrong_form_is_not_shown() -> None:
     keys = {"auth_token": b"justasecret"}
     with pytest.raises(ProviderError, match="ALGORITHM:KEYNAME:SECRET") as raised:
-        open_provider(Dns01(provider="ddns", options={"ddns_server": "127.0.0.1"}), zone="x.org", mounted=keys.get)
+        open_zone(Dns01(provider="ddns", options={"ddns_server": "127.0.0.1"}), zone="x.org", mounted=keys.get)
     assert "justasecret" not in str(raised.value)
 
 
@@ -228,13 +228,13 @@ def test_requests_of_providers_have_a_timeout(fake: FakeProvider) -> None:
 
 
 def test_providers_are_locked_unless_they_change_single_values() -> None:
-    assert scope("ddns") is scope("cloudflare") is scope("acme-dns") is Scope.VALUE
-    assert scope("powerdns") is scope("route53") is Scope.NAME
+    for scope, names in ((Scope.VALUE, ("ddns", "cloudflare", "acme-dns")), (Scope.NAME, ("powerdns", "route53"))):
+        assert {find_provider(name).scope for name in names} == {scope}
 
 
 @pytest.mark.parametrize("provider", ["joker", "namecheap", "online", "sakuracloud", "valuedomain"])
 def test_providers_that_write_whole_zones_are_locked_by_zone(provider: str) -> None:
-    assert scope(provider) is Scope.ZONE
+    assert find_provider(provider).scope is Scope.ZONE
 
 
 def test_defaults_of_a_providers_own_parser_hold() -> None:
@@ -288,13 +288,11 @@ ACCOUNTS = {
 }
 
 
-def open_acme_dns(server: AcmeDnsServer, accounts: object = ACCOUNTS) -> Provider:
+def open_acme_dns(server: AcmeDnsServer, accounts: object = ACCOUNTS) -> OpenZone:
     """As configured."""
     url = f"http://127.0.0.1:{server.server_port}"
     keys = {"accounts": json.dumps(accounts).encode()}
-    return open_provider(
-        Dns01(provider="acme-dns", options={"server": url}), zone="auth.example.net", mounted=keys.get
-    )
+    return open_zone(Dns01(provider="acme-dns", options={"server": url}), zone="auth.example.net", mounted=keys.get)
 
 
 def test_acme_dns_gets_the_value_for_the_account_that_the_alias_leads_to(acme_dns: AcmeDnsServer) -> None:
@@ -328,7 +326,7 @@ def test_acme_dns_says_no_without_secrets(acme_dns: AcmeDnsServer, status: int, 
 def test_acme_dns_that_is_not_there_is_tried_again(acme_dns: AcmeDnsServer) -> None:
     options = {"server": "http://127.0.0.1:9"}
     keys = {"accounts": json.dumps(ACCOUNTS).encode()}
-    provider = open_provider(Dns01(provider="acme-dns", options=options), zone="x", mounted=keys.get)
+    provider = open_zone(Dns01(provider="acme-dns", options=options), zone="x", mounted=keys.get)
     with pytest.raises(ProviderError) as raised:
         provider.add("abc.auth.example.net", VALUE)
     assert raised.value.passes

@@ -12,7 +12,8 @@ from xml.sax.saxutils import escape, unescape
 import pytest
 
 from issuer_job.dns01.providers.errors import ProviderError
-from issuer_job.dns01.providers.registry import Provider, open_provider
+from issuer_job.dns01.providers.provider import OpenZone
+from issuer_job.dns01.providers.registry import open_zone
 from issuer_job.issuers.schema import Dns01
 
 NAME = "_acme-challenge.example.org"
@@ -104,10 +105,10 @@ def route53(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRoute53]:
         thread.join()
 
 
-def opened() -> Provider:
+def opened() -> OpenZone:
     """Logged in, as a Job is."""
     keys = {"auth_access_key": b"AKIAEXAMPLE", "auth_access_secret": b"very-secret-key"}
-    return open_provider(Dns01(provider="route53", options={"zone_id": "Z1"}), zone="example.org", mounted=keys.get)
+    return open_zone(Dns01(provider="route53", options={"zone_id": "Z1"}), zone="example.org", mounted=keys.get)
 
 
 def test_values_stand_side_by_side_and_go_one_by_one(route53: FakeRoute53) -> None:

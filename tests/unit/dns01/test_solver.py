@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -23,8 +24,11 @@ from issuer_job.dns01 import changes, lookup
 from issuer_job.dns01 import solver as dns01
 from issuer_job.dns01 import trace as dns_leftovers
 from issuer_job.dns01.lock import LEASES
+from issuer_job.dns01.providers import registry
+from issuer_job.dns01.providers.provider import DnsProvider, Scope
 from issuer_job.http01.probe import ProbeResult
 from issuer_job.issuers.load import parse_issuer
+from issuer_job.issuers.schema import Dns01
 from issuer_job.launch.launcher import LaunchOutcome
 from tests.fakes.dns import FakeDns, fake_dns
 from tests.fakes.provider import NAME as PROVIDER
@@ -421,3 +425,77 @@ def test_without_a_provider_for_dns_nothing_of_it_is_asked(world: JobWorld) -> N
     assert world.run() is v.ExitCode.DONE
     asked = [request.path for request in world.api.requests]
     assert not [path for path in asked if "/dns-" in path or "/leases" in path]
+
+
+@dataclass
+class InMemory:
+    """A provider of certjob's own, as somebody may add one: it writes into FakeDns."""
+
+    dns: FakeDns
+    opened: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    def open(self, dns01: Dns01, zone: str, secrets: Mapping[str, str]) -> InMemory:
+        self.opened.append((zone, {**dns01.options, **secrets}))
+        return self
+
+    def add(self, name: str, value: str) -> None:
+        self.dns.add_text(name, value)
+
+    def remove(self, name: str, value: str) -> None:
+        self.dns.remove_text(name, value)
+
+
+@pytest.fixture
+def mine(dns_world: DnsWorld, monkeypatch: pytest.MonkeyPatch) -> Callable[..., InMemory]:
+    """Adds one row, and an issuer that uses it."""
+
+    def add(**fields: Any) -> InMemory:
+        made = InMemory(dns_world.dns)
+        known: dict[str, Any] = {"options": ("place", "auth_token"), "secrets": frozenset({"auth_token"}), **fields}
+        monkeypatch.setitem(registry.OWN, "in-memory", DnsProvider(name="in-memory", open=made.open, **known))
+        dns_world.set_issuer(dns_world.solver(provider="in-memory", options={"place": "here"}))
+        return made
+
+    return add
+
+
+@pytest.mark.parametrize(("scope", "locks"), [(Scope.VALUE, 0), (Scope.NAME, 2), (Scope.ZONE, 1)])
+def test_a_provider_is_one_row(dns_world: DnsWorld, mine: Callable[..., InMemory], scope: Scope, locks: int) -> None:
+    added = mine(scope=scope)
+    dns_world.apply(APEX, WILD, "other.example.org")
+    assert dns_world.jobs.run() is v.ExitCode.DONE
+    assert added.opened == [("example.org", {"place": "here", "auth_token": TOKEN})] * 2
+    leases = [one for one in dns_world.jobs.api.requests if one.method == "POST" and one.path.endswith("/leases")]
+    assert len({one.body["metadata"]["name"] for one in leases if one.body}) == locks
+    assert dns_world.is_clean()
+
+
+def test_what_a_provider_forgets_by_itself_is_not_written_down(
+    dns_world: DnsWorld, mine: Callable[..., InMemory]
+) -> None:
+    mine(keeps=2, scope=Scope.VALUE)
+    dns_world.apply(APEX, WILD)
+    assert dns_world.jobs.run() is v.ExitCode.DONE
+    assert (len(dns_world.dns.values(NAME)), dns_world.traces()) == (2, [])
+
+
+def test_more_aliases_than_a_provider_keeps_values_are_said(
+    dns_world: DnsWorld, mine: Callable[..., InMemory]
+) -> None:
+    mine(keeps=1)
+    dns_world.apply(APEX, WILD)
+    assert dns_world.jobs.run() is v.ExitCode.LATER
+    retry = dns_world.jobs.record().retry
+    assert retry is not None
+    assert "in-memory keeps 1 values" in retry.problem.detail
+    assert dns_world.is_clean()
+
+
+def test_a_provider_that_is_there_no_more_puts_the_order_off(dns_world: DnsWorld) -> None:
+    dns_world.set_issuer(dns_world.solver(provider="in-memory"))
+    dns_world.apply(WILD)
+    assert dns_world.jobs.run() is v.ExitCode.LATER
+    retry = dns_world.jobs.record().retry
+    assert retry is not None
+    assert (retry.problem.type, retry.problem.host) == ("dnsProvider", WILD)
+    assert "no provider" in retry.problem.detail
