@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -19,6 +19,9 @@ from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher
 from webhook.admission import Admission, Reply
 from webhook.bounded_calls import LAUNCH_THREADS, CanLaunch, KnowsIssuers
+from webhook.decide_ingress import IngressPolicy
+from webhook.decide_secret import SecretPolicy
+from webhook.policy import AdmissionPolicy
 from webhook.readiness import Readiness
 from webhook.review import MAX_BODY, BadRequest, too_large
 
@@ -28,6 +31,13 @@ CONNECTIONS = 2 * LAUNCH_THREADS
 """Kept to the API server."""
 SETTINGS_TIMEOUT = 2.0
 """Seconds for one request that reads issuers or the PodTemplate; launches have their own deadline."""
+
+POLICIES: Mapping[str, AdmissionPolicy] = {
+    "/mutate/annotated": IngressPolicy(namespace_enabled=False),
+    "/mutate/namespace": IngressPolicy(namespace_enabled=True),
+    "/mutate/request": SecretPolicy(),
+}
+"""By the path to which the API server sends what its webhook configuration selects."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +64,9 @@ def create_app(parts: Parts | None = None) -> Flask:
     readiness = Readiness(parts.reachable)
     app = Flask(__name__, static_folder=None)
 
-    @app.post("/mutate/annotated")
-    def annotated() -> Response:
-        return _answered(partial(admission.admit, namespace_enabled=False))
-
-    @app.post("/mutate/namespace")
-    def namespace() -> Response:
-        return _answered(partial(admission.admit, namespace_enabled=True))
-
-    @app.post("/mutate/request")
-    def request_of_a_secret() -> Response:
-        return _answered(admission.admit_request)
+    for path, policy in POLICIES.items():
+        admit = partial(admission.admit, policy=policy)
+        app.add_url_rule(path, path, partial(_answered, admit), methods=["POST"])
 
     @app.get("/livez")
     def livez() -> Response:

@@ -15,8 +15,7 @@ from issuer_job.cluster.api import KubeError
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
 from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
-from webhook import decide_ingress
-from webhook.decide_ingress import Decision
+from webhook.policy import Decision
 from webhook.review import Review
 
 logger = logging.getLogger(__name__)
@@ -61,8 +60,8 @@ class Launched:
     `unsure` says why it is not known that each of them is written down, and is empty if it is.
     """
 
-    warnings: tuple[str, ...]
-    words: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
     unsure: str = ""
 
 
@@ -139,7 +138,7 @@ class Calls:
 
 
 def _launch_one(launcher: CanLaunch, entry: Entry, review: Review, deadline: float) -> Callable[[], LaunchOutcome]:
-    namespace, new = decide_ingress.namespace_of(review), review.operation == "CREATE"
+    namespace, new = review.namespace or "", review.operation == "CREATE"
     return lambda: launcher.launch(entry, namespace=namespace, deadline=deadline, expect_new=new)
 
 

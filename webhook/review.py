@@ -64,8 +64,21 @@ class Review(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     old_object: Json | None = None
     problem: str = ""
 
+    @property
+    def asker(self) -> Json:
+        """The object with the request's namespace: that of a CREATE need not have one."""
+        new = self.object or {"metadata": {}}
+        return new | {"metadata": new["metadata"] | {"namespace": self.namespace or ""}}
 
-class _Metadata(msgspec.Struct, rename="camel"):
+    @property
+    def former(self) -> Json:
+        """The object before an UPDATE; an empty one if there was none."""
+        return self.old_object or {"metadata": {}}
+
+
+class ReviewedMetadata(msgspec.Struct, rename="camel"):
+    """What certjob reads of any object's metadata."""
+
     name: str | None = None
     generate_name: str | None = None
     namespace: str | None = None
@@ -76,40 +89,11 @@ class _Metadata(msgspec.Struct, rename="camel"):
     deletion_timestamp: str | None = None
 
 
-class _Tls(msgspec.Struct, rename="camel"):
-    hosts: list[str] | None = None
-    secret_name: str | None = None
+def parse(body: bytes, *, kind: ReviewedKind, shape: type[msgspec.Struct]) -> Review:
+    """Read an AdmissionReview; objects of the kind must be of the shape.
 
-
-class _Rule(msgspec.Struct):
-    host: str | None = None
-
-
-class _Spec(msgspec.Struct, rename="camel"):
-    ingress_class_name: str | None = None
-    tls: list[_Tls] | None = None
-    rules: list[_Rule] | None = None
-
-
-class _Ingress(msgspec.Struct):
-    metadata: _Metadata
-    spec: _Spec | None = None
-
-
-class _Secret(msgspec.Struct):
-    metadata: _Metadata
-    type: str | None = None
-    data: dict[str, str | None] | None = None
-    immutable: bool | None = None
-
-
-INGRESS = ReviewedKind("networking.k8s.io", "v1", "Ingress")
-SECRET = ReviewedKind("", "v1", "Secret")
-_CHECKS: dict[ReviewedKind, type[_Ingress | _Secret]] = {INGRESS: _Ingress, SECRET: _Secret}
-
-
-def parse(body: bytes) -> Review:
-    """Read an AdmissionReview. Raises BadRequest if there is nothing that an answer could refer to."""
+    Raises BadRequest if there is nothing that an answer could refer to.
+    """
     if len(body) > MAX_BODY:
         raise too_large()
     try:
@@ -126,10 +110,9 @@ def parse(body: bytes) -> Review:
         raise BadRequest(400, f"The AdmissionReview has no request.uid of 1 to {_MAX_UID} characters.")
     try:
         review = msgspec.convert(request, Review)
-        if (check := _CHECKS.get(review.kind)) is not None:
-            for item in (review.object, review.old_object):
-                if item is not None:
-                    msgspec.convert(item, check)
+        for item in (review.object, review.old_object):
+            if item is not None and review.kind == kind:
+                msgspec.convert(item, shape)
     except (msgspec.ValidationError, RecursionError) as problem:
         return Review(uid=uid, problem=f"the review cannot be read: {_plain(str(problem), 100)}")
     # `problem` is certjob's own field; a request must not set it.

@@ -26,7 +26,7 @@ from issuer_job.record.phases import LaunchReason
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets import judgement
 from tests.worlds.documents import ROOT, first_column, source
-from webhook import bounded_calls, decide_ingress, decide_secret
+from webhook import bounded_calls, decide_ingress, policy
 
 DOCUMENTS = [
     ROOT / "README.md",
@@ -40,7 +40,7 @@ NOT_A_NAME = re.compile(r"[A-Z*<$]|\.\.\.")
 
 WORDS: dict[str, Iterable[type[StrEnum]]] = {
     "phase": [record.Phase],
-    "webhook reason": [decide_ingress.IngressReason, decide_secret.SecretReason],
+    "webhook reason": [policy.AdmissionReason],
     "outcome": [launcher.OutcomeReason],
     "reason of a plan or notice": [plan.PlanReason, wants.NoticeReason],
     "sweep reason": [LaunchReason],
@@ -109,7 +109,7 @@ def test_tables_of_words_are_complete_and_true(head: str) -> None:
     named = first_column(TROUBLESHOOTING.read_text(), head)
     known = {str(word) for kind in WORDS[head] for word in kind}
     if head == "reason of a plan or notice":  # explained elsewhere on the page by the same word
-        known -= {*decide_ingress.IngressReason, *launcher.OutcomeReason}
+        known -= {*policy.AdmissionReason, *launcher.OutcomeReason}
     assert known <= set(named)
     for word in set(named) - known:
         assert head in BY_LITERAL, word

@@ -21,10 +21,11 @@ from issuer_job.record.record import Renewal
 from issuer_job.tenant_secrets.access import look_by_version
 from tests.fakes.api import Attempt
 from tests.worlds.job import HOST, ISSUER, JobWorld
+from tests.worlds.reviews import decision_on
 from tests.worlds.sweep import write
-from webhook.decide_ingress import Decision
-from webhook.decide_secret import WRITERS, decide, untouched
-from webhook.review import SECRET, Review, UserInfo
+from webhook.decide_secret import WRITERS, SecretPolicy
+from webhook.policy import Decision, untouched
+from webhook.review import Review, UserInfo
 
 NAME = "web-tls"
 
@@ -76,14 +77,15 @@ def decided(world: JobWorld, body: Json, old: Json | None) -> Decision:
     """The webhook's decision."""
     review = Review(
         uid="u",
-        kind=SECRET,
+        kind=SecretPolicy.kind,
         operation="CREATE" if old is None else "UPDATE",
         name=body["metadata"]["name"],
         namespace=body["metadata"]["namespace"],
         object=body,
         old_object=old,
     )
-    return decide(review, issuers=SettingsCache(world.cluster).issuers(), now=world.clock.read())
+    issuers = SettingsCache(world.cluster).issuers()
+    return decision_on(review, SecretPolicy(), issuers=issuers, now=world.clock.read())
 
 
 def edit(world: JobWorld, *, name: str = NAME, labels: Json | None = None, **notes: str | None) -> None:
@@ -145,7 +147,7 @@ def before_1_36(world: JobWorld) -> JobWorld:
             user = UserInfo(next(iter(WRITERS)))
             review = Review(
                 uid="u",
-                kind=SECRET,
+                kind=SecretPolicy.kind,
                 operation="UPDATE",
                 namespace=attempt.namespace,
                 dry_run=attempt.dry_run,
@@ -153,7 +155,7 @@ def before_1_36(world: JobWorld) -> JobWorld:
                 object=new,
                 old_object=old,
             )
-            decision = untouched(review)
+            decision = untouched(review, SecretPolicy())
             assert decision is not None
             attempt = changed(attempt, new=jsonpatch.apply_patch(new, list(decision.patch)))
         return world.policies.secrets(attempt)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from issuer_job.issuers.load import Issuers
+from tests.fakes.webhook_parts import ISSUERS
+from webhook.decide_ingress import IngressPolicy
+from webhook.policy import AdmissionPolicy, Decision, untouched
+from webhook.review import Review, parse
 
 GOLDEN = Path(__file__).resolve().parents[1] / "unit/webhook/golden"
 
@@ -54,3 +61,18 @@ def review(
     request = {"namespace": "shop", "kind": kind, "dryRun": False, **request}
     request |= {"uid": uid, "operation": operation, "object": new, "oldObject": old}
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+
+
+BY_ITSELF = IngressPolicy(namespace_enabled=False)
+
+
+def read(body: bytes, policy: AdmissionPolicy = BY_ITSELF) -> Review:
+    """As the path of that kind reads it."""
+    return parse(body, kind=policy.kind, shape=policy.shape)
+
+
+def decision_on(
+    found: Review, policy: AdmissionPolicy = BY_ITSELF, *, issuers: Issuers = ISSUERS, now: datetime | None = None
+) -> Decision:
+    """Everything about one review."""
+    return untouched(found, policy) or policy.decide(found, issuers=issuers, now=now or datetime.now(UTC))

@@ -17,10 +17,11 @@ from issuer_job import vocabulary as v
 from issuer_job.issuers.load import Issuers
 from tests.fakes.certs_ca import FakeCA, pem
 from tests.fakes.webhook_parts import ISSUERS, FakeLauncher, FakeSettings
+from tests.worlds.reviews import decision_on, read
 from webhook.app import Parts, create_app
-from webhook.decide_ingress import Decision
-from webhook.decide_secret import decide
-from webhook.review import Review, parse
+from webhook.decide_secret import SecretPolicy
+from webhook.policy import Decision
+from webhook.review import Review
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOSTS = "db.certjob.dev, mail.certjob.dev"
@@ -56,11 +57,11 @@ def review_of(new: Any, old: Any = None, **request: Any) -> dict[str, Any]:
 
 
 def as_review(document: dict[str, Any]) -> Review:
-    return parse(json.dumps(document).encode())
+    return read(json.dumps(document).encode(), SecretPolicy())
 
 
 def decided(new: Any, old: Any = None, *, issuers: Issuers = ISSUERS, **request: Any) -> Decision:
-    return decide(as_review(review_of(new, old, **request)), issuers=issuers, now=NOW)
+    return decision_on(as_review(review_of(new, old, **request)), SecretPolicy(), issuers=issuers, now=NOW)
 
 
 def applied(new: dict[str, Any], decision: Decision) -> dict[str, Any]:

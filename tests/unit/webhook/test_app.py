@@ -25,6 +25,7 @@ from webhook import readiness
 from webhook.admission import Admission
 from webhook.app import Parts, create_app
 from webhook.bounded_calls import LAUNCH_SECONDS
+from webhook.decide_ingress import IngressPolicy
 from webhook.readiness import Readiness
 from webhook.review import MAX_BODY
 
@@ -172,7 +173,7 @@ def test_when_too_many_wait_the_next_does_not_queue() -> None:
 
     def warnings(*secret_names: str) -> list[str]:
         body = json.dumps(review(tls(*secret_names))).encode()
-        reply = admission.admit(body, namespace_enabled=False, started=time.monotonic())
+        reply = admission.admit(body, IngressPolicy(namespace_enabled=False), started=time.monotonic())
         found: list[str] = json.loads(reply.body)["response"]["warnings"]
         return found
 

@@ -19,6 +19,7 @@ from issuer_job.issuers.schema import Http01, Issuer, Solver
 from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
 from issuer_job.record.record import SourceKind
 from tests.fakes.webhook_parts import ISSUERS, FakeLauncher, FakeSettings
+from tests.worlds.reviews import decision_on
 from tests.worlds.secret_reviews import (
     HOSTS,
     JOB,
@@ -39,13 +40,14 @@ from tests.worlds.secret_reviews import (
     secret,
     without_label,
 )
-from webhook.decide_secret import SecretReason, decide
+from webhook.decide_secret import SecretPolicy
+from webhook.policy import AdmissionReason
 
 
 def test_a_bare_manifest_gets_a_placeholder_for_its_hosts_and_is_launched() -> None:
     new = secret()
     decision = decided(new)
-    assert decision.reason is SecretReason.WANTED
+    assert decision.reason is AdmissionReason.WANTED
     stored = applied(new, decision)
     leaf = leaf_of(stored)
     assert is_placeholder(leaf)
@@ -166,7 +168,7 @@ REFUSED = [
 @pytest.mark.parametrize(("new", "why"), REFUSED)
 def test_what_its_owner_has_to_correct_is_refused_with_the_reason(new: dict[str, Any], why: str) -> None:
     decision = decided(new)
-    assert decision.reason is SecretReason.REFUSED
+    assert decision.reason is AdmissionReason.REFUSED
     assert why in decision.refused
     assert decision.launch == ()
 
@@ -174,7 +176,7 @@ def test_what_its_owner_has_to_correct_is_refused_with_the_reason(new: dict[str,
 def test_without_a_default_issuer_it_has_to_name_one() -> None:
     nobody = Issuers({"staging": ISSUERS.valid["staging"]}, {})
     assert "no default issuer" in decided(secret(), issuers=nobody).refused
-    assert decided(secret(notes={"issuer": "staging"}), issuers=nobody).reason is SecretReason.WANTED
+    assert decided(secret(notes={"issuer": "staging"}), issuers=nobody).reason is AdmissionReason.WANTED
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_what_an_operator_has_to_put_right_is_admitted_told_and_written_down(
 ) -> None:
     new = secret(hosts, notes={"issuer": issuer})
     decision = decided(new)
-    assert decision.reason is SecretReason.WANTED
+    assert decision.reason is AdmissionReason.WANTED
     assert is_placeholder(leaf_of(applied(new, decision)))
     assert decision.warnings
     (entry,) = decision.launch
@@ -212,7 +214,7 @@ def test_an_update_that_leaves_an_old_mistake_as_it_is_passes_with_its_certifica
     touched = secret("localhost")
     touched["metadata"]["labels"]["new"] = "label"
     decision = decided(touched, stored)
-    assert decision.reason is SecretReason.NOTHING_TO_CERTIFY
+    assert decision.reason is AdmissionReason.NOTHING_TO_CERTIFY
     assert decision.refused == ""
     after = applied(touched, decision)
     assert after["data"] == stored["data"]
@@ -223,17 +225,17 @@ def test_an_update_that_leaves_an_old_mistake_as_it_is_passes_with_its_certifica
 @pytest.mark.parametrize(
     ("document", "reason"),
     [
-        (review_of(without_label(), secret()), SecretReason.NOT_A_REQUEST),
-        (review_of(secret(type="Opaque"), secret(type="Opaque")), SecretReason.NOT_A_REQUEST),
-        (review_of(secret(metadata={"deletionTimestamp": "2026-05-05T10:00:00Z"})), SecretReason.NOT_A_REQUEST),
-        (review_of(secret(), namespace="certjob"), SecretReason.EXCLUDED_NAMESPACE),
-        (review_of(secret(), namespace="kube-system"), SecretReason.EXCLUDED_NAMESPACE),
-        (review_of(secret(), subResource="status"), SecretReason.NOT_A_SECRET),
-        (review_of(secret(), kind={"group": "", "version": "v1", "kind": "ConfigMap"}), SecretReason.NOT_A_SECRET),
+        (review_of(without_label(), secret()), AdmissionReason.NOT_A_REQUEST),
+        (review_of(secret(type="Opaque"), secret(type="Opaque")), AdmissionReason.NOT_A_REQUEST),
+        (review_of(secret(metadata={"deletionTimestamp": "2026-05-05T10:00:00Z"})), AdmissionReason.NOT_A_REQUEST),
+        (review_of(secret(), namespace="certjob"), AdmissionReason.EXCLUDED_NAMESPACE),
+        (review_of(secret(), namespace="kube-system"), AdmissionReason.EXCLUDED_NAMESPACE),
+        (review_of(secret(), subResource="status"), AdmissionReason.NOT_A_SECRET),
+        (review_of(secret(), kind={"group": "", "version": "v1", "kind": "ConfigMap"}), AdmissionReason.NOT_A_SECRET),
     ],
 )
-def test_what_is_left_alone(document: dict[str, Any], reason: SecretReason) -> None:
-    decision = decide(as_review(document), issuers=ISSUERS, now=NOW)
+def test_what_is_left_alone(document: dict[str, Any], reason: AdmissionReason) -> None:
+    decision = decision_on(as_review(document), SecretPolicy())
     assert decision.reason is reason
     assert decision.patch == ()
     assert decision.launch == ()
@@ -245,19 +247,19 @@ def test_a_write_of_certjobs_own_keeps_what_its_owner_wrote() -> None:
     body = secret()
     body["metadata"] = {"name": "db-tls", "labels": {v.MANAGED: "true", v.STATE: "issued"}, "annotations": {}}
     decision = decided(body, stored, userInfo={"username": JOB})
-    assert decision.reason is SecretReason.OWN_WRITE
+    assert decision.reason is AdmissionReason.OWN_WRITE
     after = applied(body, decision)["metadata"]
     assert after["labels"] == stored["metadata"]["labels"]
     assert after["annotations"] == stored["metadata"]["annotations"]
     assert decision.launch == ()
     look = decided(body, stored, userInfo={"username": JOB}, dryRun=True)
-    assert (look.reason, look.patch) == (SecretReason.OWN_WRITE, ())
+    assert (look.reason, look.patch) == (AdmissionReason.OWN_WRITE, ())
 
 
 @pytest.mark.parametrize("field", ["labels", "annotations"])
 def test_metadata_of_a_wrong_type_is_refused_in_words(field: str) -> None:
     decision = decided(secret(metadata={field: {"a": 1}}))
-    assert decision.reason is SecretReason.MALFORMED
+    assert decision.reason is AdmissionReason.MALFORMED
     assert decision.refused
 
 

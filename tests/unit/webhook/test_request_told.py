@@ -26,7 +26,7 @@ from tests.worlds.secret_reviews import (
     secret,
     without_label,
 )
-from webhook.decide_secret import SecretReason
+from webhook.policy import AdmissionReason
 
 BROKEN = [other_key(), pair(days=-1, age=30), encoded(b"x", b"y"), other_key() | {"tls.key": ""}]
 
@@ -67,14 +67,14 @@ def other_type(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("old", [None, without_label() | {"type": "Opaque"}])
 def test_the_label_on_a_secret_of_another_type_is_refused_in_words(old: Any) -> None:
     decision = decided(other_type(), old)
-    assert decision.reason is SecretReason.REFUSED
+    assert decision.reason is AdmissionReason.REFUSED
     assert "needs type: kubernetes.io/tls" in decision.refused
     assert decision.launch == ()
 
 
 def test_one_of_another_type_that_carries_the_label_already_may_be_changed() -> None:
     decision = decided(other_type(data={"a": "eA=="}), other_type())
-    assert (decision.reason, decision.refused, decision.patch) == (SecretReason.NOT_A_REQUEST, "", ())
+    assert (decision.reason, decision.refused, decision.patch) == (AdmissionReason.NOT_A_REQUEST, "", ())
 
 
 def test_why_it_could_not_be_written_down_is_told() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.worlds.reviews import ingress, review
-from webhook.review import MAX_BODY, MAX_WARNING, MAX_WARNINGS, BadRequest, answer, parse, warning_lines
+from tests.worlds.reviews import ingress, read, review
+from webhook.review import MAX_BODY, MAX_WARNING, MAX_WARNINGS, BadRequest, answer, warning_lines
 
 
 def body(document: Any) -> bytes:
@@ -50,7 +50,7 @@ GOOD = review(ingress())
 )
 def test_what_is_no_review_gets_a_4xx_and_a_sentence(data: bytes, status: int, sentence: str) -> None:
     with pytest.raises(BadRequest, match=sentence) as caught:
-        parse(data)
+        read(data)
     assert caught.value.status == status
     assert str(caught.value).endswith(".")
     assert len(str(caught.value)) < 300
@@ -77,7 +77,7 @@ def test_every_wrong_type_in_every_place_is_admitted_or_a_problem_with_the_uid()
             for step in place[:-1]:
                 target = target[step]
             target[place[-1]] = wrong
-            for found in (parse(body(review(new))), parse(body(review(ingress(), old=new, operation="UPDATE")))):
+            for found in (read(body(review(new))), read(body(review(ingress(), old=new, operation="UPDATE")))):
                 assert found.uid == "u-1"
                 problems += bool(found.problem)
     assert problems > 300
@@ -87,23 +87,23 @@ def test_every_wrong_type_in_every_place_is_admitted_or_a_problem_with_the_uid()
     "field", ["kind", "operation", "subResource", "name", "namespace", "dryRun", "object", "oldObject"]
 )
 def test_a_wrong_type_in_the_request_is_a_problem_with_the_uid(field: str) -> None:
-    found = parse(body(review(ingress()) | {"request": review(ingress())["request"] | {field: 7}}))
+    found = read(body(review(ingress()) | {"request": review(ingress())["request"] | {field: 7}}))
     assert found.uid == "u-1"
     assert field in found.problem
 
 
 def test_a_request_cannot_set_the_problem() -> None:
-    assert parse(body(review(ingress(), problem="forged"))).problem == ""
+    assert read(body(review(ingress(), problem="forged"))).problem == ""
 
 
 def test_objects_of_other_kinds_are_not_looked_into() -> None:
     kind = {"group": "", "version": "v1", "kind": "Pod"}
-    assert parse(body(review({"metadata": 7}, kind=kind))).problem == ""
+    assert read(body(review({"metadata": 7}, kind=kind))).problem == ""
 
 
 def test_the_last_of_duplicate_keys_counts() -> None:
     text = body(GOOD).replace(b'"uid": "u-1"', b'"uid": "first", "uid": "u-1"')
-    assert parse(text).uid == "u-1"
+    assert read(text).uid == "u-1"
 
 
 def test_the_answer_allows_and_carries_the_patch_as_base64() -> None:

@@ -1,0 +1,131 @@
+"""What an admission decides, and what differs from kind to kind in how it does: a policy for each. Pure."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+import jsonpatch
+import msgspec
+
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import Json
+from issuer_job.demand.common import Entry, annotations_of
+from issuer_job.issuers.load import Issuers
+from webhook.review import Review, ReviewedKind
+
+
+class AdmissionReason(StrEnum):
+    """Why the answer is what it is."""
+
+    MALFORMED = "Malformed"
+    NOT_AN_INGRESS = "NotAnIngress"
+    NOT_A_SECRET = "NotASecret"  # noqa: S105 - a word, not a secret
+    OTHER_OPERATION = "OtherOperation"
+    EXCLUDED_NAMESPACE = "ExcludedNamespace"
+    NOT_OPTED_IN = "NotOptedIn"
+    NOT_A_REQUEST = "NotARequest"
+    BEING_DELETED = "BeingDeleted"
+    TOO_LARGE = "TooLarge"
+    OWN_WRITE = "OwnWrite"
+    """certjob's own: what its owner wrote on the Secret stays, where no policy sees to that."""
+    REFUSED = "Refused"
+    NOTHING_TO_CERTIFY = "NothingToCertify"
+    """Of a Secret: it was stored earlier, and what it asks for is not possible any more."""
+    WANTED = "Wanted"
+    NOT_WRITTEN_DOWN = "NotWrittenDown"
+    ISSUERS_UNKNOWN = "IssuersUnknown"
+    INTERNAL_ERROR = "InternalError"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer's patch and warnings, and the certificates to launch: none in a dry run.
+
+    `later` counts the certificates beyond the limits of one admission. `refused` says why the request must not pass,
+    and `first`, that it must not unless its order is written down: nobody would come back for it.
+    """
+
+    reason: AdmissionReason
+    launch: tuple[Entry, ...] = ()
+    later: int = 0
+    patch: tuple[Json, ...] = ()
+    warnings: tuple[str, ...] = ()
+    refused: str = ""
+    first: bool = False
+
+
+class AdmissionPolicy(ABC):
+    """How objects of one kind are admitted. Pure; never raises for what a user wrote.
+
+    What these are given is a CREATE or UPDATE of such an object, in a namespace that is not excluded.
+    """
+
+    kind: ClassVar[ReviewedKind]
+    shape: ClassVar[type[msgspec.Struct]]
+    """Every place of the object that certjob reads."""
+    of_another_kind: ClassVar[AdmissionReason]
+    """When something else is sent to its path."""
+    refuses: ClassVar[bool]
+    """When in doubt it is refused, to be tried again, as nobody would find it later; else admitted, for the sweep."""
+    holds_keys: ClassVar[bool]
+    """No traceback may be logged."""
+
+    @abstractmethod
+    def left_alone(self, review: Review) -> Decision | None:
+        """The decision for a reason that needs no issuers; None if there is more to see."""
+
+    @abstractmethod
+    def decide(self, review: Review, *, issuers: Issuers, now: datetime) -> Decision:
+        """Everything about one that asks."""
+
+    @abstractmethod
+    def kept(self, review: Review) -> tuple[Json, ...]:
+        """The patch of one that is admitted although the issuers are not known."""
+
+
+def untouched(review: Review, policy: AdmissionPolicy) -> Decision | None:
+    """The decision to leave it alone, for a reason that needs no issuers; None if there is more to see."""
+    if review.problem:
+        return _malformed(review.problem, policy)
+    if review.kind != policy.kind or review.sub_resource:
+        return Decision(policy.of_another_kind)
+    if review.operation not in ("CREATE", "UPDATE"):
+        return Decision(AdmissionReason.OTHER_OPERATION)
+    if review.object is None or not review.namespace:
+        return _malformed("the review has no object or no namespace", policy)
+    if review.namespace in v.EXCLUDED_NAMESPACES:
+        return Decision(AdmissionReason.EXCLUDED_NAMESPACE)
+    return policy.left_alone(review)
+
+
+def names_unknown_issuer(review: Review, issuers: Issuers) -> bool:
+    """Whether its issuer, the default one too, may have been made or repaired after `issuers` was read."""
+    return (annotations_of(review.asker).get(v.ISSUER) or issuers.default) not in issuers.valid
+
+
+def touchable(asker: Json, *fields: tuple[str, str]) -> Json:
+    """A copy of the few fields that matter, and of what holds them: comparing thousands of rules would cost more than
+    everything else.
+    """
+    part: Json = {}
+    for outer, inner in fields:
+        held = part.setdefault(outer, {})
+        if inner in (asker.get(outer) or {}):
+            held[inner] = deepcopy(asker[outer][inner])
+    return part
+
+
+def difference(before: Json, after: Json) -> tuple[Json, ...]:
+    """The JSON patch (RFC 6902) from the one to the other."""
+    return () if before == after else tuple(jsonpatch.make_patch(before, after).patch)
+
+
+def _malformed(problem: str, policy: AdmissionPolicy) -> Decision:
+    if policy.refuses:
+        return Decision(AdmissionReason.MALFORMED, refused=problem)
+    return Decision(AdmissionReason.MALFORMED, warnings=(problem,))
