@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
 from certs.csr import build_csr
 from certs.errors import CertError
 from certs.keys import KeyAlgorithm, PrivateKey, generate_key, key_from_pem, key_to_pem
@@ -11,144 +14,182 @@ from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Order
 from issuer_job.attempt.attempt import Attempt, Later, OtherPod, Resolved
 from issuer_job.cluster import bodies
 from issuer_job.cluster.api import SECRETS, AlreadyExists, Json
-from issuer_job.issue import new_order
 from issuer_job.issue.authorize import authorize, poll_until
 from issuer_job.issue.obtaining.registry import Obtained, accepted
 from issuer_job.issue.solvers import AttemptSolvers
 from issuer_job.record import renewal, transitions
-from issuer_job.record.record import Problem, Record
+from issuer_job.record.record import AttemptState, Problem, Record
 
 MOST_DROPS = 2
+CLOCK_SKEW = "clockSkew"
+CLOCK_TOLERANCE = timedelta(minutes=10)
 
 
 class OrderUseless(Exception):
     """The order is invalid, expired or another's: forget it and order again."""
 
 
-def complete_order(attempt: Attempt, resolved: Resolved, client: AcmeClient, solvers: AttemptSolvers) -> Obtained:
-    """Complete one order. Raises AuthorizationFailed, Later, OtherPod, AcmeError, KubeError."""
-    account = client.account_url or ""
-    solvers.use(resolved.issuer)
-    maybe_ordered = transitions.attempt_of(attempt.record).ordered
-    if not maybe_ordered:
-        new_order.check_clock(attempt, client)
-    attempt.advance(transitions.ordering, directory=resolved.issuer.server, account=account)
-    replaces = _replaceable(attempt, client)
-    while transitions.attempt_of(attempt.record).orders_dropped <= MOST_DROPS:
-        try:
-            order = _former(attempt, client, maybe_ordered=maybe_ordered)
-            if order is None:
-                order, replaces = _new(attempt, resolved, client, replaces=replaces)
-            return _complete(attempt, resolved, client, order, solvers)
-        except OrderUseless as useless:
-            maybe_ordered = False
-            _drop(attempt, str(useless))
-    detail = "every order turned out invalid or another's"
-    raise Later(Problem(type="orderDropped", detail=detail, step="order"))
+@dataclass(frozen=True)
+class Ordering:
+    """An attempt that obtains its certificate with one order, or a few if they turn out useless."""
 
+    attempt: Attempt
+    resolved: Resolved
+    client: AcmeClient
+    solvers: AttemptSolvers
 
-def _former(attempt: Attempt, client: AcmeClient, *, maybe_ordered: bool) -> Order | None:
-    """The order of an earlier pod or attempt, if there is one of use. Raises OrderUseless."""
-    url = transitions.attempt_of(attempt.record).order_url
-    if url:
+    def complete(self) -> Obtained:
+        """Raises AuthorizationFailed, Later, OtherPod, AcmeError, KubeError."""
+        self.solvers.use(self.resolved.issuer)
+        maybe_ordered = self._state.ordered
+        if not maybe_ordered:
+            check_clock(self.attempt, self.client)
+        account = self.client.account_url or ""
+        self.attempt.advance(transitions.ordering, directory=self.resolved.issuer.server, account=account)
+        replaces = self._replaceable()
+        while self._state.orders_dropped <= MOST_DROPS:
+            try:
+                order = self._former(maybe_ordered=maybe_ordered)
+                if order is None:
+                    order, replaces = self._new(replaces)
+                return self._obtained(order)
+            except OrderUseless as useless:
+                maybe_ordered = False
+                self.attempt.step("order-dropped", reason=str(useless))
+                self.attempt.advance(transitions.order_dropped, reason=str(useless))
+        detail = "every order turned out invalid or another's"
+        raise Later(Problem(type="orderDropped", detail=detail, step="order"))
+
+    @property
+    def _state(self) -> AttemptState:
+        return transitions.attempt_of(self.attempt.record)
+
+    def _replaceable(self) -> str:
+        if self.client.directory.renewal_info is None:
+            return ""
+        state = self._state
+        return renewal.replaceable(self.attempt.record, directory=state.directory, account=state.account)
+
+    def _former(self, *, maybe_ordered: bool) -> Order | None:
+        """The order of an earlier pod or attempt, if there is one of use. Raises OrderUseless."""
+        if url := self._state.order_url:
+            try:
+                order = self.client.order(url)
+            except AcmeUnavailable:
+                raise
+            except AcmeError as gone:
+                raise OrderUseless(f"the CA does not show it: {gone.problem}") from None
+            self.attempt.step("order-resumed", order=order.url, status=order.status)
+            self._remember(order)
+            return order
+        if not maybe_ordered:
+            return None
+        found = self.client.find_pending_order(self.attempt.record.intent.hosts, self.client.account())
+        if found is not None:
+            self.attempt.step("order-found", order=found.url, status=found.status)
+            self._remember(found)
+        return found
+
+    def _new(self, replaces: str) -> tuple[Order, str]:
+        order, replaces = self._placed(replaces)
+        hosts = list(order.identifiers)
+        self.attempt.step("order-created", order=order.url, hosts=hosts, status=order.status, replaces=replaces)
+        self._remember(order, replaces=replaces)
+        return order, replaces
+
+    def _placed(self, replaces: str) -> tuple[Order, str]:
+        """newOrder; the order, and the CertID that it names: none if the CA would not have it.
+
+        Refused for anything but a limit it is tried once more without (RFC 9773, section 5). Raises AcmeError.
+        """
+        client, profile = self.client, self.resolved.settings.profile or None
+        hosts, lifetime = self.attempt.record.intent.identifiers, self.resolved.issuer.wanted_lifetime
+        not_after = (client.server_time or self.attempt.clock()) + lifetime if lifetime else None
         try:
-            order = client.order(url)
-        except AcmeUnavailable:
-            raise
-        except AcmeError as gone:
-            raise OrderUseless(f"the CA does not show it: {gone.problem}") from None
-        attempt.step("order-resumed", order=order.url, status=order.status)
-        _remember(attempt, order)
+            order = client.new_order(hosts, profile=profile, replaces=replaces or None, not_after=not_after)
+            return order, replaces
+        except AcmeError as refusal:
+            # A CA may also have an internal error over what is replaced. It would have it again and again.
+            unavailable = isinstance(refusal, AcmeUnavailable) and refusal.problem.type != "serverInternal"
+            if not replaces or unavailable or refusal.is_rate_limited:
+                raise
+            self.attempt.step("replaces-refused", replaces=replaces, problem=str(refusal.problem))
+        return client.new_order(hosts, profile=profile, not_after=not_after), ""
+
+    def _remember(self, order: Order, *, replaces: str | None = None) -> None:
+        arrow = transitions.authorizing
+        self.attempt.advance(arrow, order_url=order.url, expires=order.expires, replaces=replaces)
+
+    def _obtained(self, order: Order) -> Obtained:
+        """By the order's status: prove the hosts, finalize, download; what is done already is skipped."""
+        hosts = order.identifiers
+        if not order.is_for(self.attempt.record.intent.hosts):
+            raise OrderUseless("it is for other hosts")
+        if order.status == "pending":
+            try:
+                authorize(self.attempt, self.client, order, self.resolved.issuer, self.solvers)
+            finally:
+                self.solvers.release()
+            order = self._polled(self.client.order(order.url), awaiting="pending")
+        if order.status == "invalid":
+            raise OrderUseless(f"it is invalid: {order.error or 'the CA gave no reason'}")
+        key = self._pending_key()
+        self.attempt.advance(transitions.finalizing, pending_key=self._pending_name)
+        if order.status == "ready":
+            order = self._finalized(order, build_csr(key, hosts))
+        order = self._polled(order, awaiting="processing")
+        if order.status == "invalid" and order.error is not None:
+            raise AcmeError(order.error, step="finalize")  # the CA says why: again would end the same
+        if order.status != "valid":
+            raise OrderUseless(f"it is {order.status}: {order.error or 'the CA gave no reason'}")
+        chain = self.client.certificate(order, preferred_chain=self.resolved.settings.preferred_chain or None)
+        try:
+            return accepted(self.attempt, key, chain, hosts)
+        except CertError as problem:
+            # For instance a certificate for another's key: two records with the same names can get one order.
+            raise OrderUseless(str(problem)) from None
+
+    def _finalized(self, order: Order, csr: bytes) -> Order:
+        try:
+            order = self.client.finalize(order, csr)
+        except AcmeError as problem:
+            if problem.problem.type != "orderNotReady":
+                raise
+            # Finalized already, by another pod with our key or for another record: the certificate will tell.
+            order = self.client.order(order.url)
+        self.attempt.step("finalized", order=order.url, status=order.status)
         return order
-    if not maybe_ordered:
-        return None
-    found = client.find_pending_order(attempt.record.intent.hosts, client.account())
-    if found is not None:
-        attempt.step("order-found", order=found.url, status=found.status)
-        _remember(attempt, found)
-    return found
 
+    def _polled(self, order: Order, *, awaiting: str) -> Order:
+        """The order once it has left the status `awaiting`."""
+        return poll_until(
+            self.attempt,
+            lambda: self.client.order(order.url),
+            lambda seen: seen.status != awaiting,
+            what="order",
+            first=order,
+        )
 
-def _new(attempt: Attempt, resolved: Resolved, client: AcmeClient, *, replaces: str) -> tuple[Order, str]:
-    order, replaces = new_order.place(attempt, resolved, client, replaces=replaces)
-    attempt.step(
-        "order-created", order=order.url, hosts=list(order.identifiers), status=order.status, replaces=replaces
-    )
-    _remember(attempt, order, replaces=replaces)
-    return order, replaces
-
-
-def _replaceable(attempt: Attempt, client: AcmeClient) -> str:
-    if client.directory.renewal_info is None:
-        return ""
-    state = transitions.attempt_of(attempt.record)
-    return renewal.replaceable(attempt.record, directory=state.directory, account=state.account)
-
-
-def _complete(
-    attempt: Attempt, resolved: Resolved, client: AcmeClient, order: Order, solvers: AttemptSolvers
-) -> Obtained:
-    """By the order's status: prove the hosts, finalize, download; what is done already is skipped."""
-    hosts = order.identifiers
-    if not order.is_for(attempt.record.intent.hosts):
-        raise OrderUseless("it is for other hosts")
-    if order.status == "pending":
+    def _pending_key(self) -> PrivateKey:
+        """The order's key: mounted, or made now and stored before it is used. Raises OtherPod."""
+        attempt = self.attempt
+        mounted = attempt.mounted("pending", v.PENDING_KEY)
+        if mounted is not None:
+            return key_from_pem(mounted)
+        key = generate_key(KeyAlgorithm(self.resolved.settings.key_algorithm))
+        pem = key_to_pem(key)
         try:
-            authorize(attempt, client, order, resolved.issuer, solvers)
-        finally:
-            solvers.release()
-        order = _polled(attempt, client, client.order(order.url), awaiting="pending")
-    if order.status == "invalid":
-        raise OrderUseless(f"it is invalid: {order.error or 'the CA gave no reason'}")
-    key = _pending_key(attempt, resolved)
-    attempt.advance(transitions.finalizing, pending_key=_pending_name(attempt))
-    if order.status == "ready":
-        order = _finalize(attempt, client, order, build_csr(key, hosts))
-    order = _polled(attempt, client, order, awaiting="processing")
-    if order.status == "invalid" and order.error is not None:
-        raise AcmeError(order.error, step="finalize")  # the CA says why it does not sign: again would end the same
-    if order.status != "valid":
-        raise OrderUseless(f"it is {order.status}: {order.error or 'the CA gave no reason'}")
-    return _download(attempt, resolved, client, order, key, hosts)
+            attempt.cluster.create(SECRETS, v.NAMESPACE, pending_secret(attempt.record, pem, name=self._pending_name))
+        except AlreadyExists:
+            raise OtherPod("the pending key was stored meanwhile: the next pod has it") from None
+        attempt.made["pending"] = pem
+        return key
 
-
-def _finalize(attempt: Attempt, client: AcmeClient, order: Order, csr: bytes) -> Order:
-    try:
-        order = client.finalize(order, csr)
-    except AcmeError as problem:
-        if problem.problem.type != "orderNotReady":
-            raise
-        # Finalized already, by another pod with our key or for another record: the certificate will tell.
-        order = client.order(order.url)
-    attempt.step("finalized", order=order.url, status=order.status)
-    return order
-
-
-def _download(
-    attempt: Attempt, resolved: Resolved, client: AcmeClient, order: Order, key: PrivateKey, hosts: tuple[str, ...]
-) -> Obtained:
-    chain = client.certificate(order, preferred_chain=resolved.settings.preferred_chain or None)
-    try:
-        return accepted(attempt, key, chain, hosts)
-    except CertError as problem:
-        # For instance a certificate for another's key: two records with the same names can get one order.
-        raise OrderUseless(str(problem)) from None
-
-
-def _pending_key(attempt: Attempt, resolved: Resolved) -> PrivateKey:
-    """The order's key: mounted, or made now and stored before it is used. Raises OtherPod."""
-    mounted = attempt.mounted("pending", v.PENDING_KEY)
-    if mounted is not None:
-        return key_from_pem(mounted)
-    key = generate_key(KeyAlgorithm(resolved.settings.key_algorithm))
-    pem = key_to_pem(key)
-    secret = pending_secret(attempt.record, pem, name=_pending_name(attempt))
-    try:
-        attempt.cluster.create(SECRETS, v.NAMESPACE, secret)
-    except AlreadyExists:
-        raise OtherPod("the pending key was stored meanwhile: the next pod has it") from None
-    attempt.made["pending"] = pem
-    return key
+    @property
+    def _pending_name(self) -> str:
+        """As the launcher mounted it: the inherited key, or this attempt's own."""
+        record = self.attempt.record
+        return self._state.pending_key or names.pending_key(record.namespace, record.secret_name, record.epoch)
 
 
 def pending_secret(record: Record, key_pem: bytes, *, name: str) -> Json:
@@ -162,24 +203,23 @@ def pending_secret(record: Record, key_pem: bytes, *, name: str) -> Json:
     return bodies.secret(metadata, "Opaque", {v.PENDING_KEY: key_pem}) | {"immutable": True}
 
 
-def _pending_name(attempt: Attempt) -> str:
-    """As the launcher mounted it: the inherited key, or this attempt's own."""
-    record = attempt.record
-    inherited = transitions.attempt_of(record).pending_key
-    return inherited or names.pending_key(record.namespace, record.secret_name, record.epoch)
+def check_clock(attempt: Attempt, client: AcmeClient) -> None:
+    """Raise Later for a renewal that is due only because the cluster's clock is ahead of the CA's."""
+    ca_time = client.server_time
+    if ca_time is None:
+        return
+    early = too_early(attempt.record, now=attempt.clock(), ca_time=ca_time)
+    if early is None:
+        return
+    ahead = timedelta(seconds=int((attempt.clock() - ca_time).total_seconds()))
+    detail = f"the cluster's clock is ahead of the CA's by {ahead}: by the CA's clock the renewal is not due yet"
+    raise Later(Problem(type=CLOCK_SKEW, detail=detail, step="newOrder"), wait=early)
 
 
-def _polled(attempt: Attempt, client: AcmeClient, order: Order, *, awaiting: str) -> Order:
-    """The order once it has left the status `awaiting`."""
-    return poll_until(
-        attempt, lambda: client.order(order.url), lambda seen: seen.status != awaiting, what="order", first=order
-    )
-
-
-def _remember(attempt: Attempt, order: Order, *, replaces: str | None = None) -> None:
-    attempt.advance(transitions.authorizing, order_url=order.url, expires=order.expires, replaces=replaces)
-
-
-def _drop(attempt: Attempt, reason: str) -> None:
-    attempt.step("order-dropped", reason=reason)
-    attempt.advance(transitions.order_dropped, reason=reason)
+def too_early(record: Record, *, now: datetime, ca_time: datetime) -> timedelta | None:
+    """How long a renewal has to wait by the CA's clock; None if it need not, or if it is not for its age."""
+    attempt = transitions.attempt_of(record)
+    if not attempt.renews or record.issued is None or now - ca_time <= CLOCK_TOLERANCE:
+        return None
+    due = renewal.due_at(record, interval=attempt.interval)
+    return due - ca_time if due <= now and due - ca_time > CLOCK_TOLERANCE else None

@@ -16,7 +16,7 @@ from issuer_job.acme_client import problems
 from issuer_job.demand import ingress as wants
 from issuer_job.demand import plan
 from issuer_job.http01 import probe
-from issuer_job.issue import new_order
+from issuer_job.issue import order
 from issuer_job.issuers.load import parse_issuer
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import Issuer
@@ -119,7 +119,7 @@ def test_tables_of_words_are_complete_and_true(head: str) -> None:
 def test_problem_types_are_complete_and_true() -> None:
     named = set(first_column(TROUBLESHOOTING.read_text(), "type"))
     own = set(re.findall(r'Problem\(\s*(?:type=)?"([a-zA-Z]+)"', source())) | {str(r) for r in secrets.Refusal}
-    own.add(new_order.CLOCK_SKEW)
+    own.add(order.CLOCK_SKEW)
     assert own | problems.PERMANENT_TYPES <= named
     assert named - own - problems.PERMANENT_TYPES - {problems.NO_TYPE} <= RFC8555_TYPES
 

@@ -12,7 +12,7 @@ from issuer_job.attempt.attempt import Attempt, Later, Permanent, Resolved
 from issuer_job.attempt.findings import Finding, MountedIssuer
 from issuer_job.issue.authorize import AuthorizationFailed
 from issuer_job.issue.obtaining.registry import Obtained
-from issuer_job.issue.order import complete_order
+from issuer_job.issue.order import Ordering
 from issuer_job.issue.solvers import AttemptSolvers
 from issuer_job.record.record import Problem
 
@@ -29,7 +29,7 @@ class Acme:
         while True:
             try:
                 with account.connected(mounted) as client:
-                    return complete_order(attempt, resolved, client, solvers)
+                    return Ordering(attempt, resolved, client, solvers).complete()
             except AuthorizationFailed as failed:
                 refusal = AcmeError(failed.problem, step="authorization")
                 raise _stop(refusal, host=failed.host) from None

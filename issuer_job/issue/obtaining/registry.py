@@ -71,12 +71,8 @@ def obtaining_of(issuer: Issuer) -> Obtaining:
     return OBTAINING[issuer.type]()
 
 
-def accepted(attempt: Attempt, key: PrivateKey, chain_pem: bytes, hosts: Collection[str] = ()) -> Obtained:
-    """What an issuer answered with, checked before anything is made of it: for all hosts or for these.
-
-    Raises CertError, see `check_issued`.
-    """
-    hosts = hosts or attempt.record.intent.hosts
+def accepted(attempt: Attempt, key: PrivateKey, chain_pem: bytes, hosts: Collection[str]) -> Obtained:
+    """What an issuer answered with, checked before anything is made of it. Raises CertError, see `check_issued`."""
     certificate = check_issued(chain_pem, key=key, hosts=hosts, now=attempt.clock())
     attempt.step(
         "certificate",

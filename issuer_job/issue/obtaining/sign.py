@@ -59,7 +59,7 @@ def _signed(attempt: Attempt, resolved: Resolved, read: Callable[[], PrivateAuth
         authority = read()
         make = self_sign if authority is None else partial(sign, authority)
         made = make(hosts, key=key, now=attempt.clock(), lifetime=lifetime)
-        return accepted(attempt, key, made.cert_chain_pems)
+        return accepted(attempt, key, made.cert_chain_pems, hosts)
     except CertError as problem:
         detail = f"issuer {resolved.name}: {problem}"
         raise Later(Problem(type="brokenIssuer", detail=detail, step="sign")) from None

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS
-from issuer_job.issue.new_order import too_early
+from issuer_job.issue.order import too_early
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Issued, Phase, Record, Renewal

@@ -86,7 +86,7 @@ class NotarySigning:
         end = now + lifetime_of(resolved.issuer)
         root = FakeCA.root("Notary", now=now)
         leaf = root.issue(attempt.record.intent.hosts, key, not_before=now, not_after=end)
-        return accepted(attempt, key, pem(leaf, root.certificate))
+        return accepted(attempt, key, pem(leaf, root.certificate), attempt.record.intent.hosts)
 
     def examine(self, mounted: MountedIssuer) -> Iterator[Finding]:
         if mounted.credential(TOKEN) is None:
