@@ -63,9 +63,7 @@ def plan(
 
 
 def _merged(existing: Record, source: Source, now: datetime) -> Plan:
-    gone = existing.phase in GONE
-    sources = (source,) if gone else intents.joined(existing.sources, source)
-    record = intents.intended(existing, sources=sources)
+    gone, record = existing.phase in GONE, intents.asked(existing, source)
     minor = record.intent.settings != source.settings
 
     def launch(reason: PlanReason, why: LaunchReason) -> Plan:
@@ -100,8 +98,7 @@ def _put_off(existing: Record, source: Source, now: datetime) -> Record | None:
     """
     if source.kind.listed or existing.phase in ACTIVE:
         return None
-    sources = (source,) if existing.phase in GONE else intents.joined(existing.sources, source)
-    return transitions.held_back(intents.intended(existing, sources=sources), problem=_CROWDED, now=now, until=now)
+    return transitions.held_back(intents.asked(existing, source), problem=_CROWDED, now=now, until=now)
 
 
 _CROWDED = Problem(

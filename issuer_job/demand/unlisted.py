@@ -45,8 +45,6 @@ def held_up(
 
 def with_new_intent(existing: Record, entry: Entry) -> Record | None:
     """The record with what the entry asks for, before it moves; None if it says so already."""
-    gone = existing.phase in GONE
-    sources = (entry.source,) if gone else intents.joined(existing.sources, entry.source)
-    record = intents.intended(existing, sources=sources)
-    same = record.intent.hash == existing.intent.hash and not gone and existing.phase is not Phase.WANTED
+    record = intents.asked(existing, entry.source)
+    same = record.intent.hash == existing.intent.hash and existing.phase not in GONE | {Phase.WANTED}
     return None if same else record

@@ -14,7 +14,8 @@ from datetime import datetime
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import AlreadyExists, Cluster, Conflict, Json, KubeError, NotFound, Resource
+from issuer_job.cluster import changes
+from issuer_job.cluster.api import Cluster, Json, KubeError, Resource
 
 logger = logging.getLogger(__name__)
 
@@ -107,14 +108,14 @@ class Locks:
 
         Raises LockBusy, KubeError.
         """
-        lease_name = self._lease(name)["metadata"]["name"]
+        lease_name = f"dns-{names.digest(name, length=20)}"
         seen_version, seen_at, pause = "", self.clock(), FIRST_PAUSE
+        free: Json | None = None
         while True:
-            try:
-                return self.cluster.create(LEASES, v.NAMESPACE, self._lease(name))
-            except AlreadyExists:
-                held = self.cluster.find(LEASES, v.NAMESPACE, lease_name)
-            now = self.clock()
+            done = changes.swap(self.cluster, LEASES, v.NAMESPACE, free, self._lease(lease_name, self.holder))
+            if done is not None:
+                return done.after
+            held, free, now = self.cluster.find(LEASES, v.NAMESPACE, lease_name), None, self.clock()
             if held is None:
                 continue
             if held["metadata"]["resourceVersion"] != seen_version:
@@ -122,10 +123,8 @@ class Locks:
             spec = held.get("spec") or {}
             over = (now - seen_at).total_seconds() >= int(spec.get("leaseDurationSeconds") or self.seconds)
             if over or spec.get("holderIdentity") == self.holder:
-                try:
-                    return self.cluster.update(LEASES, v.NAMESPACE, self._lease(name, held))
-                except (Conflict, NotFound):
-                    continue
+                free = held
+                continue
             if now >= deadline:
                 raise LockBusy(f"another order is changing the records of {name}")
             self.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
@@ -136,36 +135,25 @@ class Locks:
 
         Raises LockLost, KubeError.
         """
-        body = self._lease("", lease)
-        body["spec"]["holderIdentity"] = holder or self.holder
-        try:
-            return self.cluster.update(LEASES, v.NAMESPACE, body)
-        except (Conflict, NotFound):
-            raise LockLost(f"the lock {lease['metadata']['name']} was taken over") from None
+        name = lease["metadata"]["name"]
+        done = changes.swap(self.cluster, LEASES, v.NAMESPACE, lease, self._lease(name, holder or self.holder))
+        if done is None:
+            raise LockLost(f"the lock {name} was taken over")
+        return done.after
 
     def give_back(self, lease: Json) -> None:
         """Unless it was taken over. What fails is logged: it runs out all the same."""
-        metadata = lease["metadata"]
-        uid, version = metadata["uid"], metadata["resourceVersion"]
         try:
-            self.cluster.delete(LEASES, v.NAMESPACE, metadata["name"], uid=uid, resource_version=version)
-        except Conflict:
-            return  # it was taken over
+            changes.swap(self.cluster, LEASES, v.NAMESPACE, lease, None)
         except KubeError as problem:
-            fields = {"lease": metadata["name"], "problem": str(problem)}
+            fields = {"lease": lease["metadata"]["name"], "problem": str(problem)}
             logger.warning("lock-not-given-back", extra={"fields": fields})
 
-    def _lease(self, name: str, held: Json | None = None) -> Json:
-        metadata: Json = {
-            "name": f"dns-{names.digest(name, length=20)}",
-            "namespace": v.NAMESPACE,
-            "labels": {v.MANAGED_BY: "certjob"},
-        }
-        if held is not None:
-            metadata |= {key: held["metadata"][key] for key in ("name", "uid", "resourceVersion")}
+    def _lease(self, name: str, holder: str) -> Json:
+        metadata = {"name": name, "namespace": v.NAMESPACE, "labels": {v.MANAGED_BY: "certjob"}}
         now = f"{self.clock():%Y-%m-%dT%H:%M:%S.%fZ}"
         spec = {
-            "holderIdentity": self.holder,
+            "holderIdentity": holder,
             "leaseDurationSeconds": self.seconds,
             "acquireTime": now,
             "renewTime": now,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -13,55 +12,28 @@ ACTIVE_SECONDS = 300.0
 """How long an attempt counts as active for the bound of its namespace: the deadline of its pod."""
 
 
-@dataclass(eq=False)
-class Slot:
-    """Room for one attempt of a namespace."""
-
-    bound: LaunchBound
-    namespace: str
-    launched: bool = False
-    """Whether an attempt was: the slot stays taken."""
-
-    def take(self, most: int) -> bool:
-        """Whether it is taken now: there was room, with fewer than `most` slots of its namespace taken."""
-        return self.bound.take(self, most)
-
-
-@dataclass
+@dataclass(frozen=True)
 class LaunchBound:
-    """Gives out slots. Thread-safe; forgets what was taken more than `ACTIVE_SECONDS` ago."""
+    """Gives room for attempts. Thread-safe; forgets what was taken more than `ACTIVE_SECONDS` ago."""
 
     clock: Callable[[], float] = time.monotonic
     _lock: Lock = field(default_factory=Lock)
-    _taken: dict[Slot, float] = field(default_factory=dict)
-    """When each was, the oldest first."""
-    _active: Counter[str] = field(default_factory=Counter)
+    _taken: deque[tuple[float, str]] = field(default_factory=deque)
+    """When and for which namespace, the oldest first."""
 
-    @contextmanager
-    def slot(self, namespace: str) -> Iterator[Slot]:
-        """A slot that may be taken; it is free again at the end unless an attempt was launched."""
-        slot = Slot(self, namespace)
-        try:
-            yield slot
-        finally:
-            if not slot.launched:
-                with self._lock:
-                    self._free(slot)
-
-    def take(self, slot: Slot, most: int) -> bool:
-        """See `Slot`."""
+    def take(self, namespace: str, most: int) -> bool:
+        """Whether there was room for one more, which is taken now: fewer than `most` were taken."""
         with self._lock:
-            now = self.clock()
-            while self._taken and now - self._taken[oldest := next(iter(self._taken))] > ACTIVE_SECONDS:
-                self._free(oldest)
-            if slot not in self._taken and self._active[slot.namespace] < most:
-                self._taken[slot] = now
-                self._active[slot.namespace] += 1
-            return slot in self._taken
+            while self._taken and self.clock() - self._taken[0][0] > ACTIVE_SECONDS:
+                self._taken.popleft()
+            free = sum(taken == namespace for _, taken in self._taken) < most
+            if free:
+                self._taken.append((self.clock(), namespace))
+            return free
 
-    def _free(self, slot: Slot) -> None:
-        if self._taken.pop(slot, None) is None:
-            return
-        self._active[slot.namespace] -= 1
-        if not self._active[slot.namespace]:
-            del self._active[slot.namespace]
+    def give_back(self, namespace: str) -> None:
+        """Nothing was launched: the namespace's newest room is free again."""
+        with self._lock:
+            newest = next((entry for entry in reversed(self._taken) if entry[1] == namespace), None)
+            if newest is not None:
+                self._taken.remove(newest)

@@ -104,7 +104,7 @@ class Launcher:
             except _Stopped as stop:
                 if not entry.source.kind.listed:
                     # The sweep does not find it again if nobody has written it down.
-                    problem = Problem(type=_PROBLEM_TYPES[stop.reason], detail=stop.warning, step="launch")
+                    problem = Problem(type=_STOPS[stop.reason][0], detail=stop.warning, step="launch")
                     self._hold_up(entry, problem, namespace, deadline)
                 return LaunchOutcome(stop.reason, entry.secret_name, warning=stop.warning)
         except RecordError as problem:
@@ -120,35 +120,42 @@ class Launcher:
     def _launch(self, entry: Entry, namespace: str, deadline: float, *, expect_new: bool) -> LaunchOutcome:
         existing: Record | None = None
         decided: Plan
-        missing = False
+        missing = room = launched = False
 
         def merged(found: Record | None) -> Record | None:
-            nonlocal existing, decided, missing
+            nonlocal existing, decided, missing, room
             existing, decided = found, self._plan(found, entry, namespace)
             if expect_new and found is not None and decided.reason in {PlanReason.UNCHANGED, PlanReason.JOINED}:
                 # An Ingress made anew: if its Secret went with the old one, the certificate is gone.
                 missing = missing or self._secret_was_missing(found, entry, deadline)
                 decided = _for_missing_secret(found, decided, self._clock()) if missing else decided
             most = self._settings.options().active_orders_per_namespace
-            if decided.launch and not slot.take(most) and not missing:
+            room = room or (decided.launch and self._bound.take(namespace, most))
+            if decided.launch and not room and not missing:
                 decided = self._plan(found, entry, namespace, may_launch=False)
             if decided.launch and decided.record is not None:
                 self._preconditions(decided.record, deadline)
             return decided.record
 
-        with self._bound.slot(namespace) as slot:
+        try:
             stored = self._change(entry, namespace, merged, deadline, expect_new=expect_new)
-            slot.launched = stored is not None and decided.launch
-        warning = _minor_warning(entry, decided)
+            launched = stored is not None and decided.launch
+        finally:
+            if room and not launched:
+                self._bound.give_back(namespace)
+        reason, warning = OutcomeReason.UNCHANGED, _warning(entry, decided)
         if stored is None:
-            epoch = existing.epoch if existing else 0
-            reason = OutcomeReason.PUT_OFF if decided.reason is PlanReason.PUT_OFF else OutcomeReason.UNCHANGED
-            said = warning or _put_off_warning(entry, decided) or _host_warning(existing)
-            return LaunchOutcome(reason, entry.secret_name, epoch, said)
-        if not decided.launch:
-            return self._not_launched(entry, decided, stored, deadline, warning)
-        started = self._starter.start(stored, deadline)
-        return LaunchOutcome(OutcomeReason.LAUNCHED, entry.secret_name, started.epoch, warning)
+            warning = warning or _host_warning(existing)
+        elif launched:
+            reason, stored = OutcomeReason.LAUNCHED, self._starter.start(stored, deadline)
+        else:
+            reason = OutcomeReason.MERGED
+            if decided.reason in {PlanReason.PUT_OFF, PlanReason.HELD_BACK}:
+                self._starter.create_placeholder(stored, deadline)  # HTTPS works all the same
+        if decided.reason is PlanReason.PUT_OFF:
+            reason = OutcomeReason.PUT_OFF
+        latest = stored or existing
+        return LaunchOutcome(reason, entry.secret_name, latest.epoch if latest else 0, warning)
 
     def _plan(self, existing: Record | None, entry: Entry, namespace: str, *, may_launch: bool = True) -> Plan:
         name, now = entry.secret_name, self._clock()
@@ -177,15 +184,6 @@ class Launcher:
     def start(self, stored: Record, deadline: float) -> Record:
         """The effects of an attempt whose epoch is persisted; see `Starter.start`. Raises KubeError."""
         return self._starter.start(stored, deadline)
-
-    def _not_launched(
-        self, entry: Entry, decided: Plan, stored: Record, deadline: float, warning: str | None
-    ) -> LaunchOutcome:
-        """Written, but no Job follows now; HTTPS works all the same."""
-        if decided.reason in {PlanReason.PUT_OFF, PlanReason.HELD_BACK}:
-            self._starter.create_placeholder(stored, deadline)
-        reason = OutcomeReason.PUT_OFF if decided.reason is PlanReason.PUT_OFF else OutcomeReason.MERGED
-        return LaunchOutcome(reason, entry.secret_name, stored.epoch, warning or _put_off_warning(entry, decided))
 
     def _hold_up(self, entry: Entry, problem: Problem, namespace: str, deadline: float) -> LaunchOutcome:
         """Write down what is wanted and what stands in its way. Raises KubeError, RecordError."""
@@ -223,26 +221,22 @@ class Launcher:
             timeout=lambda: left(deadline),
         )
         if denied is not None:
-            reason, why = _DENIALS[denied.reason]
-            raise _Stopped(reason, f"{denied.host[:70]} {why}")
+            reason = _DENIALS[denied.reason]
+            raise _Stopped(reason, f"{denied.host[:70]} {_STOPS[reason][1]}")
         if not canary.result():
-            raise _Stopped(
-                OutcomeReason.NOT_IN_FORCE,
-                "certjob's admission policies are not in force: no certificate until they are",
-            )
+            raise _Stopped(OutcomeReason.NOT_IN_FORCE, _STOPS[OutcomeReason.NOT_IN_FORCE][1])
 
 
-_DENIALS = {
-    Denial.CLAIMED: (OutcomeReason.HOST_CLAIMED, "belongs to another namespace: no certificate"),
-    Denial.NOT_ALLOWED: (OutcomeReason.HOST_NOT_LISTED, "is not allowed in this namespace: no certificate"),
+_DENIALS = {Denial.CLAIMED: OutcomeReason.HOST_CLAIMED, Denial.NOT_ALLOWED: OutcomeReason.HOST_NOT_LISTED}
+_STOPS = {
+    OutcomeReason.HOST_CLAIMED: ("hostClaimed", "belongs to another namespace: no certificate"),
+    OutcomeReason.HOST_NOT_LISTED: ("hostNotAllowed", "is not allowed in this namespace: no certificate"),
+    OutcomeReason.NOT_IN_FORCE: (
+        "policiesNotInForce",
+        "certjob's admission policies are not in force: no certificate until they are",
+    ),
 }
-
-
-_PROBLEM_TYPES = {
-    OutcomeReason.HOST_CLAIMED: "hostClaimed",
-    OutcomeReason.HOST_NOT_LISTED: "hostNotAllowed",
-    OutcomeReason.NOT_IN_FORCE: "policiesNotInForce",
-}
+"""What keeps an entry from being launched: the type of its problem, and what is said of it, or of its host."""
 
 
 def _for_missing_secret(existing: Record, decided: Plan, now: datetime) -> Plan:
@@ -253,10 +247,12 @@ def _for_missing_secret(existing: Record, decided: Plan, now: datetime) -> Plan:
     return Plan(PlanReason.SEEN_AGAIN, launched, launch=True, minor=decided.minor)
 
 
-def _minor_warning(entry: Entry, decided: Plan) -> str | None:
-    if not decided.minor:
-        return None
-    return f"Secret {entry.secret_name[:40]}: an older Ingress decides issuer and key algorithm"
+def _warning(entry: Entry, decided: Plan) -> str | None:
+    if decided.minor:
+        return f"Secret {entry.secret_name[:40]}: an older Ingress decides issuer and key algorithm"
+    if decided.reason is PlanReason.PUT_OFF:
+        return f"Secret {entry.secret_name[:40]}: many orders in this namespace just now, the sweep orders it"
+    return None
 
 
 def _host_warning(existing: Record | None) -> str | None:
@@ -264,14 +260,8 @@ def _host_warning(existing: Record | None) -> str | None:
     if existing is None or existing.retry is None or existing.phase is not Phase.FAILED:
         return None
     problem = existing.retry.problem
-    said = {_PROBLEM_TYPES[reason]: why for reason, why in _DENIALS.values()}
+    said = dict(_STOPS[reason] for reason in _DENIALS.values())
     return f"{problem.host[:70]} {said[problem.type]}" if problem.type in said else None
-
-
-def _put_off_warning(entry: Entry, decided: Plan) -> str | None:
-    if decided.reason is not PlanReason.PUT_OFF:
-        return None
-    return f"Secret {entry.secret_name[:40]}: many orders in this namespace just now, the sweep orders it"
 
 
 def _short(problem: Exception) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from issuer_job.record.phases import ABSENCE_GRACE, GONE
 from issuer_job.record.record import Intent, Record, Source
 
 NO_ORDER: dict[str, Any] = {
@@ -49,6 +50,14 @@ def intended(record: Record, *, sources: tuple[Source, ...], keep_order: bool = 
     return replace(record, sources=sources, intent=intent, generation=record.generation + 1, attempt=attempt)
 
 
+def asked(record: Record, *sources: Source) -> Record:
+    """The record with what these ask for, too; of one that nobody wanted any more, with that alone."""
+    together = () if record.phase in GONE else record.sources
+    for source in sources:
+        together = joined(together, source)
+    return intended(record, sources=together)
+
+
 def noticed_gone(record: Record, now: datetime, *, live: frozenset[str]) -> Record:
     """Mark the sources whose Ingresses are not among the `live` keys, unmark those that are."""
     sources = tuple(
@@ -58,7 +67,7 @@ def noticed_gone(record: Record, now: datetime, *, live: frozenset[str]) -> Reco
     return replace(record, sources=sources)
 
 
-def without_gone(record: Record, now: datetime, *, grace: timedelta) -> Record:
+def without_gone(record: Record, now: datetime, *, grace: timedelta = ABSENCE_GRACE) -> Record:
     """Without the sources that have been gone for longer than `grace`; the intent may change by that."""
     left = tuple(s for s in record.sources if s.gone_since is None or now - s.gone_since < grace)
     return intended(record, sources=left)

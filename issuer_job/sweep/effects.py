@@ -16,7 +16,7 @@ from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import Cluster, KubeError
 from issuer_job.issuers.load import ABSENT, Issuers
 from issuer_job.record import intents, transitions
-from issuer_job.record.phases import ABSENCE_GRACE, Bearing, LaunchReason
+from issuer_job.record.phases import Bearing, LaunchReason
 from issuer_job.record.record import Problem, Record, RecordError, Renewal
 from issuer_job.record.renewal import due_at
 from issuer_job.record.store import Arrow, fresh, write_record
@@ -189,7 +189,7 @@ class Effects:
         version = self.issuers.versions.get(record.issuer, ABSENT)
 
         def waiting(whole: Record, now: datetime) -> Record:
-            left = intents.without_gone(whole, now, grace=ABSENCE_GRACE) if drops else whole
+            left = intents.without_gone(whole, now) if drops else whole
             return transitions.waiting(left, now, problem=problem, wait=wait, issuer=version)
 
         if self.write(record, waiting) is None:

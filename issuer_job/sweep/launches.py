@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 
 from msgspec.structs import replace
 
@@ -18,8 +17,8 @@ from issuer_job.issuers.schema import CaLimits
 from issuer_job.issuers.types import type_of
 from issuer_job.launch.launcher import Launcher, OutcomeReason
 from issuer_job.record import intents, transitions
-from issuer_job.record.phases import ABSENCE_GRACE, GONE, LaunchReason
-from issuer_job.record.record import ACTIVE, Phase, Problem, Record, Source
+from issuer_job.record.phases import LaunchReason
+from issuer_job.record.record import ACTIVE, Phase, Problem, Record
 from issuer_job.record.renewal import replaceable
 from issuer_job.sweep.effects import Effects
 from issuer_job.sweep.queue import Candidate
@@ -209,6 +208,9 @@ class SweepLaunches:
         version = self._effects.issuers.versions.get(wanted.issuer, "")
 
         def held_back(record: Record, now: datetime) -> Record:
+            if candidate.verdict.action is Action.DROP_SOURCES:
+                record = intents.without_gone(record, now)
+            record = intents.asked(record, *sources)
             return transitions.held_back(record, now, problem=held.problem, until=held.until, issuer=version)
 
         if situation.record is None:
@@ -217,9 +219,7 @@ class SweepLaunches:
             )
             stored = self._launcher.write_down(held_back(made, now), self._effects.deadline)
         else:
-            drops = candidate.verdict.action is Action.DROP_SOURCES
-            joined = partial(_joined, sources=sources, drops=drops)
-            stored = self._effects.write(situation.record, lambda whole, now: held_back(joined(whole, now), now))
+            stored = self._effects.write(situation.record, held_back)
         if stored is None:
             return
         self._counts["held back"] += 1
@@ -249,16 +249,7 @@ def _turn(candidate: Candidate) -> str:
 def _without_gone(
     record: Record, now: datetime, *, reason: LaunchReason, interval: timedelta | None = None
 ) -> Record:
-    left = intents.without_gone(record, now=now, grace=ABSENCE_GRACE)
+    left = intents.without_gone(record, now)
     if left.intent.hash == record.intent.hash or is_held_back(left, now):
         return left
     return transitions.launched(left, now=now, reason=reason, interval=interval)
-
-
-def _joined(record: Record, now: datetime, *, sources: tuple[Source, ...], drops: bool) -> Record:
-    if drops:
-        record = intents.without_gone(record, now=now, grace=ABSENCE_GRACE)
-    joined = () if record.phase in GONE else record.sources
-    for source in sources:
-        joined = intents.joined(joined, source)
-    return intents.intended(record, sources=joined)
