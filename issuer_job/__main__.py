@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from issuer_job.attempt.attempt import Attempt
     from issuer_job.tenant_secrets.access import Looker
 
-logger = logging.getLogger(__name__)
 
 ISSUE_DEADLINE = 270.0
 """Seconds after which the process gives up: the pod is ended after 300."""
@@ -58,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
             return int(_of_issuer(given.command, given.issuer))
         return int(_COMMANDS[given.command]())
     except KubeError as problem:
-        logger.error("api-server", extra={"fields": {"problem": str(problem)}})
+        log.error("api-server", problem=str(problem))
         return int(v.ExitCode.RETRY)
 
 
@@ -74,7 +73,7 @@ def _issue() -> v.ExitCode:
             uid=os.environ["CERTJOB_POD_UID"],
         )
     except (KeyError, ValueError) as missing:
-        logger.error("environment", extra={"fields": {"problem": f"{missing} is not set: run this as certjob's Job"}})
+        log.error("environment", problem=f"{missing} is not set: run this as certjob's Job")
         return v.ExitCode.PERMANENT
     looker = _looker()
     if looker is None:
@@ -83,12 +82,8 @@ def _issue() -> v.ExitCode:
     attempt = Attempt(_cluster(ISSUE_DEADLINE), pod, deadline, looker=looker)
     exit_code = issue(attempt) if "." in pod.record else _check_issuer(attempt)
     used = resource.getrusage(resource.RUSAGE_SELF)
-    fields = {
-        "exit_code": int(exit_code),
-        "peak_mib": used.ru_maxrss // 1024,
-        "cpu_seconds": round(time.process_time(), 2),
-    }
-    logger.info("ended", extra={"fields": fields})
+    seconds = round(time.process_time(), 2)
+    log.info("ended", exit_code=int(exit_code), peak_mib=used.ru_maxrss // 1024, cpu_seconds=seconds)
     return exit_code
 
 
@@ -113,7 +108,7 @@ def _sweep() -> v.ExitCode:
     seconds = names.number(os.environ.get("CERTJOB_SWEEP_INTERVAL", "300"))
     if not 10 <= seconds <= 86400:
         problem = "CERTJOB_SWEEP_INTERVAL is not a number of seconds from 10 to 86400"
-        logger.error("environment", extra={"fields": {"problem": problem}})
+        log.error("environment", problem=problem)
         return v.ExitCode.PERMANENT
     looker = _looker()
     if looker is None:
@@ -132,7 +127,7 @@ def _looker() -> Looker | None:
 
     looker = LOOKERS.get(os.environ.get("CERTJOB_LOOK", "policy"))
     if looker is None:
-        logger.error("environment", extra={"fields": {"problem": f"CERTJOB_LOOK is none of {', '.join(LOOKERS)}"}})
+        log.error("environment", problem=f"CERTJOB_LOOK is none of {', '.join(LOOKERS)}")
     return looker
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 
 class JsonFormatter(logging.Formatter):
-    """`time`, `level`, `event`, and the fields given as `extra={"fields": {...}}`."""
+    """`time`, `level`, `event`, and the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -32,6 +32,29 @@ class TextFormatter(logging.Formatter):
         pairs = " ".join(f"{key}={value}" for key, value in _fields(record).items())
         text = f"{time} {record.levelname.lower()} {record.getMessage()} {pairs}".rstrip()
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+_logger = logging.getLogger("issuer_job")
+
+
+def info(event: str, /, **fields: object) -> None:
+    """One line: what happened, and what there is to know of it."""
+    _logger.info(event, extra={"fields": fields})
+
+
+def warning(event: str, /, **fields: object) -> None:
+    """One line about something that went wrong and is made good later."""
+    _logger.warning(event, extra={"fields": fields})
+
+
+def error(event: str, /, **fields: object) -> None:
+    """One line about something that somebody has to look at."""
+    _logger.error(event, extra={"fields": fields})
+
+
+def exception(event: str, /, **fields: object) -> None:
+    """The same about an exception that was not foreseen, with its traceback."""
+    _logger.exception(event, extra={"fields": fields})
 
 
 def configure(style: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from flask import Flask, Response, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
+from issuer_job import log
 from issuer_job.cluster.api import Cluster
 from issuer_job.cluster.transport import HttpTransport
 from issuer_job.launch.configuration import SettingsCache
@@ -24,8 +24,6 @@ from webhook.decide_secret import SecretPolicy
 from webhook.policy import AdmissionPolicy
 from webhook.readiness import Readiness
 from webhook.review import MAX_BODY, BadRequest, too_large
-
-logger = logging.getLogger(__name__)
 
 CONNECTIONS = 2 * LAUNCH_THREADS
 """Kept to the API server."""
@@ -98,7 +96,7 @@ def _answered(admit: _Admit) -> Response:
         timeout = request.args.get("timeout", "")
         reply = admit(body, timeout=timeout, started=started)
     except BadRequest as problem:
-        logger.warning("bad-request", extra={"fields": {"status": problem.status, "problem": str(problem)}})
+        log.warning("bad-request", status=problem.status, problem=str(problem))
         return _text(problem.status, str(problem))
     return Response(reply.body, mimetype="application/json")
 

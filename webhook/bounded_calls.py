@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Callable
@@ -17,8 +16,6 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
 from webhook.policy import Decision
 from webhook.review import Review
-
-logger = logging.getLogger(__name__)
 
 BUDGET = 4.0
 """Seconds for everything; the API server waits for 5."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 from pathlib import Path
 from threading import Lock
 
-logger = logging.getLogger(__name__)
+from issuer_job import log
 
 _Version = tuple[tuple[int, int, int], ...]
 
@@ -38,7 +37,7 @@ class ServingCertificate:
         except OSError as problem:  # ssl.SSLError is one
             if self._context is None:
                 raise
-            logger.warning("certificate-not-loaded", extra={"fields": {"problem": type(problem).__name__}})
+            log.warning("certificate-not-loaded", problem=type(problem).__name__)
             return self._context
 
     def _look(self) -> _Version:

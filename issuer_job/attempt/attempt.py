@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import ParamSpec
 
 from msgspec.structs import replace
 
+from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Cluster
 from issuer_job.issuers.schema import Issuer
@@ -21,8 +21,6 @@ from issuer_job.record.annotations import ANNOTATIONS, Settings
 from issuer_job.record.record import ACTIVE, Problem, Record, RecordError, Source
 from issuer_job.record.store import Arrow, change_record, live_record, write_record
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
-
-logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 
@@ -181,8 +179,7 @@ class Attempt:
 
     def step(self, name: str, **fields: object) -> None:
         """One log line."""
-        about = {"record": self.pod.record, "epoch": self.pod.epoch}
-        logger.info(name, extra={"fields": about | fields})
+        log.info(name, record=self.pod.record, epoch=self.pod.epoch, **fields)
 
     def _ours(self, stored: Record | None) -> Record:
         if stored is None or stored.uid != self.pod.record_uid:

@@ -5,18 +5,15 @@ An Event is a courtesy: that it cannot be written is logged, and stops nothing.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from datetime import datetime
 
-from issuer_job import names
+from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.cluster.api import EVENTS, AlreadyExists, Cluster, Json, KubeError
 from issuer_job.demand import askers
 from issuer_job.record.record import Source
-
-logger = logging.getLogger(__name__)
 
 
 def tell(attempt: Attempt, reason: str, note: str, *, warning: bool = False) -> None:
@@ -77,7 +74,7 @@ def tell_one(
     except AlreadyExists:
         return
     except KubeError as problem:
-        logger.warning("event-failed", extra={"fields": {"problem": str(problem)}})
+        log.warning("event-failed", problem=str(problem))
 
 
 def event_body(about: Json, *, reason: str, note: str, warning: bool, now: datetime, unique: tuple[str, ...]) -> Json:

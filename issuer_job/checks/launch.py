@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from issuer_job import names
+from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.account.rollover import rollover_is_due
 from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_FOR, CHECKED_VERSION, LAUNCHED_FOR, NOT_READY, RESULT
@@ -19,8 +18,6 @@ from issuer_job.issuers.state import IssuerState, load_state, note_in_state, sta
 from issuer_job.issuers.types import directory_of
 from issuer_job.launch import jobs
 from issuer_job.launch.jobs import is_finished
-
-logger = logging.getLogger(__name__)
 
 TRIES = 5
 """Epochs that others took first. Each has a Job of its own that must have ended: more than one object changes."""
@@ -113,17 +110,17 @@ def launch_due(cluster: Cluster, *, leftovers: Collection[str], now: datetime) -
     launched = 0
     for checked, reason in due:
         if launched >= PER_PASS:
-            logger.info("checks-put-off", extra={"fields": {"issuer": checked.name}})
+            log.info("checks-put-off", issuer=checked.name)
             break
         try:
             job = launch_check(cluster, checked, only_clean=reason is CheckCause.LEFTOVERS, now=now)
         except CheckStillRuns as running:
-            logger.info("check-waits", extra={"fields": {"issuer": checked.name, "job": str(running)}})
+            log.info("check-waits", issuer=checked.name, job=str(running))
             continue
         except KubeError as problem:
-            logger.warning("check-failed", extra={"fields": {"issuer": checked.name, "problem": str(problem)}})
+            log.warning("check-failed", issuer=checked.name, problem=str(problem))
             continue
-        logger.info("check", extra={"fields": {"issuer": checked.name, "reason": reason, "job": job}})
+        log.info("check", issuer=checked.name, reason=reason, job=job)
         launched += 1
     return launched
 

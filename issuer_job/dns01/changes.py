@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
+from issuer_job import log
 from issuer_job.background import Background
 from issuer_job.cluster.api import Cluster
 from issuer_job.dns01.lock import MARGIN, Hold, LockBusy, LockLost, Locks
@@ -22,8 +22,6 @@ from issuer_job.dns01.providers.provider import OpenZone, Scope
 from issuer_job.dns01.providers.registry import ReadSecret, find_provider, open_zone
 from issuer_job.dns01.trace import TxtRecord
 from issuer_job.issuers.schema import Dns01, Issuer
-
-logger = logging.getLogger(__name__)
 
 CALL_SECONDS = 60
 """For logging in to a provider, and for each change there."""
@@ -71,7 +69,7 @@ class Changes:
         for txt in txt_records:
             dns01 = _solver_of(issuer, txt)
             if dns01 is None or not _VALUE.fullmatch(txt.value):
-                logger.warning("txt-record-unknown", extra={"fields": {"name": txt.name, "provider": txt.provider}})
+                log.warning("txt-record-unknown", name=txt.name, provider=txt.provider)
                 removed.append(txt)
             else:
                 solvers[txt.host] = dns01
@@ -81,8 +79,7 @@ class Changes:
             try:
                 self._make(dns01, todo, lambda zone, txt: zone.remove(txt.name, txt.value), deadline)
             except ChangeFailed as problem:
-                fields = {"names": sorted({txt.name for txt in todo}), "problem": str(problem)}
-                logger.warning("txt-records-not-removed", extra={"fields": fields})
+                log.warning("txt-records-not-removed", names=sorted({txt.name for txt in todo}), problem=str(problem))
             removed += [txt for txt in group if txt not in todo]
         return removed
 

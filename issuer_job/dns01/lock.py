@@ -5,19 +5,16 @@ Two orders that read, change and write back at the same time would lose each oth
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from issuer_job import names
+from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import Cluster, Json, KubeError, Resource
-
-logger = logging.getLogger(__name__)
 
 LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
 FIRST_PAUSE = 0.05
@@ -65,8 +62,7 @@ class Hold:
             try:
                 self.locks.renewed(lease, holder=f"{self.locks.holder}-left")
             except (LockLost, KubeError) as problem:
-                fields = {"lease": lease["metadata"]["name"], "problem": str(problem)}
-                logger.warning("lock-not-renewed", extra={"fields": fields})
+                log.warning("lock-not-renewed", lease=lease["metadata"]["name"], problem=str(problem))
 
 
 @dataclass(frozen=True)
@@ -146,8 +142,7 @@ class Locks:
         try:
             changes.swap(self.cluster, LEASES, v.NAMESPACE, lease, None)
         except KubeError as problem:
-            fields = {"lease": lease["metadata"]["name"], "problem": str(problem)}
-            logger.warning("lock-not-given-back", extra={"fields": fields})
+            log.warning("lock-not-given-back", lease=lease["metadata"]["name"], problem=str(problem))
 
     def _lease(self, name: str, holder: str) -> Json:
         metadata = {"name": name, "namespace": v.NAMESPACE, "labels": {v.MANAGED_BY: "certjob"}}

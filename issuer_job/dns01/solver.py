@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import secrets
 import time
 from base64 import urlsafe_b64encode
@@ -15,6 +14,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from issuer_job import log
 from issuer_job.attempt.attempt import Attempt, Later, utc_now
 from issuer_job.attempt.solver import HostChallenge
 from issuer_job.background import at_once
@@ -29,8 +29,6 @@ from issuer_job.dns01.trace import TxtRecord
 from issuer_job.issuers.schema import Dns01, Issuer, nameserver
 from issuer_job.record.record import Problem, RecordError
 from issuer_job.record.store import live_record
-
-logger = logging.getLogger(__name__)
 
 PREFIX = "_acme-challenge."
 RESERVE = timedelta(seconds=60)
@@ -159,8 +157,7 @@ def clean_leftovers(
         count += len(removed)
         hopeless = [txt for txt in left if txt not in removed and dns_leftovers.is_hopeless(txt, now=now)]
         for txt in hopeless:
-            fields = {"name": txt.name, "value": txt.value, "issuer": name}
-            logger.warning("txt-record-given-up", extra={"fields": fields})
+            log.warning("txt-record-given-up", name=txt.name, value=txt.value, issuer=name)
         dns_leftovers.cross_out(cluster, record_hash, [*removed, *hopeless])
     return count
 

@@ -7,21 +7,19 @@ the issuer, launched by the sweep, since the sweep has no credentials.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
 
+from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Gone, Json
 from issuer_job.record.phases import ATTEMPT_GRACE
 from issuer_job.record.record import ACTIVE, Record, RecordError
 from issuer_job.record.store import live_record
-
-logger = logging.getLogger(__name__)
 
 LONGEST = timedelta(days=7)
 """For how long the removal of a TXT record is tried."""
@@ -110,7 +108,7 @@ def traces(cluster: Cluster) -> Iterator[tuple[str, Trace]]:
         for config_map in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.DNS_CHALLENGE}=true"):
             yield (config_map["metadata"].get("labels") or {}).get(v.RECORD_HASH, ""), read(config_map)
     except Gone:
-        logger.info("leftovers-put-off", extra={"fields": {"kind": "TXT records"}})
+        log.info("leftovers-put-off", kind="TXT records")
 
 
 def needed_by_others(cluster: Cluster, record_hash: str, txt_records: Collection[TxtRecord]) -> list[TxtRecord]:
@@ -173,8 +171,7 @@ def give_up(cluster: Cluster, records: Iterable[Record], *, usable: Collection[s
             and is_hopeless(txt, now=now)
         ]
         for txt in lost:
-            fields = {"name": txt.name, "value": txt.value, "issuer": txt.issuer}
-            logger.warning("txt-record-given-up", extra={"fields": fields})
+            log.warning("txt-record-given-up", name=txt.name, value=txt.value, issuer=txt.issuer)
         if lost:
             cross_out(cluster, record_hash, lost)
             count += len(lost)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, ApiError, Cluster, Gone
 from issuer_job.demand import askers
@@ -18,8 +18,6 @@ from issuer_job.hosts.precedence import Claim, Namers, is_rival, judge_claim, no
 from issuer_job.issuers.options import HostPolicy, Options
 from issuer_job.record.phases import ABSENCE_GRACE, GONE
 from issuer_job.record.record import Record
-
-logger = logging.getLogger(__name__)
 
 DENIALS = frozenset({"hostClaimed", "hostNotAllowed"})
 """Types of the problems with which a Job ends that may not have a host."""
@@ -99,7 +97,7 @@ def tidy(
                 holders.add(claim)
         holders.whole = not counts
     except Gone:
-        logger.info("claims-put-off")  # the list expired on the way: the rest is the next pass's
+        log.info("claims-put-off")  # the list expired on the way: the rest is the next pass's
     requested = _requested(records)
     for claim in list(holders.claims.values()):
         if time.monotonic() >= until:
@@ -118,7 +116,7 @@ def _labelled(cluster: Cluster, claim: Claim, checked: datetime | None) -> bool:
     try:
         return claims.mark_checked(cluster, claim, now=claim.checked or checked)
     except ApiError as problem:
-        logger.warning("claim-unreadable", extra={"fields": {"claim": claim.name, "problem": str(problem)}})
+        log.warning("claim-unreadable", claim=claim.name, problem=str(problem))
         return False
 
 

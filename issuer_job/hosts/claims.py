@@ -8,17 +8,14 @@ claim, and that write and the other's mark exclude each other, since both are co
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from issuer_job import names
+from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json
 from issuer_job.hosts.precedence import Claim, is_rival, wildcard_of
-
-logger = logging.getLogger(__name__)
 
 
 def take(cluster: Cluster, host: str, namespace: str, *, timeout: Callable[[], float] | None = None) -> Claim:
@@ -69,7 +66,7 @@ def give_up_claim(cluster: Cluster, claim: Claim) -> bool:
     """Delete exactly the claim that was read; whether it was that still, or is gone. Raises KubeError."""
     if changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, _metadata(claim), None) is None:
         return False
-    logger.info("claim-released", extra={"fields": {"host": claim.host, "namespace": claim.namespace}})
+    log.info("claim-released", host=claim.host, namespace=claim.namespace)
     return True
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import datetime
 
 from certs import hostnames
 from certs.hostnames import HostReason
-from issuer_job import names
+from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import NAMESPACES, Cluster
 from issuer_job.hosts import claims
-
-logger = logging.getLogger(__name__)
 
 
 def transfer_host(cluster: Cluster, host: str, namespace: str, *, now: datetime) -> v.ExitCode:
@@ -23,16 +20,11 @@ def transfer_host(cluster: Cluster, host: str, namespace: str, *, now: datetime)
     host = hostnames.normalize(host)
     problem = _problem(cluster, host, namespace)
     if problem is not None:
-        logger.error("not-transferred", extra={"fields": {"host": host, "namespace": namespace, "problem": problem}})
+        log.error("not-transferred", host=host, namespace=namespace, problem=problem)
         return v.ExitCode.PERMANENT
     former = claims.transfer(cluster, host, namespace, now=now)
-    fields = {
-        "host": host,
-        "namespace": namespace,
-        "former": former,
-        "next": "the next sweep orders what was refused",
-    }
-    logger.info("host-transferred", extra={"fields": fields})
+    follows = "the next sweep orders what was refused"
+    log.info("host-transferred", host=host, namespace=namespace, former=former, next=follows)
     return v.ExitCode.DONE
 
 

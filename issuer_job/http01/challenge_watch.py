@@ -11,18 +11,16 @@ before it tells the CA, and waits for one that says 404 longer than that.
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from issuer_job import log
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json, KubeError
 from issuer_job.http01.challenge_index import ChallengeIndex, Challenges, read_challenges
 from issuer_job.vocabulary import CHALLENGE, NAMESPACE
-
-log = logging.getLogger("issuer_job.http01.solver.responder")
 
 SELECTOR = f"{CHALLENGE}=true"
 _PAGE = 100
@@ -74,7 +72,7 @@ class ChallengeWatch:
                     version = event["object"]["metadata"]["resourceVersion"]
                     failures = 0
             except (KubeError, ValueError) as problem:
-                log.warning("watch-interrupted", extra={"fields": {"problem": str(problem), "failures": failures}})
+                log.warning("watch-interrupted", problem=str(problem), failures=failures)
                 version = ""
             # A watch that ends at once counts as a failure too, or it would be asked for in a hot loop.
             failures = failures + 1 if time.monotonic() - begun < 5 else 0
@@ -94,7 +92,7 @@ class ChallengeWatch:
             found += [_read(item) for item in page.get("items") or []]
         _warn_full(self.index.replace(found))
         self.listed.set()
-        log.info("challenges-listed", extra={"fields": {"configmaps": len(found), "tokens": len(self.index)}})
+        log.info("challenges-listed", configmaps=len(found), tokens=len(self.index))
         return version
 
     def _events(self, version: str) -> Iterator[Json]:
@@ -111,11 +109,10 @@ class ChallengeWatch:
 def _read(configmap: Json) -> Challenges:
     challenges = read_challenges(configmap)
     if challenges.invalid or challenges.cut:
-        fields = {"configmap": challenges.name, "invalid": challenges.invalid, "cut": challenges.cut}
-        log.warning("challenges-ignored", extra={"fields": fields})
+        log.warning("challenges-ignored", configmap=challenges.name, invalid=challenges.invalid, cut=challenges.cut)
     return challenges
 
 
 def _warn_full(left_out: int) -> None:
     if left_out:
-        log.error("index-full", extra={"fields": {"left_out": left_out}})
+        log.error("index-full", left_out=left_out)

@@ -17,12 +17,11 @@ from dataclasses import dataclass, replace
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from issuer_job import log
 from issuer_job.cluster.api import Cluster
 from issuer_job.http01.challenge_index import TOKEN, ChallengeIndex
 from issuer_job.http01.challenge_watch import ChallengeWatch, Timing
 from issuer_job.vocabulary import CHALLENGE_PATH, RESPONDER_PORT
-
-log = logging.getLogger("issuer_job.http01.solver.responder")
 
 HEALTH_PORT = 8081
 _OTHER_FILES = 512
@@ -97,7 +96,7 @@ class Responder:
             await self._open(app, number)
         self._cutting = asyncio.create_task(self._cut_oldest())
         self._watch.start()
-        log.info("responder-started", extra={"fields": {"port": self.ports[0], "health_port": self.ports[1]}})
+        log.info("responder-started", port=self.ports[0], health_port=self.ports[1])
 
     async def _open(self, app: web.Application, port: int) -> None:
         runner = web.AppRunner(
@@ -120,7 +119,7 @@ class Responder:
 
     def drain(self) -> None:
         """Not ready any more; every answer says that its connection closes, so that clients go to another pod."""
-        log.info("responder-draining", extra={"fields": {"seconds": self._limits.drain}})
+        log.info("responder-draining", seconds=self._limits.drain)
         self._draining = True
 
     async def stop(self) -> None:
@@ -128,7 +127,7 @@ class Responder:
         await asyncio.gather(*(runner.cleanup() for runner in self._runners))
         self._cutting.cancel()
         self._watch.stop()
-        log.info("responder-stopped", extra={"fields": {}})
+        log.info("responder-stopped")
 
     async def _cut_oldest(self) -> None:
         while True:
@@ -143,7 +142,7 @@ class Responder:
         if found is None:
             self._log_miss(token)
             return self._answer(404)
-        log.info("challenge-answered", extra={"fields": {"token": token[:6]}})
+        log.info("challenge-answered", token=token[:6])
         return self._answer(200, found.encode("ascii"))
 
     def _log_miss(self, token: str) -> None:
@@ -151,7 +150,7 @@ class Responder:
         self._misses += 1
         now = time.monotonic()
         if now - self._miss_logged >= 1:
-            log.info("challenge-unknown", extra={"fields": {"token": token[:6], "requests": self._misses}})
+            log.info("challenge-unknown", token=token[:6], requests=self._misses)
             self._miss_logged, self._misses = now, 0
 
     async def _livez(self, request: web.Request) -> web.Response:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from threading import Lock, Thread
 from typing import Generic, TypeVar
 
-from issuer_job import names
+from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, Cluster, Json, KubeError
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.options import Options, OptionsError, parse_options
 from issuer_job.issuers.state import IssuerState, state_in
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -94,10 +91,9 @@ class SettingsCache:
                 for cached in (self._issuers, self._template, self._states, self._options):
                     try:
                         cached.get(lifetime=0)
-                    except Exception as problem:
-                        unforeseen = not isinstance(problem, KubeError)
-                        fields = {"problem": f"{type(problem).__name__}: {problem}"[:300]}
-                        logger.warning("settings", exc_info=unforeseen, extra={"fields": fields})
+                    except Exception as problem:  # noqa: BLE001 - nobody would start it again
+                        say = log.warning if isinstance(problem, KubeError) else log.exception
+                        say("settings", problem=f"{type(problem).__name__}: {problem}"[:300])
 
         Thread(target=refresh, name="settings", daemon=True).start()
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from issuer_job import names
+from issuer_job import log, names
 from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import ApiError, Cluster, KubeError
 from issuer_job.cluster.changes import UNREAD
@@ -27,8 +26,6 @@ from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Problem, Record, RecordError
 from issuer_job.record.store import change_record, write_record
 from issuer_job.tenant_secrets import access as secrets
-
-logger = logging.getLogger(__name__)
 
 
 class OutcomeReason(StrEnum):
@@ -108,12 +105,12 @@ class Launcher:
                     self._hold_up(entry, problem, namespace, deadline)
                 return LaunchOutcome(stop.reason, entry.secret_name, warning=stop.warning)
         except RecordError as problem:
-            logger.error("record", extra={"fields": {"problem": str(problem)}})
+            log.error("record", problem=str(problem))
             name = names.record(namespace, entry.secret_name)
             warning = f"its record cannot be read: an operator has to delete ConfigMap {name}"
             return LaunchOutcome(OutcomeReason.UNREADABLE, entry.secret_name, warning=warning[:119])
         except KubeError as problem:
-            logger.warning("launch-failed", extra={"fields": {"secret": entry.secret_name, "problem": str(problem)}})
+            log.warning("launch-failed", secret=entry.secret_name, problem=str(problem))
             warning = f"Secret {entry.secret_name[:40]}: certificate will come later ({_short(problem)})"
             return LaunchOutcome(OutcomeReason.LATER, entry.secret_name, warning=warning, why=str(problem)[:200])
 

@@ -6,14 +6,13 @@ too, so that its first reload carries them.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from issuer_job import names
+from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import INGRESSES, JOBS, SECRETS, AlreadyExists, ApiError, Cluster, KubeError
 from issuer_job.http01 import routes
@@ -27,8 +26,6 @@ from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import IngressClass, Record
 from issuer_job.record.store import write_record
 from issuer_job.tenant_secrets.placeholder import placeholder_secret
-
-logger = logging.getLogger(__name__)
 
 LONGEST_CALL = 10.0
 
@@ -67,7 +64,7 @@ class Starter:
         except AlreadyExists:
             return  # another record's, or our last attempt's: the Job joins it
         except KubeError as problem:
-            logger.warning("route-failed", extra={"fields": {"host": host, "problem": str(problem)}})
+            log.warning("route-failed", host=host, problem=str(problem))
 
     def _create_job(self, stored: Record, deadline: float) -> Record:
         try:
@@ -129,8 +126,7 @@ class Starter:
         except AlreadyExists:
             return False
         except KubeError as problem:
-            fields = {"secret": stored.secret_name, "problem": str(problem)}
-            logger.warning("placeholder-failed", extra={"fields": fields})
+            log.warning("placeholder-failed", secret=stored.secret_name, problem=str(problem))
             return False
         return True
 

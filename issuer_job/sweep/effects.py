@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import ParamSpec
 
 from msgspec.structs import replace
 
+from issuer_job import log
 from issuer_job.attempt import events
 from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import Cluster, KubeError
@@ -27,8 +27,6 @@ from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Content, Look, Looker, Refusal
 from issuer_job.tenant_secrets.judgement import judge
 from issuer_job.upkeep import leftovers, retire
-
-logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 
@@ -200,7 +198,7 @@ class Effects:
         self.tell(situation, record, "CertificateFailed", note, unique)
 
     def _log(self, event: str, record: Record, **fields: object) -> None:
-        logger.info(event, extra={"fields": {"record": record.name} | fields})
+        log.info(event, record=record.name, **fields)
 
 
 _NOT_TRIED = Problem(type="notRenewed", detail="no order could be tried: see the other Events, and the sweep's log")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, NAMESPACES, Cluster, Gone, KubeError
 from issuer_job.demand import askers
@@ -23,8 +23,6 @@ from issuer_job.record.record import Record, RecordError
 from issuer_job.record.store import from_config_map
 from issuer_job.upkeep.leftovers import leftover_keys
 from issuer_job.upkeep.limits import Ledger
-
-logger = logging.getLogger(__name__)
 
 ROUNDS = 3
 Key = tuple[str, str]
@@ -79,7 +77,7 @@ def read_known(cluster: Cluster, *, now: datetime) -> Known:
             try:
                 record = from_config_map(config_map)
             except RecordError as problem:
-                logger.error("record", extra={"fields": {"problem": str(problem)}})
+                log.error("record", problem=str(problem))
                 known.unreadable += 1
                 continue
             key = (record.namespace, record.secret_name)

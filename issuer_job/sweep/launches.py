@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from issuer_job import log
 from issuer_job.attempt import events
 from issuer_job.demand.plan import is_held_back, plan
 from issuer_job.issuers.options import Options
@@ -25,8 +25,6 @@ from issuer_job.sweep.queue import Candidate
 from issuer_job.sweep.rules import ends_soon
 from issuer_job.sweep.situation import Action, Situation
 from issuer_job.upkeep.limits import OverLimit
-
-logger = logging.getLogger(__name__)
 
 LAUNCHES = frozenset({Action.LAUNCH, Action.SAME_EPOCH, Action.NEW_EPOCH, Action.DROP_SOURCES})
 
@@ -120,9 +118,9 @@ class SweepLaunches:
                     now=self._effects.now,
                     unique=(entry.source.uid, entry.secret_name, said),
                 )
-            fields = {"namespace": situation.namespace, "secret": entry.secret_name, "reason": outcome.reason}
             if outcome.reason is not OutcomeReason.UNCHANGED:
-                logger.info("launch", extra={"fields": fields | {"warning": outcome.warning}})
+                about = {"namespace": situation.namespace, "secret": entry.secret_name}
+                log.info("launch", **about, reason=outcome.reason, warning=outcome.warning)
         return launched
 
     def _trouble(self, wanted: Record, candidate: Candidate) -> Problem | None:
@@ -170,7 +168,7 @@ class SweepLaunches:
         self._counts[str(reason)] += 1
         if stored.phase not in ACTIVE:
             return False
-        logger.info("launch", extra={"fields": {"record": stored.name, "epoch": stored.epoch, "reason": reason}})
+        log.info("launch", record=stored.name, epoch=stored.epoch, reason=reason)
         self._launcher.start(stored, self._effects.deadline)
         return True
 

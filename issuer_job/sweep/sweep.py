@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import utc_now
 from issuer_job.checks.launch import launch_due
@@ -37,8 +37,6 @@ from issuer_job.tenant_secrets.access import Looker, look_by_policy
 from issuer_job.upkeep import bootstrap, leftovers, untouched, webhook_certificate
 from issuer_job.upkeep.suggestions import Suggestions, check_is_due
 
-logger = logging.getLogger(__name__)
-
 CLAIMS_SHARE = 0.2
 """Of the pass's time, for giving up claims."""
 
@@ -57,7 +55,7 @@ def sweep(
     """
     started, now = time.monotonic(), clock()
     if not secrets.policies_in_force(cluster):
-        logger.error("policies-not-in-force", extra={"fields": {"do": "kubectl apply the manifests again"}})
+        log.error("policies-not-in-force", do="kubectl apply the manifests again")
         return v.ExitCode.LATER
     webhook_certificate.rotate(cluster, now=now)
     settings = SettingsCache(cluster)
@@ -65,7 +63,7 @@ def sweep(
     try:
         options = settings.options()
     except BrokenOptions as problem:
-        logger.error("options", extra={"fields": {"problem": str(problem)}})
+        log.error("options", problem=str(problem))
         return v.ExitCode.LATER
     new = {name: i for name, i in issuers.valid.items() if not settings.has_account(name, directory_of(i))}
     bootstrap.make_account_keys(cluster, new)
@@ -87,7 +85,7 @@ def sweep(
     _launch_checks(effects)
     fields = {"records": len(known.records), "ingresses": live.count, "unreadable": known.unreadable}
     fields |= {name: count for name, count in counts.items() if count}
-    logger.info("swept", extra={"fields": fields | {"seconds": round(time.monotonic() - started, 1)}})
+    log.info("swept", **fields, seconds=round(time.monotonic() - started, 1))
     return v.ExitCode.DONE
 
 
@@ -101,7 +99,7 @@ def _launch_checks(effects: Effects) -> None:
         with_leftovers = trace.issuers_with_leftovers(cluster, records, now=now)
         effects.counts["checks launched"] += launch_due(cluster, leftovers=with_leftovers, now=now)
     except KubeError as problem:
-        logger.warning("checks-put-off", extra={"fields": {"problem": str(problem)}})
+        log.warning("checks-put-off", problem=str(problem))
         effects.counts["trouble"] += 1
 
 
@@ -113,7 +111,7 @@ def _tidy_claims(effects: Effects, options: Options, live: Live) -> Holders:
             effects.cluster, options, live.namers, effects.known.records.values(), now=effects.now, until=until
         )
     except KubeError as problem:
-        logger.warning("claims-put-off", extra={"fields": {"problem": str(problem)}})
+        log.warning("claims-put-off", problem=str(problem))
         effects.counts["trouble"] += 1
         return Holders(options, live.namers, effects.now)
     effects.counts.update(counts)
@@ -175,9 +173,9 @@ def _guarded(effects: Effects, situation: Situation, do: Callable[[], None]) -> 
         do()
         return
     except (KubeError, RecordError) as problem:
-        logger.warning("put-off", extra={"fields": about | {"problem": str(problem)}})
-    except Exception:
-        logger.exception("internal-error", extra={"fields": about})
+        log.warning("put-off", **about, problem=str(problem))
+    except Exception:  # noqa: BLE001 - the others shall have their turn
+        log.exception("internal-error", **about)
     effects.counts["trouble"] += 1
 
 

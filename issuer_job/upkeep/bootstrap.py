@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
+from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.account.keys import account_secret
 from issuer_job.acme_client import new_account_key
@@ -15,15 +15,13 @@ from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import directory_of, type_of
 from issuer_job.upkeep import webhook_certificate
 
-logger = logging.getLogger(__name__)
-
 
 def bootstrap(cluster: Cluster) -> None:
     """Make what is missing; run again, it changes nothing. Raises KubeError."""
     webhook_certificate.rotate(cluster, now=utc_now())
     issuers = Issuers.from_config_maps(cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"))
     for name, problem in issuers.broken.items():
-        logger.error("issuer", extra={"fields": {"issuer": name, "problem": problem}})
+        log.error("issuer", issuer=name, problem=problem)
     make_account_keys(cluster, issuers.valid)
 
 
@@ -41,4 +39,4 @@ def make_account_keys(cluster: Cluster, issuers: Mapping[str, Issuer]) -> None:
             cluster.create(SECRETS, v.NAMESPACE, secret)
         except AlreadyExists:
             continue
-        logger.info("account-key", extra={"fields": {"issuer": name, "secret": secret["metadata"]["name"]}})
+        log.info("account-key", issuer=name, secret=secret["metadata"]["name"])

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from issuer_job import names
+from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Cluster, Gone, Json, Resource
 from issuer_job.record.phases import ATTEMPT_GRACE
 from issuer_job.record.record import ACTIVE, IngressClass, Record, RecordError
 from issuer_job.record.store import live_record
-
-logger = logging.getLogger(__name__)
 
 KEY_AGE = timedelta(hours=1)
 """How long after its last use a pending key stays."""
@@ -136,7 +133,7 @@ def _release_route(cluster: Cluster, route: Json, kept: set[str], owners: list[J
     left = route | {"metadata": metadata | {"ownerReferences": owners, "annotations": annotations}}
     if changes.swap(cluster, INGRESSES, v.NAMESPACE, route, left if kept else None) is None:
         return False
-    logger.info("route-released", extra={"fields": {"route": metadata["name"], "holders": len(kept)}})
+    log.info("route-released", route=metadata["name"], holders=len(kept))
     return True
 
 
@@ -152,7 +149,7 @@ def _clean_challenge(cluster: Cluster, challenge: Json, holders: _Holders) -> bo
         return False
     if _is_at(live.get(record_hash), epoch) or not changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, challenge, None):
         return False
-    logger.info("challenge-deleted", extra={"fields": {"challenge": metadata["name"]}})
+    log.info("challenge-deleted", challenge=metadata["name"])
     return True
 
 
@@ -161,7 +158,7 @@ def _labelled(cluster: Cluster, resource: Resource, label: str) -> Iterator[Json
     try:
         yield from cluster.items(resource, v.NAMESPACE, labels=f"{label}=true")
     except Gone:
-        logger.info("leftovers-put-off", extra={"fields": {"kind": resource.plural}})
+        log.info("leftovers-put-off", kind=resource.plural)
 
 
 def _holds(route: Json) -> dict[str, int]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import datetime
 
 from cryptography import x509
 
 from certs.placeholder import is_placeholder
-from issuer_job import names
+from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster, Conflict, KubeError
 from issuer_job.demand import askers
@@ -18,8 +17,6 @@ from issuer_job.record.phases import ABSENCE_GRACE
 from issuer_job.record.record import Phase, Record
 from issuer_job.record.store import delete_record, fresh, write_record
 from issuer_job.tenant_secrets.access import Look, Looker, Refusal, SecretRefused, look_by_policy
-
-logger = logging.getLogger(__name__)
 
 
 def retire(cluster: Cluster, record: Record, *, now: datetime, looker: Looker = look_by_policy) -> bool:
@@ -46,7 +43,7 @@ def retire(cluster: Cluster, record: Record, *, now: datetime, looker: Looker = 
     _delete_keys(cluster, live)
     if write_record(cluster, transitions.retired(live, now)) is None:
         return False
-    logger.info("retired", extra={"fields": {"record": live.name, "secret": secret}})
+    log.info("retired", record=live.name, secret=secret)
     return True
 
 
@@ -57,7 +54,7 @@ def forget(cluster: Cluster, record: Record) -> bool:
     """
     if record.phase is not Phase.RETIRED or not delete_record(cluster, record):
         return False
-    logger.info("forgotten", extra={"fields": {"record": record.name}})
+    log.info("forgotten", record=record.name)
     return True
 
 

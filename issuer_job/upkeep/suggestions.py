@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from certs.renewal import chosen_time
+from issuer_job import log
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import directory_of, type_of
@@ -22,7 +22,6 @@ from issuer_job.record.renewal import issued_of
 if TYPE_CHECKING:  # a sweep without a due check must not pay for the import
     from issuer_job.acme_client import RenewalClient, RenewalInfo
 
-logger = logging.getLogger(__name__)
 
 MOST_CHECKS = 100
 """Certificates whose CA is asked in one pass."""
@@ -139,7 +138,7 @@ class Suggestions:
             return _kept(former, self.now + AFTER_FAILURE)
         ca.failures = 0
         if renewal.explanation and renewal.explanation != (former.explanation if former else ""):
-            logger.info("renewal-explained", extra={"fields": {"record": record.name, "see": renewal.explanation}})
+            log.info("renewal-explained", record=record.name, see=renewal.explanation)
         return renewal
 
     def _nothing_to_tell(self) -> Renewal:
@@ -154,8 +153,7 @@ class Suggestions:
                 ca.client.close()
             if ca.problem:
                 left_alone = ca.failures >= MOST_FAILURES
-                fields = {"issuer": name, "problem": ca.problem[:500], "left_alone": left_alone}
-                logger.warning("renewal-info", extra={"fields": fields})
+                log.warning("renewal-info", issuer=name, problem=ca.problem[:500], left_alone=left_alone)
         self._cas = {}
 
 

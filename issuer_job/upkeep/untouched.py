@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from datetime import datetime
 
+from issuer_job import log
 from issuer_job.attempt import events
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import Cluster, Json, KubeError
 from issuer_job.demand.askers import Asker
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.options import Options
-
-logger = logging.getLogger(__name__)
 
 MISSED = "spec.tls is empty and was not completed: touch the Ingress (kubectl annotate), or write a spec.tls entry"
 
@@ -46,7 +44,6 @@ def _complete(cluster: Cluster, asker: Asker, issuers: Issuers) -> bool:
     try:
         changes.change(cluster, resource, namespace, name, completed, held=asker.object)
     except KubeError as problem:
-        fields = {"namespace": namespace, "ingress": asker.name, "problem": str(problem)}
-        logger.warning("complete-tls-failed", extra={"fields": fields})
+        log.warning("complete-tls-failed", namespace=namespace, ingress=asker.name, problem=str(problem))
         return False
     return True

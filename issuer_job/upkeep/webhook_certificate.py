@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from datetime import datetime
@@ -11,11 +10,10 @@ from certs import authority
 from certs.chain import has_key, parse_chain
 from certs.errors import CertError
 from certs.keys import CertifiedKey, key_from_pem
+from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import MUTATING_WEBHOOKS, SECRETS, Cluster, Json, KubeError
-
-logger = logging.getLogger(__name__)
 
 DNS_NAMES = tuple(f"{v.WEBHOOK_SERVICE}.{v.NAMESPACE}.{suffix}" for suffix in ("svc", "svc.cluster.local"))
 
@@ -56,7 +54,7 @@ def trust(cluster: Cluster, ca_pem: bytes, *, now: datetime) -> None:
     name, what = v.WEBHOOK_CONFIGURATION, "the webhook configuration"
     stored = cluster.get(MUTATING_WEBHOOKS, None, name)
     if changes.change(cluster, MUTATING_WEBHOOKS, None, name, trusting, held=stored, what=what).written:
-        logger.info("ca-bundle", extra={"fields": {"configuration": v.WEBHOOK_CONFIGURATION}})
+        log.info("ca-bundle", configuration=v.WEBHOOK_CONFIGURATION)
 
 
 def _bundle(ca_pem: bytes, old: str, now: datetime) -> bytes:
@@ -84,7 +82,7 @@ def _ensure(
         return bodies.secret(metadata, v.TLS_SECRET_TYPE, data)
 
     if changes.change(cluster, SECRETS, v.NAMESPACE, name, ensured).written:
-        logger.info("rotated", extra={"fields": {"secret": name}})
+        log.info("rotated", secret=name)
     return pair
 
 

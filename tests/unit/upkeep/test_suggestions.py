@@ -18,7 +18,6 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record.record import Issued, Phase, Record, Renewal
 from issuer_job.record.renewal import due_at
-from issuer_job.upkeep import suggestions as renewal
 from issuer_job.upkeep.suggestions import Suggestions, check_is_due
 from tests.fakes.acme import FakeAcme, Reply, fake_acme, problem
 from tests.worlds.samples import NOW, issued, record, source
@@ -339,7 +338,7 @@ def explained(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_an_explanation_is_kept_and_logged_once(cas: Cas, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger=renewal.__name__)
+    caplog.set_level(logging.INFO)
     for _ in range(2):
         cas.says("web-tls", explanationURL="https://ca.example/incident")
     found = cas.ask(cas.certified())["web-tls"]
