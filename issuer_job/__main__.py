@@ -147,11 +147,11 @@ def _transfer_host(host: str, namespace: str) -> v.ExitCode:
 
 def _of_issuer(command: str, issuer: str) -> v.ExitCode:
     from issuer_job.attempt.attempt import utc_now
-    from issuer_job.checks.command import check_now, roll_over_now
+    from issuer_job.checks.command import IssuerCommand
 
     logging.getLogger().setLevel(logging.WARNING)  # people read what the command says
-    do = check_now if command == "check-issuer" else roll_over_now
-    return do(_cluster(CHECK_DEADLINE), issuer, clock=utc_now)
+    asked = IssuerCommand(cluster=_cluster(CHECK_DEADLINE), name=issuer, clock=utc_now)
+    return asked.check() if command == "check-issuer" else asked.roll_over()
 
 
 def _cluster(seconds: float) -> Cluster:

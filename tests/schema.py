@@ -33,16 +33,15 @@ def issuer_schema() -> Schema:
         issuer["properties"] = document["properties"] | issuer["properties"]
         issuer["allOf"].append(_fields_of(kind, document.get("required", [])))
         kinds |= parts | kinds
-    issuer["properties"]["type"] = {
-        "description": f"Where certificates come from. {'; '.join(map(_type_told, ISSUER_TYPES.values()))}.",
+    told = "; ".join(f"{kind.name}: {kind.description}" for kind in ISSUER_TYPES.values())
+    kind_of = {
+        "description": f"Where certificates come from. {told}.",
         "enum": sorted(ISSUER_TYPES),
         "default": DEFAULT_TYPE,
     }
+    del issuer["properties"]["type"]
+    issuer["properties"] = {"type": kind_of} | issuer["properties"]
     return schema
-
-
-def _type_told(kind: IssuerType) -> str:
-    return f"{kind.name}: {kind.description}"
 
 
 def _fields_of(kind: IssuerType, required: list[str]) -> Schema:

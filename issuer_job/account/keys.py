@@ -61,15 +61,23 @@ def make_key(mounted: MountedIssuer, number: int, existing: bytes | None = None)
 
     Used by this pod at once; the next ones find it mounted. Raises Later, OtherPod.
     """
+    key = stored_key(mounted, number, existing)
+    if key is None:
+        if number > 1:  # which number this Job's pods have mounted was settled at launch
+            raise superseded(mounted)
+        raise OtherPod("the account key was made meanwhile: the next pod has it")
+    hold_key(mounted.attempt, key, number)
+    return key
+
+
+def stored_key(mounted: MountedIssuer, number: int, existing: bytes | None = None) -> bytes | None:
+    """An account key, stored now: a new one, or the existing one. None if there is one with this number."""
     key = existing or new_account_key(mounted.issuer.account_key_algorithm.value)
     secret = account_secret(mounted.name, mounted.issuer.server, number, key)
     try:
         mounted.attempt.cluster.create(SECRETS, v.NAMESPACE, secret)
     except AlreadyExists:
-        if number > 1:  # which number this Job's pods have mounted was settled at launch
-            raise superseded(mounted) from None
-        raise OtherPod("the account key was made meanwhile: the next pod has it") from None
-    hold_key(mounted.attempt, key, number)
+        return None
     mounted.attempt.step("account-key", secret=secret["metadata"]["name"])
     return key
 

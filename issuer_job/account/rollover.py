@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account import account
-from issuer_job.account.keys import account_secret, hold_key, superseded
-from issuer_job.acme_client import AcmeError, AcmeUnavailable, new_account_key
+from issuer_job.account.keys import hold_key, stored_key, superseded
+from issuer_job.acme_client import AcmeError, AcmeUnavailable
 from issuer_job.attempt.attempt import Later, OtherPod
 from issuer_job.attempt.findings import MountedIssuer
-from issuer_job.cluster.api import SECRETS, AlreadyExists
 from issuer_job.issuers.state import (
     ACCOUNT_NUMBER,
     ROLLED_OVER_FOR,
@@ -61,13 +60,9 @@ def _next_key(mounted: MountedIssuer, number: int) -> bytes:
     held, named = attempt.mounted(NEXT, v.ACCOUNT_KEY), attempt.mounted(NEXT, v.ACCOUNT_NUMBER)
     if held is not None and named == str(number).encode():
         return held
-    key = new_account_key(mounted.issuer.account_key_algorithm.value)
-    secret = account_secret(mounted.name, mounted.issuer.server, number, key)
-    try:
-        attempt.cluster.create(SECRETS, v.NAMESPACE, secret)
-    except AlreadyExists:
-        raise OtherPod("the next account key was made meanwhile: the next pod has it") from None
-    attempt.step("account-key", secret=secret["metadata"]["name"])
+    key = stored_key(mounted, number)
+    if key is None:
+        raise OtherPod("the next account key was made meanwhile: the next pod has it")
     return key
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from issuer_job import vocabulary as v
@@ -19,107 +20,100 @@ from issuer_job.polling import Poll
 PATIENCE = timedelta(minutes=6)
 """A pod of the Job has five minutes."""
 
-Clock = Callable[[], datetime]
-Say = Callable[[str], None]
 
+@dataclass(frozen=True, kw_only=True)
+class IssuerCommand:
+    """A command on the issuer `name`, which tells people with `say` what it does. Its methods raise KubeError."""
 
-def check_now(
-    cluster: Cluster, name: str, *, clock: Clock, sleep: Callable[[float], None] = time.sleep, say: Say = print
-) -> v.ExitCode:
-    """Test the issuer; PERMANENT if it is not ready, LATER if its Job did not say in time. Raises KubeError."""
-    checked = find_issuer(cluster, name)
-    if checked is None:
-        return _unknown(name, say)
-    state = _run(cluster, checked, clock=clock, sleep=sleep, say=say)
-    return v.ExitCode.LATER if state is None else _told(name, state, say)
+    cluster: Cluster
+    name: str
+    clock: Callable[[], datetime]
+    sleep: Callable[[float], None] = time.sleep
+    say: Callable[[str], None] = print
 
+    def check(self) -> v.ExitCode:
+        """Test the issuer; PERMANENT if it is not ready, LATER if its Job did not say in time."""
+        checked = find_issuer(self.cluster, self.name)
+        if checked is None:
+            return self._unknown()
+        state = self._run(checked)
+        return v.ExitCode.LATER if state is None else self._told(state)
 
-def roll_over_now(
-    cluster: Cluster, name: str, *, clock: Clock, sleep: Callable[[float], None] = time.sleep, say: Say = print
-) -> v.ExitCode:
-    """Ask for a new account key by the annotation, and see it done; exit codes as of `check`. Raises KubeError."""
-    request = clock().isoformat(timespec="milliseconds")
-    checked = _annotated(cluster, name, v.ROLLOVER, request)
-    if checked is None:
-        return _unknown(name, say)
-    before = checked.state.number
-    state = _run(cluster, checked, clock=clock, sleep=sleep, say=say)
-    if state is None:
-        return v.ExitCode.LATER
-    done = state.data.get(ROLLED_OVER_FOR) == request
-    say(f"{name}: account key {state.number} took the place of key {before}" if done else f"{name}: not rolled over")
-    code = _told(name, state, say)
-    return code if done else v.ExitCode.PERMANENT
+    def roll_over(self) -> v.ExitCode:
+        """Ask for a new account key by the annotation, and see it done; exit codes as of `check`."""
+        request = self.clock().isoformat(timespec="milliseconds")
+        checked = self._annotated(v.ROLLOVER, request)
+        if checked is None:
+            return self._unknown()
+        before = checked.state.number
+        state = self._run(checked)
+        if state is None:
+            return v.ExitCode.LATER
+        done = state.data.get(ROLLED_OVER_FOR) == request
+        told = f"account key {state.number} took the place of key {before}" if done else "not rolled over"
+        self.say(f"{self.name}: {told}")
+        code = self._told(state)
+        return code if done else v.ExitCode.PERMANENT
 
-
-def _run(
-    cluster: Cluster, checked: CheckedIssuer, *, clock: Clock, sleep: Callable[[float], None], say: Say
-) -> IssuerState | None:
-    """Launch the Job and wait for what it writes; None if that did not come."""
-    job = _launch(cluster, checked, clock=clock, sleep=sleep, say=say)
-    if job is None:
-        return None
-    started = clock()
-    say(f"{checked.name}: Job {job} (kubectl logs -n {v.NAMESPACE} job/{job})")
-    epoch = job.rpartition("-")[2]
-    poll = Poll(started=started, deadline=started + PATIENCE)
-    while True:
-        ended = _has_ended(cluster, job)
-        state = load_state(cluster, checked.name, checked.directory)
-        if state.data.get(CHECKED_EPOCH) == epoch:
-            return state
-        delay = poll.delay(now=clock())
-        if ended or delay is None:
-            what = "has ended without a word" if ended else f"has said nothing for {PATIENCE}"
-            say(f"{checked.name}: Job {job} {what}: see its log, and kubectl describe job -n {v.NAMESPACE} {job}")
+    def _run(self, checked: CheckedIssuer) -> IssuerState | None:
+        """Launch the Job and wait for what it writes; None if that did not come."""
+        job = self._launched(checked)
+        if job is None:
             return None
-        sleep(delay.total_seconds())
+        self.say(f"{self.name}: Job {job} (kubectl logs -n {v.NAMESPACE} job/{job})")
+        epoch, poll = job.rpartition("-")[2], self._poll()
+        while True:
+            found = self.cluster.find(JOBS, v.NAMESPACE, job)
+            state = load_state(self.cluster, self.name, checked.directory)
+            if state.data.get(CHECKED_EPOCH) == epoch:
+                return state
+            ended, delay = found is None or is_finished(found), poll.delay(now=self.clock())
+            if ended or delay is None:
+                what = "has ended without a word" if ended else f"has said nothing for {PATIENCE}"
+                hint = f"see its log, and kubectl describe job -n {v.NAMESPACE} {job}"
+                self.say(f"{self.name}: Job {job} {what}: {hint}")
+                return None
+            self.sleep(delay.total_seconds())
 
+    def _launched(self, checked: CheckedIssuer) -> str | None:
+        """Name of the Job, launched once the one that still runs has ended; None if that does not end."""
+        former, poll = "", self._poll()
+        while True:
+            try:
+                return launch_check(self.cluster, checked, now=self.clock())
+            except CheckStillRuns as running:
+                if not former:
+                    self.say(f"{self.name}: waits until Job {running} has ended")
+                former = str(running)
+            delay = poll.delay(now=self.clock())
+            if delay is None:
+                self.say(f"{self.name}: Job {former} still runs: kubectl logs -n {v.NAMESPACE} job/{former}")
+                return None
+            self.sleep(delay.total_seconds())
 
-def _launch(
-    cluster: Cluster, checked: CheckedIssuer, *, clock: Clock, sleep: Callable[[float], None], say: Say
-) -> str | None:
-    """Name of the Job, launched once the one that still runs has ended; None if that does not end."""
-    started, former = clock(), ""
-    poll = Poll(started=started, deadline=started + PATIENCE)
-    while True:
-        try:
-            return launch_check(cluster, checked, now=clock())
-        except CheckStillRuns as running:
-            if not former:
-                say(f"{checked.name}: waits until Job {running} has ended")
-            former = str(running)
-        delay = poll.delay(now=clock())
-        if delay is None:
-            say(f"{checked.name}: Job {former} still runs: kubectl logs -n {v.NAMESPACE} job/{former}")
-            return None
-        sleep(delay.total_seconds())
+    def _poll(self) -> Poll:
+        started = self.clock()
+        return Poll(started=started, deadline=started + PATIENCE)
 
+    def _annotated(self, annotation: str, value: str) -> CheckedIssuer | None:
+        """The issuer with the annotation; None if there is no such issuer."""
 
-def _has_ended(cluster: Cluster, name: str) -> bool:
-    job = cluster.find(JOBS, v.NAMESPACE, name)
-    return job is None or is_finished(job)
+        def annotated(held: Json | None) -> Json | None:
+            if held is not None and is_issuer(held):
+                held["metadata"]["annotations"] = {**(held["metadata"].get("annotations") or {}), annotation: value}
+            return held
 
+        done = changes.change(self.cluster, CONFIGMAPS, v.NAMESPACE, self.name, annotated)
+        return with_state(self.cluster, done.after)
 
-def _annotated(cluster: Cluster, name: str, annotation: str, value: str) -> CheckedIssuer | None:
-    """The issuer with the annotation; None if there is no such issuer. Raises KubeError."""
+    def _told(self, state: IssuerState) -> v.ExitCode:
+        ready = state.data.get(RESULT) == READY
+        self.say(f"{self.name}: {'ready' if ready else 'not ready'}")
+        for finding in read_findings(state.data):
+            self.say(f"  {finding_line(finding)}")
+        return v.ExitCode.DONE if ready else v.ExitCode.PERMANENT
 
-    def annotated(held: Json | None) -> Json | None:
-        if held is not None and is_issuer(held):
-            held["metadata"]["annotations"] = {**(held["metadata"].get("annotations") or {}), annotation: value}
-        return held
-
-    return with_state(cluster, changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, annotated).after)
-
-
-def _told(name: str, state: IssuerState, say: Say) -> v.ExitCode:
-    ready = state.data.get(RESULT) == READY
-    say(f"{name}: {'ready' if ready else 'not ready'}")
-    for finding in read_findings(state.data):
-        say(f"  {finding_line(finding)}")
-    return v.ExitCode.DONE if ready else v.ExitCode.PERMANENT
-
-
-def _unknown(name: str, say: Say) -> v.ExitCode:
-    say(f"there is no issuer {name[:253]}: kubectl get configmap -n {v.NAMESPACE} -l {v.ISSUER}=true")
-    return v.ExitCode.PERMANENT
+    def _unknown(self) -> v.ExitCode:
+        list_them = f"kubectl get configmap -n {v.NAMESPACE} -l {v.ISSUER}=true"
+        self.say(f"there is no issuer {self.name[:253]}: {list_them}")
+        return v.ExitCode.PERMANENT

@@ -95,10 +95,9 @@ class Fallback(Part, frozen=True):
         return parse_duration(self.after)
 
 
-class Issuer(Part, frozen=True):
-    """Where certificates come from: data["issuer.yaml"] of a ConfigMap labelled certjob.io/issuer=true."""
+class AcmeFields(Part, frozen=True):
+    """What certjob has to know to order from an ACME CA (RFC 8555)."""
 
-    type: Annotated[str, says("Where certificates come from.")] = DEFAULT_TYPE
     server: Annotated[
         str, says("https URL of the CA's ACME directory; needed for type acme.", pattern="^https://", max_length=2000)
     ] = ""
@@ -120,11 +119,45 @@ class Issuer(Part, frozen=True):
             pattern=f"^$|{DATA_KEY}",
         ),
     ] = ""
-    key_algorithm: Annotated[KeyAlgorithm, says("Key of the certificates.")] = KeyAlgorithm.ECDSA_P256
     profile: Annotated[str, says("ACME profile; one that the CA's directory lists.", max_length=100)] = ""
     preferred_chain: Annotated[
         str, says("Common name of the root or an intermediate of the chain to be used.", max_length=100)
     ] = ""
+    solvers: Annotated[
+        tuple[Solver, ...], says("How control over hosts is proven; HTTP-01 if empty.", max_length=MAX_SOLVERS)
+    ] = ()
+    route_annotations: Annotated[
+        dict[str, str],
+        says(
+            "Further annotations of challenge routes; the operator allows them in ConfigMap certjob-route-policy.",
+            max_length=50,
+        ),
+    ] = {}
+    path_type: Annotated[
+        PathType, says("Of challenge routes; ImplementationSpecific must be allowed in certjob-route-policy, too.")
+    ] = PathType.PREFIX
+    limits: Annotated[CaLimits, says("Orders and certificates that certjob does not exceed at this CA.")] = CaLimits()
+
+    @property
+    def contacts(self) -> tuple[str, ...]:
+        """Mail addresses of the account; the field may hold several, separated by commas."""
+        return tuple(part.strip() for part in self.email.split(",") if part.strip())
+
+    def solver(self, host: str, ingress_class: str | None) -> Solver | None:
+        """The most specific solver for the host, of equal ones the first; for a wildcard only one with DNS-01."""
+        return most_specific(self.solvers, host, ingress_class)
+
+    @property
+    def own_class(self) -> str:
+        """The Ingress class for challenge routes of certificates without an Ingress; empty: the cluster's default."""
+        return next((s.http01.ingress_class for s in self.solvers if s.http01 and s.http01.ingress_class), "")
+
+
+class Issuer(AcmeFields, frozen=True):
+    """Where certificates come from: data["issuer.yaml"] of a ConfigMap labelled certjob.io/issuer=true."""
+
+    type: Annotated[str, says("Where certificates come from.")] = DEFAULT_TYPE
+    key_algorithm: Annotated[KeyAlgorithm, says("Key of the certificates.")] = KeyAlgorithm.ECDSA_P256
     lifetime: Annotated[
         str,
         says(
@@ -148,25 +181,6 @@ class Issuer(Part, frozen=True):
         says("Ingress classes that may use the issuer; all if empty.", max_length=MAX_LIST),
     ] = ()
     fallback: Annotated[Fallback | None, says("Another issuer that takes over when this one keeps failing.")] = None
-    solvers: Annotated[
-        tuple[Solver, ...], says("How control over hosts is proven; HTTP-01 if empty.", max_length=MAX_SOLVERS)
-    ] = ()
-    route_annotations: Annotated[
-        dict[str, str],
-        says(
-            "Further annotations of challenge routes; the operator allows them in ConfigMap certjob-route-policy.",
-            max_length=50,
-        ),
-    ] = {}
-    path_type: Annotated[
-        PathType, says("Of challenge routes; ImplementationSpecific must be allowed in certjob-route-policy, too.")
-    ] = PathType.PREFIX
-    limits: Annotated[CaLimits, says("Orders and certificates that certjob does not exceed at this CA.")] = CaLimits()
-
-    @property
-    def contacts(self) -> tuple[str, ...]:
-        """Mail addresses of the account; the field may hold several, separated by commas."""
-        return tuple(part.strip() for part in self.email.split(",") if part.strip())
 
     @property
     def wanted_lifetime(self) -> timedelta | None:
@@ -184,12 +198,3 @@ class Issuer(Part, frozen=True):
     def allows_host(self, namespace: str, host: str) -> bool:
         """Whether this namespace may have a certificate for the host from the issuer."""
         return not self.allowed_hosts or allow(self.allowed_hosts, namespace, host)
-
-    def solver(self, host: str, ingress_class: str | None) -> Solver | None:
-        """The most specific solver for the host, of equal ones the first; for a wildcard only one with DNS-01."""
-        return most_specific(self.solvers, host, ingress_class)
-
-    @property
-    def own_class(self) -> str:
-        """The Ingress class for challenge routes of certificates without an Ingress; empty: the cluster's default."""
-        return next((s.http01.ingress_class for s in self.solvers if s.http01 and s.http01.ingress_class), "")

@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from issuer_job.issuers.rules import PathProblem, acme_problems, common_problems
-from issuer_job.issuers.schema import Issuer
+from issuer_job.issuers.schema import AcmeFields, Issuer
+
+
+def _fields(part: type[AcmeFields]) -> frozenset[str]:
+    return frozenset(part.__struct_encode_fields__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +44,8 @@ class IssuerType:
     """Whether the CA is asked when to renew (RFC 9773)."""
     private_names: bool = False
     """Whether it takes hosts that no public CA certifies without being told so."""
-    lifetime: timedelta | None = None
-    """Of its certificates, unless the issuer says another; None if the CA decides."""
+    lifetime: timedelta = timedelta(days=90)
+    """Of certificates that certjob decides on, unless the issuer says another."""
 
     @property
     def own_fields(self) -> frozenset[str]:
@@ -52,23 +56,7 @@ class IssuerType:
 ACME = IssuerType(
     name="acme",
     description="an ACME CA",
-    fields=frozenset(
-        {
-            "server",
-            "email",
-            "caBundle",
-            "caBundleKey",
-            "externalAccount",
-            "accountKeyAlgorithm",
-            "existingAccountKey",
-            "profile",
-            "preferredChain",
-            "solvers",
-            "routeAnnotations",
-            "pathType",
-            "limits",
-        }
-    ),
+    fields=_fields(AcmeFields),
     required={"server": "the https URL of an ACME directory"},
     rules=acme_problems,
     directory=lambda issuer: issuer.server,
@@ -87,7 +75,6 @@ CA = IssuerType(
     name="ca",
     description="a CA key pair of your own, in the Secret credentials-ISSUER",
     private_names=True,
-    lifetime=timedelta(days=90),
 )
 ISSUER_TYPES = {kind.name: kind for kind in (ACME, SELF_SIGNED, CA)}
 """Every type, by the word that `type` has for it."""
@@ -104,11 +91,8 @@ def directory_of(issuer: Issuer) -> str:
 
 
 def lifetime_of(issuer: Issuer) -> timedelta:
-    """Of the certificates, for a type that decides it."""
-    lifetime = issuer.wanted_lifetime or type_of(issuer).lifetime
-    if lifetime is None:
-        raise ValueError(f"type {issuer.type} leaves it to the CA")
-    return lifetime
+    """Of its certificates, if it is not the CA that decides on it."""
+    return issuer.wanted_lifetime or type_of(issuer).lifetime
 
 
 def uses_route(issuer: Issuer, host: str, ingress_class: str | None) -> bool:
@@ -137,7 +121,3 @@ def problems(issuer: Issuer, *, name: str, given: Mapping[str, object]) -> Itera
             yield f"{each} is missing: {what}", f"$.{each}"
     yield from kind.rules(issuer)
     yield from common_problems(issuer, name)
-
-
-def _fields(document: type[Issuer]) -> frozenset[str]:
-    return frozenset(document.__struct_encode_fields__)

@@ -18,7 +18,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient, Order
 from issuer_job.acme_client.orders import read_order_urls
-from issuer_job.checks.command import check_now, roll_over_now
+from issuer_job.checks.command import IssuerCommand
 from issuer_job.checks.launch import find_issuer
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Json
 from issuer_job.issuers.load import parse_issuer
@@ -52,10 +52,14 @@ class OwnIssuer:
         create_secret(v.NAMESPACE, names.credentials(self.name), keys)
 
     def check(self) -> v.ExitCode:
-        return check_now(cluster(), self.name, clock=lambda: datetime.now(UTC), say=self.said.append)
+        return self._command.check()
 
     def roll_over(self) -> v.ExitCode:
-        return roll_over_now(cluster(), self.name, clock=lambda: datetime.now(UTC), say=self.said.append)
+        return self._command.roll_over()
+
+    @property
+    def _command(self) -> IssuerCommand:
+        return IssuerCommand(cluster=cluster(), name=self.name, clock=lambda: datetime.now(UTC), say=self.said.append)
 
     @property
     def state(self) -> IssuerState:

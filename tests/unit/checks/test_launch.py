@@ -11,7 +11,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.findings import CheckReason
 from issuer_job.checks.check import check_issuer
-from issuer_job.checks.command import PATIENCE, check_now, roll_over_now
+from issuer_job.checks.command import PATIENCE, IssuerCommand
 from issuer_job.checks.launch import (
     AGAIN_AFTER,
     CREATED_WITHIN,
@@ -276,8 +276,9 @@ class Operator:
             end_jobs(self.world)
 
     def runs(self, command: str, issuer: str = ISSUER) -> v.ExitCode:
-        do = check_now if command == "check-issuer" else roll_over_now
-        return do(self.world.cluster, issuer, clock=self.world.clock.read, sleep=self.wait, say=self.said.append)
+        clock, say = self.world.clock.read, self.said.append
+        asked = IssuerCommand(cluster=self.world.cluster, name=issuer, clock=clock, sleep=self.wait, say=say)
+        return asked.check() if command == "check-issuer" else asked.roll_over()
 
 
 def test_check_issuer_prints_what_was_found(world: JobWorld) -> None:
