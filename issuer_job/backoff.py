@@ -11,7 +11,9 @@ RATE_LIMITED = timedelta(hours=1)
 """For a CA that limits without saying for how long."""
 
 
-def wait_after(*, failures: int, asked: timedelta | None, rate_limited: bool, jitter: float) -> timedelta:
+def wait_after(
+    failures: int, *, asked: timedelta | None = None, rate_limited: bool = False, jitter: float = 0.0
+) -> timedelta:
     """The wait after the `failures`-th failure in a row (from 1): a minute, doubled to six hours, or what was asked.
 
     `jitter` is a random number in [0, 1): up to a quarter of the wait is added. `asked` is the other

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +17,7 @@ from issuer_job.cluster.api import Cluster
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record import transitions
 from issuer_job.record.annotations import ANNOTATIONS, Settings
-from issuer_job.record.record import ACTIVE, Problem, Record, RecordError, Source
+from issuer_job.record.record import ACTIVE, Problem, Record, Source
 from issuer_job.record.store import Arrow, change_record, live_record, write_record
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
 
@@ -35,12 +34,6 @@ class Superseded(Stop):
     """The record is another's now, or gone: touch nothing."""
 
     exit_code = v.ExitCode.SUPERSEDED
-
-
-class Unreadable(Stop):
-    """The record is broken, or written by a later certjob: it stays as it is, and another pod could not read it."""
-
-    exit_code = v.ExitCode.PERMANENT
 
 
 class OtherPod(Stop):
@@ -69,26 +62,29 @@ class NamespaceGone(Stop):
     exit_code = v.ExitCode.LATER
 
 
-class Later(Stop):
+class Failure(Stop):
+    """It failed, for the reason that `problem` says."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+class Later(Failure):
     """Something that passes. `wait` is for how long; None leaves it to the back-off. `by_ca`: the CA asked for it."""
 
     exit_code = v.ExitCode.LATER
 
     def __init__(self, problem: Problem, *, wait: timedelta | None = None, by_ca: bool = False) -> None:
-        super().__init__(f"{problem.type}: {problem.detail}")
-        self.problem = problem
+        super().__init__(problem)
         self.wait = wait
         self.by_ca = by_ca
 
 
-class Permanent(Stop):
+class Permanent(Failure):
     """Only a change helps."""
 
     exit_code = v.ExitCode.PERMANENT
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.type}: {problem.detail}")
-        self.problem = problem
 
 
 @dataclass(frozen=True)
@@ -125,9 +121,8 @@ class Attempt:
     """Keys that this pod made, by the volume in which the next one finds them."""
 
     def load(self) -> None:
-        """Read the record. Raises Superseded, Ended, Unreadable, KubeError."""
-        with _readable():
-            self.record = self._ours(live_record(self.cluster, self.pod.record))
+        """Read the record. Raises Superseded, Ended, RecordError, KubeError."""
+        self.record = self._ours(live_record(self.cluster, self.pod.record))
         self._still_active()
 
     def _still_active(self) -> None:
@@ -141,7 +136,7 @@ class Attempt:
         """Write what the arrow makes of the record now, whoever else writes it: a source that joined is kept.
 
         Raises Superseded when the epoch is not ours any more, OtherPod when the holder is not (ending the Job would
-        end the pod that holds the attempt now), Ended, Unreadable, KubeError.
+        end the pod that holds the attempt now), Ended, RecordError, KubeError.
         """
         self._write(lambda record: arrow(record, self.clock(), *args, **kwargs))
 
@@ -165,8 +160,7 @@ class Attempt:
             return wanted
 
         # The first write takes place even if it changes nothing: it shows that the attempt is still ours.
-        with _readable():
-            self.record = write_record(self.cluster, wanted) or change_record(self.cluster, self.pod.record, again)
+        self.record = write_record(self.cluster, wanted) or change_record(self.cluster, self.pod.record, again)
 
     def mounted(self, volume: str, key: str) -> bytes | None:
         """A key of an optional Secret volume, None if it is not there and this pod did not make it."""
@@ -187,14 +181,6 @@ class Attempt:
         if stored.epoch != self.pod.epoch:
             raise Superseded(f"the record is at epoch {stored.epoch}")
         return stored
-
-
-@contextmanager
-def _readable() -> Iterator[None]:
-    try:
-        yield
-    except RecordError as problem:
-        raise Unreadable(str(problem)) from None
 
 
 _ENDED = {

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of one answer: a page of 500 large objects fits."""
 PAGE = 500
+LIST_ROUNDS = 3
+"""How often a collection is read anew."""
 QUOTA_PAUSES = (0.02, 0.05, 0.1, 0.2)
 """Seconds before a creation that met a busy ResourceQuota is sent again."""
 
@@ -251,6 +255,14 @@ class Cluster:
         if response.status >= 400:
             raise api_error(response.status, answer)
         return answer
+
+
+def read_whole(read: Callable[[], T], what: str) -> T:
+    """What `read` makes of whole collections: when a page's token expires it starts again. Raises KubeError."""
+    for _ in range(LIST_ROUNDS):
+        with suppress(Gone):
+            return read()
+    raise KubeError(f"the list of {what} keeps expiring")
 
 
 def _write_query(dry_run: bool) -> dict[str, str]:

@@ -7,7 +7,7 @@ from functools import cache, partial
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Later, Permanent
-from issuer_job.cluster.api import CONFIGMAPS, Gone, KubeError
+from issuer_job.cluster.api import CONFIGMAPS, KubeError, read_whole
 from issuer_job.demand import askers
 from issuer_job.hosts import claims
 from issuer_job.hosts.precedence import Claim, Namers, judge_claim, not_allowed
@@ -17,7 +17,7 @@ from issuer_job.record.record import Problem, RecordError
 from issuer_job.record.store import from_config_map
 
 ROUNDS = 5
-"""How often it starts again because somebody changed a claim, or a list expired on the way."""
+"""How often it starts again because somebody changed a claim: each depends on those of others."""
 
 
 def hold_hosts(attempt: Attempt) -> None:
@@ -100,15 +100,14 @@ def _refused(host: str) -> Permanent:
 
 def _namers(attempt: Attempt, hosts: Collection[str], namespace: str | None = None) -> Namers:
     """Who names the hosts, in all namespaces or in one, read page by page."""
-    for _ in range(ROUNDS):
+
+    def read() -> Namers:
         namers = Namers(only=frozenset(hosts))
-        try:
-            for asker in askers.listed(attempt.cluster, namespace):
-                namers.add(asker)
-        except Gone:
-            continue
+        for asker in askers.listed(attempt.cluster, namespace):
+            namers.add(asker)
         return namers
-    raise KubeError("the list of what may name the hosts keeps expiring")
+
+    return read_whole(read, "what may name the hosts")
 
 
 def _wanted_by_records(attempt: Attempt) -> set[str]:

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt import events
-from issuer_job.attempt.attempt import Attempt, Later, NamespaceGone, Permanent, Stop, Unwanted
+from issuer_job.attempt.attempt import Attempt, Failure, Later, NamespaceGone, Stop, Unwanted
 from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import SECRETS
 from issuer_job.hosts import at_order
@@ -20,7 +20,7 @@ from issuer_job.issue.obtaining.registry import obtaining_of
 from issuer_job.issue.solvers import SOLVERS, AttemptSolvers, MakeSolver
 from issuer_job.issuers.solvers import ChallengeType
 from issuer_job.record import transitions
-from issuer_job.record.record import Issued, Phase, Problem
+from issuer_job.record.record import Issued, Phase, Problem, RecordError
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Refusal
 
@@ -35,6 +35,9 @@ def issue(attempt: Attempt, makers: Mapping[ChallengeType, MakeSolver] = SOLVERS
     except Stop as stop:
         attempt.step("stopped", reason=str(stop), exit_code=int(stop.exit_code))
         return stop.exit_code
+    except RecordError as problem:  # it stays as it is, broken or a later certjob's: another pod could not read it
+        attempt.step("stopped", reason=str(problem), exit_code=int(v.ExitCode.PERMANENT))
+        return v.ExitCode.PERMANENT
     finally:
         solvers.close()
 
@@ -43,7 +46,7 @@ def _ended(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
     """Run the attempt, and write down how it ended. Raises Superseded, OtherPod, Ended: it is not ours to end."""
     try:
         return _attempt(attempt, solvers)
-    except (Later, Permanent) as failure:
+    except Failure as failure:
         return _failed(attempt, failure)
     except Unwanted as unwanted:
         attempt.step("unwanted", reason=str(unwanted))
@@ -54,8 +57,7 @@ def _ended(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
     except NamespaceGone as gone:
         attempt.step("namespace-gone", reason=str(gone))
         problem = Problem(type=str(Refusal.TERMINATING), detail=str(gone), step="look")
-        failures = transitions.failures_of(attempt.record) + 1
-        wait = wait_after(failures=failures, asked=None, rate_limited=False, jitter=0.0)
+        wait = wait_after(transitions.failures_of(attempt.record) + 1)
         attempt.advance(transitions.orphaned, problem=problem, wait=wait)
         return gone.exit_code
 
@@ -92,17 +94,16 @@ def _finish(attempt: Attempt, issued: Issued) -> None:
         attempt.cluster.delete(SECRETS, v.NAMESPACE, pending)
 
 
-def _failed(attempt: Attempt, failure: Later | Permanent) -> v.ExitCode:
+def _failed(attempt: Attempt, failure: Failure) -> v.ExitCode:
     """Write down why, tell the user."""
     problem = failure.problem
     when = "it is tried again after a change, or once a day"
-    if isinstance(failure, Permanent):
+    if not isinstance(failure, Later):
         attempt.advance(transitions.failed, problem=problem, issuer=attempt.issuer_version)
     else:
-        failures = transitions.failures_of(attempt.record)
-        limited = problem.type == "rateLimited"
+        failures, limited = transitions.failures_of(attempt.record), problem.type == "rateLimited"
         jitter = random.random()  # noqa: S311 - jitter
-        wait = wait_after(failures=failures + 1, asked=failure.wait, rate_limited=limited, jitter=jitter)
+        wait = wait_after(failures + 1, asked=failure.wait, rate_limited=limited, jitter=jitter)
         asked = limited or failure.by_ca
         attempt.advance(transitions.waiting, problem=problem, wait=wait, asked=asked, issuer=attempt.issuer_version)
         when = f"it is tried again after {attempt.clock() + wait:%Y-%m-%d %H:%M:%S} UTC"

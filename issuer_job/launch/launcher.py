@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 
 from issuer_job import log, names
 from issuer_job.backoff import wait_after
@@ -118,10 +119,11 @@ class Launcher:
         existing: Record | None = None
         decided: Plan
         missing = room = launched = False
+        planned = partial(plan, source=entry.source, namespace=namespace, secret_name=entry.secret_name)
 
         def merged(found: Record | None) -> Record | None:
             nonlocal existing, decided, missing, room
-            existing, decided = found, self._plan(found, entry, namespace)
+            existing, decided = found, planned(found, now=self._clock())
             if expect_new and found is not None and decided.reason in {PlanReason.UNCHANGED, PlanReason.JOINED}:
                 # An Ingress made anew: if its Secret went with the old one, the certificate is gone.
                 missing = missing or self._secret_was_missing(found, entry, deadline)
@@ -129,13 +131,14 @@ class Launcher:
             most = self._settings.options().active_orders_per_namespace
             room = room or (decided.launch and self._bound.take(namespace, most))
             if decided.launch and not room and not missing:
-                decided = self._plan(found, entry, namespace, may_launch=False)
+                decided = planned(found, now=self._clock(), may_launch=False)
             if decided.launch and decided.record is not None:
                 self._preconditions(decided.record, deadline)
             return decided.record
 
         try:
-            stored = self._change(entry, namespace, merged, deadline, expect_new=expect_new)
+            name, held = names.record(namespace, entry.secret_name), None if expect_new else UNREAD
+            stored = change_record(self._cluster, name, merged, held=held, timeout=lambda: left(deadline))
             launched = stored is not None and decided.launch
         finally:
             if room and not launched:
@@ -154,23 +157,6 @@ class Launcher:
         latest = stored or existing
         return LaunchOutcome(reason, entry.secret_name, latest.epoch if latest else 0, warning)
 
-    def _plan(self, existing: Record | None, entry: Entry, namespace: str, *, may_launch: bool = True) -> Plan:
-        name, now = entry.secret_name, self._clock()
-        return plan(existing, entry.source, namespace=namespace, secret_name=name, now=now, may_launch=may_launch)
-
-    def _change(
-        self,
-        entry: Entry,
-        namespace: str,
-        edit: Callable[[Record | None], Record | None],
-        deadline: float,
-        *,
-        expect_new: bool = False,
-    ) -> Record | None:
-        """The entry's record as `edit` has made it, None if that left it as it is. Raises KubeError, RecordError."""
-        name, held = names.record(namespace, entry.secret_name), None if expect_new else UNREAD
-        return change_record(self._cluster, name, edit, held=held, timeout=lambda: left(deadline))
-
     def write_down(self, wanted: Record, deadline: float) -> Record | None:
         """Store a record that is not launched, with a placeholder; None if somebody else was faster."""
         stored = write_record(self._cluster, wanted, timeout=lambda: left(deadline))
@@ -185,15 +171,15 @@ class Launcher:
     def _hold_up(self, entry: Entry, problem: Problem, namespace: str, deadline: float) -> LaunchOutcome:
         """Write down what is wanted and what stands in its way. Raises KubeError, RecordError."""
         version = self._settings.issuers().versions.get(entry.source.settings.issuer, ABSENT)
-        wait = wait_after(failures=1, asked=None, rate_limited=False, jitter=0.0)
         existing: Record | None = None
 
         def held(found: Record | None) -> Record | None:
             nonlocal existing
-            existing, now = found, self._clock()
+            existing, now, wait = found, self._clock(), wait_after(1)
             return held_up(found, entry, problem, namespace=namespace, now=now, wait=wait, issuer=version)
 
-        stored = self._change(entry, namespace, held, deadline)
+        name = names.record(namespace, entry.secret_name)
+        stored = change_record(self._cluster, name, held, timeout=lambda: left(deadline))
         if stored is None:
             return LaunchOutcome(OutcomeReason.UNCHANGED, entry.secret_name, existing.epoch if existing else 0)
         return LaunchOutcome(OutcomeReason.HELD_UP, entry.secret_name, stored.epoch)

@@ -52,6 +52,9 @@ class Problem(Stored, frozen=True):
     host: str = ""
     step: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.type}: {self.detail}"
+
     @property
     def note(self) -> str:
         """One line for people: what went wrong, with the host it is about."""

@@ -75,19 +75,19 @@ def launched(
     )
     if reason.bearing is Bearing.AFRESH:
         record = replace(record, retry=None)
-    return _move(record, P.LAUNCHED, now=now, attempt=attempt, event="launched", detail=str(reason))
+    return _move(record, P.LAUNCHED, now, attempt=attempt, event="launched", detail=str(reason))
 
 
 def relaunched(record: Record, now: datetime) -> Record:
     """The same epoch once more: its Job never came to be."""
     attempt = attempt_of(record)
-    return _move(record, P.LAUNCHED, now=now, attempt=replace(attempt, launched_at=now, tries=attempt.tries + 1))
+    return _move(record, P.LAUNCHED, now, attempt=replace(attempt, launched_at=now, tries=attempt.tries + 1))
 
 
 def claimed(record: Record, now: datetime, *, holder: str) -> Record:
     """A pod takes the attempt, also from another pod of the same epoch whose node was lost."""
     attempt = replace(attempt_of(record), holder=holder, generation=record.generation)
-    return _move(record, P.CLAIMED, now=now, attempt=attempt)
+    return _move(record, P.CLAIMED, now, attempt=attempt)
 
 
 def confirmed(record: Record, now: datetime, *, sources: tuple[Source, ...], known: tuple[Source, ...]) -> Record:
@@ -96,12 +96,12 @@ def confirmed(record: Record, now: datetime, *, sources: tuple[Source, ...], kno
         if source not in known and source.gone_since is None:
             sources = joined(sources, source)
     record = intended(record, sources=sources)
-    return _move(record, record.phase, now=now, attempt=replace(attempt_of(record), generation=record.generation))
+    return _move(record, record.phase, now, attempt=replace(attempt_of(record), generation=record.generation))
 
 
 def unconfirmed(record: Record, now: datetime) -> Record:
     """The Ingress never appeared: its admission was refused later, or it is gone."""
-    return _move(record, P.UNCONFIRMED, now=now, event="unconfirmed", detail="no live Ingress wants this Secret")
+    return _move(record, P.UNCONFIRMED, now, event="unconfirmed", detail="no live Ingress wants this Secret")
 
 
 def ordering(record: Record, now: datetime, *, directory: str, account: str) -> Record:
@@ -109,15 +109,14 @@ def ordering(record: Record, now: datetime, *, directory: str, account: str) -> 
     attempt = attempt_of(record)
     if (attempt.directory, attempt.account) != (directory, account):
         attempt = replace(attempt, ordered=False, order_url="", order_expires=None, replaces="")
-    return _move(
-        record, P.ORDERING, now=now, attempt=replace(attempt, ordered=True, directory=directory, account=account)
-    )
+    attempt = replace(attempt, ordered=True, directory=directory, account=account)
+    return _move(record, P.ORDERING, now, attempt=attempt)
 
 
 def signing(record: Record, now: datetime, *, directory: str) -> Record:
     """The certificate comes from an issuer that takes no orders."""
     attempt = replace(attempt_of(record), **NO_ORDER, directory=directory, account="")
-    return _move(record, P.CLAIMED, now=now, attempt=attempt)
+    return _move(record, P.CLAIMED, now, attempt=attempt)
 
 
 def order_dropped(record: Record, now: datetime, *, reason: str) -> Record:
@@ -126,7 +125,7 @@ def order_dropped(record: Record, now: datetime, *, reason: str) -> Record:
     attempt = replace(
         attempt, order_url="", order_expires=None, replaces="", orders_dropped=attempt.orders_dropped + 1
     )
-    return _move(record, P.ORDERING, now=now, attempt=attempt, event="order dropped", detail=reason)
+    return _move(record, P.ORDERING, now, attempt=attempt, event="order dropped", detail=reason)
 
 
 def authorizing(
@@ -142,19 +141,19 @@ def authorizing(
         exempt = bool(attempt.replaces) and record.issued is not None and record.issued.is_suggested(now)
         record = with_order(record, now=now, exempt=exempt)
     event = "" if known else "ordered"
-    return _move(record, P.AUTHORIZING, now=now, attempt=attempt, event=event, detail=order_url)
+    return _move(record, P.AUTHORIZING, now, attempt=attempt, event=event, detail=order_url)
 
 
 def finalizing(record: Record, now: datetime, *, pending_key: str) -> Record:
     """The pending key is stored; from here on finalize may have happened."""
-    return _move(record, P.FINALIZING, now=now, attempt=replace(attempt_of(record), pending_key=pending_key))
+    return _move(record, P.FINALIZING, now, attempt=replace(attempt_of(record), pending_key=pending_key))
 
 
 def installing(record: Record, now: datetime, *, secret_uid: str, secret_version: str) -> Record:
     """From here on the Secret write may have happened; empty uid and version mean that it is to be created."""
     attempt = replace(attempt_of(record), secret_uid=secret_uid, secret_version=secret_version)
     former = record.issued and replace(record.issued, secret_uid="", secret_version="")
-    return _move(record, P.INSTALLING, now=now, attempt=attempt, issued=former)
+    return _move(record, P.INSTALLING, now, attempt=attempt, issued=former)
 
 
 def issued(record: Record, now: datetime, *, issued: Issued) -> Record:
@@ -164,13 +163,13 @@ def issued(record: Record, now: datetime, *, issued: Issued) -> Record:
         record = with_certificate(record, issued.hosts, now=now)
     attempt = replace(attempt, **NO_ORDER, orders_dropped=0, crashes=0, renews=False)
     detail = f"until {issued.not_after:%Y-%m-%d %H:%M:%SZ}, serial {issued.serial}"
-    return _move(record, P.ISSUED, now=now, attempt=attempt, issued=issued, event="issued", detail=detail)
+    return _move(record, P.ISSUED, now, attempt=attempt, issued=issued, event="issued", detail=detail)
 
 
 def adopted(record: Record, now: datetime, *, issued: Issued) -> Record:
     """The Secret's owner put a good certificate there: it stays until it is due."""
     detail = f"put there by hand, until {issued.not_after:%Y-%m-%d %H:%M:%SZ}, serial {issued.serial}"
-    return _move(record, P.ISSUED, now=now, issued=issued, event="adopted", detail=detail)
+    return _move(record, P.ISSUED, now, issued=issued, event="adopted", detail=detail)
 
 
 def renewal_suggested(record: Record, now: datetime, *, renewal: Renewal) -> Record:
@@ -186,14 +185,14 @@ def waiting(
     """Something that passes stands in the way; try again after `wait`."""
     record = with_failure(record, problem, now=now)
     retry = _retry(record, problem, now, not_before=now + wait, asked=asked, issuer=issuer)
-    return _move(record, P.WAITING, now=now, retry=retry, event="waiting", detail=f"{problem.type}: {problem.detail}")
+    return _move(record, P.WAITING, now, retry=retry, event="waiting", detail=str(problem))
 
 
 def failed(record: Record, now: datetime, *, problem: Problem, issuer: str = "") -> Record:
     """Only a change helps."""
     record = with_failure(record, problem, now=now)
     retry = _retry(record, problem, now, issuer=issuer)
-    return _move(record, P.FAILED, now=now, retry=retry, event="failed", detail=f"{problem.type}: {problem.detail}")
+    return _move(record, P.FAILED, now, retry=retry, event="failed", detail=str(problem))
 
 
 def held_back(record: Record, now: datetime, *, problem: Problem, until: datetime, issuer: str = "") -> Record:
@@ -201,16 +200,14 @@ def held_back(record: Record, now: datetime, *, problem: Problem, until: datetim
     retry = _retry(record, problem, now, not_before=until, asked=True, issuer=issuer)
     failures = failures_of(record)
     retry = replace(retry, failures=failures, since=retry.since if failures else None)
-    return _move(
-        record, P.WAITING, now=now, retry=retry, event="held back", detail=f"{problem.type}: {problem.detail}"
-    )
+    return _move(record, P.WAITING, now, retry=retry, event="held back", detail=str(problem))
 
 
 def kept_waiting(record: Record, now: datetime) -> Record:
     """Wanted again while its back-off goes on: making an Ingress anew does not end it."""
     if record.retry is None:
         raise IllegalTransition(f"{record.name} has nothing to wait for")
-    return _move(record, P.FAILED if record.retry.not_before is None else P.WAITING, now=now)
+    return _move(record, P.FAILED if record.retry.not_before is None else P.WAITING, now)
 
 
 def orphaned(
@@ -221,13 +218,13 @@ def orphaned(
     """
     retry = None if problem is None else _retry(record, problem, now, not_before=now + wait)
     detail = problem.detail if problem else "no live Ingress wants this Secret"
-    return _move(record, P.ORPHANED, now=now, retry=retry, event="orphaned", detail=detail)
+    return _move(record, P.ORPHANED, now, retry=retry, event="orphaned", detail=detail)
 
 
 def retired(record: Record, now: datetime) -> Record:
     """Nobody came back for it. Epoch and history stay for a week: names do not restart, limits are not forgotten."""
     attempt = record.attempt and replace(record.attempt, **NO_ORDER, orders_dropped=0)
-    return _move(record, P.RETIRED, now=now, attempt=attempt, event="retired")
+    return _move(record, P.RETIRED, now, attempt=attempt, event="retired")
 
 
 def attempt_of(record: Record) -> AttemptState:
@@ -271,8 +268,8 @@ def _retry(
 def _move(
     record: Record,
     phase: Phase,
-    *,
     now: datetime,
+    *,
     attempt: AttemptState | None = None,
     issued: Issued | None = None,
     retry: Retry | None = None,

@@ -183,7 +183,7 @@ class Effects:
 
         `drops`: without the sources that have been gone for long.
         """
-        wait = wait_after(failures=transitions.failures_of(record) + 1, asked=None, rate_limited=False, jitter=0.0)
+        wait = wait_after(transitions.failures_of(record) + 1)
         version = self.issuers.versions.get(record.issuer, ABSENT)
 
         def waiting(whole: Record, now: datetime) -> Record:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
 
 from msgspec.structs import replace
 
 from issuer_job import log
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, JOBS, NAMESPACES, Cluster, Gone, KubeError
+from issuer_job.cluster.api import CONFIGMAPS, JOBS, NAMESPACES, Cluster, read_whole
 from issuer_job.demand import askers
 from issuer_job.demand.askers import Asker
 from issuer_job.demand.common import Entry
@@ -24,10 +23,8 @@ from issuer_job.record.store import from_config_map
 from issuer_job.upkeep.leftovers import leftover_keys
 from issuer_job.upkeep.limits import Ledger
 
-ROUNDS = 3
 Key = tuple[str, str]
 """Namespace and name of a Secret."""
-T = TypeVar("T")
 
 
 @dataclass
@@ -65,7 +62,7 @@ def read_live(cluster: Cluster, issuers: Issuers) -> Live:
             _add(live, asker, issuers, enabled)
         return live
 
-    return _whole(read, "what may ask for certificates")
+    return read_whole(read, "what may ask for certificates")
 
 
 def read_known(cluster: Cluster, *, now: datetime) -> Known:
@@ -87,12 +84,12 @@ def read_known(cluster: Cluster, *, now: datetime) -> Known:
             known.records[key] = replace(record, history=(), ledger=())
         return known
 
-    return _whole(read, "records")
+    return read_whole(read, "records")
 
 
 def read_jobs(cluster: Cluster) -> Mapping[str, bool]:
     """Of each Job in certjob's namespace whether it has finished. Raises KubeError."""
-    return _whole(
+    return read_whole(
         lambda: {job["metadata"]["name"]: is_finished(job) for job in cluster.items(JOBS, v.NAMESPACE)}, "Jobs"
     )
 
@@ -119,13 +116,3 @@ def _add(live: Live, asker: Asker, issuers: Issuers, enabled: frozenset[str]) ->
         return
     for entry in wanted.entries:
         live.entries[namespace, entry.secret_name].append(entry)
-
-
-def _whole(read: Callable[[], T], what: str) -> T:
-    """Read a collection; when a page's token expires it starts again."""
-    for _ in range(ROUNDS):
-        try:
-            return read()
-        except Gone:
-            continue
-    raise KubeError(f"the list of {what} keeps expiring")

@@ -9,13 +9,13 @@ from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, NAMESPACES, Cluster, Json, KubeError
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, LIST_ROUNDS, NAMESPACES, Cluster, Json, KubeError
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.launch.jobs import FINISHED
 from issuer_job.record.record import Counted, HistoryEntry, LedgerEntry, Phase, Record
 from issuer_job.record.store import fresh, from_config_map, to_config_map
-from issuer_job.sweep.inventory import ROUNDS, Live, read_enabled, read_jobs, read_known, read_live
+from issuer_job.sweep.inventory import Live, read_enabled, read_jobs, read_known, read_live
 from tests.fakes.api import FakeApi, status
 from tests.worlds.job import HOST, ingress
 from tests.worlds.samples import NOW, record
@@ -113,7 +113,7 @@ def test_namespaces_that_are_opted_in(api: FakeApi) -> None:
     assert set(live(api, *bodies).entries) == {("yes", "web-tls")}
 
 
-@pytest.mark.parametrize("times", range(ROUNDS))
+@pytest.mark.parametrize("times", range(LIST_ROUNDS))
 def test_a_list_that_expires_starts_again_from_nothing(api: FakeApi, times: int) -> None:
     api.fail("GET", r"v1/ingresses\?", status(410, "Expired"), times=times)
     assert live(api, ingress()).count == 1
