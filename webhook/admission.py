@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from issuer_job import vocabulary as v
 from issuer_job.cluster.api import KubeError
+from issuer_job.demand.common import annotations_of
 from webhook.bounded_calls import (
     BUDGET,
     LATER,
@@ -24,7 +26,7 @@ from webhook.bounded_calls import (
     Launched,
     allowed,
 )
-from webhook.policy import AdmissionPolicy, AdmissionReason, Decision, names_unknown_issuer, untouched
+from webhook.policy import AdmissionPolicy, AdmissionReason, Decision, untouched
 from webhook.review import Review, answer, parse, refusal
 
 logger = logging.getLogger(__name__)
@@ -87,7 +89,7 @@ class Admission:
         except Exception as problem:  # the one edge: a bug must not keep what a user wrote from being stored
             reason = AdmissionReason.INTERNAL_ERROR
             fields = {"uid": review.uid, "problem": type(problem).__name__}
-            logger.error("internal-error", exc_info=not policy.holds_keys, extra={"fields": fields})
+            logger.error("internal-error", exc_info=not policy.refuses, extra={"fields": fields})
             if policy.refuses:
                 said = "an internal error, see the webhook's log"
                 reply = refusal(review.uid, code=_INTERNAL_ERROR, message=said)
@@ -100,7 +102,8 @@ class Admission:
 
     def _decided(self, review: Review, policy: AdmissionPolicy, deadline: float) -> Decision:
         issuers = self._calls.issuers(deadline)
-        if names_unknown_issuer(review, issuers):
+        if (annotations_of(review.asker).get(v.ISSUER) or issuers.default) not in issuers.valid:
+            # It may have been made or repaired since they were read.
             issuers = self._calls.issuers(deadline, fresh=True)
         return policy.decide(review, issuers=issuers, now=self._clock())
 

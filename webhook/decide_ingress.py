@@ -9,8 +9,8 @@ from datetime import datetime
 import msgspec
 
 from issuer_job.cluster.api import Json
-from issuer_job.demand import ingress as w
 from issuer_job.demand.common import Entry, is_being_deleted
+from issuer_job.demand.ingress import TlsEntry, opts_in, own_entry, rule_hosts, wants, with_entry
 from issuer_job.issuers.load import Issuers
 from webhook.policy import AdmissionPolicy, AdmissionReason, Decision, difference, touchable
 from webhook.review import Review, ReviewedKind, ReviewedMetadata
@@ -54,14 +54,13 @@ class IngressPolicy(AdmissionPolicy):
     shape = _Ingress
     of_another_kind = AdmissionReason.NOT_AN_INGRESS
     refuses = False
-    holds_keys = False
 
     def left_alone(self, review: Review) -> Decision | None:
         """See `AdmissionPolicy`."""
         ingress = review.asker
         if is_being_deleted(ingress):
             return Decision(AdmissionReason.BEING_DELETED)
-        if not w.opts_in(ingress, namespace_enabled=self.namespace_enabled):
+        if not opts_in(ingress, namespace_enabled=self.namespace_enabled):
             return Decision(AdmissionReason.NOT_OPTED_IN)
         if _count_names(ingress) > MAX_NAMES:
             message = f"more than {MAX_NAMES} rules and tls hosts: left alone, split the Ingress"
@@ -70,8 +69,8 @@ class IngressPolicy(AdmissionPolicy):
 
     def decide(self, review: Review, *, issuers: Issuers, now: datetime) -> Decision:
         """See `AdmissionPolicy`."""
-        ingress, former = review.asker, w.own_entry(review.former)
-        wanted = w.wants(ingress, issuers=issuers, namespace_enabled=self.namespace_enabled, former=former)
+        ingress, former = review.asker, own_entry(review.former)
+        wanted = wants(ingress, issuers=issuers, namespace_enabled=self.namespace_enabled, former=former)
         warnings = [notice.message for notice in wanted.notices]
         launch = _within_limits(wanted.entries)
         later = len(wanted.entries) - len(launch)
@@ -91,16 +90,16 @@ class IngressPolicy(AdmissionPolicy):
 
     def kept(self, review: Review) -> tuple[Json, ...]:
         """certjob's former entry as it was, if there is no tls now: an issuer's trouble must not take it away."""
-        former, ingress = w.own_entry(review.former), review.asker
+        former, ingress = own_entry(review.former), review.asker
         if former is None or (ingress.get("spec") or {}).get("tls"):
             return ()
-        return make_patch(ingress, former) if set(former.hosts) <= set(w.rule_hosts(ingress)) else ()
+        return make_patch(ingress, former) if set(former.hosts) <= set(rule_hosts(ingress)) else ()
 
 
-def make_patch(ingress: Json, added: w.TlsEntry) -> tuple[Json, ...]:
+def make_patch(ingress: Json, added: TlsEntry) -> tuple[Json, ...]:
     """What puts certjob's own entry and its mark there; nothing if they are there already."""
     before = touchable(ingress, ("metadata", "annotations"), ("spec", "tls"))
-    return difference(before, w.with_entry(before, added))
+    return difference(before, with_entry(before, added))
 
 
 def _within_limits(entries: Sequence[Entry]) -> tuple[Entry, ...]:

@@ -14,8 +14,8 @@ import msgspec
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.demand import secret as requests
 from issuer_job.demand.common import annotations_of
+from issuer_job.demand.secret import opts_in, wants
 from issuer_job.issuers.load import Issuers
 from issuer_job.record.annotations import ANNOTATIONS
 from webhook import secret_data
@@ -45,14 +45,13 @@ class SecretPolicy(AdmissionPolicy):
     shape = _Secret
     of_another_kind = AdmissionReason.NOT_A_SECRET
     refuses = True
-    holds_keys = True
 
     def left_alone(self, review: Review) -> Decision | None:
         """See `AdmissionPolicy`."""
         if review.user_info.username in WRITERS:
             patch = _answered(review) if review.dry_run else _restored(review)
             return Decision(AdmissionReason.OWN_WRITE, patch=patch)
-        if not requests.opts_in(review.asker):
+        if not opts_in(review.asker):
             return Decision(AdmissionReason.NOT_A_REQUEST)
         if review.asker.get("type") == v.TLS_SECRET_TYPE:
             return None
@@ -64,7 +63,7 @@ class SecretPolicy(AdmissionPolicy):
     def decide(self, review: Review, *, issuers: Issuers, now: datetime) -> Decision:
         """See `AdmissionPolicy`."""
         secret, first = review.asker, is_first(review)
-        asked = requests.wants(secret, issuers=issuers)
+        asked = wants(secret, issuers=issuers)
         entry = next(iter(asked.entries), None)
         warnings = [notice.message for notice in asked.notices]
         frozen = bool(secret.get("immutable")) and not review.former.get("immutable")
@@ -79,10 +78,11 @@ class SecretPolicy(AdmissionPolicy):
         if held.given_up:
             warnings.append(_OLD_STAYS if held.works else _PLACEHOLDER_INSTEAD)
         warnings += _foreign_keys(review, formats)
+        labels = {v.MANAGED: "true", v.STATE: str(v.SecretState.ISSUED if held.works else v.SecretState.PLACEHOLDER)}
         return Decision(
             AdmissionReason.WANTED,
             launch=() if review.dry_run else (entry,),
-            patch=_patch(secret, held),
+            patch=_patch(secret, labels, {v.NOT_AFTER: f"{held.not_after:%Y-%m-%dT%H:%M:%SZ}"}, held.data),
             warnings=tuple(warnings),
             first=first,
         )
@@ -91,19 +91,16 @@ class SecretPolicy(AdmissionPolicy):
         """What keeps an update from taking the certificate away, when no more can be said about it."""
         if review.old_object is None:
             return ()
-        after = _touchable(review.asker)
-        after["data"] = secret_data.kept(review.asker, review.former)
         old = review.former["metadata"].get("labels") or {}
         labels = {key: old[key] for key in (v.MANAGED, v.STATE) if key in old}
-        after["metadata"]["labels"] = (after["metadata"].get("labels") or {}) | labels
-        if (end := annotations_of(review.former).get(v.NOT_AFTER)) is not None:
-            after["metadata"]["annotations"] = annotations_of(after) | {v.NOT_AFTER: end}
-        return _difference(review.asker, after)
+        end = annotations_of(review.former).get(v.NOT_AFTER)
+        data = secret_data.kept(review.asker, review.former)
+        return _patch(review.asker, labels, {} if end is None else {v.NOT_AFTER: end}, data)
 
 
 def is_first(review: Review) -> bool:
     """Whether it asks for the first time, as far as the review shows: nobody knows of it yet."""
-    return review.operation == "CREATE" or not requests.opts_in(review.former)
+    return review.operation == "CREATE" or not opts_in(review.former)
 
 
 def _asks_otherwise(review: Review) -> bool:
@@ -119,14 +116,15 @@ def _foreign_keys(review: Review, wanted: tuple[str, ...]) -> list[str]:
     return [f"data has {listed}: only the certificate's keys stay when it is written"]
 
 
-def _patch(secret: Json, held: secret_data.KeptData) -> tuple[Json, ...]:
-    after = _touchable(secret)
-    state = v.SecretState.ISSUED if held.works else v.SecretState.PLACEHOLDER
-    metadata = after["metadata"]
-    metadata["labels"] = (metadata.get("labels") or {}) | {v.MANAGED: "true", v.STATE: str(state)}
-    metadata["annotations"] = annotations_of(after) | {v.NOT_AFTER: f"{held.not_after:%Y-%m-%dT%H:%M:%SZ}"}
-    after["data"] = held.data
-    return _difference(secret, after)
+def _patch(secret: Json, labels: Json, annotations: Json, data: Json | None = None) -> tuple[Json, ...]:
+    """What adds these to what it has, and puts the data in the place of its own."""
+    before = _touchable(secret)
+    has = before["metadata"]
+    metadata = {
+        "labels": (has.get("labels") or {}) | labels,
+        "annotations": (has.get("annotations") or {}) | annotations,
+    }
+    return difference(before, before | {"metadata": metadata} | ({} if data is None else {"data": data}))
 
 
 def _answered(review: Review) -> tuple[Json, ...]:
@@ -140,22 +138,17 @@ def _answered(review: Review) -> tuple[Json, ...]:
         told = review.former["metadata"].get(kind) or {}
         after["metadata"][kind] = {key: x for key, x in told.items() if key.startswith(v.PREFIX)}
     after["metadata"]["annotations"][v.LOOK] = "seen"
-    return _difference(review.asker, after)
+    return difference(_touchable(review.asker), after)
 
 
 def _restored(review: Review) -> tuple[Json, ...]:
     """Labels and annotations of the old object stay under those of the new one."""
-    if not requests.opts_in(review.former):
+    if not opts_in(review.former):
         return ()
-    after = _touchable(review.asker)
-    for kind in ("labels", "annotations"):
-        kept = {key: x for key, x in (review.former["metadata"].get(kind) or {}).items() if key != v.LOOK}
-        after["metadata"][kind] = kept | (after["metadata"].get(kind) or {})
-    return _difference(review.asker, after)
-
-
-def _difference(secret: Json, after: Json) -> tuple[Json, ...]:
-    return difference(_touchable(secret), after)
+    new, old = review.asker["metadata"], review.former["metadata"]
+    labels = (old.get("labels") or {}) | (new.get("labels") or {})
+    kept = {key: x for key, x in annotations_of(review.former).items() if key != v.LOOK}
+    return _patch(review.asker, labels, kept | annotations_of(review.asker))
 
 
 def _touchable(secret: Json) -> Json:

@@ -14,7 +14,7 @@ import msgspec
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.demand.common import Entry, annotations_of
+from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
 from webhook.review import Review, ReviewedKind
 
@@ -71,9 +71,9 @@ class AdmissionPolicy(ABC):
     of_another_kind: ClassVar[AdmissionReason]
     """When something else is sent to its path."""
     refuses: ClassVar[bool]
-    """When in doubt it is refused, to be tried again, as nobody would find it later; else admitted, for the sweep."""
-    holds_keys: ClassVar[bool]
-    """No traceback may be logged."""
+    """When in doubt it is refused, to be tried again, as nobody would find it later; else admitted, for the sweep.
+    What is refused holds keys, too: no traceback of it is logged.
+    """
 
     @abstractmethod
     def left_alone(self, review: Review) -> Decision | None:
@@ -101,11 +101,6 @@ def untouched(review: Review, policy: AdmissionPolicy) -> Decision | None:
     if review.namespace in v.EXCLUDED_NAMESPACES:
         return Decision(AdmissionReason.EXCLUDED_NAMESPACE)
     return policy.left_alone(review)
-
-
-def names_unknown_issuer(review: Review, issuers: Issuers) -> bool:
-    """Whether its issuer, the default one too, may have been made or repaired after `issuers` was read."""
-    return (annotations_of(review.asker).get(v.ISSUER) or issuers.default) not in issuers.valid
 
 
 def touchable(asker: Json, *fields: tuple[str, str]) -> Json:

@@ -129,19 +129,15 @@ def answer(uid: str, *, patch: Sequence[Json] = (), warnings: Iterable[str] = ()
     response: Json = {"uid": uid, "allowed": True}
     if patch:
         response |= {"patchType": "JSONPatch", "patch": b64encode(msgspec.json.encode(list(patch))).decode()}
-    lines = warning_lines(warnings)
-    if lines:
+    if lines := warning_lines(warnings):
         response["warnings"] = lines
     return msgspec.json.encode({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response})
 
 
-def refusal(uid: str, *, code: int, message: str, warnings: Iterable[str] = ()) -> bytes:
+def refusal(uid: str, *, code: int, message: str) -> bytes:
     """The AdmissionReview that refuses the request; `code` is an HTTP status, `message` what the user reads."""
     status = {"code": code, "message": _PREFIX + _plain(message, _MAX_MESSAGE)}
-    response: Json = {"uid": uid, "allowed": False, "status": status}
-    lines = warning_lines(warnings)
-    if lines:
-        response["warnings"] = lines
+    response = {"uid": uid, "allowed": False, "status": status}
     return msgspec.json.encode({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response})
 
 

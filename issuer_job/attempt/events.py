@@ -18,38 +18,31 @@ from issuer_job.record.record import Source
 
 def tell(attempt: Attempt, reason: str, note: str, *, warning: bool = False) -> None:
     """Put one Event for this attempt and reason on everything that asks for the certificate."""
-    record = attempt.record
+    record, cluster = attempt.record, attempt.cluster
+    secret, unique = (record.namespace, record.secret_name), (record.uid, str(record.epoch))
     try:
-        sources = attempt.confirmed or askers.with_uids(attempt.cluster, record)
+        sources = attempt.confirmed or askers.with_uids(cluster, record)
     except KubeError as problem:
         attempt.step("event-failed", problem=str(problem))
         return
-    tell_sources(
-        attempt.cluster,
-        sources,
-        reason,
-        note,
-        namespace=record.namespace,
-        secret_name=record.secret_name,
-        now=attempt.clock(),
-        unique=(record.uid, str(record.epoch)),
-        warning=warning,
-    )
+    tell_sources(cluster, secret, sources, reason, note, now=attempt.clock(), unique=unique, warning=warning)
 
 
 def tell_sources(
     cluster: Cluster,
+    secret: tuple[str, str],
     sources: Iterable[Source],
     reason: str,
     note: str,
     *,
-    namespace: str,
-    secret_name: str,
     now: datetime,
     unique: tuple[str, ...],
     warning: bool = True,
 ) -> None:
-    """An Event on each object that asks for the Secret, as far as it is known which: at its CREATE it has no uid."""
+    """One Event on each object that asks for the Secret (namespace, name), if it is known which: at its CREATE an
+    object has no uid.
+    """
+    namespace, secret_name = secret
     for source in sources:
         if source.name and source.uid:
             about = source.kind.reference(namespace=namespace, name=source.name, uid=source.uid)

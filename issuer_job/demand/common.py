@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -15,7 +15,7 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import type_of
 from issuer_job.record.annotations import read_settings
-from issuer_job.record.record import Problem, Settings, Source
+from issuer_job.record.record import IngressClass, Problem, Settings, Source, SourceKind
 
 MAX_HOSTS = 100
 """Names in one certificate: Let's Encrypt's limit."""
@@ -71,13 +71,13 @@ class Entry:
 class Wants:
     """What follows from one object; without entries its owner has to correct what the notices say.
 
-    `bare`: it lacks what admission adds to it.
+    `completed` is the object with what admission adds, if it lacks that.
     """
 
     opted_in: bool
     entries: tuple[Entry, ...] = ()
     notices: tuple[Notice, ...] = ()
-    bare: bool = False
+    completed: Json | None = None
 
     def of(self, secret_name: str) -> Entry | None:
         """What it wants of that Secret."""
@@ -107,9 +107,6 @@ class SourceReader(Protocol):
     def serves(self, issuer: Issuer, source: Source, /) -> bool:
         """Whether an issuer that `source` names is for its class."""
 
-    def completed(self, asker: Json, /, *, issuers: Issuers) -> Json | None:
-        """A copy of one that opts in with what admission adds; None if that is nothing, or only admission may."""
-
 
 def annotations_of(asker: Json) -> dict[str, str]:
     """The annotations, or none."""
@@ -121,43 +118,67 @@ def is_being_deleted(asker: Json) -> bool:
     return bool(asker.get("metadata", {}).get("deletionTimestamp"))
 
 
-def created_at(asker: Json) -> datetime | None:
-    """When it was made; None at its CREATE."""
-    created = asker.get("metadata", {}).get("creationTimestamp")
-    return datetime.fromisoformat(created) if created else None
+def source_of(
+    asker: Json, kind: SourceKind, hosts: Iterable[str], settings: Settings, ingress_class: IngressClass
+) -> Source:
+    """The object as a record's source. At its CREATE it has no uid and no age yet."""
+    metadata = asker["metadata"]
+    created = metadata.get("creationTimestamp")
+    return Source(
+        hosts=tuple(sorted(hosts)),
+        settings=settings,
+        ingress_class=ingress_class,
+        kind=kind,
+        name=metadata.get("name") or "",
+        generate_name=metadata.get("generateName") or "",
+        uid=metadata.get("uid") or "",
+        created=datetime.fromisoformat(created) if created else None,
+        retry=annotations_of(asker).get(v.RETRY, ""),
+    )
 
 
-def named_issuer(notes: Mapping[str, str], issuers: Issuers, *, namespace: str) -> tuple[Issuer | None, list[Notice]]:
-    """The issuer that the annotations name, or the default one, if this namespace may use it."""
-    name = notes.get(v.ISSUER) or issuers.default
-    short = name[:63]
+def named_issuer(
+    asker: Json, issuers: Issuers, *, ingress_class: IngressClass | None = None
+) -> tuple[Issuer | None, list[Notice]]:
+    """The issuer that the object names, or the default one, if its namespace and its class may use it."""
+    namespace = asker.get("metadata", {}).get("namespace", "")
+    name = annotations_of(asker).get(v.ISSUER) or issuers.default
+    short, issuer = name[:63], issuers.valid.get(name)
     if not name:
-        return None, [Notice(NoticeReason.NO_DEFAULT_ISSUER, f"no default issuer: set the annotation {v.ISSUER}")]
-    if name in issuers.broken:
-        return None, [Notice(NoticeReason.BROKEN_ISSUER, issuers.broken[name])]
-    issuer = issuers.valid.get(name)
-    if issuer is None:
+        notice = Notice(NoticeReason.NO_DEFAULT_ISSUER, f"no default issuer: set the annotation {v.ISSUER}")
+    elif name in issuers.broken:
+        notice = Notice(NoticeReason.BROKEN_ISSUER, issuers.broken[name])
+    elif issuer is None:
         known = ", ".join(sorted(issuers.valid))[:60] or "none"
-        return None, [Notice(NoticeReason.UNKNOWN_ISSUER, f"unknown issuer {short}; known: {known}")]
-    if not issuer.allows_namespace(namespace):
-        return None, [Notice(NoticeReason.ISSUER_NOT_ALLOWED, f"issuer {short} is not for namespace {namespace}")]
-    return issuer, []
+        notice = Notice(NoticeReason.UNKNOWN_ISSUER, f"unknown issuer {short}; known: {known}")
+    elif not issuer.allows_namespace(namespace):
+        notice = Notice(NoticeReason.ISSUER_NOT_ALLOWED, f"issuer {short} is not for namespace {namespace}")
+    elif ingress_class is not None and not issuer.allows_class(ingress_class.name):
+        notice = Notice(NoticeReason.ISSUER_NOT_ALLOWED, f"issuer {short} is not for this Ingress class")
+    else:
+        return issuer, []
+    return None, [notice]
 
 
-def settings_of(notes: Mapping[str, str], *, default: str) -> tuple[Settings | None, list[Notice]]:
-    """What the annotations ask for, None if that cannot be met; `default` is the default issuer's name."""
-    settings, wrong = read_settings(notes, default=default)
+def settings_of(asker: Json, issuers: Issuers) -> tuple[Settings | None, list[Notice]]:
+    """What the annotations ask for, None if that cannot be met."""
+    settings, wrong = read_settings(annotations_of(asker), default=issuers.default)
     return settings, [Notice(NoticeReason.BAD_ANNOTATION, line) for line in wrong]
 
 
-def host_problem(host: str, issuer: Issuer, *, namespace: str, ingress_class: str | None) -> Notice | None:
-    """Why the issuer has no certificate with this host for this namespace and class, None if it has."""
-    private = issuer.private_names or type_of(issuer).private_names
+def host_problem(host: str, issuer: Issuer | None, *, namespace: str, ingress_class: str | None) -> Notice | None:
+    """Why the issuer has no certificate with this host for this namespace and class, None if it has.
+
+    Of an issuer that is not known nothing can be said but what is no host for any.
+    """
+    private = issuer is None or issuer.private_names or type_of(issuer).private_names
     suffixes = frozenset[str]() if private else hostnames.PRIVATE_SUFFIXES
     wildcard = host.startswith("*.")
     problem = hostnames.check_host(host, allow_wildcard=wildcard, private_suffixes=suffixes)
     if problem is not None:
         return Notice(NoticeReason.BAD_HOST, problem.message)
+    if issuer is None:
+        return None
     if not issuer.allows_host(namespace, host):
         return Notice(
             NoticeReason.HOST_NOT_ALLOWED, f"{host[:70]}: the issuer is not for this host in this namespace"

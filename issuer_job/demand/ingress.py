@@ -17,15 +17,15 @@ from issuer_job.demand.common import (
     NoticeReason,
     Wants,
     annotations_of,
-    created_at,
     host_problem,
     is_being_deleted,
     named_issuer,
     settings_of,
+    source_of,
 )
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
-from issuer_job.record.record import IngressClass, Settings, Source
+from issuer_job.record.record import IngressClass, Source, SourceKind
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,12 @@ def wants(
         return IngressWants(False, notices=(Notice(NoticeReason.NOT_OPTED_IN, "not opted in"),))
     if is_being_deleted(ingress):
         return IngressWants(False, notices=(Notice(NoticeReason.BEING_DELETED, "the Ingress is being deleted"),))
-    settings, issuer, notices = _settings(ingress, issuers)
-    if settings is None or issuer is None:
+    issuer, notices = named_issuer(ingress, issuers, ingress_class=ingress_class(ingress))
+    if issuer is None:
         return IngressWants(True, notices=tuple(notices))
-
+    settings, notices = settings_of(ingress, issuers)
+    if settings is None:
+        return IngressWants(True, notices=tuple(notices))
     requests, added, more = _tls_entries(ingress, issuer, former)
     notices += more
     entries = []
@@ -100,16 +102,10 @@ def wants(
             notices += problems
             added = None
             continue
-        source = _source(ingress, tuple(sorted(hosts)), settings)
+        source = source_of(ingress, SourceKind.INGRESS, hosts, settings, ingress_class(ingress))
         entries.append(Entry(secret_name, source))
-    bare = added is not None and own_entry(ingress) is None
-    return IngressWants(True, tuple(entries), tuple(dict.fromkeys(notices)), bare, added)
-
-
-def completed(ingress: Json, *, issuers: Issuers) -> Json | None:
-    """See `SourceReader`: with certjob's own entry in spec.tls."""
-    wanted = wants(ingress, issuers=issuers, namespace_enabled=True)
-    return with_entry(ingress, wanted.added) if wanted.bare and wanted.added else None
+    completed = with_entry(ingress, added) if added is not None and own_entry(ingress) is None else None
+    return IngressWants(True, tuple(entries), tuple(dict.fromkeys(notices)), completed, added)
 
 
 def with_entry(ingress: Json, added: TlsEntry) -> Json:
@@ -136,18 +132,6 @@ def rule_hosts(ingress: Json) -> list[str]:
     rules = (ingress.get("spec") or {}).get("rules") or []
     hosts = (hostnames.normalize(rule.get("host") or "") for rule in rules)
     return list(dict.fromkeys(host for host in hosts if host))
-
-
-def _settings(ingress: Json, issuers: Issuers) -> tuple[Settings | None, Issuer | None, list[Notice]]:
-    notes = annotations_of(ingress)
-    issuer, notices = named_issuer(notes, issuers, namespace=ingress.get("metadata", {}).get("namespace", ""))
-    if issuer is None:
-        return None, None, notices
-    if not issuer.allows_class(ingress_class(ingress).name):
-        short = (notes.get(v.ISSUER) or issuers.default)[:63]
-        return None, None, [Notice(NoticeReason.ISSUER_NOT_ALLOWED, f"issuer {short} is not for this Ingress class")]
-    settings, notices = settings_of(notes, default=issuers.default)
-    return settings, issuer, notices
 
 
 def _tls_entries(
@@ -227,17 +211,3 @@ def _host_problem(host: str, issuer: Issuer, ingress: Json) -> Notice | None:
 
 def _tls(ingress: Json) -> list[dict[str, Any]]:
     return (ingress.get("spec") or {}).get("tls") or []
-
-
-def _source(ingress: Json, hosts: tuple[str, ...], settings: Settings) -> Source:
-    metadata = ingress.get("metadata", {})
-    return Source(
-        hosts=hosts,
-        settings=settings,
-        ingress_class=ingress_class(ingress),
-        name=metadata.get("name") or "",
-        generate_name=metadata.get("generateName") or "",
-        uid=metadata.get("uid") or "",
-        created=created_at(ingress),
-        retry=annotations_of(ingress).get(v.RETRY, ""),
-    )

@@ -6,6 +6,8 @@ can get or list it. So its record keeps itself alive, until a look has shown tha
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from certs import hostnames
 from issuer_job import names
 from issuer_job import vocabulary as v
@@ -17,29 +19,22 @@ from issuer_job.demand.common import (
     NoticeReason,
     Wants,
     annotations_of,
-    created_at,
     host_problem,
     is_being_deleted,
     named_issuer,
     settings_of,
+    source_of,
 )
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record.annotations import listed
-from issuer_job.record.record import IngressClass, Problem, Settings, Source, SourceKind
+from issuer_job.record.record import IngressClass, Problem, Source, SourceKind
 
-_OPERATORS = frozenset(
-    {
-        NoticeReason.UNKNOWN_ISSUER,
-        NoticeReason.BROKEN_ISSUER,
-        NoticeReason.ISSUER_NOT_ALLOWED,
-        NoticeReason.WILDCARD,
-        NoticeReason.NO_SOLVER,
-        NoticeReason.HOST_NOT_ALLOWED,
-    }
-)
-"""What an issuer's configuration can change; the rest its owner has to correct."""
-_PROBLEM_TYPES = {NoticeReason.UNKNOWN_ISSUER: "unknownIssuer", NoticeReason.BROKEN_ISSUER: "brokenIssuer"}
+_OPERATORS = dict.fromkeys(
+    (NoticeReason.ISSUER_NOT_ALLOWED, NoticeReason.WILDCARD, NoticeReason.NO_SOLVER, NoticeReason.HOST_NOT_ALLOWED),
+    "notCertifiable",
+) | {NoticeReason.UNKNOWN_ISSUER: "unknownIssuer", NoticeReason.BROKEN_ISSUER: "brokenIssuer"}
+"""Types of the problems that an issuer's configuration can mend; the rest its owner has to correct."""
 
 
 def opts_in(secret: Json, *, namespace_enabled: bool = False) -> bool:
@@ -55,7 +50,7 @@ def named_secrets(secret: Json, *, namespace_enabled: bool = False) -> frozenset
 
 def named_hosts(secret: Json) -> set[str]:
     """Those of its annotation."""
-    return set(hosts_of(secret))
+    return {hostnames.normalize(host) for host in listed(annotations_of(secret).get(v.HOSTS, ""))}
 
 
 def serves(issuer: Issuer, source: Source) -> bool:
@@ -63,84 +58,39 @@ def serves(issuer: Issuer, source: Source) -> bool:
     return True
 
 
-def completed(secret: Json, *, issuers: Issuers) -> Json | None:
-    """Nothing: admission refuses what is not whole."""
-    return None
-
-
-def hosts_of(secret: Json) -> tuple[str, ...]:
-    """The hosts that the annotation lists, normalized, sorted, each once."""
-    return tuple(sorted({hostnames.normalize(host) for host in listed(annotations_of(secret).get(v.HOSTS, ""))}))
-
-
 def wants(secret: Json, *, issuers: Issuers, namespace_enabled: bool = False) -> Wants:
     """See `SourceReader`: one certificate, in itself."""
     if not opts_in(secret):
-        return Wants(False, notices=(Notice(NoticeReason.NOT_OPTED_IN, "not opted in"),))
-    metadata, notes = secret["metadata"], annotations_of(secret)
-    issuer, issuer_notices = named_issuer(notes, issuers, namespace=metadata.get("namespace", ""))
-    settings, notices = settings_of(notes, default=issuers.default)
-    own_class = (issuer.own_class if issuer else "") or None
-    hosts = hosts_of(secret)
-    notices = [*issuer_notices, *_name_problems(metadata), *_count_problems(hosts), *notices]
+        return Wants(False)
+    issuer, notices = named_issuer(secret, issuers)
+    settings, wrong = settings_of(secret, issuers)
+    metadata, hosts = secret["metadata"], sorted(named_hosts(secret))
+    own_class = IngressClass(field=(issuer.own_class if issuer else "") or None)
+    notices += [*_bounds(metadata.get("name") or "", len(hosts)), *wrong]
     for host in hosts[:MAX_HOSTS]:
-        problem: Notice | None
-        if issuer is not None:
-            namespace = metadata.get("namespace", "")
-            problem = host_problem(host, issuer, namespace=namespace, ingress_class=own_class)
-        else:
-            found = hostnames.check_host(host, allow_wildcard=host.startswith("*."), private_suffixes=())
-            problem = Notice(NoticeReason.BAD_HOST, found.message) if found is not None else None
-        if problem is not None:
-            notices.append(problem)
-    wrong = [notice for notice in notices if notice.reason not in _OPERATORS]
-    if settings is None or any(_stops(notice) for notice in wrong):
+        problem = host_problem(host, issuer, namespace=metadata.get("namespace", ""), ingress_class=own_class.field)
+        notices += [problem] if problem else []
+    # A wish that cannot be read costs no certificate; whether the settings can be met is said by themselves.
+    owners = {notice.reason for notice in notices} - {NoticeReason.BAD_ANNOTATION, *_OPERATORS}
+    if settings is None or owners:
         return Wants(True, notices=tuple(notices))
-    held_up = next((notice for notice in notices if notice.reason in _OPERATORS), None)
-    source = _source(secret, hosts, settings, IngressClass(field=own_class))
-    problem_now = None if held_up is None else _problem(held_up)
-    return Wants(True, (Entry(metadata["name"], source, problem_now),), tuple(notices))
-
-
-def _stops(notice: Notice) -> bool:
-    """A wish that cannot be read costs no certificate; whether the settings can be met is said by themselves."""
-    return notice.reason is not NoticeReason.BAD_ANNOTATION
-
-
-def _name_problems(metadata: Json) -> list[Notice]:
-    name = metadata.get("name") or ""
-    if not name:
-        return [
-            Notice(NoticeReason.BAD_SECRET_NAME, "metadata.name is missing: generateName is not for these Secrets")
-        ]
-    if not names.is_dns_subdomain(name):
-        return [Notice(NoticeReason.BAD_SECRET_NAME, f"{name[:60]!r} cannot be the name of a Secret")]
-    return []
-
-
-def _count_problems(hosts: tuple[str, ...]) -> list[Notice]:
-    if not hosts:
-        return [
-            Notice(NoticeReason.NO_HOSTS, f"no hosts: list them in the annotation {v.HOSTS}, separated by commas")
-        ]
-    if len(hosts) > MAX_HOSTS:
-        return [Notice(NoticeReason.TOO_MANY_HOSTS, f"{len(hosts)} hosts, a certificate holds at most {MAX_HOSTS}")]
-    return []
-
-
-def _problem(notice: Notice) -> Problem:
-    return Problem(type=_PROBLEM_TYPES.get(notice.reason, "notCertifiable"), detail=notice.message, step="request")
-
-
-def _source(secret: Json, hosts: tuple[str, ...], settings: Settings, own_class: IngressClass) -> Source:
-    metadata = secret["metadata"]
-    return Source(
-        hosts=hosts,
-        settings=settings,
-        ingress_class=own_class,
-        kind=SourceKind.SECRET,
-        name=metadata["name"],
-        uid=metadata.get("uid") or "",
-        created=created_at(secret),
-        retry=annotations_of(secret).get(v.RETRY, ""),
+    problems = (
+        Problem(type=_OPERATORS[notice.reason], detail=notice.message, step="request")
+        for notice in notices
+        if notice.reason in _OPERATORS
     )
+    source = source_of(secret, SourceKind.SECRET, hosts, settings, own_class)
+    return Wants(True, (Entry(metadata["name"], source, next(problems, None)),), tuple(notices))
+
+
+def _bounds(name: str, hosts: int) -> Iterator[Notice]:
+    if not name:
+        said = "metadata.name is missing: generateName is not for these Secrets"
+        yield Notice(NoticeReason.BAD_SECRET_NAME, said)
+    elif not names.is_dns_subdomain(name):
+        yield Notice(NoticeReason.BAD_SECRET_NAME, f"{name[:60]!r} cannot be the name of a Secret")
+    if not hosts:
+        said = f"no hosts: list them in the annotation {v.HOSTS}, separated by commas"
+        yield Notice(NoticeReason.NO_HOSTS, said)
+    if hosts > MAX_HOSTS:
+        yield Notice(NoticeReason.TOO_MANY_HOSTS, f"{hosts} hosts, a certificate holds at most {MAX_HOSTS}")

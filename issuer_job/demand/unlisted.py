@@ -32,15 +32,11 @@ def held_up(
     An attempt or a certificate for the same intent is left alone. `issuer` stands for the issuer's configuration:
     when that is another one, or after `wait`, the sweep tries again.
     """
+    name, sources = entry.secret_name, (entry.source,)
+    record = with_new_intent(existing, entry) if existing else None
     if existing is None:
-        made = transitions.wanted(
-            namespace=namespace, secret_name=entry.secret_name, sources=(entry.source,), now=now
-        )
-        return transitions.waiting(made, problem=problem, now=now, wait=wait, issuer=issuer)
-    record = with_new_intent(existing, entry)
-    if record is None:
-        return None
-    return transitions.waiting(record, problem=problem, now=now, wait=wait, issuer=issuer)
+        record = transitions.wanted(namespace=namespace, secret_name=name, sources=sources, now=now)
+    return record and transitions.waiting(record, problem=problem, now=now, wait=wait, issuer=issuer)
 
 
 def with_new_intent(existing: Record, entry: Entry) -> Record | None:

@@ -81,16 +81,8 @@ class Effects:
     def tell(self, situation: Situation, record: Record, reason: str, note: str, unique: tuple[str, ...]) -> None:
         """A warning on all that ask. At its admission one had no uid yet, so the live ones go before the record's."""
         sources = tuple(entry.source for entry in situation.entries) or record.sources
-        events.tell_sources(
-            self.cluster,
-            sources,
-            reason,
-            note,
-            namespace=record.namespace,
-            secret_name=record.secret_name,
-            now=self.now,
-            unique=unique,
-        )
+        secret = (record.namespace, record.secret_name)
+        events.tell_sources(self.cluster, secret, sources, reason, note, now=self.now, unique=unique)
 
     def warn_of_end(self, situation: Situation, record: Record) -> None:
         """A third, a tenth of the certificate's life is left, and its renewal fails."""

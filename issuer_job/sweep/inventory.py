@@ -111,7 +111,7 @@ def _add(live: Live, asker: Asker, issuers: Issuers, enabled: frozenset[str]) ->
     named = asker.reader.named_secrets(asker.object, namespace_enabled=namespace_enabled)
     for secret_name in named | {entry.secret_name for entry in wanted.entries}:
         live.named_by[namespace, secret_name].add(asker.kind.key(asker.name))
-    if wanted.bare:
+    if wanted.completed is not None:
         live.bare.append(asker)
         return
     for entry in wanted.entries:

@@ -106,18 +106,10 @@ class SweepLaunches:
             outcome = self._launcher.launch(entry, namespace=situation.namespace, deadline=self._effects.deadline)
             self._counts[str(outcome.reason)] += outcome.reason is not OutcomeReason.UNCHANGED
             launched |= outcome.reason is OutcomeReason.LAUNCHED
-            if outcome.reason in _OPERATORS and outcome.warning:
-                said = outcome.warning
-                events.tell_sources(
-                    self._effects.cluster,
-                    (entry.source,),
-                    "CertificateFailed",
-                    said,
-                    namespace=situation.namespace,
-                    secret_name=entry.secret_name,
-                    now=self._effects.now,
-                    unique=(entry.source.uid, entry.secret_name, said),
-                )
+            if outcome.reason in _OPERATORS and (said := outcome.warning):
+                cluster, now, source = self._effects.cluster, self._effects.now, entry.source
+                secret, unique = (situation.namespace, entry.secret_name), (source.uid, entry.secret_name, said)
+                events.tell_sources(cluster, secret, (source,), "CertificateFailed", said, now=now, unique=unique)
             if outcome.reason is not OutcomeReason.UNCHANGED:
                 about = {"namespace": situation.namespace, "secret": entry.secret_name}
                 log.info("launch", **about, reason=outcome.reason, warning=outcome.warning)

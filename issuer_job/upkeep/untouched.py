@@ -39,7 +39,8 @@ def _complete(cluster: Cluster, asker: Asker, issuers: Issuers) -> bool:
 
     def completed(listed: Json | None) -> Json | None:
         # What is gone, or not bare any more, stays as it is.
-        return listed and (asker.reader.completed(listed, issuers=issuers) or listed)
+        # Listed because it opts in, itself or by its namespace.
+        return listed and (asker.reader.wants(listed, issuers=issuers, namespace_enabled=True).completed or listed)
 
     try:
         changes.change(cluster, resource, namespace, name, completed, held=asker.object)
