@@ -19,7 +19,7 @@ from issuer_job.record import transitions
 from issuer_job.record.annotations import ANNOTATIONS, Settings
 from issuer_job.record.record import ACTIVE, Problem, Record, Source
 from issuer_job.record.store import Arrow, change_record, live_record, write_record
-from issuer_job.tenant_secrets.access import Looker, look_by_policy
+from issuer_job.tenant_secrets.access import Looker, look_by_policy, policies_in_force
 
 P = ParamSpec("P")
 
@@ -139,6 +139,12 @@ class Attempt:
         end the pod that holds the attempt now), Ended, RecordError, KubeError.
         """
         self._write(lambda record: arrow(record, self.clock(), *args, **kwargs))
+
+    def require_policies(self) -> None:
+        """Raises Later while the admission policies that bound what a Job may do are not in force."""
+        if not policies_in_force(self.cluster):
+            detail = "certjob's admission policies are not in force: apply the manifests again"
+            raise Later(Problem(type="policiesNotInForce", detail=detail, step="canary"), wait=timedelta(minutes=1))
 
     def claim(self) -> None:
         """Take the attempt for this pod, also from another pod of the same epoch: its node may be lost."""

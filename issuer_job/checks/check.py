@@ -23,8 +23,6 @@ from issuer_job.issue.obtaining.registry import obtaining_of
 from issuer_job.issuers.load import IssuerError, is_issuer, issuer_version, parse_issuer
 from issuer_job.issuers.state import note_in_state
 from issuer_job.issuers.types import directory_of
-from issuer_job.record.record import Problem
-from issuer_job.tenant_secrets import access as secrets
 
 CHECKED_VERSION = "checkedVersion"
 CHECKED_AT = "checkedAt"
@@ -45,9 +43,7 @@ def check_issuer(attempt: Attempt) -> v.ExitCode:
     """Test the issuer that the pod names; PERMANENT if it is not ready. Raises KubeError."""
     try:
         config_map = _config_map(attempt)
-        if not secrets.policies_in_force(attempt.cluster):
-            detail = "certjob's admission policies are not in force: apply the manifests again"
-            raise Later(Problem(type="policiesNotInForce", detail=detail, step="canary"))
+        attempt.require_policies()
         return _checked(attempt, config_map)
     except Stop as stop:
         attempt.step("stopped", reason=str(stop), exit_code=int(stop.exit_code))

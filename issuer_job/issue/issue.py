@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from datetime import timedelta
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt import events
@@ -21,7 +20,6 @@ from issuer_job.issue.solvers import SOLVERS, AttemptSolvers, MakeSolver
 from issuer_job.issuers.solvers import ChallengeType
 from issuer_job.record import transitions
 from issuer_job.record.record import Issued, Phase, Problem, RecordError
-from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Refusal
 
 
@@ -66,9 +64,7 @@ def _attempt(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
     attempt.load()
     attempt.claim()
     attempt.step("claimed", hosts=list(attempt.record.intent.hosts))
-    if not secrets.policies_in_force(attempt.cluster):
-        detail = "certjob's admission policies are not in force: apply the manifests again"
-        raise Later(Problem(type="policiesNotInForce", detail=detail, step="canary"), wait=timedelta(minutes=1))
+    attempt.require_policies()
     resolved = confirm.resolve_issuer(attempt)
     resolved = confirm.confirm(attempt, resolved)
     attempt.step("confirmed", sources=[source.key for source in attempt.confirmed])
