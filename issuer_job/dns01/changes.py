@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,7 +15,7 @@ import msgspec
 from issuer_job import log
 from issuer_job.background import Background
 from issuer_job.cluster.api import Cluster
-from issuer_job.dns01.lock import MARGIN, Hold, LockBusy, LockLost, Locks
+from issuer_job.dns01.lock import MARGIN, LockBusy, LockLost, Locks
 from issuer_job.dns01.providers.errors import ProviderError
 from issuer_job.dns01.providers.provider import OpenZone, Scope
 from issuer_job.dns01.providers.registry import ReadSecret, find_provider, open_zone
@@ -109,16 +108,19 @@ class Changes:
 
         Raises LockLost, LockBusy, TimeoutError, _OutOfTime, ProviderError, KubeError.
         """
-        with self._locked(dns01, todo, deadline) as hold:
+        locks = Locks(self.cluster, self.holder, CALL_SECONDS + MARGIN, self.clock, self.sleep)
+        scope, names, zones = find_provider(dns01.provider).scope, {txt.name for txt in todo}, {todo[0].zone}
+        wanted = {Scope.VALUE: set(), Scope.NAME: names, Scope.ZONE: zones}[scope]
+        with locks.held(wanted, deadline=deadline):
             try:
                 login = partial(open_zone, dns01, zone=todo[0].zone, mounted=self.mounted)
                 zone = self._bounded(login, deadline)
                 while todo:
-                    hold.renew()
+                    locks.renew()
                     self._bounded(partial(change, zone, todo[0]), deadline)
                     todo.pop(0)
             except TimeoutError:
-                hold.leave()
+                locks.leave()
                 raise
 
     def _bounded(self, call: Callable[[], T], deadline: datetime) -> T:
@@ -126,12 +128,6 @@ class Changes:
         if left < LEAST_SECONDS:
             raise _OutOfTime("there was no time left")
         return Background(call).result(min(CALL_SECONDS, left))
-
-    def _locked(self, dns01: Dns01, group: list[TxtRecord], deadline: datetime) -> AbstractContextManager[Hold]:
-        scope = find_provider(dns01.provider).scope
-        wanted = {Scope.VALUE: set(), Scope.NAME: {txt.name for txt in group}, Scope.ZONE: {group[0].zone}}[scope]
-        locks = Locks(self.cluster, self.holder, CALL_SECONDS + MARGIN, self.clock, self.sleep)
-        return locks.held(wanted, deadline=deadline)
 
 
 def grouped(

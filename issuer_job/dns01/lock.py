@@ -32,74 +32,58 @@ class LockLost(Exception):
 
 
 @dataclass
-class Hold:
-    """Locks that are held, and when each was last renewed."""
-
-    locks: Locks
-    leases: list[tuple[Json, datetime]] = field(default_factory=list)
-
-    def take(self, name: str, deadline: datetime) -> None:
-        """One more. Raises LockBusy, KubeError."""
-        lease = self.locks.take(name, deadline)
-        self.leases.append((lease, self.locks.clock()))
-
-    def renew(self) -> None:
-        """From here on all last `MARGIN` seconds less than their time, or longer. Raises LockLost, KubeError."""
-        for index, (lease, renewed_at) in enumerate(self.leases):
-            now = self.locks.clock()
-            if (now - renewed_at).total_seconds() >= MARGIN:
-                self.leases[index] = (self.locks.renewed(lease), now)
-
-    def give_back(self) -> None:
-        """All, but for those that were taken over."""
-        while self.leases:
-            self.locks.give_back(self.leases.pop()[0])
-
-    def leave(self) -> None:
-        """Let them run out from now on: what they were taken for may still be going on. Not even we get them back."""
-        while self.leases:
-            lease, _ = self.leases.pop()
-            try:
-                self.locks.renewed(lease, holder=f"{self.locks.holder}-left")
-            except (LockLost, KubeError) as problem:
-                log.warning("lock-not-renewed", lease=lease["metadata"]["name"], problem=str(problem))
-
-
-@dataclass(frozen=True)
 class Locks:
-    """Takes locks for `holder`, a pod's uid, each for at most `seconds`: then others may take it over."""
+    """Those that `holder`, a pod's uid, takes, each for at most `seconds`: then others may take it over.
+
+    `taken` are the leases, and when each was last renewed.
+    """
 
     cluster: Cluster
     holder: str
     seconds: int
     clock: Callable[[], datetime]
     sleep: Callable[[float], None]
+    taken: list[tuple[Json, datetime]] = field(default_factory=list)
 
     @contextmanager
-    def held(self, wanted: Iterable[str], *, deadline: datetime) -> Iterator[Hold]:
+    def held(self, wanted: Iterable[str], *, deadline: datetime) -> Iterator[None]:
         """Hold the locks on all these names, taken in one order by everybody. Raises LockBusy, KubeError.
 
         What takes longer than their time must call `renew` now and then.
         """
-        hold = Hold(self)
         try:
-            self._take_all(hold, sorted(set(wanted)), deadline)
-            yield hold
+            self._take_all(sorted(set(wanted)), deadline)
+            yield
         finally:
-            hold.give_back()
+            self._give_back()
 
-    def _take_all(self, hold: Hold, wanted: Sequence[str], deadline: datetime) -> None:
+    def renew(self) -> None:
+        """From here on all last `MARGIN` seconds less than their time, or longer. Raises LockLost, KubeError."""
+        for index, (lease, renewed_at) in enumerate(self.taken):
+            if (self.clock() - renewed_at).total_seconds() >= MARGIN:
+                self.taken[index] = self._renewed(lease, self.holder), self.clock()
+
+    def leave(self) -> None:
+        """Let them run out from now on: what they were taken for may still be going on. Not even we get them back."""
+        while self.taken:
+            lease, _ = self.taken.pop()
+            try:
+                self._renewed(lease, f"{self.holder}-left")
+            except (LockLost, KubeError) as problem:
+                log.warning("lock-not-renewed", lease=lease["metadata"]["name"], problem=str(problem))
+
+    def _take_all(self, wanted: Sequence[str], deadline: datetime) -> None:
         """The first may be lost again while the last is waited for."""
         while True:
             try:
                 for name in wanted:
-                    hold.take(name, deadline)
-                hold.renew()
+                    self._take(name, deadline)
+                self.renew()
                 return
             except LockLost:
-                hold.give_back()
+                self._give_back()
 
-    def take(self, name: str, deadline: datetime) -> Json:
+    def _take(self, name: str, deadline: datetime) -> None:
         """Who has not renewed it within its time, by our clock since we first saw it, has lost it.
 
         Raises LockBusy, KubeError.
@@ -110,7 +94,8 @@ class Locks:
         while True:
             done = changes.swap(self.cluster, LEASES, v.NAMESPACE, free, self._lease(lease_name, self.holder))
             if done is not None:
-                return done.after
+                self.taken.append((done.after, self.clock()))
+                return
             held, free, now = self.cluster.find(LEASES, v.NAMESPACE, lease_name), None, self.clock()
             if held is None:
                 continue
@@ -126,26 +111,24 @@ class Locks:
             self.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
-    def renewed(self, lease: Json, *, holder: str = "") -> Json:
-        """The lease, with its time beginning anew, and passed on to a `holder` if one is given.
-
-        Raises LockLost, KubeError.
-        """
+    def _renewed(self, lease: Json, holder: str) -> Json:
+        """The lease, with its time beginning anew."""
         name = lease["metadata"]["name"]
-        done = changes.swap(self.cluster, LEASES, v.NAMESPACE, lease, self._lease(name, holder or self.holder))
+        done = changes.swap(self.cluster, LEASES, v.NAMESPACE, lease, self._lease(name, holder))
         if done is None:
             raise LockLost(f"the lock {name} was taken over")
         return done.after
 
-    def give_back(self, lease: Json) -> None:
-        """Unless it was taken over. What fails is logged: it runs out all the same."""
-        try:
-            changes.swap(self.cluster, LEASES, v.NAMESPACE, lease, None)
-        except KubeError as problem:
-            log.warning("lock-not-given-back", lease=lease["metadata"]["name"], problem=str(problem))
+    def _give_back(self) -> None:
+        """All but those that were taken over. One where that fails runs out all the same."""
+        while self.taken:
+            lease, _ = self.taken.pop()
+            try:
+                changes.swap(self.cluster, LEASES, v.NAMESPACE, lease, None)
+            except KubeError as problem:
+                log.warning("lock-not-given-back", lease=lease["metadata"]["name"], problem=str(problem))
 
     def _lease(self, name: str, holder: str) -> Json:
-        metadata = {"name": name, "namespace": v.NAMESPACE, "labels": {v.MANAGED_BY: "certjob"}}
         now = f"{self.clock():%Y-%m-%dT%H:%M:%S.%fZ}"
         spec = {
             "holderIdentity": holder,
@@ -153,4 +136,5 @@ class Locks:
             "acquireTime": now,
             "renewTime": now,
         }
+        metadata = {"name": name, "namespace": v.NAMESPACE, "labels": {v.MANAGED_BY: "certjob"}}
         return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}

@@ -132,20 +132,21 @@ def is_left_over(txt: TxtRecord, record: Record | None, *, now: datetime) -> boo
     return record is None or record.phase not in ACTIVE  # an active attempt removes what earlier ones left, too
 
 
-def is_hopeless(txt: TxtRecord, *, now: datetime) -> bool:
-    """Whether its removal has been tried for long enough. Pure."""
-    return now.timestamp() - txt.epoch > LONGEST.total_seconds()
-
-
-def issuers_with_leftovers(cluster: Cluster, records: Iterable[Record], *, now: datetime) -> frozenset[str]:
-    """Names of the issuers whose Jobs have TXT records to remove. `records` may be minutes old. Raises KubeError."""
+def left_over(cluster: Cluster, records: Iterable[Record], *, now: datetime) -> Iterator[tuple[str, list[TxtRecord]]]:
+    """What nobody needs of each trace, by the hash of its record. `records` may be minutes old. Raises KubeError."""
     known = {record.hash: record for record in records}
-    return frozenset(
-        txt.issuer
-        for record_hash, trace in traces(cluster)
-        for txt in trace.txt_records
-        if is_left_over(txt, known.get(record_hash), now=now)
-    )
+    for record_hash, trace in traces(cluster):
+        yield record_hash, [txt for txt in trace.txt_records if is_left_over(txt, known.get(record_hash), now=now)]
+
+
+def give_up(cluster: Cluster, record_hash: str, left: Iterable[TxtRecord], *, now: datetime) -> int:
+    """Cross out those whose removal has been tried for long enough; how many. Raises KubeError."""
+    hopeless = [txt for txt in left if now.timestamp() - txt.epoch > LONGEST.total_seconds()]
+    for txt in hopeless:
+        log.warning("txt-record-given-up", name=txt.name, value=txt.value, issuer=txt.issuer)
+    if hopeless:
+        cross_out(cluster, record_hash, hopeless)
+    return len(hopeless)
 
 
 def _is_at_work(cluster: Cluster, record_name: str) -> bool:
@@ -154,28 +155,6 @@ def _is_at_work(cluster: Cluster, record_name: str) -> bool:
     except RecordError:
         return True  # written by a later certjob: leave it alone
     return record is not None and record.phase in ACTIVE
-
-
-def give_up(cluster: Cluster, records: Iterable[Record], *, usable: Collection[str], now: datetime) -> int:
-    """Cross out the hopeless ones of issuers that are gone or cannot be read, for which there are no Jobs; how many.
-
-    `usable` are the names of the others, whose Jobs do it. Raises KubeError.
-    """
-    known, count = {record.hash: record for record in records}, 0
-    for record_hash, trace in traces(cluster):
-        lost = [
-            txt
-            for txt in trace.txt_records
-            if txt.issuer not in usable
-            and is_left_over(txt, known.get(record_hash), now=now)
-            and is_hopeless(txt, now=now)
-        ]
-        for txt in lost:
-            log.warning("txt-record-given-up", name=txt.name, value=txt.value, issuer=txt.issuer)
-        if lost:
-            cross_out(cluster, record_hash, lost)
-            count += len(lost)
-    return count
 
 
 def _config_map(record_name: str, record_hash: str, txt_records: tuple[TxtRecord, ...]) -> Json:

@@ -91,12 +91,12 @@ def sweep(
 
 def _launch_checks(effects: Effects) -> None:
     """Jobs that test new and edited issuers, and remove TXT records left in DNS; what no Job can remove is told."""
-    cluster, records, now = effects.cluster, effects.known.records.values(), effects.now
+    cluster, now, with_leftovers = effects.cluster, effects.now, set[str]()
     try:
-        effects.counts["TXT records given up"] += trace.give_up(
-            cluster, records, usable=effects.issuers.valid, now=now
-        )
-        with_leftovers = trace.issuers_with_leftovers(cluster, records, now=now)
+        for record_hash, left in trace.left_over(cluster, effects.known.records.values(), now=now):
+            with_leftovers |= {txt.issuer for txt in left}
+            lost = [txt for txt in left if txt.issuer not in effects.issuers.valid]  # no Job has their credentials
+            effects.counts["TXT records given up"] += trace.give_up(cluster, record_hash, lost, now=now)
         effects.counts["checks launched"] += launch_due(cluster, leftovers=with_leftovers, now=now)
     except KubeError as problem:
         log.warning("checks-put-off", problem=str(problem))

@@ -7,7 +7,9 @@ import secrets
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dns.name
@@ -18,9 +20,12 @@ import dns.update
 
 from issuer_job import names
 from issuer_job import vocabulary as v
+from issuer_job.attempt.attempt import Attempt, Pod, utc_now
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Json
 from issuer_job.dns01 import trace as dns_leftovers
 from issuer_job.dns01.lookup import Lookup, NoAnswer
+from issuer_job.dns01.solver import Dns01Solver
+from issuer_job.issuers.load import parse_issuer
 from tests.e2e.observe import cluster
 from tests.e2e.own_issuer import own_issuer
 
@@ -43,6 +48,18 @@ def powerdns(**fields: Any) -> Json:
     """A solver that uses PowerDNS's HTTP API."""
     options = {"pdns_server": os.environ["CERTJOB_PDNS_URL"]}
     return {"dns01": {"provider": "powerdns", "options": options, "nameservers": [PRIMARY], **fields}}
+
+
+def clean_leftovers(issuer: str, *, ahead: timedelta = timedelta(0)) -> int:
+    """What a Job of the issuer does after a sweep, so much later; how many TXT records it has removed."""
+    with TemporaryDirectory() as mounts:
+        credentials = Path(mounts) / "credentials"
+        credentials.mkdir()
+        (credentials / "ddns.auth_token").write_text(tsig_key())
+        deadline, pod = utc_now() + ahead + timedelta(minutes=4), Pod(issuer, "", 1, secrets.token_hex(8))
+        attempt = Attempt(cluster(), pod, deadline, mounts=Path(mounts), clock=lambda: utc_now() + ahead)
+        config = parse_issuer(cluster().get(CONFIGMAPS, v.NAMESPACE, issuer))
+        return Dns01Solver(attempt).leftovers(config, issuer, deadline=deadline)
 
 
 @contextmanager

@@ -11,12 +11,10 @@ import pytest
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES
-from issuer_job.dns01 import solver as dns01
+from issuer_job.cluster.api import INGRESSES
 from issuer_job.dns01 import trace
 from issuer_job.dns01.providers import registry
 from issuer_job.dns01.trace import TxtRecord
-from issuer_job.issuers.load import parse_issuer
 from issuer_job.issuers.schema import Dns01
 from issuer_job.record.record import Intent, Phase, Record, Settings
 from tests.e2e import dns_world, world
@@ -166,10 +164,9 @@ def test_what_an_attempt_left_whose_record_is_gone_is_cleaned_with_the_issuers_c
     txt = TxtRecord(name=name, zone="dns.test", value=value, host=name, provider="ddns", issuer=issuer, epoch=1)
     trace.write_down(cluster(), gone, [txt])
 
-    now = datetime.now(UTC)
-    assert issuer in trace.issuers_with_leftovers(cluster(), [], now=now)
-    config = parse_issuer(cluster().get(CONFIGMAPS, v.NAMESPACE, issuer))
-    assert dns01.clean_leftovers(cluster(), name=issuer, issuer=config, mounted=keys.get, now=now) == 1
+    left = trace.left_over(cluster(), [], now=datetime.now(UTC))
+    assert issuer in {one.issuer for _, nobodys in left for one in nobodys}
+    assert dns_world.clean_leftovers(issuer) == 1
     wait_clean(namespace, "gone-tls", name)
 
 

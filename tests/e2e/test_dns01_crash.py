@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.dns01 import solver
 from issuer_job.record.record import ACTIVE
 from tests.e2e import dns_world, world
 from tests.e2e.api import Api, Endpoint
 from tests.e2e.attempts import Certificate
 from tests.e2e.certificates import NewCertificates, certificates
-from tests.e2e.checks import parsed_issuer
-from tests.e2e.observe import cluster
 from tests.e2e.wire import Wire
 
 pytestmark = pytest.mark.usefixtures("no_sweeps")
@@ -46,19 +43,12 @@ def made(new_certificate: NewCertificates, issuer: str, namespace: str, name: st
     return one
 
 
-def clean_leftovers(issuer: str) -> int:
-    """As a Job of the issuer does it after a sweep."""
-    keys = {"ddns.auth_token": dns_world.tsig_key().encode()}
-    later = datetime.now(UTC) + LATER
-    return solver.clean_leftovers(cluster(), name=issuer, issuer=parsed_issuer(issuer), mounted=keys.get, now=later)
-
-
 def check(one: Certificate, codes: list[v.ExitCode | None]) -> None:
     """It ended well; what is left in DNS is written down, and goes."""
     assert codes[-1] is v.ExitCode.DONE, codes
     world.wait_issued(one.namespace, one.secret, one.hosts, seconds=1)
     if dns_world.trace(one.namespace, one.secret) is not None:
-        clean_leftovers(one.issuer)
+        dns_world.clean_leftovers(one.issuer, ahead=LATER)
     assert dns_world.trace(one.namespace, one.secret) is None
     name = "_acme-challenge." + one.hosts[0].removeprefix("*.")
     assert dns_world.texts(name) == frozenset()
@@ -120,6 +110,6 @@ def test_leftovers_of_an_active_attempt_are_not_touched(
     name = "_acme-challenge." + one.hosts[0].removeprefix("*.")
     before = dns_world.texts(name)
     assert len(before) == 1
-    clean_leftovers(issuer)
+    dns_world.clean_leftovers(issuer, ahead=LATER)
     assert dns_world.texts(name) == before
     check(one, one.run_job())

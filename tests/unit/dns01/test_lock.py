@@ -11,7 +11,7 @@ import pytest
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Cluster, Json
-from issuer_job.dns01.lock import LEASES, Hold, LockBusy, LockLost, Locks
+from issuer_job.dns01.lock import LEASES, LockBusy, LockLost, Locks
 from tests.fakes.api import FakeApi, status
 
 START = datetime(2026, 5, 5, 10, 0, tzinfo=UTC)
@@ -40,12 +40,12 @@ class World:
 
     api: FakeApi = field(default_factory=FakeApi)
     time: Time = field(default_factory=Time)
-    held: list[AbstractContextManager[Hold]] = field(default_factory=list)
+    held: list[AbstractContextManager[None]] = field(default_factory=list)
 
     def locks(self, holder: str = "me") -> Locks:
         return Locks(Cluster(self.api), holder, 60, self.time.read, self.time.sleep)
 
-    def hold(self, name: str, holder: str) -> AbstractContextManager[Hold]:
+    def hold(self, name: str, holder: str) -> AbstractContextManager[None]:
         """Somebody takes the lock and keeps it."""
         self.held.append(self.locks(holder).held([name], deadline=self.deadline))
         self.held[-1].__enter__()
@@ -152,7 +152,7 @@ def test_the_first_lock_is_renewed_when_the_last_had_to_be_waited_for(world: Wor
 
 def test_who_lost_a_lock_while_waiting_for_the_next_starts_over(world: World) -> None:
     first = world.hold("b", "other")
-    taken: list[AbstractContextManager[Hold]] = []
+    taken: list[AbstractContextManager[None]] = []
 
     def later() -> None:
         if world.time.now - START < timedelta(seconds=50) or taken:
@@ -170,18 +170,20 @@ def test_who_lost_a_lock_while_waiting_for_the_next_starts_over(world: World) ->
 
 
 def test_a_lock_that_was_taken_over_cannot_be_renewed(world: World) -> None:
-    with world.locks("slow").held(["a"], deadline=world.deadline) as hold:
+    slow = world.locks("slow")
+    with slow.held(["a"], deadline=world.deadline):
         world.time.sleep(61)
         world.hold("a", "next")
         world.time.sleep(61)
         with pytest.raises(LockLost):
-            hold.renew()
+            slow.renew()
 
 
 def test_locks_that_are_left_run_out_for_everybody_alike(world: World) -> None:
-    with world.locks().held(["a"], deadline=world.deadline) as hold:
+    locks = world.locks()
+    with locks.held(["a"], deadline=world.deadline):
         world.time.sleep(50)
-        hold.leave()
+        locks.leave()
     left_at = world.time.now
     with world.locks().held(["a"], deadline=world.deadline):
         assert world.time.now - left_at >= timedelta(seconds=60)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from requests import ConnectionError as Lost
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.attempt.attempt import utc_now
+from issuer_job.attempt.attempt import Attempt, Pod, utc_now
 from issuer_job.attempt.solver import HostChallenge
 from issuer_job.background import AT_ONCE
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json, Unreachable
@@ -69,23 +69,18 @@ class DnsWorld:
         """Nothing in DNS, nothing written down, no lock."""
         return not (self.dns.values(NAME) or self.traces() or self.jobs.api.all(LEASES, v.NAMESPACE))
 
-    def clean_leftovers(self, *, deadline: datetime | None = None) -> int:
+    def clean_leftovers(self, *, within: timedelta = timedelta(seconds=300)) -> int:
         """As a Job of the issuer, five minutes later."""
         config = self.jobs.api.stored(CONFIGMAPS, v.NAMESPACE, ISSUER)
         assert config is not None
-        now = self.jobs.clock.read() + timedelta(minutes=5)
-        keys = {"auth_token": TOKEN.encode()}
-        clock = self.jobs.clock
-        return dns01.clean_leftovers(
-            self.jobs.cluster,
-            name=ISSUER,
-            issuer=parse_issuer(config),
-            mounted=keys.get,
-            now=now,
-            deadline=deadline,
-            clock=clock.read,
-            sleep=clock.sleep,
-        )
+        clock, credentials = self.jobs.clock, self.jobs.root / "of-the-issuer" / "credentials"
+        credentials.mkdir(parents=True, exist_ok=True)
+        (credentials / "auth_token").write_text(TOKEN)
+        clock.ahead += timedelta(minutes=5)
+        deadline, pod = clock.read() + within, Pod(ISSUER, "", 1, "cleaner")
+        mounts = credentials.parent
+        attempt = Attempt(self.jobs.cluster, pod, deadline, mounts=mounts, clock=clock.read, sleep=clock.sleep)
+        return dns01.Dns01Solver(attempt).leftovers(parse_issuer(config), ISSUER, deadline=deadline)
 
 
 @pytest.fixture
@@ -351,9 +346,9 @@ def test_cleaning_up_ends_by_its_deadline(dns_world: DnsWorld) -> None:
     dns_world.apply(WILD)
     leftover(dns_world, epoch=1)
     dns_world.jobs.api.remove(CONFIGMAPS, v.NAMESPACE, dns_world.jobs.record().name)
-    assert dns_world.clean_leftovers(deadline=dns_world.jobs.clock.read()) == 0
+    assert dns_world.clean_leftovers(within=timedelta(0)) == 0
     assert len(dns_world.traces()) == 1
-    assert dns_world.clean_leftovers(deadline=dns_world.jobs.clock.read() + timedelta(seconds=30)) == 1
+    assert dns_world.clean_leftovers(within=timedelta(seconds=30)) == 1
 
 
 def test_silent_servers_take_little_of_an_orders_time(dns_world: DnsWorld) -> None:

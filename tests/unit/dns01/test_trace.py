@@ -9,7 +9,7 @@ import pytest
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, Cluster
 from issuer_job.dns01 import trace
-from issuer_job.dns01.trace import TxtRecord, is_hopeless, is_left_over, issuers_with_leftovers
+from issuer_job.dns01.trace import TxtRecord, is_left_over, left_over
 from issuer_job.record.phases import ATTEMPT_GRACE
 from issuer_job.record.record import Intent, Phase, Record, Settings
 from tests.fakes.api import FakeApi, status
@@ -94,7 +94,7 @@ def test_a_trace_that_cannot_be_read_names_nothing(api: FakeApi) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "epoch", "left_over"),
+    ("found", "epoch", "nobodys"),
     [
         (None, EPOCH, True),
         (record(Phase.ISSUED), EPOCH, True),
@@ -105,23 +105,26 @@ def test_a_trace_that_cannot_be_read_names_nothing(api: FakeApi) -> None:
     ],
     ids=["no record", "issued", "waiting", "at work", "launched", "just now"],
 )
-def test_what_nobody_needs_is_left_over(found: Record | None, epoch: int, left_over: bool) -> None:
-    assert is_left_over(txt(epoch=epoch), found, now=NOW) is left_over
+def test_what_nobody_needs_is_left_over(found: Record | None, epoch: int, nobodys: bool) -> None:
+    assert is_left_over(txt(epoch=epoch), found, now=NOW) is nobodys
 
 
-def test_removal_is_tried_for_a_week() -> None:
+def test_removal_is_tried_for_a_week(api: FakeApi) -> None:
     week = int((NOW - timedelta(days=7)).timestamp())
-    assert not is_hopeless(txt(epoch=week + 60), now=NOW)
-    assert is_hopeless(txt(epoch=week - 60), now=NOW)
+    young, old = txt("a", epoch=week + 60), txt("b", epoch=week - 60)
+    trace.write_down(Cluster(api), record(), [young, old])
+    assert trace.give_up(Cluster(api), record().hash, [young, old], now=NOW) == 1
+    assert stored(api) == (young,)
 
 
 def test_the_sweep_learns_whose_credentials_are_needed(api: FakeApi) -> None:
     busy, idle, gone = (record(phase, secret=phase) for phase in (Phase.AUTHORIZING, Phase.WAITING, Phase.ISSUED))
     for one, issuer in ((busy, "busy"), (idle, "idle"), (gone, "gone")):
         trace.write_down(Cluster(api), one, [txt(issuer=issuer)])
-    assert issuers_with_leftovers(Cluster(api), [busy, idle], now=NOW) == {"idle", "gone"}
+    found = left_over(Cluster(api), [busy, idle], now=NOW)
+    assert {one.issuer for _, left in found for one in left} == {"idle", "gone"}
 
 
 def test_without_leftovers_one_request_is_made(api: FakeApi) -> None:
-    assert issuers_with_leftovers(Cluster(api), [], now=NOW) == frozenset()
+    assert list(left_over(Cluster(api), [], now=NOW)) == []
     assert len(api.requests) == 1
