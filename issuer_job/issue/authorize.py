@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Protocol, TypeVar
 
-from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Authorization, Challenge, Order
-from issuer_job.acme_client import AcmeProblem as AcmeProblem
+from issuer_job.acme_client import (
+    AcmeClient,
+    AcmeError,
+    AcmeProblem,
+    AcmeUnavailable,
+    Authorization,
+    Challenge,
+    Order,
+)
 from issuer_job.attempt.attempt import Attempt, Later
 from issuer_job.attempt.solver import HostChallenge
 from issuer_job.background import at_once
@@ -56,22 +63,28 @@ def authorize(attempt: Attempt, client: AcmeClient, order: Order, issuer: Issuer
         solved = [(one, challenge.solver.challenge_type) for one, challenge in zip(pending, challenges, strict=True)]
         at_once(lambda pair: _tell(attempt, client, *pair), solved)
         attempt.step("challenges-answered", hosts=sorted(challenge.host for challenge in challenges))
-        for authorization in _settled(attempt, client, pending):
+        again = partial(_again, attempt, client)
+        for authorization in poll_until(attempt, again, lambda one: one.is_final, pending, what="authorization"):
             _not_failed(authorization)
     attempt.step("authorized", hosts=[authorization.host for authorization in authorizations])
 
 
-def poll_until(attempt: Attempt, fetch: Callable[[], T], done: Callable[[T], bool], *, what: str, first: T) -> T:
-    """Ask until it is done: quickly at first, then as the CA's Retry-After says. Raises Later before the deadline."""
+def poll_until(
+    attempt: Attempt, fetch: Callable[[T], T], done: Callable[[T], bool], seen: list[T], *, what: str
+) -> list[T]:
+    """Ask for each until it is done: quickly at first, then no sooner than the CA wishes for any of them.
+
+    Raises Later before the deadline.
+    """
     poll = Poll(started=attempt.clock(), deadline=attempt.deadline - LAST_POLL)
-    seen = first
-    while not done(seen):
-        delay = poll.delay(now=attempt.clock(), retry_after=seen.retry_after)
+    while pending := [one for one in seen if not done(one)]:
+        wishes = (one.retry_after for one in pending if one.retry_after is not None)
+        delay = poll.delay(now=attempt.clock(), retry_after=max(wishes, default=None))
         if delay is None:
             detail = f"the {what} was not final before this Job's deadline"
             raise Later(Problem(type="timeout", detail=detail, step=what))
         attempt.sleep(delay.total_seconds())
-        seen = fetch()
+        seen = at_once(lambda one: one if done(one) else fetch(one), seen)
     return seen
 
 
@@ -114,6 +127,10 @@ def _tell(attempt: Attempt, client: AcmeClient, authorization: Authorization, ki
     _patiently(attempt, tell)
 
 
+def _again(attempt: Attempt, client: AcmeClient, authorization: Authorization) -> Authorization:
+    return _patiently(attempt, lambda: client.authorization(authorization.url))
+
+
 def _patiently(attempt: Attempt, ask: Callable[[], R]) -> R:
     """Ask, and a few times again if the CA does not answer properly. Raises AcmeError."""
     for pause in PAUSES:
@@ -126,37 +143,6 @@ def _patiently(attempt: Attempt, ask: Callable[[], R]) -> R:
             attempt.step("ca-unavailable", problem=str(error.problem), step=error.step, again_in=wait.total_seconds())
             attempt.sleep(wait.total_seconds())
     return ask()
-
-
-@dataclass(frozen=True)
-class _Polled:
-    """Authorizations that are asked for in one round, no sooner than the CA wishes for any of them."""
-
-    authorizations: list[Authorization]
-
-    @property
-    def retry_after(self) -> timedelta | None:
-        wishes = (one.retry_after for one in self.authorizations if not one.is_final)
-        return max((wish for wish in wishes if wish is not None), default=None)
-
-    @property
-    def is_final(self) -> bool:
-        return all(one.is_final for one in self.authorizations)
-
-
-def _settled(attempt: Attempt, client: AcmeClient, pending: list[Authorization]) -> list[Authorization]:
-    """All of them once the CA has decided on all, each asked for until it is final. Raises Later, AcmeError."""
-    polled = _Polled(pending)
-
-    def ask(one: Authorization) -> Authorization:
-        return one if one.is_final else _patiently(attempt, lambda: client.authorization(one.url))
-
-    def fetch() -> _Polled:
-        nonlocal polled
-        polled = _Polled(at_once(ask, polled.authorizations))
-        return polled
-
-    return poll_until(attempt, fetch, lambda seen: seen.is_final, what="authorization", first=polled).authorizations
 
 
 def _challenge(authorization: Authorization, kind: str) -> Challenge:

@@ -37,7 +37,7 @@ def issue(attempt: Attempt, makers: Mapping[ChallengeType, MakeSolver] = SOLVERS
         attempt.step("stopped", reason=str(problem), exit_code=int(v.ExitCode.PERMANENT))
         return v.ExitCode.PERMANENT
     finally:
-        solvers.close()
+        solvers.release(at_end=True)
 
 
 def _ended(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:

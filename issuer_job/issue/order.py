@@ -162,13 +162,8 @@ class Ordering:
 
     def _polled(self, order: Order, *, awaiting: str) -> Order:
         """The order once it has left the status `awaiting`."""
-        return poll_until(
-            self.attempt,
-            lambda: self.client.order(order.url),
-            lambda seen: seen.status != awaiting,
-            what="order",
-            first=order,
-        )
+        again, left = (lambda seen: self.client.order(seen.url)), (lambda seen: seen.status != awaiting)
+        return poll_until(self.attempt, again, left, [order], what="order")[0]
 
     def _pending_key(self) -> PrivateKey:
         """The order's key: mounted, or made now and stored before it is used. Raises OtherPod."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 
-from issuer_job.attempt.attempt import Attempt, Later
+from issuer_job.attempt.attempt import Attempt
 from issuer_job.attempt.solver import ChallengeSolver, HostChallenge
-from issuer_job.background import Background
+from issuer_job.background import at_once
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.solvers import ChallengeType
-from issuer_job.record.record import Problem
 
 MakeSolver = Callable[[Attempt], ChallengeSolver]
 
@@ -53,58 +51,36 @@ class AttemptSolvers:
         self._to_release |= {solver.challenge_type for solver in chosen if solver is not None}
 
     def present(self, challenges: Iterable[HostChallenge], issuer: Issuer) -> None:
-        """Have all in place before this returns; what takes several solvers takes a while for each, so at once.
-
-        Raises Later, KubeError.
-        """
+        """Have all in place before this returns; each type takes a while, so at once. Raises Later, KubeError."""
         by_type: dict[ChallengeType, list[HostChallenge]] = defaultdict(list)
         for challenge in challenges:
             by_type[challenge.solver.challenge_type].append(challenge)
-        kinds = [kind for kind in self.makers if kind in by_type]
-        first, *others = [partial(self._present, kind, by_type[kind], issuer) for kind in kinds]
-        background = [Background(other) for other in others]
-        try:
-            first()
-        finally:
-            for one in background:
-                self._finish(one)
+        self._to_release |= by_type.keys()
 
-    def release(self) -> None:
-        """The CA has decided, or this pod has ended the attempt: whoever waits for a place gets it back."""
-        self._release(slow=False)
+        def solve(kind: ChallengeType) -> None:
+            solver = self._solver(kind)
+            solver.present(by_type[kind], issuer)
+            solver.wait(by_type[kind])
 
-    def close(self) -> None:
-        """This pod is through with the attempt, however it ended."""
-        self._release(slow=True)
+        at_once(solve, [kind for kind in self.makers if kind in by_type])
 
-    def _solver(self, kind: ChallengeType) -> ChallengeSolver:
-        if kind not in self._made:
-            self._made[kind] = self.makers[kind](self.attempt)
-        return self._made[kind]
+    def release(self, *, at_end: bool = False) -> None:
+        """The CA has decided, or this pod has ended the attempt: whoever waits for a place gets it back.
 
-    def _present(self, kind: ChallengeType, challenges: list[HostChallenge], issuer: Issuer) -> None:
-        self._to_release.add(kind)
-        solver = self._solver(kind)
-        solver.present(challenges, issuer)
-        solver.wait(challenges)
-
-    def _finish(self, background: Background[None]) -> None:
-        """Raises what it raised, and Later if it takes longer than the attempt may."""
-        attempt = self.attempt
-        try:
-            background.result((attempt.deadline - attempt.clock()).total_seconds())
-        except TimeoutError:
-            detail = "not all that the CA would look for was in place before this Job's deadline"
-            raise Later(Problem(type="timeout", detail=detail, step="present")) from None
-
-    def _release(self, *, slow: bool) -> None:
-        """What fails is left to the sweep and to Jobs of the issuer: no certificate is to be lost over it."""
+        `at_end`: this pod is through with the attempt, however it ended. What fails is left to the sweep and to Jobs
+        of the issuer: no certificate is to be lost over it.
+        """
         for kind in sorted(self._to_release):
             try:
                 solver = self._solver(kind)
-                if solver.slow_release is slow:
+                if solver.slow_release is at_end:
                     solver.release(self._issuer)
                     self._to_release.remove(kind)
             except Exception as problem:  # noqa: BLE001 - whatever it is
                 text = f"{type(problem).__name__}: {problem}"[:300]
                 self.attempt.step("release-failed", challenge=kind, problem=text)
+
+    def _solver(self, kind: ChallengeType) -> ChallengeSolver:
+        if kind not in self._made:
+            self._made[kind] = self.makers[kind](self.attempt)
+        return self._made[kind]

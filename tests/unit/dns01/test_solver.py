@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,7 +17,6 @@ from requests import ConnectionError as Lost
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Pod, utc_now
-from issuer_job.attempt.solver import HostChallenge
 from issuer_job.background import AT_ONCE
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json, Unreachable
 from issuer_job.dns01 import changes, lookup
@@ -26,7 +25,6 @@ from issuer_job.dns01 import trace as dns_leftovers
 from issuer_job.dns01.lock import LEASES
 from issuer_job.dns01.providers import registry
 from issuer_job.dns01.providers.provider import DnsProvider, Scope
-from issuer_job.http01.probe import ProbeResult
 from issuer_job.issuers.load import parse_issuer
 from issuer_job.issuers.schema import Dns01
 from issuer_job.launch.launcher import LaunchOutcome
@@ -299,7 +297,11 @@ def test_a_provider_that_is_down_keeps_the_trace(dns_world: DnsWorld) -> None:
     assert dns_world.is_clean()
 
 
-def test_a_change_that_hangs_is_left_to_who_comes_later(dns_world: DnsWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("others", [(), ("www.example.org",)], ids=["alone", "beside HTTP-01"])
+def test_a_change_that_hangs_is_left_to_who_comes_later(
+    dns_world: DnsWorld, monkeypatch: pytest.MonkeyPatch, others: tuple[str, ...]
+) -> None:
+    dns_world.set_issuer({"http01": {}}, dns_world.solver() | {"selector": {"dnsNames": [WILD]}})
     monkeypatch.setattr(changes, "CALL_SECONDS", 0.3)
     gate, added = threading.Event(), threading.Event()
     change = dns_world.provider.change
@@ -311,7 +313,7 @@ def test_a_change_that_hangs_is_left_to_who_comes_later(dns_world: DnsWorld, mon
         return done
 
     monkeypatch.setattr(dns_world.provider, "change", slow)
-    dns_world.apply(WILD)
+    dns_world.apply(WILD, *others)
     assert dns_world.jobs.run() is v.ExitCode.LATER
     gate.set()
     assert added.wait(20)
@@ -363,25 +365,6 @@ def test_silent_servers_take_little_of_an_orders_time(dns_world: DnsWorld) -> No
     dns_world.provider.before_write = count
     assert dns_world.jobs.issue(attempt) is v.ExitCode.DONE
     assert len(waited) <= 2 * AT_ONCE, "before anything was added"
-
-
-def test_txt_records_that_are_not_in_place_in_time_put_a_mixed_order_off(
-    dns_world: DnsWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dns_world.set_issuer({"http01": {}}, dns_world.solver() | {"selector": {"dnsNames": [WILD]}})
-    dns_world.apply("www.example.org", WILD)
-    gate = threading.Event()
-    monkeypatch.setattr(dns01.Dns01Solver, "present", lambda *_: gate.wait(20))
-
-    def slow_probe(challenges: Sequence[HostChallenge], *, deadline: float) -> list[ProbeResult]:
-        dns_world.jobs.clock.ahead += timedelta(seconds=300)
-        return dns_world.jobs.probe(challenges, deadline=deadline)
-
-    assert dns_world.jobs.issue(dns_world.jobs.pod(), probe_hosts=slow_probe) is v.ExitCode.LATER
-    gate.set()
-    retry = dns_world.jobs.record().retry
-    assert retry is not None
-    assert (retry.problem.type, retry.problem.step) == ("timeout", "present")
 
 
 def leftover(dns_world: DnsWorld, *, epoch: int, issuer: str = ISSUER) -> dns_leftovers.TxtRecord:

@@ -53,7 +53,9 @@ class Ca:
         pod = Pod(record="shop.web-tls", record_uid="u", epoch=1, uid="p")
         deadline = START + timedelta(seconds=270)
         attempt = Attempt(Cluster(FakeApi()), pod, deadline, mounts=Path(), clock=self.read, sleep=self.sleep)
-        return poll_until(attempt, self.fetch, lambda seen: seen.done, what="authorization", first=self.fetch())
+        return poll_until(
+            attempt, lambda _: self.fetch(), lambda seen: seen.done, [self.fetch()], what="authorization"
+        )[0]
 
 
 def test_a_quick_ca_is_asked_quickly() -> None:

@@ -88,7 +88,7 @@ def test_what_an_earlier_pod_presented_is_released_by_one_that_presents_nothing(
     solvers.use(Issuer(server="https://ca.dev/dir", solvers=(Solver(http01=Http01()), BY_DNS)))
     for _ in range(2):
         solvers.release()
-        solvers.close()
+        solvers.release(at_end=True)
     assert solved.http.asked == solved.dns.asked == ["release"]
 
 
