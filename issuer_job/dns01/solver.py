@@ -66,7 +66,8 @@ class Dns01Solver:
             except ChangeFailed as problem:
                 if problem.under_way:  # what is still being added, only somebody who comes later can remove
                     self._write_down(replace(txt, holder="") for txt in group if not kept[txt.provider])
-                raise _put_off("dnsProvider", problem, group[0].host) from None
+                detail, host = str(problem), group[0].host
+                raise Later(Problem(type="dnsProvider", detail=detail, host=host, step=STEP)) from None
         self._wanted = defaultdict(set)
         for txt in txt_records:
             self._wanted[places[txt.host]].add(txt.value)
@@ -170,7 +171,7 @@ def _places(solvers: Mapping[str, Dns01], seconds_left: Callable[[], float]) -> 
         try:
             return lookups[servers[host]].place(name, zone=solvers[host].zone)
         except DnsLookupError as problem:
-            raise _put_off("dnsLookup", problem, host) from None
+            raise Later(Problem(type="dnsLookup", detail=str(problem), host=host, step=STEP)) from None
 
     return dict(zip(solvers, at_once(place, solvers), strict=True)), next(iter(lookups.values()))
 
@@ -180,7 +181,7 @@ def _kept(solvers: Mapping[str, Dns01]) -> dict[str, int]:
     try:
         return {dns01.provider: find_provider(dns01.provider).keeps for dns01 in solvers.values()}
     except ProviderError as problem:
-        raise _put_off("dnsProvider", problem, next(iter(solvers))) from None
+        raise Later(Problem(type="dnsProvider", detail=str(problem), host=next(iter(solvers)), step=STEP)) from None
 
 
 def _no_more_than_kept(txt_records: Iterable[TxtRecord], kept: Mapping[str, int]) -> None:
@@ -189,8 +190,4 @@ def _no_more_than_kept(txt_records: Iterable[TxtRecord], kept: Mapping[str, int]
     for (name, provider), count in values.items():
         if count > kept[provider]:
             detail = f"{count} hosts are aliases of {name}, and {provider} keeps {kept[provider]} values: "
-            raise _put_off("dnsProvider", f"{detail}one account for each")
-
-
-def _put_off(kind: str, problem: Exception | str, host: str = "") -> Later:
-    return Later(Problem(type=kind, detail=str(problem), host=host, step=STEP))
+            raise Later(Problem(type="dnsProvider", detail=f"{detail}one account for each", step=STEP))
