@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -19,6 +20,8 @@ MAX_ANSWER = 64 * 1024 * 1024
 PAGE = 500
 LIST_ROUNDS = 3
 """How often a collection is read anew."""
+LONGEST_CALL = 10.0
+"""Seconds for one request."""
 QUOTA_PAUSES = (0.02, 0.05, 0.1, 0.2)
 """Seconds before a creation that met a busy ResourceQuota is sent again."""
 
@@ -115,21 +118,27 @@ class Transport(Protocol):
 
 @dataclass(frozen=True)
 class Cluster:
-    """Typed verbs over a transport. Thread-safe when the transport is."""
+    """Typed verbs over a transport. Thread-safe when the transport is.
+
+    No call takes longer than `timeout` in seconds, nor than until `deadline` (time.monotonic()); none begins later.
+    """
 
     transport: Transport
-    timeout: float = 10.0
+    timeout: float = LONGEST_CALL
+    deadline: float = math.inf
 
-    def get(self, resource: Resource, namespace: str | None, name: str, *, timeout: float | None = None) -> Json:
+    def until(self, deadline: float) -> Cluster:
+        """The same for a piece of work that has to end by then."""
+        return replace(self, timeout=LONGEST_CALL, deadline=deadline)
+
+    def get(self, resource: Resource, namespace: str | None, name: str) -> Json:
         """One object. Raises NotFound."""
-        return self._send("GET", resource.path(namespace, name), timeout=timeout)
+        return self._send("GET", resource.path(namespace, name))
 
-    def find(
-        self, resource: Resource, namespace: str | None, name: str, *, timeout: float | None = None
-    ) -> Json | None:
+    def find(self, resource: Resource, namespace: str | None, name: str) -> Json | None:
         """One object, or None."""
         try:
-            return self.get(resource, namespace, name, timeout=timeout)
+            return self.get(resource, namespace, name)
         except NotFound:
             return None
 
@@ -154,20 +163,12 @@ class Cluster:
         for page in self.pages(resource, namespace, labels=labels):
             yield from page.get("items") or []
 
-    def create(
-        self,
-        resource: Resource,
-        namespace: str | None,
-        body: Json,
-        *,
-        dry_run: bool = False,
-        timeout: float | None = None,
-    ) -> Json:
+    def create(self, resource: Resource, namespace: str | None, body: Json, *, dry_run: bool = False) -> Json:
         """POST. Raises AlreadyExists, and Conflict when a ResourceQuota stays too busy."""
         pauses = iter(QUOTA_PAUSES)
         while True:
             try:
-                return self._send("POST", resource.path(namespace), _write_query(dry_run), body, timeout)
+                return self._send("POST", resource.path(namespace), _write_query(dry_run), body)
             except Conflict:
                 # Many creations at once changed the namespace's ResourceQuota: this one did not happen.
                 pause = next(pauses, None)
@@ -175,18 +176,10 @@ class Cluster:
                     raise
                 time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
 
-    def update(
-        self,
-        resource: Resource,
-        namespace: str | None,
-        body: Json,
-        *,
-        dry_run: bool = False,
-        timeout: float | None = None,
-    ) -> Json:
+    def update(self, resource: Resource, namespace: str | None, body: Json, *, dry_run: bool = False) -> Json:
         """PUT of a whole object, conditional on its resourceVersion and uid if set. Raises Conflict, NotFound."""
         path = resource.path(namespace, body["metadata"]["name"])
-        return self._send("PUT", path, _write_query(dry_run), body, timeout)
+        return self._send("PUT", path, _write_query(dry_run), body)
 
     def delete(
         self,
@@ -235,17 +228,13 @@ class Cluster:
         except Unreachable:
             return False
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        body: Json | None = None,
-        timeout: float | None = None,
-    ) -> Json:
+    def _send(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Json | None = None) -> Json:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise KubeError("no time left")
         target = f"{path}?{urlencode(query)}" if query else path
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
-        response = self.transport.send(method, target, body=data, timeout=timeout or self.timeout)
+        response = self.transport.send(method, target, body=data, timeout=min(left, self.timeout))
         try:
             answer = json.loads(response.body) if response.body else {}
         except ValueError:

@@ -59,24 +59,22 @@ def change(
     *,
     held: Json | Unread | None = UNREAD,
     what: str = "",
-    timeout: Callable[[], float] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Change[J]:
     """Make the object what `edit` says, whoever else writes it: read, decided and written anew until nobody did.
 
     `held` is the object as it was read before, or None if it may well not exist: that saves the first read. `what`
-    tells people what it is, `timeout` gives the seconds that are left for the next request. Raises KubeError, which
-    says what keeps changing after `ROUNDS`.
+    tells people what it is. Raises KubeError, which says what keeps changing after `ROUNDS`.
     """
     for count in range(ROUNDS):
         if count >= AT_ONCE:
             sleep(LONGEST_PAUSE * random.random())  # noqa: S311 - jitter
         if held is UNREAD:
-            held = cluster.find(resource, namespace, name, timeout=timeout and timeout())
+            held = cluster.find(resource, namespace, name)
         wanted = edit(deepcopy(held))
         if wanted == held:
             return Change(held, cast(J, held))
-        done = swap(cluster, resource, namespace, held, wanted, timeout=timeout)
+        done = swap(cluster, resource, namespace, held, wanted)
         if done is not None:
             return done
         held = UNREAD
@@ -84,30 +82,23 @@ def change(
 
 
 def swap(
-    cluster: Cluster,
-    resource: Resource,
-    namespace: str | None,
-    held: Json | None,
-    wanted: J,
-    *,
-    timeout: Callable[[], float] | None = None,
+    cluster: Cluster, resource: Resource, namespace: str | None, held: Json | None, wanted: J
 ) -> Change[J] | None:
     """Put `wanted` in the place of exactly the object that is `held`, once; None if that one is not there any more.
 
     Of `held` only the metadata is needed: name, uid and resourceVersion. Raises KubeError.
     """
     after: Json | None = None
-    seconds = timeout and timeout()
     try:
         if held is None and wanted is not None:
-            after = cluster.create(resource, namespace, wanted, timeout=seconds)
+            after = cluster.create(resource, namespace, wanted)
         elif held is not None:
             name, uid, version = (held["metadata"][key] for key in ("name", "uid", "resourceVersion"))
             if wanted is None:
                 cluster.delete(resource, namespace, name, uid=uid, resource_version=version)
             else:
                 metadata = wanted["metadata"] | {"uid": uid, "resourceVersion": version}
-                after = cluster.update(resource, namespace, wanted | {"metadata": metadata}, timeout=seconds)
+                after = cluster.update(resource, namespace, wanted | {"metadata": metadata})
     except AlreadyExists:
         return None
     except (Conflict, NotFound):

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from msgspec.structs import replace
 
+from issuer_job.demand.common import Entry
 from issuer_job.record import intents, transitions
 from issuer_job.record.phases import ACTIVE, GONE, LaunchReason, Phase
 from issuer_job.record.record import Problem, Record, Source
@@ -40,18 +41,12 @@ class Plan:
     """The intent differs from that source's: other Ingresses on the same Secret decide too."""
 
 
-def plan(
-    existing: Record | None,
-    source: Source,
-    *,
-    namespace: str,
-    secret_name: str,
-    now: datetime,
-    may_launch: bool = True,
-) -> Plan:
-    """What follows when `source` wants the Secret `secret_name`. Without `may_launch` nothing takes an epoch."""
+def plan(existing: Record | None, entry: Entry, *, namespace: str, now: datetime, may_launch: bool = True) -> Plan:
+    """What follows when something wants the entry. Without `may_launch` nothing takes an epoch."""
+    source = entry.source
     if existing is None:
-        record = transitions.wanted(namespace=namespace, secret_name=secret_name, sources=(source,), now=now)
+        name = entry.secret_name
+        record = transitions.wanted(namespace=namespace, secret_name=name, sources=(source,), now=now)
         if not may_launch:
             return Plan(PlanReason.PUT_OFF, record)
         return Plan(PlanReason.NEW, transitions.launched(record, now=now, reason=LaunchReason.NEW), launch=True)

@@ -5,7 +5,7 @@ What is refused here costs no Job. What is not refused is still checked by the J
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Executor
 
 from issuer_job.cluster.api import Cluster
@@ -15,29 +15,22 @@ from issuer_job.issuers.options import HostPolicy, Options
 
 
 def denied(
-    cluster: Cluster,
-    options: Options,
-    hosts: Iterable[str],
-    namespace: str,
-    *,
-    pool: Executor,
-    timeout: Callable[[], float],
+    cluster: Cluster, options: Options, hosts: Iterable[str], namespace: str, *, pool: Executor
 ) -> Denied | None:
     """Take a claim of each host; the first that the namespace cannot have, None if it has them all now.
 
-    `timeout` gives the seconds that are left for a request, `pool` is for what can be asked meanwhile.
-    Raises KubeError.
+    `pool` is for what can be asked meanwhile. Raises KubeError.
     """
     wanted = sorted(set(hosts))
     if options.host_policy is not HostPolicy.FIRST_CLAIM:
         return not_allowed(options, wanted, namespace)
     above = {
-        wildcard: pool.submit(claims.claim_of, cluster, wildcard, timeout=timeout())
+        wildcard: pool.submit(claims.claim_of, cluster, wildcard)
         for wildcard in dict.fromkeys(filter(None, map(wildcard_of, wanted)))
     }
     # One after the other in the order of their names: of two namespaces that want the same hosts, one gets all.
     for host in wanted:
-        mine = claims.take(cluster, host, namespace, timeout=timeout)
+        mine = claims.take(cluster, host, namespace)
         if mine.namespace != namespace:
             return Denied(host, Denial.CLAIMED)
         if mine.checked is None:

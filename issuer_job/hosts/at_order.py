@@ -10,7 +10,7 @@ from issuer_job.attempt.attempt import Attempt, Later, Permanent
 from issuer_job.cluster.api import CONFIGMAPS, KubeError, read_whole
 from issuer_job.demand import askers
 from issuer_job.hosts import claims
-from issuer_job.hosts.precedence import Claim, Namers, judge_claim, not_allowed
+from issuer_job.hosts.precedence import Claim, Denial, Namers, judge_claim, not_allowed
 from issuer_job.issuers.options import HostPolicy, Options, OptionsError, parse_options
 from issuer_job.record.phases import GONE
 from issuer_job.record.record import Problem, RecordError
@@ -30,7 +30,7 @@ def hold_hosts(attempt: Attempt) -> None:
     hosts, namespace = attempt.record.intent.hosts, attempt.record.namespace
     if (denied := not_allowed(set_by_operator, hosts, namespace)) is not None:
         detail = "the operator's list does not allow this host in this namespace"
-        raise Permanent(Problem(type="hostNotAllowed", detail=detail, host=denied.host, step="claims"))
+        raise Permanent(Problem(type=denied.reason, detail=detail, host=denied.host, step="claims"))
     if set_by_operator.host_policy is not HostPolicy.FIRST_CLAIM:
         return
     for _ in range(ROUNDS):
@@ -95,7 +95,7 @@ def _made_good(attempt: Attempt) -> bool:
 
 def _refused(host: str) -> Permanent:
     detail = "another namespace had this host first; an operator can transfer it"
-    return Permanent(Problem(type="hostClaimed", detail=detail, host=host, step="claims"))
+    return Permanent(Problem(type=Denial.CLAIMED, detail=detail, host=host, step="claims"))
 
 
 def _namers(attempt: Attempt, hosts: Collection[str], namespace: str | None = None) -> Namers:

@@ -14,13 +14,10 @@ from issuer_job.cluster.api import CONFIGMAPS, ApiError, Cluster, Gone
 from issuer_job.demand import askers
 from issuer_job.demand.common import is_being_deleted
 from issuer_job.hosts import claims
-from issuer_job.hosts.precedence import Claim, Namers, is_rival, judge_claim, not_allowed, wildcard_of
+from issuer_job.hosts.precedence import Claim, Denial, Namers, is_rival, judge_claim, not_allowed, wildcard_of
 from issuer_job.issuers.options import HostPolicy, Options
 from issuer_job.record.phases import ABSENCE_GRACE, GONE
 from issuer_job.record.record import Record
-
-DENIALS = frozenset({"hostClaimed", "hostNotAllowed"})
-"""Types of the problems with which a Job ends that may not have a host."""
 
 Named = Collection[tuple[str, str]]
 
@@ -51,7 +48,7 @@ class Holders:
 
     def free_again(self, record: Record) -> bool:
         """Whether the record failed for the want of a host, and its namespace may have all of them now."""
-        if record.retry is None or record.retry.problem.type not in DENIALS:
+        if record.retry is None or record.retry.problem.type not in set(Denial):
             return False
         return all(self.may_have(record.namespace, host) for host in record.intent.hosts)
 

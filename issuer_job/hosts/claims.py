@@ -18,23 +18,20 @@ from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json
 from issuer_job.hosts.precedence import Claim, is_rival, wildcard_of
 
 
-def take(cluster: Cluster, host: str, namespace: str, *, timeout: Callable[[], float] | None = None) -> Claim:
-    """The host's claim: a new one of `namespace` if nobody had it.
-
-    `timeout` gives the seconds that are left for a request. Raises KubeError.
-    """
+def take(cluster: Cluster, host: str, namespace: str) -> Claim:
+    """The host's claim: a new one of `namespace` if nobody had it. Raises KubeError."""
 
     def whose(held: Json | None) -> Json:
         return held or claim_body(host, namespace)
 
     name, what = names.claim(host), f"the claim of {host}"
-    taken = changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, whose, held=None, what=what, timeout=timeout)
+    taken = changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, whose, held=None, what=what)
     return Claim.from_config_map(taken.after)
 
 
-def claim_of(cluster: Cluster, host: str, *, timeout: float | None = None) -> Claim | None:
+def claim_of(cluster: Cluster, host: str) -> Claim | None:
     """The host's claim, None if nobody holds it. Raises KubeError."""
-    held = cluster.find(CONFIGMAPS, v.NAMESPACE, names.claim(host), timeout=timeout)
+    held = cluster.find(CONFIGMAPS, v.NAMESPACE, names.claim(host))
     return None if held is None else Claim.from_config_map(held)
 
 

@@ -19,10 +19,10 @@ from issuer_job.issuers.options import HostPolicy, Options
 
 
 class Denial(StrEnum):
-    """Why a namespace may not have a host."""
+    """Why a namespace may not have a host: types of problems."""
 
-    CLAIMED = "Claimed"
-    NOT_ALLOWED = "NotAllowed"
+    CLAIMED = "hostClaimed"
+    NOT_ALLOWED = "hostNotAllowed"
 
 
 @dataclass(frozen=True)

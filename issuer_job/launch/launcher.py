@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
@@ -21,7 +21,7 @@ from issuer_job.hosts.precedence import Denial
 from issuer_job.issuers.load import ABSENT
 from issuer_job.launch.bound import LaunchBound
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.start import Starter, left
+from issuer_job.launch.start import Starter
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Problem, Record, RecordError
@@ -57,12 +57,12 @@ class LaunchOutcome:
 
 
 class _Stopped(Exception):
-    """This entry is not launched now, and the outcome says why."""
+    """This entry is not launched now, and the outcome says why; `problem` tells users and the record."""
 
-    def __init__(self, reason: OutcomeReason, warning: str) -> None:
-        super().__init__(warning)
+    def __init__(self, reason: OutcomeReason, word: str, detail: str) -> None:
+        super().__init__(detail)
         self.reason = reason
-        self.warning = warning
+        self.problem = Problem(type=word, detail=detail, step="launch")
 
 
 def _utc_now() -> datetime:
@@ -70,7 +70,7 @@ def _utc_now() -> datetime:
 
 
 class Launcher:
-    """Launches attempts. One per process; thread-safe."""
+    """Launches attempts. One per process; thread-safe. Every `deadline` is a time.monotonic() value."""
 
     def __init__(
         self,
@@ -81,30 +81,26 @@ class Launcher:
         threads: int = 16,
         bound: LaunchBound | None = None,
     ) -> None:
-        self._cluster = cluster
-        self._settings = settings
-        self._clock = clock
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="launch")
-        self._starter = Starter(cluster, settings, clock, self._pool)
+        self._starter = Starter(cluster, settings, clock, ThreadPoolExecutor(threads, thread_name_prefix="launch"))
         self._bound = bound or LaunchBound()
 
     def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> LaunchOutcome:
         """Make sure that an attempt for this entry exists, if it needs one.
 
-        `expect_new` saves a request when there is no record yet. `deadline` is a time.monotonic() value.
+        `expect_new` saves a request when there is no record yet.
         Never raises KubeError: what could not be done now is an outcome with a warning, and the sweep's work.
         """
+        launch = _Launch(self._until(deadline), self._bound, entry, namespace)
         try:
             if entry.problem is not None:
-                return self._hold_up(entry, entry.problem, namespace, deadline)
+                return launch.hold_up(entry.problem)
             try:
-                return self._launch(entry, namespace, deadline, expect_new=expect_new)
+                return launch.carry_out(expect_new=expect_new)
             except _Stopped as stop:
                 if not entry.source.kind.listed:
                     # The sweep does not find it again if nobody has written it down.
-                    problem = Problem(type=_STOPS[stop.reason][0], detail=stop.warning, step="launch")
-                    self._hold_up(entry, problem, namespace, deadline)
-                return LaunchOutcome(stop.reason, entry.secret_name, warning=stop.warning)
+                    launch.hold_up(stop.problem)
+                return LaunchOutcome(stop.reason, entry.secret_name, warning=stop.problem.detail)
         except RecordError as problem:
             log.error("record", problem=str(problem))
             name = names.record(namespace, entry.secret_name)
@@ -115,111 +111,121 @@ class Launcher:
             warning = f"Secret {entry.secret_name[:40]}: certificate will come later ({_short(problem)})"
             return LaunchOutcome(OutcomeReason.LATER, entry.secret_name, warning=warning, why=str(problem)[:200])
 
-    def _launch(self, entry: Entry, namespace: str, deadline: float, *, expect_new: bool) -> LaunchOutcome:
-        existing: Record | None = None
-        decided: Plan
-        missing = room = launched = False
-        planned = partial(plan, source=entry.source, namespace=namespace, secret_name=entry.secret_name)
-
-        def merged(found: Record | None) -> Record | None:
-            nonlocal existing, decided, missing, room
-            existing, decided = found, planned(found, now=self._clock())
-            if expect_new and found is not None and decided.reason in {PlanReason.UNCHANGED, PlanReason.JOINED}:
-                # An Ingress made anew: if its Secret went with the old one, the certificate is gone.
-                missing = missing or self._secret_was_missing(found, entry, deadline)
-                decided = _for_missing_secret(found, decided, self._clock()) if missing else decided
-            most = self._settings.options().active_orders_per_namespace
-            room = room or (decided.launch and self._bound.take(namespace, most))
-            if decided.launch and not room and not missing:
-                decided = planned(found, now=self._clock(), may_launch=False)
-            if decided.launch and decided.record is not None:
-                self._preconditions(decided.record, deadline)
-            return decided.record
-
-        try:
-            name, held = names.record(namespace, entry.secret_name), None if expect_new else UNREAD
-            stored = change_record(self._cluster, name, merged, held=held, timeout=lambda: left(deadline))
-            launched = stored is not None and decided.launch
-        finally:
-            if room and not launched:
-                self._bound.give_back(namespace)
-        reason, warning = OutcomeReason.UNCHANGED, _warning(entry, decided)
-        if stored is None:
-            warning = warning or _host_warning(existing)
-        elif launched:
-            reason, stored = OutcomeReason.LAUNCHED, self._starter.start(stored, deadline)
-        else:
-            reason = OutcomeReason.MERGED
-            if decided.reason in {PlanReason.PUT_OFF, PlanReason.HELD_BACK}:
-                self._starter.create_placeholder(stored, deadline)  # HTTPS works all the same
-        if decided.reason is PlanReason.PUT_OFF:
-            reason = OutcomeReason.PUT_OFF
-        latest = stored or existing
-        return LaunchOutcome(reason, entry.secret_name, latest.epoch if latest else 0, warning)
-
     def write_down(self, wanted: Record, deadline: float) -> Record | None:
         """Store a record that is not launched, with a placeholder; None if somebody else was faster."""
-        stored = write_record(self._cluster, wanted, timeout=lambda: left(deadline))
+        starter = self._until(deadline)
+        stored = write_record(starter.cluster, wanted)
         if stored is not None:
-            self._starter.create_placeholder(stored, deadline)
+            starter.create_placeholder(stored)
         return stored
 
     def start(self, stored: Record, deadline: float) -> Record:
         """The effects of an attempt whose epoch is persisted; see `Starter.start`. Raises KubeError."""
-        return self._starter.start(stored, deadline)
+        return self._until(deadline).start(stored)
 
-    def _hold_up(self, entry: Entry, problem: Problem, namespace: str, deadline: float) -> LaunchOutcome:
-        """Write down what is wanted and what stands in its way. Raises KubeError, RecordError."""
-        version = self._settings.issuers().versions.get(entry.source.settings.issuer, ABSENT)
+    def _until(self, deadline: float) -> Starter:
+        return replace(self._starter, cluster=self._starter.cluster.until(deadline))
+
+
+@dataclass(frozen=True)
+class _Launch:
+    """Of one entry, until the deadline of the starter's cluster. What it does raises KubeError, RecordError."""
+
+    starter: Starter
+    bound: LaunchBound
+    entry: Entry
+    namespace: str
+
+    def carry_out(self, *, expect_new: bool) -> LaunchOutcome:
+        """Write down what is wanted, and start the attempt if there shall be one. Raises _Stopped, too."""
+        starter, namespace = self.starter, self.namespace
+        existing: Record | None = None
+        decided: Plan
+        missing = room = launched = False
+        planned = partial(plan, entry=self.entry, namespace=namespace)
+
+        def merged(found: Record | None) -> Record | None:
+            nonlocal existing, decided, missing, room
+            existing, decided = found, planned(found, now=starter.clock())
+            if expect_new and found is not None and decided.reason in {PlanReason.UNCHANGED, PlanReason.JOINED}:
+                # An Ingress made anew: if its Secret went with the old one, the certificate is gone.
+                missing = missing or self._secret_was_missing(found)
+                decided = _for_missing_secret(found, decided, starter.clock()) if missing else decided
+            most = starter.settings.options().active_orders_per_namespace
+            room = room or (decided.launch and self.bound.take(namespace, most))
+            if decided.launch and not room and not missing:
+                decided = planned(found, now=starter.clock(), may_launch=False)
+            if decided.launch and decided.record is not None:
+                self._preconditions(decided.record)
+            return decided.record
+
+        try:
+            stored = self._change(merged, expect_new=expect_new)
+            launched = stored is not None and decided.launch
+        finally:
+            if room and not launched:
+                self.bound.give_back(namespace)
+        reason, warning = OutcomeReason.UNCHANGED, _warning(self.entry, decided)
+        if stored is None:
+            warning = warning or _host_warning(existing)
+        elif launched:
+            reason, stored = OutcomeReason.LAUNCHED, starter.start(stored)
+        else:
+            reason = OutcomeReason.MERGED
+            if decided.reason in {PlanReason.PUT_OFF, PlanReason.HELD_BACK}:
+                starter.create_placeholder(stored)  # HTTPS works all the same
+        if decided.reason is PlanReason.PUT_OFF:
+            reason = OutcomeReason.PUT_OFF
+        return self._outcome(reason, stored or existing, warning)
+
+    def hold_up(self, problem: Problem) -> LaunchOutcome:
+        """Write down what is wanted and what stands in its way."""
+        entry, starter = self.entry, self.starter
+        version = starter.settings.issuers().versions.get(entry.source.settings.issuer, ABSENT)
         existing: Record | None = None
 
         def held(found: Record | None) -> Record | None:
             nonlocal existing
-            existing, now, wait = found, self._clock(), wait_after(1)
-            return held_up(found, entry, problem, namespace=namespace, now=now, wait=wait, issuer=version)
+            existing, now, wait = found, starter.clock(), wait_after(1)
+            return held_up(found, entry, problem, namespace=self.namespace, now=now, wait=wait, issuer=version)
 
-        name = names.record(namespace, entry.secret_name)
-        stored = change_record(self._cluster, name, held, timeout=lambda: left(deadline))
-        if stored is None:
-            return LaunchOutcome(OutcomeReason.UNCHANGED, entry.secret_name, existing.epoch if existing else 0)
-        return LaunchOutcome(OutcomeReason.HELD_UP, entry.secret_name, stored.epoch)
+        stored = self._change(held)
+        reason = OutcomeReason.UNCHANGED if stored is None else OutcomeReason.HELD_UP
+        return self._outcome(reason, stored or existing)
 
-    def _secret_was_missing(self, existing: Record, entry: Entry, deadline: float) -> bool:
+    def _outcome(self, reason: OutcomeReason, latest: Record | None, warning: str | None = None) -> LaunchOutcome:
+        return LaunchOutcome(reason, self.entry.secret_name, latest.epoch if latest else 0, warning)
+
+    def _change(self, edit: Callable[[Record | None], Record | None], *, expect_new: bool = False) -> Record | None:
+        name = names.record(self.namespace, self.entry.secret_name)
+        return change_record(self.starter.cluster, name, edit, held=None if expect_new else UNREAD)
+
+    def _secret_was_missing(self, existing: Record) -> bool:
         """Whether the Secret of what is issued was not there: a placeholder is now, or its owner just makes it."""
         if existing.phase is not Phase.ISSUED:
             return False
-        if entry.source.kind.makes_secret:
-            return self._starter.secret_is_missing(existing, deadline)
-        return self._starter.create_placeholder(existing, deadline)
+        if self.entry.source.kind.makes_secret:
+            return self.starter.secret_is_missing(existing)
+        return self.starter.create_placeholder(existing)
 
-    def _preconditions(self, wanted: Record, deadline: float) -> None:
+    def _preconditions(self, wanted: Record) -> None:
         """The policies are in force, and this namespace may have every host."""
-        canary: Future[bool] = self._pool.submit(secrets.policies_in_force, self._cluster, timeout=left(deadline))
-        denied = at_launch.denied(
-            self._cluster,
-            self._settings.options(),
-            wanted.intent.hosts,
-            wanted.namespace,
-            pool=self._pool,
-            timeout=lambda: left(deadline),
-        )
+        cluster, pool, options = self.starter.cluster, self.starter.pool, self.starter.settings.options()
+        canary: Future[bool] = pool.submit(secrets.policies_in_force, cluster)
+        denied = at_launch.denied(cluster, options, wanted.intent.hosts, wanted.namespace, pool=pool)
         if denied is not None:
-            reason = _DENIALS[denied.reason]
-            raise _Stopped(reason, f"{denied.host[:70]} {_STOPS[reason][1]}")
+            reason, why = _DENIALS[denied.reason]
+            raise _Stopped(reason, denied.reason, f"{denied.host[:70]} {why}")
         if not canary.result():
-            raise _Stopped(OutcomeReason.NOT_IN_FORCE, _STOPS[OutcomeReason.NOT_IN_FORCE][1])
+            detail = "certjob's admission policies are not in force: no certificate until they are"
+            raise _Stopped(OutcomeReason.NOT_IN_FORCE, secrets.Refusal.NOT_IN_FORCE, detail)
 
 
-_DENIALS = {Denial.CLAIMED: OutcomeReason.HOST_CLAIMED, Denial.NOT_ALLOWED: OutcomeReason.HOST_NOT_LISTED}
-_STOPS = {
-    OutcomeReason.HOST_CLAIMED: ("hostClaimed", "belongs to another namespace: no certificate"),
-    OutcomeReason.HOST_NOT_LISTED: ("hostNotAllowed", "is not allowed in this namespace: no certificate"),
-    OutcomeReason.NOT_IN_FORCE: (
-        "policiesNotInForce",
-        "certjob's admission policies are not in force: no certificate until they are",
-    ),
+_DENIALS: Mapping[str, tuple[OutcomeReason, str]] = {
+    Denial.CLAIMED: (OutcomeReason.HOST_CLAIMED, "belongs to another namespace: no certificate"),
+    Denial.NOT_ALLOWED: (OutcomeReason.HOST_NOT_LISTED, "is not allowed in this namespace: no certificate"),
 }
-"""What keeps an entry from being launched: the type of its problem, and what is said of it, or of its host."""
+"""By the type of the problem that a record has."""
 
 
 def _for_missing_secret(existing: Record, decided: Plan, now: datetime) -> Plan:
@@ -243,8 +249,7 @@ def _host_warning(existing: Record | None) -> str | None:
     if existing is None or existing.retry is None or existing.phase is not Phase.FAILED:
         return None
     problem = existing.retry.problem
-    said = dict(_STOPS[reason] for reason in _DENIALS.values())
-    return f"{problem.host[:70]} {said[problem.type]}" if problem.type in said else None
+    return f"{problem.host[:70]} {_DENIALS[problem.type][1]}" if problem.type in _DENIALS else None
 
 
 def _short(problem: Exception) -> str:

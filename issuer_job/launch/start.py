@@ -6,7 +6,6 @@ too, so that its first reload carries them.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,74 +26,67 @@ from issuer_job.record.record import IngressClass, Record
 from issuer_job.record.store import write_record
 from issuer_job.tenant_secrets.placeholder import placeholder_secret
 
-LONGEST_CALL = 10.0
-
 
 @dataclass(frozen=True)
 class Starter:
-    """Writes what an attempt needs. Thread-safe. Every `deadline` is a time.monotonic() value."""
+    """Writes what an attempt needs, until the cluster's deadline. Thread-safe."""
 
     cluster: Cluster
     settings: SettingsCache
     clock: Callable[[], datetime]
     pool: ThreadPoolExecutor
 
-    def start(self, stored: Record, deadline: float) -> Record:
+    def start(self, stored: Record) -> Record:
         """The effects of an attempt whose epoch is persisted: Job and routes, and the placeholder after the routes.
 
         A route or placeholder that cannot be written is left to the Job; without the Job KubeError is raised.
         Returns the record as it is then: with a later epoch if the Job's name was taken.
         """
-        job = self.pool.submit(self._create_job, stored, deadline)
+        job = self.pool.submit(self._create_job, stored)
         if self.settings.options().routes is Routes.ADMISSION:
-            routes = self._routes(stored)
-            list(self.pool.map(lambda pair: self._create_route(stored, pair[0], pair[1], deadline), routes))
-        self.create_placeholder(stored, deadline)
+            issuer = self._issuer(stored)
+            # Hosts that are proven over DNS need none, nor do those that no CA asks for.
+            needed = [(host, klass) for host, klass in stored.routes if uses_route(issuer, host, klass.name)]
+            list(self.pool.map(lambda pair: self._create_route(stored, pair[0], pair[1], issuer), needed))
+        self.create_placeholder(stored)
         return job.result()
 
-    def _routes(self, stored: Record) -> list[tuple[str, IngressClass]]:
-        """Hosts that are proven over DNS need none, nor do those that no CA asks for."""
-        issuer = self._issuer(stored)
-        return [pair for pair in stored.routes if uses_route(issuer, pair[0], pair[1].name)]
-
-    def _create_route(self, stored: Record, host: str, ingress_class: IngressClass, deadline: float) -> None:
+    def _create_route(self, stored: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> None:
         try:
-            body = routes.route_body(stored, host, ingress_class, self._issuer(stored))
-            self.cluster.create(INGRESSES, v.NAMESPACE, body, timeout=left(deadline))
+            self.cluster.create(INGRESSES, v.NAMESPACE, routes.route_body(stored, host, ingress_class, issuer))
         except AlreadyExists:
             return  # another record's, or our last attempt's: the Job joins it
         except KubeError as problem:
             log.warning("route-failed", host=host, problem=str(problem))
 
-    def _create_job(self, stored: Record, deadline: float) -> Record:
+    def _create_job(self, stored: Record) -> Record:
         try:
-            self._post_job(stored, deadline, fresh=False)
+            self._post_job(stored, fresh=False)
         except AlreadyExists:
             name = names.job(stored.namespace, stored.secret_name, stored.epoch)
-            labels = self.cluster.get(JOBS, v.NAMESPACE, name, timeout=left(deadline))["metadata"].get("labels")
+            labels = self.cluster.get(JOBS, v.NAMESPACE, name)["metadata"].get("labels")
             if (labels or {}).get(v.RECORD_UID) != stored.uid:
                 # A Job of a record that was deleted and made anew within one second.
                 again = transitions.launched(stored, now=self.clock(), reason=LaunchReason.NAME_TAKEN)
-                written = write_record(self.cluster, again, timeout=lambda: left(deadline))
+                written = write_record(self.cluster, again)
                 if written is None:
                     raise KubeError(f"the record {stored.name} was changed meanwhile") from None
                 stored = written
-                self._post_job(stored, deadline, fresh=False)
+                self._post_job(stored, fresh=False)
         except ApiError as problem:
             if problem.status not in {403, 422}:
                 raise
             # The operator may just have changed the PodTemplate that the policy compares with.
-            self._post_job(stored, deadline, fresh=True)
+            self._post_job(stored, fresh=True)
         return stored
 
     def _issuer(self, stored: Record) -> Issuer:
-        name = stored.issuer
-        issuer = self.settings.issuers().valid.get(name)
+        issuer = self.settings.issuers().valid.get(stored.issuer)
         if issuer is None:
-            raise KubeError(f"issuer {name} is not there")
+            raise KubeError(f"issuer {stored.issuer} is not there")
         return issuer
 
-    def _post_job(self, stored: Record, deadline: float, *, fresh: bool) -> None:
+    def _post_job(self, stored: Record, *, fresh: bool) -> None:
         name, directory = stored.issuer, directory_of(self._issuer(stored))
         body = jobs.issue_job_body(
             stored,
@@ -102,38 +94,26 @@ class Starter:
             account_number=self.settings.account_number(name, directory),
             directory=directory,
         )
-        self.cluster.create(JOBS, v.NAMESPACE, body, timeout=left(deadline))
+        self.cluster.create(JOBS, v.NAMESPACE, body)
 
-    def secret_is_missing(self, stored: Record, deadline: float) -> bool:
+    def secret_is_missing(self, stored: Record) -> bool:
         """Whether a Secret could be made, as its owner is about to do; not known is no. Writes nothing."""
-        body = placeholder_secret(stored, now=self.clock())
-        try:
-            self.cluster.create(SECRETS, stored.namespace, body, dry_run=True, timeout=left(deadline))
-        except KubeError:
-            return False
-        return True
+        return self._made_placeholder(stored, dry_run=True)
 
-    def create_placeholder(self, stored: Record, deadline: float) -> bool:
+    def create_placeholder(self, stored: Record) -> bool:
         """Whether it was made. Best effort: a Secret that is there already is the Job's to look at.
 
         Never in the place of a Secret that its owner makes: it may be just on its way, and would be refused.
         """
-        if stored.secret_is_its_owners:
-            return False
+        return not stored.secret_is_its_owners and self._made_placeholder(stored)
+
+    def _made_placeholder(self, stored: Record, *, dry_run: bool = False) -> bool:
         body = placeholder_secret(stored, now=self.clock())
         try:
-            self.cluster.create(SECRETS, stored.namespace, body, timeout=left(deadline))
+            self.cluster.create(SECRETS, stored.namespace, body, dry_run=dry_run)
         except AlreadyExists:
             return False
         except KubeError as problem:
             log.warning("placeholder-failed", secret=stored.secret_name, problem=str(problem))
             return False
         return True
-
-
-def left(deadline: float) -> float:
-    """Seconds until the deadline, as a timeout of one call. Raises KubeError when there are none."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise KubeError("no time left")
-    return min(left, LONGEST_CALL)

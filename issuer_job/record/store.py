@@ -69,14 +69,14 @@ def fresh(cluster: Cluster, record: Record) -> Record | None:
     return from_config_map(found)
 
 
-def write_record(cluster: Cluster, wanted: Record, *, timeout: Callable[[], float] | None = None) -> Record | None:
+def write_record(cluster: Cluster, wanted: Record) -> Record | None:
     """Create the record, or put it in the place of the one that was read, once; as it is stored then.
 
     None if somebody was faster. Raises KubeError.
     """
     body = to_config_map(wanted)
     held = body if wanted.resource_version else None
-    done = changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, held, body, timeout=timeout)
+    done = changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, held, body)
     return None if done is None else from_config_map(done.after)
 
 
@@ -91,7 +91,6 @@ def change_record(
     edit: Callable[[Record | None], R],
     *,
     held: Record | Unread | None = UNREAD,
-    timeout: Callable[[], float] | None = None,
 ) -> R:
     """Make the record what `edit` says, whoever else writes it, and return it: see `changes.change`.
 
@@ -107,5 +106,5 @@ def change_record(
 
     seen = to_config_map(held) if isinstance(held, Record) else held
     what = f"the record {name}"
-    done = changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, edited, held=seen, what=what, timeout=timeout)
+    done = changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, edited, held=seen, what=what)
     return cast(R, None if wanted is None or done.after is None else from_config_map(done.after))

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from issuer_job import log
 from issuer_job.attempt import events
-from issuer_job.demand.plan import is_held_back, plan
+from issuer_job.demand.plan import is_held_back
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import CaLimits
 from issuer_job.issuers.types import type_of
@@ -80,19 +80,9 @@ class SweepLaunches:
             if record is not None and record.attempt is not None and candidate.verdict.action is Action.NEW_EPOCH:
                 return replace(record, attempt=replace(record.attempt, issuer=_turn(candidate)))
             return record
-        for entry in situation.entries:
-            if entry.problem is not None:
-                continue  # it is only written down
-            decided = plan(
-                situation.record,
-                entry.source,
-                namespace=situation.namespace,
-                secret_name=situation.secret_name,
-                now=now,
-            )
-            if decided.launch:
-                return decided.record
-        return None
+        # One with a problem is only written down.
+        plans = (situation.plan(entry) for entry in situation.entries if entry.problem is None)
+        return next((decided.record for decided in plans if decided.launch), None)
 
     def _carry_out(self, candidate: Candidate) -> bool:
         """Whether an attempt was launched."""

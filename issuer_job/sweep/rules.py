@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 
 from issuer_job import names
 from issuer_job.backoff import LONGEST_ASKED
-from issuer_job.demand.common import Entry
-from issuer_job.demand.plan import PlanReason, plan
+from issuer_job.demand.plan import PlanReason
 from issuer_job.issuers.load import ABSENT
 from issuer_job.record.phases import ABSENCE_GRACE, Bearing, LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Record
@@ -69,7 +68,7 @@ def no_ingress_names_it(s: Situation, record: Record) -> bool:
 
 def ingress_wants_something_else(s: Situation, record: Record) -> bool:
     """Hosts, issuer or settings of an Ingress are not those of the record, or it came back."""
-    return any(_plan(s, record, entry) is not PlanReason.UNCHANGED for entry in s.entries)
+    return any(s.plan(entry).reason is not PlanReason.UNCHANGED for entry in s.entries)
 
 
 def source_is_missing(s: Situation, record: Record) -> bool:
@@ -223,10 +222,6 @@ RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (
     (renewal_is_due, Verdict(Action.LOOK, LaunchReason.RENEWAL_DUE)),
     (look_is_due, Verdict(Action.LOOK, LaunchReason.LOOK_DUE)),
 )
-
-
-def _plan(s: Situation, record: Record, entry: Entry) -> PlanReason:
-    return plan(record, entry.source, namespace=s.namespace, secret_name=s.secret_name, now=s.now).reason
 
 
 def _others_remain(s: Situation, record: Record) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from issuer_job.demand import secret
 from issuer_job.demand.common import Entry, Wants
-from issuer_job.demand.plan import PlanReason, plan
+from issuer_job.demand.plan import PlanReason
 from issuer_job.demand.unlisted import standing, with_new_intent
 from issuer_job.issuers.load import Issuers
 from issuer_job.record.phases import LaunchReason
@@ -67,14 +67,7 @@ def _is_another(situation: Situation, record: Record, entry: Entry) -> bool:
     """
     if entry.problem is not None:
         return with_new_intent(record, entry) is not None
-    reason = plan(
-        record,
-        entry.source,
-        namespace=situation.namespace,
-        secret_name=situation.secret_name,
-        now=situation.now,
-    ).reason
-    return reason is not PlanReason.UNCHANGED
+    return situation.plan(entry).reason is not PlanReason.UNCHANGED
 
 
 def _launched(situation: Situation, entry: Entry) -> Verdict:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
 from issuer_job.demand.common import Entry
+from issuer_job.demand.plan import Plan, plan
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Record
 
@@ -75,6 +76,10 @@ class Situation:
     now: datetime
     hosts_free: bool = False
     fallback: str = ""
+
+    def plan(self, entry: Entry) -> Plan:
+        """What follows from the entry for the record."""
+        return plan(self.record, entry, namespace=self.namespace, now=self.now)
 
 
 IN_ORDER = Verdict(Action.NOTHING, LaunchReason.IN_ORDER)

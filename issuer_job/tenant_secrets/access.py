@@ -82,13 +82,13 @@ class Look:
         return bool(self.uid)
 
 
-def policies_in_force(cluster: Cluster, *, timeout: float | None = None) -> bool:
+def policies_in_force(cluster: Cluster) -> bool:
     """The canary: an unlabelled Opaque Secret outside certjob must be refused by our own policy.
 
     Any other answer means that the policies are missing or do not bind; raises KubeError without an answer.
     """
     try:
-        cluster.create(SECRETS, v.CANARY_NAMESPACE, bodies.canary_secret(), dry_run=True, timeout=timeout)
+        cluster.create(SECRETS, v.CANARY_NAMESPACE, bodies.canary_secret(), dry_run=True)
     except AlreadyExists:
         return False
     except ApiError as answer:

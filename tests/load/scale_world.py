@@ -158,7 +158,7 @@ class World:
         """Through the arrows that a real one goes, so that it is what the product would have stored."""
         entry = wants(stored, issuers=self.issuers).entries[0]
         namespace = stored["metadata"]["namespace"]
-        decided = plan(None, entry.source, namespace=namespace, secret_name=entry.secret_name, now=self.now)
+        decided = plan(None, entry, namespace=namespace, now=self.now)
         assert decided.record is not None
         record = transitions.claimed(decided.record, holder="scale", now=self.now)
         return transitions.issued(record, issued=self._issued(record, certified), now=self.now)

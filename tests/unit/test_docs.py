@@ -15,6 +15,7 @@ from issuer_job import vocabulary as v
 from issuer_job.acme_client import problems
 from issuer_job.demand import ingress as wants
 from issuer_job.demand import plan
+from issuer_job.hosts.precedence import Denial
 from issuer_job.http01 import probe
 from issuer_job.issue import order
 from issuer_job.issuers.load import parse_issuer
@@ -118,7 +119,7 @@ def test_tables_of_words_are_complete_and_true(head: str) -> None:
 
 def test_problem_types_are_complete_and_true() -> None:
     named = set(first_column(TROUBLESHOOTING.read_text(), "type"))
-    own = set(re.findall(r'Problem\(\s*(?:type=)?"([a-zA-Z]+)"', source())) | {str(r) for r in secrets.Refusal}
+    own = set(re.findall(r'Problem\(\s*(?:type=)?"([a-zA-Z]+)"', source())) | {*secrets.Refusal, *Denial}
     own.add(order.CLOCK_SKEW)
     assert own | problems.PERMANENT_TYPES <= named
     assert named - own - problems.PERMANENT_TYPES - {problems.NO_TYPE} <= RFC8555_TYPES

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -170,17 +170,13 @@ def test_a_create_that_is_refused_is_not_tried_again(api: FakeApi, cluster: Clus
     assert asked(api).count("GET") == 1
 
 
-def test_the_time_left_bounds_each_request(api: FakeApi, cluster: Cluster) -> None:
+def test_the_time_left_bounds_each_request(api: FakeApi, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     api.add(CONFIGMAPS, SPACE, body())
     api.fail("PUT", "/configmaps/", conflicts(), times=99)
-
-    def left() -> Iterator[float]:
-        yield from (3.0, 2.0, 1.0)
-        raise KubeError("no time left")
-
-    seconds = left()
+    seconds = iter((7.0, 8.0, 9.0, 10.0))
+    monkeypatch.setattr("issuer_job.cluster.api.time", SimpleNamespace(monotonic=seconds.__next__))
     with pytest.raises(KubeError, match="no time left"):
-        changes.change(cluster, CONFIGMAPS, SPACE, NAME, with_x, timeout=seconds.__next__)
+        changes.change(cluster.until(10.0), CONFIGMAPS, SPACE, NAME, with_x)
     assert asked(api) == ["GET", "PUT", "GET"]
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from issuer_job.demand.common import Entry
 from issuer_job.demand.plan import Plan, PlanReason, is_held_back, plan
 from issuer_job.record import intents, transitions
 from issuer_job.record.record import ACTIVE, Phase, Record, Retry, Settings, Source
@@ -17,7 +18,7 @@ OTHER = Settings(issuer="other")
 
 
 def decided(existing: Record | None, wanted: Source) -> Plan:
-    return plan(existing, wanted, namespace="shop", secret_name="web-tls", now=LATER)
+    return plan(existing, Entry("web-tls", wanted), namespace="shop", now=LATER)
 
 
 def test_the_first_time() -> None:
@@ -148,7 +149,7 @@ def test_something_new_ends_the_back_off() -> None:
 
 
 def put_off(existing: Record | None, wanted: Source) -> Plan:
-    return plan(existing, wanted, namespace="shop", secret_name="web-tls", now=LATER, may_launch=False)
+    return plan(existing, Entry("web-tls", wanted), namespace="shop", now=LATER, may_launch=False)
 
 
 def test_put_off_the_first_time_it_is_written_down() -> None:
