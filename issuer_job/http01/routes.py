@@ -12,7 +12,12 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import INGRESSES, Cluster, Json
 from issuer_job.issuers.schema import Issuer
+from issuer_job.issuers.types import uses_route
 from issuer_job.record.record import IngressClass, Record
+from issuer_job.record.sources import RoutePlace
+
+RESOURCES = (INGRESSES,)
+"""What routes are, all with the label `certjob.io/route`."""
 
 
 def route_body(record: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> Json:
@@ -38,6 +43,26 @@ def route_body(record: Record, host: str, ingress_class: IngressClass, issuer: I
         },
         "spec": spec,
     }
+
+
+def needed_routes(record: Record, issuer: Issuer) -> list[RoutePlace]:
+    """Hosts that are proven over DNS need none, nor do those that no CA asks for."""
+    return [place for place in record.routes if uses_route(issuer, place[0], place[1].name)]
+
+
+def place_of(route: Json) -> RoutePlace | None:
+    """Host and class of a route; None if somebody has made something else of it."""
+    rules = (route.get("spec") or {}).get("rules") or []
+    if len(rules) != 1:
+        return None
+    annotations = route["metadata"].get("annotations") or {}
+    klass = IngressClass(field=route["spec"].get("ingressClassName"), annotation=annotations.get(v.INGRESS_CLASS))
+    return rules[0].get("host", ""), klass
+
+
+def create_route(cluster: Cluster, record: Record, place: RoutePlace, issuer: Issuer) -> None:
+    """The first time. Raises AlreadyExists, KubeError."""
+    cluster.create(INGRESSES, v.NAMESPACE, route_body(record, *place, issuer))
 
 
 def join_route(cluster: Cluster, record: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> None:

@@ -18,7 +18,6 @@ from issuer_job.cluster.api import CONFIGMAPS, ENDPOINT_SLICES, Cluster, Json
 from issuer_job.http01 import probe, routes
 from issuer_job.http01.probe import ProbeResult
 from issuer_job.issuers.schema import Issuer
-from issuer_job.issuers.types import uses_route
 from issuer_job.record.record import Record
 
 
@@ -40,8 +39,8 @@ class Http01Solver:
         """See ChallengeSolver. The trace is in the objects' names and owners."""
         attempt, record = self.attempt, self.attempt.record
         publish(attempt, {challenge.token: challenge.key_authorization for challenge in challenges})
-        used = [place for place in record.routes if uses_route(issuer, place[0], place[1].name)]
-        at_once(lambda place: routes.join_route(attempt.cluster, record, *place, issuer), used)
+        needed = routes.needed_routes(record, issuer)
+        at_once(lambda place: routes.join_route(attempt.cluster, record, *place, issuer), needed)
 
     def wait(self, challenges: Sequence[HostChallenge]) -> None:
         """See ChallengeSolver. A cluster that cannot reach itself through its own front door does not block."""

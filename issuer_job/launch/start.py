@@ -13,16 +13,17 @@ from datetime import datetime
 
 from issuer_job import log, names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import INGRESSES, JOBS, SECRETS, AlreadyExists, ApiError, Cluster, KubeError
-from issuer_job.http01 import routes
+from issuer_job.cluster.api import JOBS, SECRETS, AlreadyExists, ApiError, Cluster, KubeError
+from issuer_job.http01.routes import create_route, needed_routes
 from issuer_job.issuers.options import Routes
 from issuer_job.issuers.schema import Issuer
-from issuer_job.issuers.types import directory_of, uses_route
+from issuer_job.issuers.types import directory_of
 from issuer_job.launch import jobs
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
-from issuer_job.record.record import IngressClass, Record
+from issuer_job.record.record import Record
+from issuer_job.record.sources import RoutePlace
 from issuer_job.record.store import write_record
 from issuer_job.tenant_secrets.placeholder import placeholder_secret
 
@@ -45,19 +46,18 @@ class Starter:
         job = self.pool.submit(self._create_job, stored)
         if self.settings.options().routes is Routes.ADMISSION:
             issuer = self._issuer(stored)
-            # Hosts that are proven over DNS need none, nor do those that no CA asks for.
-            needed = [(host, klass) for host, klass in stored.routes if uses_route(issuer, host, klass.name)]
-            list(self.pool.map(lambda pair: self._create_route(stored, pair[0], pair[1], issuer), needed))
+            needed = needed_routes(stored, issuer)
+            list(self.pool.map(lambda place: self._create_route(stored, place, issuer), needed))
         self.create_placeholder(stored)
         return job.result()
 
-    def _create_route(self, stored: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> None:
+    def _create_route(self, stored: Record, place: RoutePlace, issuer: Issuer) -> None:
         try:
-            self.cluster.create(INGRESSES, v.NAMESPACE, routes.route_body(stored, host, ingress_class, issuer))
+            create_route(self.cluster, stored, place, issuer)
         except AlreadyExists:
             return  # another record's, or our last attempt's: the Job joins it
         except KubeError as problem:
-            log.warning("route-failed", host=host, problem=str(problem))
+            log.warning("route-failed", host=place[0], problem=str(problem))
 
     def _create_job(self, stored: Record) -> Record:
         try:

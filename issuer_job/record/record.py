@@ -13,7 +13,7 @@ from issuer_job import names
 from issuer_job.cluster.api import Json
 from issuer_job.record.annotations import Settings, Stored
 from issuer_job.record.phases import ACTIVE, SWEEP_INTERVAL, Phase
-from issuer_job.record.sources import IngressClass, Intent, Moment, Source, SourceKind
+from issuer_job.record.sources import IngressClass, Intent, Moment, RoutePlace, Source, SourceKind
 
 __all__ = [
     "ACTIVE",
@@ -244,7 +244,7 @@ class Record(Stored, frozen=True, kw_only=True):
         return self.phase
 
     @property
-    def routes(self) -> list[tuple[str, IngressClass]]:
+    def routes(self) -> list[RoutePlace]:
         """Each host with each class that an Ingress has it in; no wildcards, and nothing that one of them covers."""
         every = {(host, source.ingress_class) for source in self.sources for host in source.hosts}
         ordered = set(without_redundant(host for host, _ in every))

@@ -34,6 +34,10 @@ class IngressClass(Stored, frozen=True):
         return self.field or self.annotation
 
 
+RoutePlace = tuple[str, IngressClass]
+"""Where a challenge route is: host and class."""
+
+
 class SourceKind(StrEnum):
     """A kind of object that asks for certificates: its name, as records store it, and what follows from what it is.
 

@@ -10,9 +10,11 @@ from datetime import datetime, timedelta
 from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster import changes
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Cluster, Gone, Json, Resource
+from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster, Gone, Json, Resource
+from issuer_job.http01.routes import RESOURCES, place_of
 from issuer_job.record.phases import ATTEMPT_GRACE
-from issuer_job.record.record import ACTIVE, IngressClass, Record, RecordError
+from issuer_job.record.record import ACTIVE, Record, RecordError
+from issuer_job.record.sources import RoutePlace
 from issuer_job.record.store import live_record
 
 KEY_AGE = timedelta(hours=1)
@@ -22,7 +24,6 @@ KEY_PERIOD = timedelta(minutes=90)
 KEY_LIFE = timedelta(days=8)
 """No attempt inherits an older key: CAs let orders live for a week."""
 
-Place = tuple[str, IngressClass]
 """Host and class of a route."""
 
 
@@ -34,8 +35,9 @@ def release_leftovers(cluster: Cluster, records: Iterable[Record], *, now: datet
     """
     released: Counter[str] = Counter()
     holders = _Holders(cluster, {record.hash: record for record in records if record.phase in ACTIVE}, now)
-    for route in _labelled(cluster, INGRESSES, v.ROUTE):
-        released["routes released"] += _clean_route(cluster, route, holders)
+    for resource in RESOURCES:
+        for route in _labelled(cluster, resource, v.ROUTE):
+            released["routes released"] += _clean_route(cluster, resource, route, holders)
     for challenge in _labelled(cluster, CONFIGMAPS, v.CHALLENGE):
         released["challenges deleted"] += _clean_challenge(cluster, challenge, holders)
     return released
@@ -96,17 +98,17 @@ class _Holders:
         return {record.hash: record for record in found if record is not None}
 
 
-def _is_at(record: Record | None, epoch: int, place: Place | None = None) -> bool:
+def _is_at(record: Record | None, epoch: int, place: RoutePlace | None = None) -> bool:
     """Whether the record is at that attempt, and if a place is given, has a route there."""
     if record is None or record.phase not in ACTIVE or record.epoch != epoch:
         return False
     return place is None or place in record.routes
 
 
-def _clean_route(cluster: Cluster, route: Json, holders: _Holders) -> bool:
+def _clean_route(cluster: Cluster, resource: Resource, route: Json, holders: _Holders) -> bool:
     """Take the holds off that no attempt has any more; without a hold the route goes."""
     metadata, holds = route["metadata"], _holds(route)
-    place = _place(route)
+    place = place_of(route)
     if place is None or _is_new(metadata, holders.now):
         return False
     if holds and all(holders.is_young(e) or _is_at(holders.active.get(h), e, place) for h, e in holds.items()):
@@ -120,10 +122,10 @@ def _clean_route(cluster: Cluster, route: Json, holders: _Holders) -> bool:
     if kept == set(holds) and kept:
         return False
     keepers = {live[record_hash].name for record_hash in kept}
-    return _release_route(cluster, route, kept, [owner for owner in owners if owner["name"] in keepers])
+    return _release_route(cluster, resource, route, kept, [owner for owner in owners if owner["name"] in keepers])
 
 
-def _release_route(cluster: Cluster, route: Json, kept: set[str], owners: list[Json]) -> bool:
+def _release_route(cluster: Cluster, resource: Resource, route: Json, kept: set[str], owners: list[Json]) -> bool:
     metadata = route["metadata"]
     annotations = {
         key: value
@@ -131,7 +133,7 @@ def _release_route(cluster: Cluster, route: Json, kept: set[str], owners: list[J
         if not key.startswith(v.EPOCH_PREFIX) or key.removeprefix(v.EPOCH_PREFIX) in kept
     }
     left = route | {"metadata": metadata | {"ownerReferences": owners, "annotations": annotations}}
-    if changes.swap(cluster, INGRESSES, v.NAMESPACE, route, left if kept else None) is None:
+    if changes.swap(cluster, resource, v.NAMESPACE, route, left if kept else None) is None:
         return False
     log.info("route-released", route=metadata["name"], holders=len(kept))
     return True
@@ -169,15 +171,6 @@ def _holds(route: Json) -> dict[str, int]:
         for key, value in annotations.items()
         if key.startswith(v.EPOCH_PREFIX)
     }
-
-
-def _place(route: Json) -> Place | None:
-    rules = (route.get("spec") or {}).get("rules") or []
-    if len(rules) != 1:
-        return None
-    annotations = route["metadata"].get("annotations") or {}
-    klass = IngressClass(field=route["spec"].get("ingressClassName"), annotation=annotations.get(v.INGRESS_CLASS))
-    return rules[0].get("host", ""), klass
 
 
 def _is_new(metadata: Json, now: datetime) -> bool:
