@@ -6,12 +6,12 @@ again. A launch that is slow goes on after the answer; what it leaves undone is 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import KubeError
 from issuer_job.demand.common import annotations_of
@@ -28,8 +28,6 @@ from webhook.bounded_calls import (
 )
 from webhook.policy import AdmissionPolicy, AdmissionReason, Decision, untouched
 from webhook.review import Review, answer, parse, refusal
-
-logger = logging.getLogger(__name__)
 
 _MAX_LOGGED = 253
 _FORBIDDEN, _INTERNAL_ERROR, _UNAVAILABLE = 403, 500, 503
@@ -79,17 +77,17 @@ class Admission:
             reason, reply = _answered(review, decision, launched)
         except (KubeError, TimeoutError, Busy) as problem:
             reason = AdmissionReason.ISSUERS_UNKNOWN
-            logger.warning("issuers-unknown", extra={"fields": {"uid": review.uid, "problem": str(problem)[:200]}})
+            log.warning("issuers-unknown", uid=review.uid, problem=str(problem)[:200])
             if policy.refuses:
                 said = "the issuers cannot be read now: try again in a moment"
                 reply = refusal(review.uid, code=_UNAVAILABLE, message=said)
             else:
                 said = f"the issuers cannot be read now: {LATER}"
                 reply = answer(review.uid, patch=policy.kept(review), warnings=[said])
-        except Exception as problem:  # the one edge: a bug must not keep what a user wrote from being stored
+        except Exception as problem:  # noqa: BLE001 - the one edge: a bug must not keep what was written from being stored
             reason = AdmissionReason.INTERNAL_ERROR
-            fields = {"uid": review.uid, "problem": type(problem).__name__}
-            logger.error("internal-error", exc_info=not policy.refuses, extra={"fields": fields})
+            say = log.error if policy.refuses else log.exception
+            say("internal-error", uid=review.uid, problem=type(problem).__name__)
             if policy.refuses:
                 said = "an internal error, see the webhook's log"
                 reply = refusal(review.uid, code=_INTERNAL_ERROR, message=said)
@@ -121,16 +119,16 @@ def _answered(review: Review, decision: Decision, launched: Launched) -> tuple[A
 def _log(review: Review, reason: str, started: float, decision: Decision | None, outcomes: Sequence[str]) -> None:
     metadata = (review.object or {}).get("metadata") or {}
     name = review.name or metadata.get("name") or metadata.get("generateName") or ""
-    fields = {
-        "uid": review.uid,
-        "namespace": (review.namespace or "")[:_MAX_LOGGED],
-        "name": str(name)[:_MAX_LOGGED],
-        "operation": review.operation[:_MAX_LOGGED],
-        "reason": reason,
-        "milliseconds": round((time.monotonic() - started) * 1000, 1),
-        "entries": len(outcomes),
-        "outcomes": list(outcomes),
-        "patched": bool(decision and decision.patch),
-        "dryRun": bool(review.dry_run),
-    }
-    logger.info("admission", extra={"fields": fields})
+    log.info(
+        "admission",
+        uid=review.uid,
+        namespace=(review.namespace or "")[:_MAX_LOGGED],
+        name=str(name)[:_MAX_LOGGED],
+        operation=review.operation[:_MAX_LOGGED],
+        reason=reason,
+        milliseconds=round((time.monotonic() - started) * 1000, 1),
+        entries=len(outcomes),
+        outcomes=list(outcomes),
+        patched=bool(decision and decision.patch),
+        dryRun=bool(review.dry_run),
+    )

@@ -14,7 +14,7 @@ from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_FOR, CHECKED_VERSION,
 from issuer_job.checks.leftovers import CLEANED_EPOCH, CLEANING_EPOCH
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, POD_TEMPLATES, AlreadyExists, Cluster, Json, KubeError
 from issuer_job.issuers.load import IssuerError, is_issuer, issuer_version, parse_issuer
-from issuer_job.issuers.state import IssuerState, load_state, note_in_state, state_in, write_state
+from issuer_job.issuers.state import IssuerState, load_state, note_in_state, write_state
 from issuer_job.issuers.types import directory_of
 from issuer_job.launch import jobs
 from issuer_job.launch.jobs import is_finished
@@ -191,7 +191,7 @@ def with_state(cluster: Cluster, config_map: Json | None) -> CheckedIssuer | Non
 
 def _listed(config_map: Json, stored: Mapping[str, Json]) -> CheckedIssuer:
     name, directory = config_map["metadata"]["name"], _directory(config_map)
-    state = state_in(name, directory, stored.get(names.issuer_state(name, directory)))
+    state = IssuerState(name, directory, stored.get(names.issuer_state(name, directory)))
     return CheckedIssuer(config_map, directory, state)
 
 

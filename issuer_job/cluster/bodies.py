@@ -14,9 +14,16 @@ def secret(metadata: Json, kind: str, data: dict[str, bytes]) -> Json:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind, "data": encoded}
 
 
-def config_map(name: str, labels: dict[str, str], data: dict[str, str], owner: Json | None = None) -> Json:
+def config_map(
+    name: str,
+    labels: dict[str, str],
+    data: dict[str, str],
+    *,
+    annotations: dict[str, str] | None = None,
+    owner: Json | None = None,
+) -> Json:
     """A ConfigMap in certjob's namespace, deleted with its owner, of which this is the ownerReference."""
     metadata: Json = {"name": name, "namespace": v.NAMESPACE, "labels": labels | {v.MANAGED_BY: "certjob"}}
-    if owner is not None:
-        metadata["ownerReferences"] = [owner]
+    metadata |= {"annotations": annotations} if annotations else {}
+    metadata |= {"ownerReferences": [owner]} if owner else {}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}

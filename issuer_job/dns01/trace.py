@@ -15,7 +15,7 @@ import msgspec
 
 from issuer_job import log
 from issuer_job import vocabulary as v
-from issuer_job.cluster import changes
+from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Gone, Json
 from issuer_job.record.phases import ATTEMPT_GRACE
 from issuer_job.record.record import ACTIVE, Record, RecordError
@@ -158,11 +158,6 @@ def _is_at_work(cluster: Cluster, record_name: str) -> bool:
 
 
 def _config_map(record_name: str, record_hash: str, txt_records: tuple[TxtRecord, ...]) -> Json:
-    metadata = {
-        "name": trace_name(record_hash),
-        "namespace": v.NAMESPACE,
-        "labels": {v.DNS_CHALLENGE: "true", v.RECORD_HASH: record_hash, v.MANAGED_BY: "certjob"},
-        "annotations": {v.RECORD: record_name},
-    }
+    labels = {v.DNS_CHALLENGE: "true", v.RECORD_HASH: record_hash}
     data = {v.TXT_RECORDS_KEY: msgspec.json.format(msgspec.json.encode(txt_records), indent=1).decode()}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    return bodies.config_map(trace_name(record_hash), labels, data, annotations={v.RECORD: record_name})

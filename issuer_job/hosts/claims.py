@@ -84,10 +84,9 @@ def claim_body(host: str, namespace: str, *, checked: datetime | None = None) ->
     Created atomically: the first one holds it.
     """
     labels = {v.CLAIM: "true", v.CLAIM_PARENT: names.claim_parent(host)}
-    body = bodies.config_map(names.claim(host), labels, {"host": host, "namespace": namespace})
-    if checked is not None:
-        body["metadata"]["annotations"] = {v.CHECKED: checked.isoformat(timespec="seconds")}
-    return body
+    data = {"host": host, "namespace": namespace}
+    annotations = {v.CHECKED: checked.isoformat(timespec="seconds")} if checked else None
+    return bodies.config_map(names.claim(host), labels, data, annotations=annotations)
 
 
 def _metadata(claim: Claim) -> Json:

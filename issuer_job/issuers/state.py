@@ -6,7 +6,7 @@ The account's Jobs, checks and the sweep each write keys of their own; nobody dr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from issuer_job import names
@@ -28,13 +28,16 @@ ROLLED_OVER_FOR = "rolledOverFor"
 
 @dataclass(frozen=True)
 class IssuerState:
-    """As it was read; without a resourceVersion if it did not exist."""
+    """As it was read: `held` is its ConfigMap, None if there was none."""
 
     issuer: str
     directory: str
-    data: Mapping[str, str] = field(default_factory=dict)
-    uid: str = ""
-    resource_version: str = ""
+    held: Json | None = None
+
+    @property
+    def data(self) -> dict[str, str]:
+        """What is stored."""
+        return (self.held or {}).get("data") or {}
 
     @property
     def number(self) -> int:
@@ -57,24 +60,15 @@ class IssuerState:
 
 def load_state(cluster: Cluster, issuer: str, directory: str) -> IssuerState:
     """The state as it is stored now; empty if there is none. Raises KubeError."""
-    return state_in(issuer, directory, cluster.find(CONFIGMAPS, v.NAMESPACE, names.issuer_state(issuer, directory)))
-
-
-def state_in(issuer: str, directory: str, config_map: Json | None) -> IssuerState:
-    """The state in its ConfigMap, None if there is none. Pure."""
-    if config_map is None:
-        return IssuerState(issuer, directory)
-    metadata = config_map["metadata"]
-    data = config_map.get("data") or {}
-    return IssuerState(issuer, directory, data, metadata.get("uid", ""), metadata.get("resourceVersion", ""))
+    return IssuerState(
+        issuer, directory, cluster.find(CONFIGMAPS, v.NAMESPACE, names.issuer_state(issuer, directory))
+    )
 
 
 def write_state(cluster: Cluster, state: IssuerState, change: Mapping[str, str]) -> bool:
     """Write the state with a change, if nobody changed it meanwhile; who loses leaves the winner's word: False."""
     body = state_body(state.issuer, state.directory, {**state.data, **change})
-    seen = {"name": body["metadata"]["name"], "uid": state.uid, "resourceVersion": state.resource_version}
-    held = {"metadata": seen} if state.resource_version else None
-    return changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, held, body) is not None
+    return changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, state.held, body) is not None
 
 
 def state_body(issuer: str, server: str, data: dict[str, str]) -> Json:
@@ -93,10 +87,10 @@ def change_state(
     """Write what `change` says of the state as it is stored, which is returned. Raises KubeError."""
 
     def changed(held: Json | None) -> Json:
-        state = state_in(issuer, directory, held)
+        state = IssuerState(issuer, directory, held)
         return state_body(issuer, directory, {**state.data, **change(state)})
 
     name, what = names.issuer_state(issuer, directory), f"the state of issuer {issuer}"
-    return state_in(
+    return IssuerState(
         issuer, directory, changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, changed, what=what).before
     )

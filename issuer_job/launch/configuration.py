@@ -12,7 +12,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, Cluster, Json, KubeError
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.options import Options, OptionsError, parse_options
-from issuer_job.issuers.state import IssuerState, state_in
+from issuer_job.issuers.state import IssuerState
 
 T = TypeVar("T")
 
@@ -37,28 +37,26 @@ class _Cached(Generic[T]):
         self._value: tuple[float, T] | None = None
 
     def get(self, *, lifetime: float = LIFETIME) -> T:
-        held = self._value
-        if held is not None and self._clock() - held[0] < lifetime:
+        held, since = self._value, self._clock() - lifetime
+        if held is not None and (held[0] > since or (lifetime == LIFETIME and self._lock.locked())):
             return held[1]
-        if held is not None and lifetime == LIFETIME and self._lock.locked():
-            return held[1]
-        with self._lock:
-            held = self._value
-            if held is None or self._clock() - held[0] >= lifetime:
-                held = (self._clock(), self._load())
-                self._value = held
-            return held[1]
+        return self._loaded(lambda at: at > since)
 
     def newer(self) -> T:
         """Loaded after this call began; those who call at the same moment share one load."""
         asked = self._clock()
+        return self._loaded(lambda at: at >= asked, pause=PAUSE)
+
+    def _loaded(self, is_new: Callable[[float], bool], *, pause: float = 0.0) -> T:
+        """Another thread may have loaded it meanwhile."""
         with self._lock:
             held = self._value
-            if held is not None and held[0] < asked:
-                self._sleep(max(0.0, held[0] + PAUSE - self._clock()))
-            if held is None or held[0] < asked:
-                held = (self._clock(), self._load())
-                self._value = held
+            if held is not None and is_new(held[0]):
+                return held[1]
+            if held is not None and pause:
+                self._sleep(max(0.0, held[0] + pause - self._clock()))
+            held = (self._clock(), self._load())
+            self._value = held
             return held[1]
 
 
@@ -115,7 +113,7 @@ class SettingsCache:
         return bool(state.account_url) or state.number > 1
 
     def _state(self, issuer: str, server: str) -> IssuerState:
-        return state_in(issuer, server, self._states.get().get(names.issuer_state(issuer, server)))
+        return IssuerState(issuer, server, self._states.get().get(names.issuer_state(issuer, server)))
 
     def options(self) -> Options:
         """The operator's options. Broken ones stop every launch: they may be what keeps something from happening."""

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster import changes
+from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json
 from issuer_job.cluster.changes import UNREAD, Unread
 from issuer_job.record.record import SCHEMA_VERSION, Record, RecordError
@@ -23,23 +23,19 @@ Arrow = Callable[Concatenate[Record, datetime, P], Record]
 
 def to_config_map(record: Record) -> Json:
     """The record as a ConfigMap; its uid and resourceVersion make the write a compare-and-swap."""
-    metadata: Json = {
-        "name": record.name,
-        "namespace": v.NAMESPACE,
-        "labels": {
-            v.RECORD: "true",
-            v.RECORD_NAMESPACE: record.namespace,
-            v.RECORD_HASH: record.hash,
-            v.STATE: record.state,
-            v.MANAGED_BY: "certjob",
-        },
-        "annotations": {v.HOSTS: ",".join(record.intent.hosts)[:4096]},
+    labels = {
+        v.RECORD: "true",
+        v.RECORD_NAMESPACE: record.namespace,
+        v.RECORD_HASH: record.hash,
+        v.STATE: record.state,
     }
+    stored = msgspec.json.encode(replace(record, uid="", resource_version=""))
+    data = {v.RECORD_KEY: msgspec.json.format(stored, indent=1).decode()}
+    annotations = {v.HOSTS: ",".join(record.intent.hosts)[:4096]}
+    body = bodies.config_map(record.name, labels, data, annotations=annotations)
     if record.resource_version:
-        metadata |= {"resourceVersion": record.resource_version, "uid": record.uid}
-    stored = replace(record, uid="", resource_version="")
-    data = msgspec.json.format(msgspec.json.encode(stored), indent=1).decode()
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {v.RECORD_KEY: data}}
+        body["metadata"] |= {"resourceVersion": record.resource_version, "uid": record.uid}
+    return body
 
 
 def from_config_map(config_map: Json) -> Record:

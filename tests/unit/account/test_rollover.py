@@ -114,7 +114,7 @@ def test_the_new_key_has_the_issuers_algorithm(rolled: JobWorld) -> None:
     ],
 )
 def test_when_it_is_due(data: dict[str, str], request_: str, due: bool) -> None:
-    assert rollover_is_due(IssuerState("le", "d", data), request_) is due
+    assert rollover_is_due(IssuerState("le", "d", {"data": data}), request_) is due
 
 
 # Other Jobs meanwhile
