@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from msgspec.structs import replace
-
 from issuer_job.demand.common import Entry
 from issuer_job.record import intents, transitions
 from issuer_job.record.phases import ACTIVE, GONE, LaunchReason, Phase
@@ -71,7 +69,7 @@ def _merged(existing: Record, source: Source, now: datetime) -> Plan:
         if existing.phase is Phase.LAUNCHED and same_issuer:
             # Its Job has not claimed the attempt yet and reads the intent when it does. Another issuer
             # needs a Job of its own: account key and credentials are mounted by the issuer's name.
-            record = replace(record, attempt=replace(transitions.attempt_of(record), generation=record.generation))
+            record = transitions.with_attempt(record, generation=record.generation)
             return Plan(PlanReason.CHANGED_BEFORE_CLAIM, record, minor=minor)
         same_order = same_issuer and record.intent.hosts == existing.intent.hosts
         if is_held_back(record, now) or (same_order and _is_bound(existing, now)):

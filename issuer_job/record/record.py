@@ -130,6 +130,9 @@ class Issued(Stored, frozen=True):
     secret_version: str = ""
     renewal: Renewal | None = None
 
+    def __str__(self) -> str:
+        return f"until {self.not_after:%Y-%m-%d %H:%M:%SZ}, serial {self.serial}"
+
     @property
     def lifetime(self) -> timedelta:
         """From its notBefore to its notAfter."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -73,21 +74,19 @@ def launched(
         renews=old.renews or reason.bearing is Bearing.REPLACES,
         interval=interval or old.interval,
     )
-    if reason.bearing is Bearing.AFRESH:
-        record = replace(record, retry=None)
-    return _move(record, P.LAUNCHED, now, attempt=attempt, event="launched", detail=str(reason))
+    retry = None if reason.bearing is Bearing.AFRESH else record.retry
+    return _move(replace(record, attempt=attempt, retry=retry), P.LAUNCHED, now, "launched", str(reason))
 
 
 def relaunched(record: Record, now: datetime) -> Record:
     """The same epoch once more: its Job never came to be."""
-    attempt = attempt_of(record)
-    return _move(record, P.LAUNCHED, now, attempt=replace(attempt, launched_at=now, tries=attempt.tries + 1))
+    tries = attempt_of(record).tries + 1
+    return _move(with_attempt(record, launched_at=now, tries=tries), P.LAUNCHED, now)
 
 
 def claimed(record: Record, now: datetime, *, holder: str) -> Record:
     """A pod takes the attempt, also from another pod of the same epoch whose node was lost."""
-    attempt = replace(attempt_of(record), holder=holder, generation=record.generation)
-    return _move(record, P.CLAIMED, now, attempt=attempt)
+    return _move(with_attempt(record, holder=holder, generation=record.generation), P.CLAIMED, now)
 
 
 def confirmed(record: Record, now: datetime, *, sources: tuple[Source, ...], known: tuple[Source, ...]) -> Record:
@@ -96,80 +95,73 @@ def confirmed(record: Record, now: datetime, *, sources: tuple[Source, ...], kno
         if source not in known and source.gone_since is None:
             sources = joined(sources, source)
     record = intended(record, sources=sources)
-    return _move(record, record.phase, now, attempt=replace(attempt_of(record), generation=record.generation))
+    return _move(with_attempt(record, generation=record.generation), record.phase, now)
 
 
 def unconfirmed(record: Record, now: datetime) -> Record:
     """The Ingress never appeared: its admission was refused later, or it is gone."""
-    return _move(record, P.UNCONFIRMED, now, event="unconfirmed", detail="no live Ingress wants this Secret")
+    return _move(record, P.UNCONFIRMED, now, "unconfirmed", "no live Ingress wants this Secret")
 
 
 def ordering(record: Record, now: datetime, *, directory: str, account: str) -> Record:
     """From here on newOrder may have happened. An order of another account or directory is forgotten."""
     attempt = attempt_of(record)
     if (attempt.directory, attempt.account) != (directory, account):
-        attempt = replace(attempt, ordered=False, order_url="", order_expires=None, replaces="")
-    attempt = replace(attempt, ordered=True, directory=directory, account=account)
-    return _move(record, P.ORDERING, now, attempt=attempt)
+        record = with_attempt(record, order_url="", order_expires=None, replaces="")
+    record = with_attempt(record, ordered=True, directory=directory, account=account)
+    return _move(record, P.ORDERING, now)
 
 
 def signing(record: Record, now: datetime, *, directory: str) -> Record:
     """The certificate comes from an issuer that takes no orders."""
-    attempt = replace(attempt_of(record), **NO_ORDER, directory=directory, account="")
-    return _move(record, P.CLAIMED, now, attempt=attempt)
+    return _move(with_attempt(record, **NO_ORDER, directory=directory, account=""), P.CLAIMED, now)
 
 
 def order_dropped(record: Record, now: datetime, *, reason: str) -> Record:
     """The order is of no use (invalid, expired, another's): forget it and order again."""
-    attempt = attempt_of(record)
-    attempt = replace(
-        attempt, order_url="", order_expires=None, replaces="", orders_dropped=attempt.orders_dropped + 1
-    )
-    return _move(record, P.ORDERING, now, attempt=attempt, event="order dropped", detail=reason)
+    dropped = attempt_of(record).orders_dropped + 1
+    record = with_attempt(record, order_url="", order_expires=None, replaces="", orders_dropped=dropped)
+    return _move(record, P.ORDERING, now, "order dropped", reason)
 
 
 def authorizing(
     record: Record, now: datetime, *, order_url: str, expires: datetime | None, replaces: str | None = None
 ) -> Record:
     """The order's URL is known. `replaces` is the CertID that it names, None if it is one that was known before."""
-    attempt = attempt_of(record)
-    known = attempt.order_url == order_url
-    attempt = replace(attempt, order_url=order_url, order_expires=expires)
+    known = attempt_of(record).order_url == order_url
+    record = with_attempt(record, order_url=order_url, order_expires=expires)
     if replaces is not None:
-        attempt = replace(attempt, replaces=replaces)
+        record = with_attempt(record, replaces=replaces)
     if not known:
-        exempt = bool(attempt.replaces) and record.issued is not None and record.issued.is_suggested(now)
+        exempt = bool(attempt_of(record).replaces) and record.issued is not None and record.issued.is_suggested(now)
         record = with_order(record, now=now, exempt=exempt)
-    event = "" if known else "ordered"
-    return _move(record, P.AUTHORIZING, now, attempt=attempt, event=event, detail=order_url)
+    return _move(record, P.AUTHORIZING, now, "" if known else "ordered", order_url)
 
 
 def finalizing(record: Record, now: datetime, *, pending_key: str) -> Record:
     """The pending key is stored; from here on finalize may have happened."""
-    return _move(record, P.FINALIZING, now, attempt=replace(attempt_of(record), pending_key=pending_key))
+    return _move(with_attempt(record, pending_key=pending_key), P.FINALIZING, now)
 
 
 def installing(record: Record, now: datetime, *, secret_uid: str, secret_version: str) -> Record:
     """From here on the Secret write may have happened; empty uid and version mean that it is to be created."""
-    attempt = replace(attempt_of(record), secret_uid=secret_uid, secret_version=secret_version)
     former = record.issued and replace(record.issued, secret_uid="", secret_version="")
-    return _move(record, P.INSTALLING, now, attempt=attempt, issued=former)
+    record = with_attempt(replace(record, issued=former), secret_uid=secret_uid, secret_version=secret_version)
+    return _move(record, P.INSTALLING, now)
 
 
 def issued(record: Record, now: datetime, *, issued: Issued) -> Record:
     """The Secret holds the certificate."""
-    attempt = attempt_of(record)
-    if attempt.order_url:
+    if attempt_of(record).order_url:
         record = with_certificate(record, issued.hosts, now=now)
-    attempt = replace(attempt, **NO_ORDER, orders_dropped=0, crashes=0, renews=False)
-    detail = f"until {issued.not_after:%Y-%m-%d %H:%M:%SZ}, serial {issued.serial}"
-    return _move(record, P.ISSUED, now, attempt=attempt, issued=issued, event="issued", detail=detail)
+    record = with_attempt(record, **NO_ORDER, orders_dropped=0, crashes=0, renews=False)
+    return _move(replace(record, issued=issued, retry=None), P.ISSUED, now, "issued", str(issued))
 
 
 def adopted(record: Record, now: datetime, *, issued: Issued) -> Record:
     """The Secret's owner put a good certificate there: it stays until it is due."""
-    detail = f"put there by hand, until {issued.not_after:%Y-%m-%d %H:%M:%SZ}, serial {issued.serial}"
-    return _move(record, P.ISSUED, now, issued=issued, event="adopted", detail=detail)
+    record = replace(record, issued=issued, retry=None)
+    return _move(record, P.ISSUED, now, "adopted", f"put there by hand, {issued}")
 
 
 def renewal_suggested(record: Record, now: datetime, *, renewal: Renewal) -> Record:
@@ -183,24 +175,20 @@ def waiting(
     record: Record, now: datetime, *, problem: Problem, wait: timedelta, asked: bool = False, issuer: str = ""
 ) -> Record:
     """Something that passes stands in the way; try again after `wait`."""
-    record = with_failure(record, problem, now=now)
-    retry = _retry(record, problem, now, not_before=now + wait, asked=asked, issuer=issuer)
-    return _move(record, P.WAITING, now, retry=retry, event="waiting", detail=str(problem))
+    record = _retrying(with_failure(record, problem, now=now), problem, now, now + wait, asked=asked, issuer=issuer)
+    return _move(record, P.WAITING, now, "waiting", str(problem))
 
 
 def failed(record: Record, now: datetime, *, problem: Problem, issuer: str = "") -> Record:
     """Only a change helps."""
-    record = with_failure(record, problem, now=now)
-    retry = _retry(record, problem, now, issuer=issuer)
-    return _move(record, P.FAILED, now, retry=retry, event="failed", detail=str(problem))
+    record = _retrying(with_failure(record, problem, now=now), problem, now, None, issuer=issuer)
+    return _move(record, P.FAILED, now, "failed", str(problem))
 
 
 def held_back(record: Record, now: datetime, *, problem: Problem, until: datetime, issuer: str = "") -> Record:
     """An order now would exceed a limit of the issuer. That is no failure."""
-    retry = _retry(record, problem, now, not_before=until, asked=True, issuer=issuer)
-    failures = failures_of(record)
-    retry = replace(retry, failures=failures, since=retry.since if failures else None)
-    return _move(record, P.WAITING, now, retry=retry, event="held back", detail=str(problem))
+    record = _retrying(record, problem, now, until, asked=True, issuer=issuer, counts=False)
+    return _move(record, P.WAITING, now, "held back", str(problem))
 
 
 def kept_waiting(record: Record, now: datetime) -> Record:
@@ -216,15 +204,15 @@ def orphaned(
     """No live Ingress wants the Secret any more; or its namespace is going, as `problem` says, and if it stays after
     all the next attempt has to wait.
     """
-    retry = None if problem is None else _retry(record, problem, now, not_before=now + wait)
-    detail = problem.detail if problem else "no live Ingress wants this Secret"
-    return _move(record, P.ORPHANED, now, retry=retry, event="orphaned", detail=detail)
+    if problem is None:
+        return _move(record, P.ORPHANED, now, "orphaned", "no live Ingress wants this Secret")
+    return _move(_retrying(record, problem, now, now + wait), P.ORPHANED, now, "orphaned", problem.detail)
 
 
 def retired(record: Record, now: datetime) -> Record:
     """Nobody came back for it. Epoch and history stay for a week: names do not restart, limits are not forgotten."""
     attempt = record.attempt and replace(record.attempt, **NO_ORDER, orders_dropped=0)
-    return _move(record, P.RETIRED, now, attempt=attempt, event="retired")
+    return _move(replace(record, attempt=attempt), P.RETIRED, now, "retired")
 
 
 def attempt_of(record: Record) -> AttemptState:
@@ -234,61 +222,48 @@ def attempt_of(record: Record) -> AttemptState:
     return record.attempt
 
 
+def with_attempt(record: Record, **changes: Any) -> Record:
+    """The record with other values of these fields of its attempt."""
+    return replace(record, attempt=replace(attempt_of(record), **changes))
+
+
 def failures_of(record: Record) -> int:
     """Failures in a row. Another intent starts anew, unless it is one of the last that failed."""
     retry = record.retry
     return retry.failures if retry is not None and record.intent.hash in retry.hashes else 0
 
 
-def _retry(
+def _retrying(
     record: Record,
     problem: Problem,
     now: datetime,
-    not_before: datetime | None = None,
+    not_before: datetime | None,
     *,
     asked: bool = False,
     issuer: str = "",
-) -> Retry:
-    intent_hash = record.intent.hash
-    former = record.retry.hashes if record.retry else ()
-    failures = failures_of(record)
-    return Retry(
+    counts: bool = True,
+) -> Record:
+    """With the problem in its way; `counts`: that is one more failure."""
+    former, before = record.retry, failures_of(record)
+    # One that was written down without it has been failing since now.
+    since = (former.since if former and before else None) or now
+    retry = Retry(
         problem=problem,
-        failures=failures + 1,
-        intent_hash=intent_hash,
-        # One that was written down without it has been failing since now.
-        since=(record.retry.since if record.retry and failures else None) or now,
-        earlier=tuple(h for h in former if h != intent_hash)[:FAILED_HASHES],
+        failures=before + counts,
+        intent_hash=record.intent.hash,
+        since=since if before or counts else None,
+        earlier=tuple(h for h in (former.hashes if former else ()) if h != record.intent.hash)[:FAILED_HASHES],
         not_before=not_before,
         asked=asked,
         issuer=issuer,
     )
+    return replace(record, retry=retry)
 
 
-def _move(
-    record: Record,
-    phase: Phase,
-    now: datetime,
-    *,
-    attempt: AttemptState | None = None,
-    issued: Issued | None = None,
-    retry: Retry | None = None,
-    event: str = "",
-    detail: str = "",
-) -> Record:
+def _move(record: Record, phase: Phase, now: datetime, event: str = "", detail: str = "") -> Record:
+    """The record in that phase, with a line of its story if there is an event."""
     if phase not in ARROWS[record.phase]:
         raise IllegalTransition(f"{record.name}: {record.phase} -> {phase}")
-    attempt = attempt or record.attempt
-    history = record.history
-    if event:
-        entry = HistoryEntry(at=now, epoch=attempt.epoch if attempt else 0, event=event, detail=detail[:300])
-        history = (*history, entry)[-HISTORY_LENGTH:]
-    return replace(
-        record,
-        phase=phase,
-        since=record.since if phase is record.phase else now,
-        attempt=attempt,
-        issued=issued or record.issued,
-        retry=None if phase is P.ISSUED else (retry or record.retry),
-        history=history,
-    )
+    entry = HistoryEntry(at=now, epoch=record.epoch, event=event, detail=detail[:300])
+    history = (*record.history, entry)[-HISTORY_LENGTH:] if event else record.history
+    return replace(record, phase=phase, since=record.since if phase is record.phase else now, history=history)
