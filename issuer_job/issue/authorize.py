@@ -27,7 +27,7 @@ from issuer_job.record.record import Problem
 LAST_POLL = timedelta(seconds=5)
 """From the last poll to the Job's deadline: at the deadline itself nothing can be asked or written any more."""
 PAUSES = (1.0, 3.0, 9.0)
-"""Seconds between tries to reach a CA that may be validating: it must find the challenge in its place meanwhile."""
+"""Seconds between tries to reach a CA that does not answer properly."""
 
 
 class AuthorizationFailed(Exception):
@@ -137,12 +137,19 @@ def _patiently(attempt: Attempt, ask: Callable[[], R]) -> R:
         try:
             return ask()
         except AcmeUnavailable as error:
-            wait = max(timedelta(seconds=pause), error.retry_after or timedelta(0))
-            if wait > timedelta(seconds=PAUSES[-1]) or attempt.clock() + wait >= attempt.deadline - LAST_POLL:
+            if not worth_a_wait(attempt, error, pause):
                 raise
-            attempt.step("ca-unavailable", problem=str(error.problem), step=error.step, again_in=wait.total_seconds())
-            attempt.sleep(wait.total_seconds())
     return ask()
+
+
+def worth_a_wait(attempt: Attempt, error: AcmeUnavailable, pause: float) -> bool:
+    """Whether to ask the CA again within this Job, in `pause` seconds or when it wishes; waits if so."""
+    wait = max(pause, error.retry_after.total_seconds() if error.retry_after else 0.0)
+    if wait > PAUSES[-1] or attempt.clock() + timedelta(seconds=wait) >= attempt.deadline - LAST_POLL:
+        return False
+    attempt.step("ca-unavailable", problem=str(error.problem), step=error.step, again_in=wait)
+    attempt.sleep(wait)
+    return True
 
 
 def _challenge(authorization: Authorization, kind: str) -> Challenge:

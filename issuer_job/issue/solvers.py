@@ -38,7 +38,7 @@ class AttemptSolvers:
     """
 
     attempt: Attempt
-    makers: Mapping[ChallengeType, MakeSolver] = field(default_factory=lambda: SOLVERS)
+    makers: Mapping[ChallengeType, MakeSolver]
     _issuer: Issuer | None = None
     _made: dict[ChallengeType, ChallengeSolver] = field(default_factory=dict)
     _to_release: set[ChallengeType] = field(default_factory=lambda: {ChallengeType.HTTP_01})

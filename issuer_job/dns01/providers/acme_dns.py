@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
@@ -73,18 +73,12 @@ class AcmeDns:
 
     def _post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:
         url = self._server
+        connect = HTTPSConnection if url.scheme == "https" else HTTPConnection
         try:
-            if url.scheme == "https":
-                context = ssl.create_default_context()
-                connection: HTTPConnection = HTTPSConnection(url.netloc, timeout=TIMEOUT, context=context)
-            else:
-                connection = HTTPConnection(url.netloc, timeout=TIMEOUT)
-            try:
+            with closing(connect(url.netloc, timeout=TIMEOUT)) as connection:
                 connection.request("POST", f"{url.path.rstrip('/')}/update", body, dict(headers))
                 answer = connection.getresponse()
                 return answer.status, answer.read(MAX_ANSWER).decode(errors="replace")
-            finally:
-                connection.close()
         except (OSError, HTTPException) as problem:
             raise ProviderError(self._scrub(f"acme-dns: {type(problem).__name__}: {problem}"), passes=True) from None
 

@@ -10,14 +10,11 @@ from issuer_job.account.replacement import block, forget_dead, is_dead
 from issuer_job.acme_client import AcmeError, AcmeUnavailable
 from issuer_job.attempt.attempt import Attempt, Later, Permanent, Resolved
 from issuer_job.attempt.findings import Finding, MountedIssuer
-from issuer_job.issue.authorize import AuthorizationFailed
+from issuer_job.issue.authorize import PAUSES, AuthorizationFailed, worth_a_wait
 from issuer_job.issue.obtaining.registry import Obtained
 from issuer_job.issue.order import Ordering
 from issuer_job.issue.solvers import AttemptSolvers
 from issuer_job.record.record import Problem
-
-PAUSES = (1.0, 3.0, 9.0)
-"""Seconds before the order is taken up again within this Job when the CA does not answer properly."""
 
 
 class Acme:
@@ -48,15 +45,7 @@ def _passes_soon(mounted: MountedIssuer, error: AcmeError, pause: float) -> bool
     """Whether it is worth going on within this Job; waits if so."""
     if is_dead(error):
         return forget_dead(mounted, error)
-    if not isinstance(error, AcmeUnavailable):
-        return False
-    asked = error.retry_after.total_seconds() if error.retry_after else 0.0
-    attempt, wait = mounted.attempt, max(pause, asked)
-    if asked > PAUSES[-1] or attempt.clock() + timedelta(seconds=wait) >= attempt.deadline:
-        return False
-    attempt.step("ca-unavailable", problem=str(error.problem), step=error.step, again_in=wait)
-    attempt.sleep(wait)
-    return True
+    return isinstance(error, AcmeUnavailable) and worth_a_wait(mounted.attempt, error, pause)
 
 
 def _refused(mounted: MountedIssuer, error: AcmeError) -> Later | Permanent:
