@@ -48,15 +48,15 @@ schema: venv  ## write the JSON Schemas in docs/ anew from the types
 picture: venv  ## draw docs/architecture.svg anew from the code
 	$(PY) -m tests.architecture.picture
 
-PYTEST := $(VENV)/bin/pytest -q -n 2 --dist worksteal
+PYTEST := $(VENV)/bin/pytest -q -n 2
 # Compiled assertions are kept for the next time, whatever the environment says of bytecode.
 unit process: export PYTHONDONTWRITEBYTECODE :=
 
 unit: venv  ## the fast tests, no cluster
-	$(PYTEST) -m "not process" tests/unit tests/selftests
+	$(PYTEST) --dist worksteal -m "not process" tests/unit tests/selftests
 
 process: venv  ## the unit tests that start processes, no cluster
-	$(PYTEST) -m process tests/unit tests/selftests
+	$(PYTEST) --dist loadfile -m process tests/unit tests/selftests
 
 install: cluster  ## install certjob on the local cluster
 	tests/cluster/run tests/cluster/install --restart

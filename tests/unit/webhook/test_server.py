@@ -68,7 +68,7 @@ def start(tls: Path, **environment: str) -> Server:
         port = free.getsockname()[1]
     environment = {**os.environ, "CERTJOB_TLS_DIR": str(tls), "CERTJOB_BIND": f"127.0.0.1:{port}", **environment}
     command = [sys.executable, "-m", "gunicorn", "-c", "python:webhook.gunicorn_conf"]
-    process = subprocess.Popen([*command, "tests.fakes.webhook_parts:create_app()"], env=environment)
+    process = subprocess.Popen([*command, "tests.fakes.webhook_parts:create_app()"], env=environment, process_group=0)
     server = Server(process, port, tls, authority)
     eventually(lambda: ready(server))
     return server
@@ -85,8 +85,9 @@ def install(tls: Path, authority: CertifiedKey) -> bytes:
 
 
 def stop(server: Server) -> None:
+    """At once, with its worker: the drain is a test's own subject, and gunicorn's quick end (SIGQUIT) may hang."""
     if server.process.poll() is None:
-        server.process.send_signal(signal.SIGQUIT)
+        os.killpg(server.process.pid, signal.SIGKILL)
     server.process.wait(timeout=PATIENCE)
 
 
