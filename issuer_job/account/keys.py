@@ -14,8 +14,8 @@ from issuer_job import vocabulary as v
 from issuer_job.acme_client import AccountKey, new_account_key, normal_account_key
 from issuer_job.attempt.attempt import Attempt, Later, OtherPod
 from issuer_job.attempt.findings import MountedIssuer
-from issuer_job.cluster import bodies
-from issuer_job.cluster.api import SECRETS, AlreadyExists, Json
+from issuer_job.cluster import bodies, changes
+from issuer_job.cluster.api import SECRETS, Json
 from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, TAKEN_OVER, IssuerState
 from issuer_job.record.record import Problem
 
@@ -74,9 +74,7 @@ def stored_key(mounted: MountedIssuer, number: int, existing: bytes | None = Non
     """An account key, stored now: a new one, or the existing one. None if there is one with this number."""
     key = existing or new_account_key(mounted.issuer.account_key_algorithm.value)
     secret = account_secret(mounted.name, mounted.issuer.server, number, key)
-    try:
-        mounted.attempt.cluster.create(SECRETS, v.NAMESPACE, secret)
-    except AlreadyExists:
+    if changes.swap(mounted.attempt.cluster, SECRETS, v.NAMESPACE, None, secret) is None:
         return None
     mounted.attempt.step("account-key", secret=secret["metadata"]["name"])
     return key
@@ -134,10 +132,6 @@ def thumbprint(key_pem: bytes) -> str:
 
 def account_secret(issuer: str, server: str, number: int, key_pem: bytes) -> Json:
     """An issuer's account key: made once, never changed. Its number lies beside it: a mount shows no name."""
-    metadata = {
-        "name": names.account(issuer, server, number),
-        "namespace": v.NAMESPACE,
-        "labels": {v.ACCOUNT: "true", v.MANAGED_BY: "certjob"},
-    }
+    metadata = bodies.own_metadata(names.account(issuer, server, number), {v.ACCOUNT: "true"})
     data = {v.ACCOUNT_KEY: key_pem, v.ACCOUNT_NUMBER: str(number).encode()}
     return bodies.secret(metadata, "Opaque", data) | {"immutable": True}

@@ -11,7 +11,8 @@ from datetime import datetime
 from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
-from issuer_job.cluster.api import EVENTS, AlreadyExists, Cluster, Json, KubeError
+from issuer_job.cluster import changes
+from issuer_job.cluster.api import EVENTS, Cluster, Json, KubeError
 from issuer_job.demand import askers
 from issuer_job.record.record import Source
 
@@ -63,9 +64,7 @@ def tell_one(
     """One Event on the object of an ObjectReference; the same `unique` again writes nothing."""
     event = event_body(about, reason=reason, note=note, warning=warning, now=now, unique=unique)
     try:
-        cluster.create(EVENTS, about["namespace"], event)
-    except AlreadyExists:
-        return
+        changes.swap(cluster, EVENTS, about["namespace"], None, event)
     except KubeError as problem:
         log.warning("event-failed", problem=str(problem))
 

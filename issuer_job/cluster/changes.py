@@ -21,12 +21,6 @@ LONGEST_PAUSE = 0.05
 
 J = TypeVar("J", bound=Json | None)
 
-Edit = Callable[[Json | None], J]
-"""What an object shall be, given a copy of what it is, which may be changed and returned; None stands for no object.
-
-It may be called several times, so it must decide anew each time. What it raises ends the change.
-"""
-
 
 class Unread(Enum):
     """Stands for an object that has not been read yet."""
@@ -55,7 +49,7 @@ def change(
     resource: Resource,
     namespace: str | None,
     name: str,
-    edit: Edit[J],
+    edit: Callable[[Json | None], J],
     *,
     held: Json | Unread | None = UNREAD,
     what: str = "",
@@ -63,6 +57,8 @@ def change(
 ) -> Change[J]:
     """Make the object what `edit` says, whoever else writes it: read, decided and written anew until nobody did.
 
+    `edit` says what it shall be, given a copy of what it is, which may be changed and returned; None stands for no
+    object. It decides anew each time it is called, and what it raises ends the change.
     `held` is the object as it was read before, or None if it may well not exist: that saves the first read. `what`
     tells people what it is. Raises KubeError, which says what keeps changing after `ROUNDS`.
     """

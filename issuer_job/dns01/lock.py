@@ -13,7 +13,7 @@ from datetime import datetime
 
 from issuer_job import log, names
 from issuer_job import vocabulary as v
-from issuer_job.cluster import changes
+from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import Cluster, Json, KubeError, Resource
 
 LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
@@ -136,5 +136,5 @@ class Locks:
             "acquireTime": now,
             "renewTime": now,
         }
-        metadata = {"name": name, "namespace": v.NAMESPACE, "labels": {v.MANAGED_BY: "certjob"}}
+        metadata = bodies.own_metadata(name, {})
         return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}

@@ -160,4 +160,5 @@ def _is_at_work(cluster: Cluster, record_name: str) -> bool:
 def _config_map(record_name: str, record_hash: str, txt_records: tuple[TxtRecord, ...]) -> Json:
     labels = {v.DNS_CHALLENGE: "true", v.RECORD_HASH: record_hash}
     data = {v.TXT_RECORDS_KEY: msgspec.json.format(msgspec.json.encode(txt_records), indent=1).decode()}
-    return bodies.config_map(trace_name(record_hash), labels, data, annotations={v.RECORD: record_name})
+    metadata = bodies.own_metadata(trace_name(record_hash), labels, annotations={v.RECORD: record_name})
+    return bodies.config_map(metadata, data)

@@ -86,7 +86,7 @@ def claim_body(host: str, namespace: str, *, checked: datetime | None = None) ->
     labels = {v.CLAIM: "true", v.CLAIM_PARENT: names.claim_parent(host)}
     data = {"host": host, "namespace": namespace}
     annotations = {v.CHECKED: checked.isoformat(timespec="seconds")} if checked else None
-    return bodies.config_map(names.claim(host), labels, data, annotations=annotations)
+    return bodies.config_map(bodies.own_metadata(names.claim(host), labels, annotations=annotations), data)
 
 
 def _metadata(claim: Claim) -> Json:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster import changes
+from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import INGRESSES, Cluster, Json
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import uses_route
@@ -31,18 +31,9 @@ def route_body(record: Record, host: str, ingress_class: IngressClass, issuer: I
     spec: Json = {"rules": [{"host": host, "http": {"paths": [path]}}]}
     if ingress_class.field is not None:
         spec["ingressClassName"] = ingress_class.field
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "Ingress",
-        "metadata": {
-            "name": names.route(ingress_class.identity, host),
-            "namespace": v.NAMESPACE,
-            "labels": {v.ROUTE: "true", v.MANAGED_BY: "certjob"},
-            "annotations": annotations,
-            "ownerReferences": [record.owner_reference],
-        },
-        "spec": spec,
-    }
+    name, owner = names.route(ingress_class.identity, host), record.owner_reference
+    metadata = bodies.own_metadata(name, {v.ROUTE: "true"}, annotations=annotations, owner=owner)
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": spec}
 
 
 def needed_routes(record: Record, issuer: Issuer) -> list[RoutePlace]:
@@ -87,7 +78,9 @@ def release_route(
     """
 
     def left(held: Json | None) -> Json | None:
-        if held is None or not _is_ours(_epoch_on(held, record), record.epoch, or_older):
+        epoch = None if held is None else _epoch_on(held, record)
+        older = or_older and epoch is not None and names.number(epoch) <= record.epoch
+        if held is None or not (older or epoch == str(record.epoch)):
             return held
         others = _other_owners(held, record)
         if not others:
@@ -98,12 +91,6 @@ def release_route(
 
     name, what = names.route(ingress_class.identity, host), f"the challenge route of {host}"
     changes.change(cluster, INGRESSES, v.NAMESPACE, name, left, what=what)
-
-
-def _is_ours(on_route: str | None, epoch: int, or_older: bool) -> bool:
-    if or_older and on_route is not None:
-        return names.number(on_route) <= epoch
-    return on_route == str(epoch)
 
 
 def _held_by(route: Json, record: Record) -> Json:

@@ -83,7 +83,8 @@ def challenge_body(record: Record, key_authorizations: dict[str, str]) -> Json:
     """What the responder answers for one attempt: token -> key authorization (RFC 8555, section 8.3)."""
     name = names.challenge(record.namespace, record.secret_name, record.epoch)
     labels = {v.CHALLENGE: "true", v.RECORD_HASH: record.hash}
-    return bodies.config_map(name, labels, key_authorizations, owner=record.owner_reference)
+    metadata = bodies.own_metadata(name, labels, owner=record.owner_reference)
+    return bodies.config_map(metadata, key_authorizations)
 
 
 def responder_addresses(cluster: Cluster) -> list[tuple[str, int]]:

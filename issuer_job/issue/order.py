@@ -12,8 +12,8 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Order
 from issuer_job.attempt.attempt import Attempt, Later, OtherPod, Resolved
-from issuer_job.cluster import bodies
-from issuer_job.cluster.api import SECRETS, AlreadyExists, Json
+from issuer_job.cluster import bodies, changes
+from issuer_job.cluster.api import SECRETS, Json
 from issuer_job.issue.authorize import authorize, poll_until
 from issuer_job.issue.obtaining.registry import Obtained, accepted
 from issuer_job.issue.solvers import AttemptSolvers
@@ -173,10 +173,9 @@ class Ordering:
             return key_from_pem(mounted)
         key = generate_key(KeyAlgorithm(self.resolved.settings.key_algorithm))
         pem = key_to_pem(key)
-        try:
-            attempt.cluster.create(SECRETS, v.NAMESPACE, pending_secret(attempt.record, pem, name=self._pending_name))
-        except AlreadyExists:
-            raise OtherPod("the pending key was stored meanwhile: the next pod has it") from None
+        secret = pending_secret(attempt.record, pem, name=self._pending_name)
+        if changes.swap(attempt.cluster, SECRETS, v.NAMESPACE, None, secret) is None:
+            raise OtherPod("the pending key was stored meanwhile: the next pod has it")
         attempt.made["pending"] = pem
         return key
 
@@ -189,12 +188,8 @@ class Ordering:
 
 def pending_secret(record: Record, key_pem: bytes, *, name: str) -> Json:
     """The key of an attempt's order, kept until the certificate is installed."""
-    metadata = {
-        "name": name,
-        "namespace": v.NAMESPACE,
-        "labels": {v.PENDING: "true", v.RECORD_HASH: record.hash, v.MANAGED_BY: "certjob"},
-        "ownerReferences": [record.owner_reference],
-    }
+    labels = {v.PENDING: "true", v.RECORD_HASH: record.hash}
+    metadata = bodies.own_metadata(name, labels, owner=record.owner_reference)
     return bodies.secret(metadata, "Opaque", {v.PENDING_KEY: key_pem}) | {"immutable": True}
 
 

@@ -73,7 +73,8 @@ def write_state(cluster: Cluster, state: IssuerState, change: Mapping[str, str])
 
 def state_body(issuer: str, server: str, data: dict[str, str]) -> Json:
     """What is known of an issuer's account at one directory."""
-    return bodies.config_map(names.issuer_state(issuer, server), {v.ISSUER_STATE: "true"}, data)
+    metadata = bodies.own_metadata(names.issuer_state(issuer, server), {v.ISSUER_STATE: "true"})
+    return bodies.config_map(metadata, data)
 
 
 def note_in_state(cluster: Cluster, issuer: str, directory: str, change: Mapping[str, str]) -> None:

@@ -19,37 +19,22 @@ FINISHED = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget
 
 def issue_job_body(record: Record, template: Json, *, account_number: int, directory: str) -> Json:
     """The Job of the record's current attempt, stamped from the PodTemplate; only its Secret volumes differ."""
-    epoch = record.epoch
-    issuer = record.issuer
-    labels = {
-        v.APP_NAME: "certjob",
-        v.APP_COMPONENT: "issue",
-        v.ISSUER: issuer,
-        v.RECORD_UID: record.uid,
-        v.RECORD_HASH: record.hash,
-        v.EPOCH: str(epoch),
-        v.RECORD_NAMESPACE: record.namespace,
-    }
+    labels = _labels(record.issuer, record.uid, record.epoch)
+    labels |= {v.RECORD_HASH: record.hash, v.RECORD_NAMESPACE: record.namespace}
     inherited = record.attempt.pending_key if record.attempt else ""
     secrets = {
-        "account": names.account(issuer, directory, account_number),
-        "pending": inherited or names.pending_key(record.namespace, record.secret_name, epoch),
-        "credentials": names.credentials(issuer),
+        "account": names.account(record.issuer, directory, account_number),
+        "pending": inherited or names.pending_key(record.namespace, record.secret_name, record.epoch),
+        "credentials": names.credentials(record.issuer),
     }
-    name = names.job(record.namespace, record.secret_name, epoch)
+    name = names.job(record.namespace, record.secret_name, record.epoch)
     return _stamped(template, name=name, labels=labels, about=record.name, secrets=secrets)
 
 
 def check_job_body(config_map: Json, template: Json, *, account_number: int, directory: str, epoch: int) -> Json:
     """The Job that tests an issuer, by its ConfigMap. Its record is the issuer's bare name: others' have a dot."""
     issuer = config_map["metadata"]["name"]
-    labels = {
-        v.APP_NAME: "certjob",
-        v.APP_COMPONENT: "issue",
-        v.ISSUER: issuer,
-        v.RECORD_UID: config_map["metadata"]["uid"],
-        v.EPOCH: str(epoch),
-    }
+    labels = _labels(issuer, config_map["metadata"]["uid"], epoch)
     secrets = {
         "account": names.account(issuer, directory, account_number),
         "next": names.account(issuer, directory, account_number + 1),
@@ -64,6 +49,11 @@ def is_finished(job: Json) -> bool:
     return any(c.get("type") in FINISHED and c.get("status") == "True" for c in conditions)
 
 
+def _labels(issuer: str, uid: str, epoch: int) -> dict[str, str]:
+    labels = {v.APP_NAME: "certjob", v.APP_COMPONENT: "issue", v.ISSUER: issuer}
+    return labels | {v.RECORD_UID: uid, v.EPOCH: str(epoch)}
+
+
 def _stamped(template: Json, *, name: str, labels: dict[str, str], about: str, secrets: dict[str, str]) -> Json:
     pod_spec: dict[str, Any] = deepcopy(template["template"]["spec"])
     for volume in pod_spec.get("volumes", []):
@@ -73,12 +63,7 @@ def _stamped(template: Json, *, name: str, labels: dict[str, str], about: str, s
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {
-            "name": name,
-            "namespace": v.NAMESPACE,
-            "labels": labels,
-            "annotations": {v.RECORD: about},
-        },
+        "metadata": {"name": name, "namespace": v.NAMESPACE, "labels": labels, "annotations": {v.RECORD: about}},
         "spec": {
             "backoffLimit": BACKOFF_LIMIT,
             "ttlSecondsAfterFinished": names.number(ttl, default=DEFAULT_TTL),
@@ -90,12 +75,12 @@ def _stamped(template: Json, *, name: str, labels: dict[str, str], about: str, s
 
 
 def _pod_failure_rules() -> list[Json]:
-    fail = [int(v.ExitCode.PERMANENT), int(v.ExitCode.LATER), int(v.ExitCode.SUPERSEDED)]
+    def ended_with(*codes: v.ExitCode) -> Json:
+        return {"containerName": "issue", "operator": "In", "values": [int(code) for code in codes]}
+
+    fail = ended_with(v.ExitCode.PERMANENT, v.ExitCode.LATER, v.ExitCode.SUPERSEDED)
     return [
-        {"action": "FailJob", "onExitCodes": {"containerName": "issue", "operator": "In", "values": fail}},
-        {
-            "action": "Ignore",
-            "onExitCodes": {"containerName": "issue", "operator": "In", "values": [int(v.ExitCode.OTHER_POD)]},
-        },
+        {"action": "FailJob", "onExitCodes": fail},
+        {"action": "Ignore", "onExitCodes": ended_with(v.ExitCode.OTHER_POD)},
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
     ]

@@ -32,7 +32,7 @@ def to_config_map(record: Record) -> Json:
     stored = msgspec.json.encode(replace(record, uid="", resource_version=""))
     data = {v.RECORD_KEY: msgspec.json.format(stored, indent=1).decode()}
     annotations = {v.HOSTS: ",".join(record.intent.hosts)[:4096]}
-    body = bodies.config_map(record.name, labels, data, annotations=annotations)
+    body = bodies.config_map(bodies.own_metadata(record.name, labels, annotations=annotations), data)
     if record.resource_version:
         body["metadata"] |= {"resourceVersion": record.resource_version, "uid": record.uid}
     return body

@@ -9,7 +9,8 @@ from issuer_job import vocabulary as v
 from issuer_job.account.keys import account_secret
 from issuer_job.acme_client import new_account_key
 from issuer_job.attempt.attempt import utc_now
-from issuer_job.cluster.api import CONFIGMAPS, SECRETS, AlreadyExists, Cluster
+from issuer_job.cluster import changes
+from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import directory_of, type_of
@@ -35,8 +36,5 @@ def make_account_keys(cluster: Cluster, issuers: Mapping[str, Issuer]) -> None:
             continue
         key = new_account_key(issuer.account_key_algorithm.value)
         secret = account_secret(name, directory_of(issuer), 1, key)
-        try:
-            cluster.create(SECRETS, v.NAMESPACE, secret)
-        except AlreadyExists:
-            continue
-        log.info("account-key", issuer=name, secret=secret["metadata"]["name"])
+        if changes.swap(cluster, SECRETS, v.NAMESPACE, None, secret) is not None:
+            log.info("account-key", issuer=name, secret=secret["metadata"]["name"])

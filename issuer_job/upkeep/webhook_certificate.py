@@ -77,9 +77,8 @@ def _ensure(
             pair = former
             return stored
         pair = make()
-        metadata = {"name": name, "namespace": v.NAMESPACE, "labels": {v.MANAGED_BY: "certjob"}}
         data = {"tls.crt": pair.cert_chain_pems, "tls.key": pair.key_pem}
-        return bodies.secret(metadata, v.TLS_SECRET_TYPE, data)
+        return bodies.secret(bodies.own_metadata(name, {}), v.TLS_SECRET_TYPE, data)
 
     if changes.change(cluster, SECRETS, v.NAMESPACE, name, ensured).written:
         log.info("rotated", secret=name)
