@@ -6,16 +6,15 @@ from datetime import datetime, timedelta
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Later, NamespaceGone, Permanent, Unwanted
-from issuer_job.cluster.api import AlreadyExists, Conflict, Json
+from issuer_job.cluster.api import AlreadyExists, Conflict
 from issuer_job.issue import formats
 from issuer_job.issue.obtaining.registry import Obtained
 from issuer_job.record import transitions
 from issuer_job.record.record import Issued, Problem
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Look, Refusal, SecretRefused
-from issuer_job.tenant_secrets.bodies import tls_secret
+from issuer_job.tenant_secrets.bodies import placeholder_secret, tls_secret
 from issuer_job.tenant_secrets.judgement import installed, judge
-from issuer_job.tenant_secrets.placeholder import placeholder_secret
 
 ROUNDS = 10
 
@@ -55,13 +54,7 @@ def preflight(attempt: Attempt, seen: Look) -> Look:
     if not seen.found and attempt.record.only_its_secret_asks:
         raise Unwanted("the Secret that asked for it is gone")
     formats.passwords(attempt)
-    body = placeholder_secret(
-        attempt.record,
-        now=attempt.clock(),
-        uid=seen.uid,
-        resource_version=seen.resource_version,
-        owners=_owners(attempt, seen),
-    )
+    body = placeholder_secret(attempt.record, seen, now=attempt.clock())
     try:
         written = secrets.write(attempt.cluster, body, dry_run=seen.found)
     except (Conflict, AlreadyExists):
@@ -93,20 +86,15 @@ def install(attempt: Attempt, obtained: Obtained, seen: Look) -> Issued:
 
 def _put(attempt: Attempt, seen: Look, *, chain_pem: bytes, key_pem: bytes, not_after: datetime) -> Look:
     """Write a certificate into the Secret that was seen; what it holds then, of others too if they were faster."""
-    record = attempt.record
     body = tls_secret(
-        namespace=record.namespace,
-        name=record.secret_name,
-        state=v.SecretState.ISSUED,
-        cert_chain_pem=chain_pem,
+        attempt.record,
+        seen,
+        v.SecretState.ISSUED,
+        chain_pem=chain_pem,
         key_pem=key_pem,
-        hosts=record.intent.hosts,
-        issuer=record.issuer,
+        issuer=attempt.record.issuer,
         not_after=not_after,
-        uid=seen.uid,
-        resource_version=seen.resource_version,
         further=formats.render(attempt, chain_pem=chain_pem, key_pem=key_pem),
-        owners=_owners(attempt, seen),
     )
     try:
         # The answer is what was stored, whatever other admission plugins did to it.
@@ -115,11 +103,6 @@ def _put(attempt: Attempt, seen: Look, *, chain_pem: bytes, key_pem: bytes, not_
         return look(attempt)
     except SecretRefused as refused:
         raise _stop(refused, "install") from None
-
-
-def _owners(attempt: Attempt, seen: Look) -> Json | None:
-    """The metadata of a Secret that its owner makes, as far as it is shown."""
-    return seen.metadata if attempt.record.secret_is_its_owners else None
 
 
 def _stop(refused: SecretRefused, step: str) -> Later | Permanent | NamespaceGone:

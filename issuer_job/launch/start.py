@@ -25,7 +25,8 @@ from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Record
 from issuer_job.record.sources import RoutePlace
 from issuer_job.record.store import write_record
-from issuer_job.tenant_secrets.placeholder import placeholder_secret
+from issuer_job.tenant_secrets.access import Look
+from issuer_job.tenant_secrets.bodies import placeholder_secret
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Starter:
         return not stored.secret_is_its_owners and self._made_placeholder(stored)
 
     def _made_placeholder(self, stored: Record, *, dry_run: bool = False) -> bool:
-        body = placeholder_secret(stored, now=self.clock())
+        body = placeholder_secret(stored, Look(), now=self.clock())
         try:
             self.cluster.create(SECRETS, stored.namespace, body, dry_run=dry_run)
         except AlreadyExists:

@@ -16,9 +16,9 @@ from enum import StrEnum
 
 from certs.validity import StoredCertificate
 from issuer_job import vocabulary as v
+from issuer_job.cluster import bodies
 from issuer_job.cluster.api import SECRETS, AlreadyExists, ApiError, Cluster, Conflict, Json, NotFound
 from issuer_job.record.record import Record
-from issuer_job.tenant_secrets import bodies
 
 
 class Refusal(StrEnum):
@@ -82,13 +82,32 @@ class Look:
         return bool(self.uid)
 
 
+def look_secret(namespace: str, name: str, *, asking: bool = False) -> Json:
+    """The body of a look: sent with dryRun, answered with the stored data if the Secret is managed.
+
+    With `asking` the webhook is sent it, although the stored Secret may have lost the label.
+    """
+    metadata = {
+        "name": name,
+        "namespace": namespace,
+        "labels": {v.MANAGED: "true"} | ({v.REQUEST: "true"} if asking else {}),
+        "annotations": {v.LOOK: "true"},
+    }
+    return bodies.secret(metadata, v.TLS_SECRET_TYPE, {"tls.crt": b"", "tls.key": b""})
+
+
+def canary_secret() -> Json:
+    """What certjob must never be able to write: the policies have to refuse it (sent with dryRun)."""
+    return bodies.secret({"name": "certjob-canary", "namespace": v.CANARY_NAMESPACE}, "Opaque", {})
+
+
 def policies_in_force(cluster: Cluster) -> bool:
     """The canary: an unlabelled Opaque Secret outside certjob must be refused by our own policy.
 
     Any other answer means that the policies are missing or do not bind; raises KubeError without an answer.
     """
     try:
-        cluster.create(SECRETS, v.CANARY_NAMESPACE, bodies.canary_secret(), dry_run=True)
+        cluster.create(SECRETS, v.CANARY_NAMESPACE, canary_secret(), dry_run=True)
     except AlreadyExists:
         return False
     except ApiError as answer:
@@ -141,7 +160,7 @@ def _is_answered(answer: Json) -> bool:
 def _ask(cluster: Cluster, record: Record, *, asking: bool = False) -> Json | None:
     namespace, name = record.namespace, record.secret_name
     try:
-        return cluster.update(SECRETS, namespace, bodies.look_secret(namespace, name, asking=asking), dry_run=True)
+        return cluster.update(SECRETS, namespace, look_secret(namespace, name, asking=asking), dry_run=True)
     except NotFound:
         return None
     except ApiError as problem:

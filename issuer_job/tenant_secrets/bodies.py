@@ -1,68 +1,67 @@
-"""The Secrets that certjob writes, or pretends to write, in tenants' namespaces. Pure: they return plain dicts."""
+"""The Secrets that certjob writes in tenants' namespaces. Pure: they return plain dicts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
 
+from certs import formats
+from certs.placeholder import PLACEHOLDER_LIFETIME, make_placeholder
 from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies
 from issuer_job.cluster.api import Json
-
-_NOTHING: Mapping[str, bytes] = {}
+from issuer_job.record.record import Record
+from issuer_job.tenant_secrets.access import Look
 
 
 def tls_secret(
-    *,
-    namespace: str,
-    name: str,
+    record: Record,
+    seen: Look,
     state: v.SecretState,
-    cert_chain_pem: bytes,
+    *,
+    chain_pem: bytes,
     key_pem: bytes,
-    hosts: tuple[str, ...],
     issuer: str,
     not_after: datetime,
-    uid: str = "",
-    resource_version: str = "",
-    further: Mapping[str, bytes] = _NOTHING,
-    owners: Json | None = None,
+    further: Mapping[str, bytes],
 ) -> Json:
-    """A managed Secret. With uid and resourceVersion it replaces just the object that was looked at.
+    """The record's Secret; it replaces just the one that was seen, if one was. `further` are its other formats.
 
-    `further` are the formats that it has besides. `owners` is the metadata of a Secret that its owner makes: what is
-    asked for is written there, in the same words in which certjob tells what is issued elsewhere, and stays.
+    Of a Secret that its owner makes the metadata says what is asked for, in the same words in which certjob tells
+    what is issued elsewhere: what was seen of it stays.
     """
     labels = {v.MANAGED: "true", v.STATE: str(state)}
     notes = {v.NOT_AFTER: f"{not_after:%Y-%m-%dT%H:%M:%SZ}"}
-    if owners is None:
-        labels |= {v.MANAGED_BY: "certjob"}
-        notes |= {v.HOSTS: ",".join(hosts), v.ISSUER: issuer}
+    if record.secret_is_its_owners:
+        labels = _certjobs(seen.metadata.get("labels")) | labels
+        notes = _certjobs(seen.metadata.get("annotations")) | notes
     else:
-        labels = _certjobs(owners.get("labels")) | labels
-        notes = _certjobs(owners.get("annotations")) | notes
-    metadata: Json = {"name": name, "namespace": namespace, "labels": labels, "annotations": notes}
-    if resource_version:
-        metadata |= {"uid": uid, "resourceVersion": resource_version}
-    return bodies.secret(metadata, v.TLS_SECRET_TYPE, {"tls.crt": cert_chain_pem, "tls.key": key_pem, **further})
+        labels |= {v.MANAGED_BY: "certjob"}
+        notes |= {v.HOSTS: ",".join(record.intent.hosts), v.ISSUER: issuer}
+    metadata: Json = {"name": record.secret_name, "namespace": record.namespace, "labels": labels}
+    metadata["annotations"] = notes
+    if seen.found:
+        metadata |= {"uid": seen.uid, "resourceVersion": seen.resource_version}
+    return bodies.secret(metadata, v.TLS_SECRET_TYPE, {"tls.crt": chain_pem, "tls.key": key_pem, **further})
 
 
-def look_secret(namespace: str, name: str, *, asking: bool = False) -> Json:
-    """The body of a look: sent with dryRun, answered with the stored data if the Secret is managed.
+def placeholder_secret(record: Record, seen: Look, *, now: datetime) -> Json:
+    """What an Ingress serves from until its certificate is there: a new self-signed one for the record's hosts.
 
-    With `asking` the webhook is sent it, although the stored Secret may have lost the label.
+    Of the formats it has those that need no password. See `tls_secret`.
     """
-    metadata = {
-        "name": name,
-        "namespace": namespace,
-        "labels": {v.MANAGED: "true"} | ({v.REQUEST: "true"} if asking else {}),
-        "annotations": {v.LOOK: "true"},
-    }
-    return bodies.secret(metadata, v.TLS_SECRET_TYPE, {"tls.crt": b"", "tls.key": b""})
-
-
-def canary_secret() -> Json:
-    """What certjob must never be able to write: the policies have to refuse it (sent with dryRun)."""
-    return bodies.secret({"name": "certjob-canary", "namespace": v.CANARY_NAMESPACE}, "Opaque", {})
+    made = make_placeholder(record.intent.hosts, now=now)
+    chain, key = made.cert_chain_pems, made.key_pem
+    return tls_secret(
+        record,
+        seen,
+        v.SecretState.PLACEHOLDER,
+        chain_pem=chain,
+        key_pem=key,
+        issuer=record.intent.settings.issuer,
+        not_after=now + PLACEHOLDER_LIFETIME,
+        further=formats.make(record.intent.settings.formats, chain_pem=chain, key_pem=key, passwords={}, now=now),
+    )
 
 
 def _certjobs(owners: Mapping[str, str] | None) -> dict[str, str]:

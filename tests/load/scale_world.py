@@ -25,6 +25,7 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.record import transitions
 from issuer_job.record.record import IngressClass, Issued, Record
 from issuer_job.record.store import from_config_map, to_config_map
+from issuer_job.tenant_secrets.access import Look
 from issuer_job.tenant_secrets.bodies import tls_secret
 from issuer_job.upkeep.bootstrap import make_account_keys
 from tests.e2e.observe import cluster
@@ -117,18 +118,18 @@ class World:
         cluster().create(CONFIGMAPS, v.NAMESPACE, claim_body(host, space))
         record = self._record(stored, certified)
         cluster().create(CONFIGMAPS, v.NAMESPACE, to_config_map(record))
-        cluster().create(SECRETS, space, self._secret(number, certified))
+        cluster().create(SECRETS, space, self._secret(record, certified))
 
-    def _secret(self, number: int, certified: CertifiedKey) -> Json:
+    def _secret(self, record: Record, certified: CertifiedKey) -> Json:
         return tls_secret(
-            namespace=self.space(number),
-            name=self.secret(number),
-            state=v.SecretState.ISSUED,
-            cert_chain_pem=certified.cert_chain_pems,
+            record,
+            Look(),
+            v.SecretState.ISSUED,
+            chain_pem=certified.cert_chain_pems,
             key_pem=certified.key_pem,
-            hosts=(self.host(number),),
             issuer=self.issuer,
             not_after=parse_chain(certified.cert_chain_pems)[0].not_valid_after_utc,
+            further={},
         )
 
     def _certificate(self, number: int, *, age: timedelta = timedelta(0)) -> CertifiedKey:

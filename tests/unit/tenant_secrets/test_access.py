@@ -39,17 +39,16 @@ def managed(**fields: object) -> Json:
 
 
 def body(uid: str = "", version: str = "") -> Json:
+    seen = secrets.Look(uid, version)
     return tls_secret(
-        namespace="shop",
-        name="web-tls",
-        state=v.SecretState.ISSUED,
-        cert_chain_pem=b"new",
+        RECORD,
+        seen,
+        v.SecretState.ISSUED,
+        chain_pem=b"new",
         key_pem=b"new",
-        hosts=("a.dev",),
         issuer="le",
         not_after=NOW,
-        uid=uid,
-        resource_version=version,
+        further={},
     )
 
 

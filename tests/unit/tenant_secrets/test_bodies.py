@@ -7,20 +7,21 @@ from datetime import UTC, datetime
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.tenant_secrets.bodies import canary_secret, look_secret, tls_secret
+from issuer_job.tenant_secrets.access import Look, canary_secret, look_secret
+from issuer_job.tenant_secrets.bodies import tls_secret
+from tests.worlds.samples import HOSTS, record
 
 
-def secret(**fields: str) -> Json:
+def secret(**seen: str) -> Json:
     return tls_secret(
-        namespace="shop",
-        name="web-tls",
-        state=v.SecretState.PLACEHOLDER,
-        cert_chain_pem=b"chain",
+        record(),
+        Look(**seen),
+        v.SecretState.PLACEHOLDER,
+        chain_pem=b"chain",
         key_pem=b"key",
-        hosts=("a.dev", "b.dev"),
         issuer="le",
         not_after=datetime(2026, 8, 3, 10, 0, 1, 999, tzinfo=UTC),
-        **fields,
+        further={},
     )
 
 
@@ -31,7 +32,7 @@ def test_a_tls_secret_is_a_status_page() -> None:
         "name": "web-tls",
         "namespace": "shop",
         "labels": {v.MANAGED: "true", v.STATE: "placeholder", v.MANAGED_BY: "certjob"},
-        "annotations": {v.HOSTS: "a.dev,b.dev", v.ISSUER: "le", v.NOT_AFTER: "2026-08-03T10:00:01Z"},
+        "annotations": {v.HOSTS: ",".join(HOSTS), v.ISSUER: "le", v.NOT_AFTER: "2026-08-03T10:00:01Z"},
     }
     assert {key: b64decode(value) for key, value in made["data"].items()} == {"tls.crt": b"chain", "tls.key": b"key"}
     assert "immutable" not in made

@@ -31,8 +31,8 @@ from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Record
 from issuer_job.record.store import from_config_map, to_config_map
-from issuer_job.tenant_secrets.bodies import tls_secret
-from issuer_job.tenant_secrets.placeholder import placeholder_secret
+from issuer_job.tenant_secrets.access import Look
+from issuer_job.tenant_secrets.bodies import placeholder_secret, tls_secret
 from issuer_job.upkeep import retire
 from tests.fakes.api import FakeApi
 from tests.fakes.policies import FakePolicies
@@ -70,7 +70,7 @@ class World:
         self._left_by(early, "a.certjob.dev")
         self.last = self._store(transitions.launched(early, now=NOW + MINUTE, reason=LaunchReason.SEEN_AGAIN))
         self._left_by(self.last, "b.certjob.dev")
-        self.api.add(SECRETS, "shop", placeholder_secret(self.last, now=NOW))
+        self.api.add(SECRETS, "shop", placeholder_secret(self.last, Look(), now=NOW))
 
     def orphan(self, phase: Phase = Phase.ORPHANED, **fields: object) -> Record:
         """For eleven minutes at NOW."""
@@ -238,8 +238,8 @@ def test_without_opt_in_nothing_is_named() -> None:
 def test_an_issued_certificate_stays(world: World) -> None:
     made = make_placeholder(HOSTS, now=NOW)
     body = tls_secret(
-        namespace="shop", name="web-tls", state=v.SecretState.ISSUED, cert_chain_pem=made.cert_chain_pems,
-        key_pem=made.key_pem, hosts=HOSTS, issuer="le", not_after=NOW,
+        world.last, Look(), v.SecretState.ISSUED, chain_pem=made.cert_chain_pems,
+        key_pem=made.key_pem, issuer="le", not_after=NOW, further={},
     )  # fmt: skip
     before = world.api.add(SECRETS, "shop", body)
     assert retire.retire(world.cluster, world.orphan(), now=NOW)
