@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 
+import pytest
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
@@ -11,6 +13,7 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS
 from issuer_job.hosts.claims import claim_body
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import CaLimits
+from issuer_job.issuers.types import ISSUER_TYPES, SELF_SIGNED
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Renewal
@@ -129,6 +132,16 @@ def test_held_back_it_is_told_on_the_ingress_that_the_webhook_missed(swept: JobW
     [note] = held_events(swept)
     assert f"issuer {ISSUER}: 1 of at most 1 orders within 3 hours" in note
     assert "UTC" in note
+
+
+def test_an_issuer_whose_type_has_no_limits_is_not_held_back(
+    swept: JobWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ISSUER_TYPES, "selfsigned", dataclasses.replace(SELF_SIGNED, fields=frozenset({"limits"})))
+    swept.set_issuer(type="selfsigned", limits={"orders": 1})
+    miss(swept, 2)
+    run(swept)
+    assert jobs(swept) == 2
 
 
 def test_an_issuer_whose_limits_are_raised_goes_on_at_once(swept: JobWorld) -> None:

@@ -324,6 +324,11 @@ def test_without_the_issuer_or_its_directory_nothing_is_asked_for_a_day(cas: Cas
     assert cas.fake.requests == []
 
 
+def test_an_issuer_whose_type_suggests_nothing_is_not_asked(cas: Cas) -> None:
+    cas.add("le", type="ca", server="", ca_bundle="")
+    assert cas.ask(cas.certified(directory="ca")) == {"web-tls": Renewal(check_after=NOW + DAY)}
+
+
 def test_a_broken_issuer_is_asked_when_it_is_repaired(cas: Cas) -> None:
     cas.broken["le"] = "a typo"
     del cas.issuers["le"]

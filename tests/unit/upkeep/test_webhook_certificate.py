@@ -155,6 +155,8 @@ def issuer(name: str, **fields: str) -> dict[str, object]:
 def test_bootstrap_makes_what_is_missing_once(api: FakeApi) -> None:
     api.add(CONFIGMAPS, v.NAMESPACE, issuer("good"))
     api.add(CONFIGMAPS, v.NAMESPACE, issuer("bad", server="http://plain"))
+    own = issuer("own") | {"data": {v.ISSUER_KEY: "type: ca"}}
+    api.add(CONFIGMAPS, v.NAMESPACE, own)
     bootstrap(Cluster(api))
     made = {s["metadata"]["name"] for s in api.all(SECRETS)}
     assert made == {*PAIR, names.account("good", "https://ca.certjob.dev/dir", 1)}
