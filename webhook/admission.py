@@ -7,8 +7,7 @@ again. A launch that is slow goes on after the answer; what it leaves undone is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from issuer_job import log
@@ -33,18 +32,6 @@ _MAX_LOGGED = 253
 _FORBIDDEN, _INTERNAL_ERROR, _UNAVAILABLE = 403, 500, 503
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """The answer's bytes, and what the log line says of it."""
-
-    body: bytes
-    reason: str
-
-
 class Admission:
     """Answers reviews. One per process; thread-safe."""
 
@@ -55,13 +42,11 @@ class Admission:
         *,
         budget: float = BUDGET,
         max_outstanding: int = MAX_OUTSTANDING,
-        clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._calls = Calls(launcher, settings, max_outstanding=max_outstanding)
         self._budget = budget
-        self._clock = clock
 
-    def admit(self, body: bytes, policy: AdmissionPolicy, *, timeout: str = "", started: float) -> Reply:
+    def admit(self, body: bytes, policy: AdmissionPolicy, *, timeout: str = "", started: float) -> bytes:
         """Answer one review. Raises BadRequest if the body is none.
 
         `timeout` is what the API server says it waits, in Go's notation ("5s"); `started` is the
@@ -96,14 +81,14 @@ class Admission:
                 patch = decision.patch if decision else ()  # only admission can add spec.tls
                 reply = answer(review.uid, patch=patch, warnings=[said])
         _log(review, reason, started, decision, launched.words)
-        return Reply(reply, reason)
+        return reply
 
     def _decided(self, review: Review, policy: AdmissionPolicy, deadline: float) -> Decision:
         issuers = self._calls.issuers(deadline)
         if (annotations_of(review.asker).get(v.ISSUER) or issuers.default) not in issuers.valid:
             # It may have been made or repaired since they were read.
             issuers = self._calls.issuers(deadline, fresh=True)
-        return policy.decide(review, issuers=issuers, now=self._clock())
+        return policy.decide(review, issuers=issuers, now=datetime.now(UTC))
 
 
 def _answered(review: Review, decision: Decision, launched: Launched) -> tuple[AdmissionReason, bytes]:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from flask import Flask, Response, request
 from gunicorn.http.errors import ParseException
@@ -17,7 +16,7 @@ from issuer_job.cluster.api import Cluster
 from issuer_job.cluster.transport import HttpTransport
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher
-from webhook.admission import Admission, Reply
+from webhook.admission import Admission
 from webhook.bounded_calls import LAUNCH_THREADS, CanLaunch, KnowsIssuers
 from webhook.decide_ingress import IngressPolicy
 from webhook.decide_secret import SecretPolicy
@@ -63,8 +62,7 @@ def create_app(parts: Parts | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
 
     for path, policy in POLICIES.items():
-        admit = partial(admission.admit, policy=policy)
-        app.add_url_rule(path, path, partial(_answered, admit), methods=["POST"])
+        app.add_url_rule(path, path, partial(_answered, admission, policy), methods=["POST"])
 
     @app.get("/livez")
     def livez() -> Response:
@@ -85,20 +83,16 @@ def create_app(parts: Parts | None = None) -> Flask:
     return app
 
 
-class _Admit(Protocol):
-    def __call__(self, body: bytes, *, timeout: str, started: float) -> Reply: ...
-
-
-def _answered(admit: _Admit) -> Response:
+def _answered(admission: Admission, policy: AdmissionPolicy) -> Response:
     started = time.monotonic()
     try:
         body = _read_body()
         timeout = request.args.get("timeout", "")
-        reply = admit(body, timeout=timeout, started=started)
+        answer = admission.admit(body, policy, timeout=timeout, started=started)
     except BadRequest as problem:
         log.warning("bad-request", status=problem.status, problem=str(problem))
         return _text(problem.status, str(problem))
-    return Response(reply.body, mimetype="application/json")
+    return Response(answer, mimetype="application/json")
 
 
 def _read_body() -> bytes:

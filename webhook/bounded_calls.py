@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from threading import BoundedSemaphore
 from typing import Protocol, TypeVar
 
@@ -76,14 +77,15 @@ class Calls:
 
     def launch(self, decision: Decision, review: Review, deadline: float) -> Launched:
         """Launch all entries at once; what is not done at the deadline goes on."""
-        end = deadline + LAUNCH_SECONDS
+        namespace, new, end = review.namespace or "", review.operation == "CREATE", deadline + LAUNCH_SECONDS
+        launch = partial(self._launcher.launch, namespace=namespace, deadline=end, expect_new=new)
         running: dict[Future[LaunchOutcome], Entry] = {}
         warnings: list[str] = []
         words: list[str] = []
         unsure = ""
         for entry in decision.launch:
             try:
-                running[self._submit(_launch_one(self._launcher, entry, review, end))] = entry
+                running[self._submit(partial(launch, entry))] = entry
             except Busy:
                 warnings.append(f"Secret {entry.secret_name[:50]}: very busy, {LATER}")
                 words.append("Busy")
@@ -132,11 +134,6 @@ class Calls:
         future = self._pool.submit(call)
         future.add_done_callback(lambda _: self._outstanding.release())
         return future
-
-
-def _launch_one(launcher: CanLaunch, entry: Entry, review: Review, deadline: float) -> Callable[[], LaunchOutcome]:
-    namespace, new = review.namespace or "", review.operation == "CREATE"
-    return lambda: launcher.launch(entry, namespace=namespace, deadline=deadline, expect_new=new)
 
 
 def _on_its_way(entry: Entry) -> str:

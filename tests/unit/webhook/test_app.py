@@ -174,7 +174,7 @@ def test_when_too_many_wait_the_next_does_not_queue() -> None:
     def warnings(*secret_names: str) -> list[str]:
         body = json.dumps(review(tls(*secret_names))).encode()
         reply = admission.admit(body, IngressPolicy(namespace_enabled=False), started=time.monotonic())
-        found: list[str] = json.loads(reply.body)["response"]["warnings"]
+        found: list[str] = json.loads(reply)["response"]["warnings"]
         return found
 
     try:
