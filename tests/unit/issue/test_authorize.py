@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,13 @@ class Seen:
 
     done: bool = False
     retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Named(Seen):
+    """What one poll finds of one of several."""
+
+    name: str = ""
 
 
 @dataclass
@@ -77,6 +85,26 @@ def test_the_last_poll_leaves_time_to_write_down_how_it_ended(retry_after: timed
         ca.poll()
     assert stopped.value.problem.type == "timeout"
     assert ca.asked[-1] == 265
+
+
+def test_of_several_only_those_that_are_open_are_asked_and_no_sooner_than_the_ca_wishes_for_any() -> None:
+    wishes = {"quick": timedelta(seconds=1), "slow": timedelta(seconds=6), "none": None}
+    ca = Ca(done_after=0)
+    asked: list[tuple[str, float]] = []
+
+    def ask(name: str) -> Named:
+        since = (ca.now - START).total_seconds()
+        asked.append((name, since))
+        return Named(done=since >= (10 if name == "quick" else 5), retry_after=wishes[name], name=name)
+
+    pod = Pod(record="shop.web-tls", record_uid="u", epoch=1, uid="p")
+    attempt = Attempt(Cluster(FakeApi()), pod, START + timedelta(seconds=270), clock=ca.read, sleep=ca.sleep)
+    first = [Named(retry_after=wish, name=name) for name, wish in wishes.items()]
+    seen = poll_until(attempt, lambda one: ask(one.name), lambda one: one.done, first, what="authorization")
+    assert [(one.name, one.done) for one in seen] == [("quick", True), ("slow", True), ("none", True)]
+    assert sorted(asked[:3]) == [("none", 6), ("quick", 6), ("slow", 6)]
+    assert {name for name, _ in asked[3:]} == {"quick"}
+    assert all(later - earlier >= 1 for (_, earlier), (_, later) in pairwise(asked[2:]))
 
 
 @dataclass
