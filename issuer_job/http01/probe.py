@@ -10,39 +10,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 
 from issuer_job.attempt.solver import HostChallenge
 from issuer_job.background import at_once
-from issuer_job.http01.probe_http import REDIRECT_PORTS, ProbeOutcome, Seen, fetch, fetch_following
+from issuer_job.http01.probe_http import REDIRECT_PORTS, ProbeReason, Seen, fetch, fetch_following
 from issuer_job.vocabulary import CHALLENGE_PATH
 
 _FIRST_PAUSE = 0.075
 _LONGEST_PAUSE = 0.5
 
 
-class ProbeReason(StrEnum):
-    """Why a probe ended as it did."""
-
-    OK = "Ok"
-    REDIRECTS_TO_HTTPS = "RedirectsToHttps"
-    """ok: port 80 only redirects to https, and that did not answer. A CA may see more."""
-    FOREIGN = "ForeignAnswer"
-    """Somebody answers HTTP, but not with the key authorization: the route is not live, or the host not ours."""
-    UNREACHABLE = "Unreachable"
-    """No HTTP answer. From inside that may be a hairpin only."""
-    NO_ENDPOINTS = "NoEndpoints"
-
-
 @dataclass(frozen=True)
 class ProbeResult:
     """`message` is one sentence for people; `seconds` is what the probe took."""
 
-    ok: bool
     reason: ProbeReason
     message: str
     seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether a CA can be expected to find what it looks for."""
+        return self.reason in (ProbeReason.OK, ProbeReason.REDIRECTS_TO_HTTPS)
 
 
 def probe_endpoints(
@@ -61,21 +51,21 @@ def probe_endpoints(
     """
     started = time.monotonic()
     if not addresses:
-        return ProbeResult(False, ProbeReason.NO_ENDPOINTS, "no responder is ready", 0.0)
+        return ProbeResult(ProbeReason.NO_ENDPOINTS, "no responder is ready", 0.0)
 
     def ask(address: tuple[str, int]) -> Seen:
         look = partial(fetch, *address, CHALLENGE_PATH + token, expected, limit=deadline)
         return _until_right(look, started, deadline, foreign_budget, connect_budget)
 
     answers = zip(addresses, at_once(ask, addresses), strict=True)
-    wrong = [(address, seen) for address, seen in answers if seen.outcome is not ProbeOutcome.RIGHT]
+    wrong = [(address, seen) for address, seen in answers if seen.reason is not ProbeReason.OK]
     seconds = time.monotonic() - started
     if not wrong:
-        return ProbeResult(True, ProbeReason.OK, f"all {len(addresses)} responders answer", seconds)
+        return ProbeResult(ProbeReason.OK, f"all {len(addresses)} responders answer", seconds)
     (host, port), seen = wrong[0]
     message = f"{len(wrong)} of {len(addresses)} responders do not answer yet; {host} port {port}: {seen.detail}"
-    unreachable = any(seen.outcome is ProbeOutcome.UNREACHABLE for _, seen in wrong)
-    return ProbeResult(False, ProbeReason.UNREACHABLE if unreachable else ProbeReason.FOREIGN, message, seconds)
+    unreachable = any(seen.reason is ProbeReason.UNREACHABLE for _, seen in wrong)
+    return ProbeResult(ProbeReason.UNREACHABLE if unreachable else ProbeReason.FOREIGN, message, seconds)
 
 
 def probe_host(
@@ -100,15 +90,7 @@ def probe_host(
     look = partial(fetch_following, host, port, CHALLENGE_PATH + token, expected, redirect_ports=redirect_ports)
     seen = _until_right(look, begun if started is None else started, deadline, foreign_budget, connect_budget)
     seconds = time.monotonic() - begun
-    match seen.outcome:
-        case ProbeOutcome.RIGHT:
-            return ProbeResult(True, ProbeReason.OK, f"{host} answers", seconds)
-        case ProbeOutcome.REDIRECT_FAILED:
-            return ProbeResult(True, ProbeReason.REDIRECTS_TO_HTTPS, f"{host}: {seen.detail}", seconds)
-        case ProbeOutcome.FOREIGN:
-            return ProbeResult(False, ProbeReason.FOREIGN, f"{host}: {seen.detail}", seconds)
-        case ProbeOutcome.UNREACHABLE:
-            return ProbeResult(False, ProbeReason.UNREACHABLE, f"{host}: {seen.detail}", seconds)
+    return ProbeResult(seen.reason, f"{host}: {seen.detail}", seconds)
 
 
 def probe_hosts(
@@ -132,9 +114,9 @@ def _until_right(
     silent_since, pause = started, _FIRST_PAUSE
     while True:
         seen = look()
-        if seen.outcome is ProbeOutcome.RIGHT:
+        if seen.reason is ProbeReason.OK:
             return seen
-        if seen.outcome is ProbeOutcome.FOREIGN:
+        if seen.reason is ProbeReason.FOREIGN:
             silent_since = time.monotonic()
             end = started + foreign_budget
         else:

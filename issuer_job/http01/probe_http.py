@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import StrEnum
 from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from io import BufferedReader, RawIOBase
 from typing import Any, cast
@@ -34,21 +34,24 @@ _HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-class ProbeOutcome(Enum):
-    """What came back."""
+class ProbeReason(StrEnum):
+    """What a probe has seen."""
 
-    RIGHT = auto()
-    FOREIGN = auto()
-    UNREACHABLE = auto()
-    REDIRECT_FAILED = auto()
-    """A redirect to https whose target gave no HTTP answer."""
+    OK = "Ok"
+    REDIRECTS_TO_HTTPS = "RedirectsToHttps"
+    """Port 80 only redirects to https, and that did not answer. A CA may see more."""
+    FOREIGN = "ForeignAnswer"
+    """Somebody answers HTTP, but not with the key authorization: the route is not live, or the host not ours."""
+    UNREACHABLE = "Unreachable"
+    """No HTTP answer. From inside that may be a hairpin only."""
+    NO_ENDPOINTS = "NoEndpoints"
 
 
 @dataclass(frozen=True)
 class Seen:
     """One answer; `detail` says it without its body. `location` is where a redirect leads."""
 
-    outcome: ProbeOutcome
+    reason: ProbeReason
     detail: str
     location: str | None = None
 
@@ -94,13 +97,13 @@ def fetch_following(
             return seen
         target = _target(url, seen.location, redirect_ports)
         if target is None:
-            return Seen(ProbeOutcome.FOREIGN, "it redirects to where a CA does not follow")
+            return Seen(ProbeReason.FOREIGN, "it redirects to where a CA does not follow")
         url, scheme, name, number, rest = target
         tls, elsewhere = scheme == "https", name != host.lower()
         seen = fetch(name, number, rest, expected, tls=tls, elsewhere=elsewhere, limit=limit)
-        if seen.outcome is ProbeOutcome.UNREACHABLE and tls:
-            return Seen(ProbeOutcome.REDIRECT_FAILED, f"it redirects to https, and there: {seen.detail}")
-    return seen if seen.location is None else Seen(ProbeOutcome.FOREIGN, "it redirects too often")
+        if seen.reason is ProbeReason.UNREACHABLE and tls:
+            return Seen(ProbeReason.REDIRECTS_TO_HTTPS, f"it redirects to https, and there: {seen.detail}")
+    return seen if seen.location is None else Seen(ProbeReason.FOREIGN, "it redirects too often")
 
 
 def _target(base: str, location: str, ports: frozenset[int]) -> tuple[str, str, str, int, str] | None:
@@ -130,7 +133,7 @@ def fetch(
 ) -> Seen:
     """One GET. `elsewhere`: a redirect chose the host, so loopback and link-local addresses are left alone."""
     if not _HOST.fullmatch(host):
-        return Seen(ProbeOutcome.UNREACHABLE, "not a host name")
+        return Seen(ProbeReason.UNREACHABLE, "not a host name")
     limit = min(time.monotonic() + _ATTEMPT, limit if limit is not None else float("inf"))
     try:
         with _connect(host, port, elsewhere, limit) as plain, _secured(plain, host, tls, limit) as link:
@@ -141,21 +144,21 @@ def fetch(
                 response.begin()
                 return _judge(response, expected)
     except TimeoutError:
-        return Seen(ProbeOutcome.UNREACHABLE, "no answer in time")
+        return Seen(ProbeReason.UNREACHABLE, "no answer in time")
     except (OSError, HTTPException, ValueError) as problem:
-        return Seen(ProbeOutcome.UNREACHABLE, _describe(problem))
+        return Seen(ProbeReason.UNREACHABLE, _describe(problem))
 
 
 def _judge(response: HTTPResponse, expected: str) -> Seen:
     if response.status in _REDIRECTS:
         location = response.headers.get("Location")
-        return Seen(ProbeOutcome.FOREIGN, f"HTTP {response.status}", location)
+        return Seen(ProbeReason.FOREIGN, f"HTTP {response.status}", location)
     if response.status != 200:
-        return Seen(ProbeOutcome.FOREIGN, f"HTTP {response.status} instead of the key authorization")
+        return Seen(ProbeReason.FOREIGN, f"HTTP {response.status} instead of the key authorization")
     # RFC 8555, 8.3: whitespace at the end is ignored.
     if response.read(_MAX_BODY).rstrip() == expected.encode():
-        return Seen(ProbeOutcome.RIGHT, "the key authorization")
-    return Seen(ProbeOutcome.FOREIGN, "HTTP 200, but not the key authorization")
+        return Seen(ProbeReason.OK, "the key authorization")
+    return Seen(ProbeReason.FOREIGN, "HTTP 200, but not the key authorization")
 
 
 def _request(host: str, port: int, path: str, usual_port: int) -> bytes:

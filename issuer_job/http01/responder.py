@@ -184,7 +184,7 @@ def _not_malformed(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-_server_log = logging.getLogger("issuer_job.http01.solver.responder.server")
+_server_log = logging.getLogger("issuer_job.http01.responder.server")
 _server_log.addFilter(_not_malformed)
 
 

@@ -47,11 +47,14 @@ class Http01Solver:
         attempt, last = self.attempt, challenges[-1]
         addresses = responder_addresses(attempt.cluster)
         found = probe.probe_endpoints(addresses, last.token, last.key_authorization, deadline=_half_time(attempt))
-        attempt.step("probe-responders", ok=found.ok, responders=len(addresses), seconds=round(found.seconds, 3))
+        self._tell("probe-responders", found, responders=len(addresses))
         results = self.probe_hosts(challenges, deadline=_half_time(attempt))
         for challenge, result in zip(challenges, results, strict=True):
-            seconds = round(result.seconds, 3)
-            attempt.step("probe-host", host=challenge.host, ok=result.ok, reason=result.reason, seconds=seconds)
+            self._tell("probe-host", result, host=challenge.host)
+
+    def _tell(self, event: str, seen: ProbeResult, **about: object) -> None:
+        seconds = round(seen.seconds, 3)
+        self.attempt.step(event, **about, ok=seen.ok, reason=seen.reason, detail=seen.message, seconds=seconds)
 
     def release(self, issuer: Issuer | None) -> None:
         """See ChallengeSolver: the application gets its path back."""

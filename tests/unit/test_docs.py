@@ -16,7 +16,7 @@ from issuer_job.acme_client import problems
 from issuer_job.demand import ingress as wants
 from issuer_job.demand import plan
 from issuer_job.hosts.precedence import Denial
-from issuer_job.http01 import probe
+from issuer_job.http01 import probe_http
 from issuer_job.issue import order
 from issuer_job.issuers.load import parse_issuer
 from issuer_job.issuers.options import Options
@@ -46,7 +46,7 @@ WORDS: dict[str, Iterable[type[StrEnum]]] = {
     "reason of a plan or notice": [plan.PlanReason, wants.NoticeReason],
     "sweep reason": [LaunchReason],
     "verdict of the look": [validity.ValidityReason, judgement.Misfit],
-    "probe reason": [probe.ProbeReason],
+    "probe reason": [probe_http.ProbeReason],
     "host reason": [hostnames.HostReason],
 }
 """Tables of the troubleshooting page by the head of their first column: all of these words and no others."""

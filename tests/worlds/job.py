@@ -33,7 +33,8 @@ from issuer_job.cluster.api import (
     Transport,
 )
 from issuer_job.demand.ingress import wants
-from issuer_job.http01.probe import ProbeReason, ProbeResult
+from issuer_job.http01.probe import ProbeResult
+from issuer_job.http01.probe_http import ProbeReason
 from issuer_job.http01.solver import Http01Solver, ProbeHosts
 from issuer_job.issue.issue import issue
 from issuer_job.issue.solvers import SOLVERS
@@ -235,7 +236,7 @@ class JobWorld:
     def probe(self, challenges: Sequence[HostChallenge], *, deadline: float) -> list[ProbeResult]:
         """Notes who would have been asked."""
         self.probed += [challenge.host for challenge in challenges]
-        return [ProbeResult(True, ProbeReason.OK, "answers", 0.0) for _ in challenges]
+        return [ProbeResult(ProbeReason.OK, "answers", 0.0) for _ in challenges]
 
 
 def assert_good_secret(world: JobWorld, hosts: tuple[str, ...] = (HOST,), secret: str = "web-tls") -> None:

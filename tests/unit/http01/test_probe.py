@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from issuer_job.attempt.solver import HostChallenge
 from issuer_job.http01 import probe as probing
 from issuer_job.http01 import probe_http
-from issuer_job.http01.probe import ProbeReason, ProbeResult, probe_endpoints, probe_host, probe_hosts
-from issuer_job.http01.probe_http import ProbeOutcome, fetch
+from issuer_job.http01.probe import ProbeResult, probe_endpoints, probe_host, probe_hosts
+from issuer_job.http01.probe_http import ProbeReason, fetch
 from tests.fakes.clock import QuickTime
 
 TOKEN = "t" * 43
@@ -287,7 +287,7 @@ def test_a_server_that_drips_is_cut(stack: ExitStack) -> None:
     port = raw_server(stack, drip)
     begun = TIME.monotonic()
     seen = fetch(HOST, port, PATH, EXPECTED, limit=begun + 0.3)
-    assert seen.outcome is ProbeOutcome.UNREACHABLE
+    assert seen.reason is ProbeReason.UNREACHABLE
     assert TIME.monotonic() - begun < 1.5
 
 
@@ -298,18 +298,18 @@ def test_a_server_that_floods_is_cut(stack: ExitStack) -> None:
         while True:
             connection.sendall(b"X-Header: y\r\n" * 100)
 
-    assert fetch(HOST, raw_server(stack, flood), PATH, EXPECTED).outcome is ProbeOutcome.UNREACHABLE
+    assert fetch(HOST, raw_server(stack, flood), PATH, EXPECTED).reason is ProbeReason.UNREACHABLE
 
 
 def test_a_head_that_is_too_long(stack: ExitStack) -> None:
     port = site(stack, (200, {"X-Long": "y" * 20_000}, EXPECTED.encode())).port
-    assert fetch(HOST, port, PATH, EXPECTED).outcome is ProbeOutcome.UNREACHABLE
+    assert fetch(HOST, port, PATH, EXPECTED).reason is ProbeReason.UNREACHABLE
 
 
 def test_what_is_not_http(stack: ExitStack) -> None:
     port = raw_server(stack, lambda connection: connection.sendall(b"220 smtp secret ready\r\n"))
     seen = fetch(HOST, port, PATH, EXPECTED)
-    assert seen.outcome is ProbeOutcome.UNREACHABLE
+    assert seen.reason is ProbeReason.UNREACHABLE
     assert "secret" not in seen.detail
 
 
