@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,12 +12,12 @@ from typing import TypeVar
 import msgspec
 
 from issuer_job import log
+from issuer_job.attempt.attempt import Attempt
 from issuer_job.background import Background
-from issuer_job.cluster.api import Cluster
 from issuer_job.dns01.lock import MARGIN, LockBusy, LockLost, Locks
 from issuer_job.dns01.providers.errors import ProviderError
 from issuer_job.dns01.providers.provider import OpenZone, Scope
-from issuer_job.dns01.providers.registry import ReadSecret, find_provider, open_zone
+from issuer_job.dns01.providers.registry import find_provider, open_zone
 from issuer_job.dns01.trace import TxtRecord
 from issuer_job.issuers.schema import Dns01, Issuer
 
@@ -48,13 +47,9 @@ class _OutOfTime(Exception):
 
 @dataclass(frozen=True)
 class Changes:
-    """Adds and removes TXT records. `holder` is for locks, `mounted` reads a key of the issuer's credentials."""
+    """Adds and removes TXT records with the credentials that the attempt's pod has mounted, and locks in its name."""
 
-    cluster: Cluster
-    mounted: ReadSecret
-    holder: str
-    clock: Callable[[], datetime]
-    sleep: Callable[[float], None]
+    attempt: Attempt
 
     def add(self, dns01: Dns01, group: list[TxtRecord], deadline: datetime) -> None:
         """All of the group are in one zone. Raises ChangeFailed, KubeError."""
@@ -63,17 +58,15 @@ class Changes:
     def remove(self, issuer: Issuer, txt_records: Iterable[TxtRecord], deadline: datetime) -> list[TxtRecord]:
         """Those that are gone from DNS now, or that the issuer has no solver for any more. Raises KubeError."""
         removed: list[TxtRecord] = []
-        solvers: dict[str, Dns01] = {}
-        known = []
+        solved: list[tuple[TxtRecord, Dns01]] = []
         for txt in txt_records:
             dns01 = _solver_of(issuer, txt)
             if dns01 is None or not _VALUE.fullmatch(txt.value):
                 log.warning("txt-record-unknown", name=txt.name, provider=txt.provider)
                 removed.append(txt)
             else:
-                solvers[txt.host] = dns01
-                known.append(txt)
-        for dns01, group in grouped(known, solvers):
+                solved.append((txt, dns01))
+        for dns01, group in grouped(solved):
             todo = list(group)
             try:
                 self._make(dns01, todo, lambda zone, txt: zone.remove(txt.name, txt.value), deadline)
@@ -99,21 +92,22 @@ class Changes:
                 if len(todo) < before:
                     pauses = iter(PAUSES)
                 pause = next(pauses, None)
-                if not problem.passes or pause is None or self.clock() + timedelta(seconds=pause) >= deadline:
+                if not problem.passes or pause is None or self.attempt.clock() + timedelta(seconds=pause) >= deadline:
                     raise ChangeFailed(str(problem)) from None
-                self.sleep(pause)
+                self.attempt.sleep(pause)
 
     def _make_logged_in(self, dns01: Dns01, todo: list[TxtRecord], change: _Change, deadline: datetime) -> None:
         """With one login. A call that hangs goes on in its thread: the locks are left to it.
 
         Raises LockLost, LockBusy, TimeoutError, _OutOfTime, ProviderError, KubeError.
         """
-        locks = Locks(self.cluster, self.holder, CALL_SECONDS + MARGIN, self.clock, self.sleep)
+        attempt, mounted = self.attempt, partial(self.attempt.mounted, "credentials")
+        locks = Locks(attempt.cluster, attempt.pod.uid, CALL_SECONDS + MARGIN, attempt.clock, attempt.sleep)
         scope, names, zones = find_provider(dns01.provider).scope, {txt.name for txt in todo}, {todo[0].zone}
         wanted = {Scope.VALUE: set(), Scope.NAME: names, Scope.ZONE: zones}[scope]
         with locks.held(wanted, deadline=deadline):
             try:
-                login = partial(open_zone, dns01, zone=todo[0].zone, mounted=self.mounted)
+                login = partial(open_zone, dns01, zone=todo[0].zone, mounted=mounted)
                 zone = self._bounded(login, deadline)
                 while todo:
                     locks.renew()
@@ -124,21 +118,18 @@ class Changes:
                 raise
 
     def _bounded(self, call: Callable[[], T], deadline: datetime) -> T:
-        left = (deadline - self.clock()).total_seconds()
+        left = (deadline - self.attempt.clock()).total_seconds()
         if left < LEAST_SECONDS:
             raise _OutOfTime("there was no time left")
         return Background(call).result(min(CALL_SECONDS, left))
 
 
-def grouped(
-    txt_records: Iterable[TxtRecord], solvers: Mapping[str, Dns01]
-) -> Iterator[tuple[Dns01, list[TxtRecord]]]:
+def grouped(solved: Iterable[tuple[TxtRecord, Dns01]]) -> Iterator[tuple[Dns01, list[TxtRecord]]]:
     """TXT records of one zone and one solver together."""
-    groups: dict[tuple[bytes, str], list[TxtRecord]] = defaultdict(list)
-    for txt in txt_records:
-        groups[msgspec.json.encode(solvers[txt.host]), txt.zone].append(txt)
-    for group in groups.values():
-        yield solvers[group[0].host], group
+    groups: dict[tuple[bytes, str], tuple[Dns01, list[TxtRecord]]] = {}
+    for txt, dns01 in solved:
+        groups.setdefault((msgspec.json.encode(dns01), txt.zone), (dns01, []))[1].append(txt)
+    yield from groups.values()
 
 
 def _solver_of(issuer: Issuer, txt: TxtRecord) -> Dns01 | None:

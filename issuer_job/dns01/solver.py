@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 
 from msgspec.structs import replace
 
@@ -60,9 +59,9 @@ class Dns01Solver:
         txt_records = [self._txt_record(one, solvers[one.host], places[one.host]) for one in challenges]
         _no_more_than_kept(txt_records, kept)
         self._write_down(txt for txt in txt_records if not kept[txt.provider])
-        for dns01, group in grouped(txt_records, solvers):
+        for dns01, group in grouped((txt, solvers[txt.host]) for txt in txt_records):
             try:
-                self._changes.add(dns01, group, deadline)
+                Changes(self.attempt).add(dns01, group, deadline)
             except ChangeFailed as problem:
                 if problem.under_way:  # what is still being added, only somebody who comes later can remove
                     self._write_down(replace(txt, holder="") for txt in group if not kept[txt.provider])
@@ -117,12 +116,6 @@ class Dns01Solver:
             trace.give_up(cluster, record_hash, [txt for txt in left if txt not in removed], now=now)
         return count
 
-    @property
-    def _changes(self) -> Changes:
-        attempt = self.attempt
-        mounted = partial(attempt.mounted, "credentials")
-        return Changes(attempt.cluster, mounted, attempt.pod.uid, attempt.clock, attempt.sleep)
-
     def _txt_record(self, challenge: HostChallenge, dns01: Dns01, place: Place) -> TxtRecord:
         return TxtRecord(
             name=place.name,
@@ -145,7 +138,9 @@ class Dns01Solver:
     ) -> list[TxtRecord]:
         """Those that the certificate record has no more: removed, or left to others that need them."""
         others = trace.needed_by_others(self.attempt.cluster, record_hash, txt_records)
-        return others + self._changes.remove(issuer, [txt for txt in txt_records if txt not in others], deadline)
+        return others + Changes(self.attempt).remove(
+            issuer, [txt for txt in txt_records if txt not in others], deadline
+        )
 
     def _is_ours(self, txt: TxtRecord) -> bool:
         """Whether it is this pod's, or of an attempt or pod that this one took the place of."""

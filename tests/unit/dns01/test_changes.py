@@ -6,11 +6,13 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from requests import ConnectionError as Lost
 
 from issuer_job import vocabulary as v
+from issuer_job.attempt.attempt import Attempt, Pod
 from issuer_job.cluster.api import Cluster, Json
 from issuer_job.dns01 import changes as dns_changes
 from issuer_job.dns01.changes import CALL_SECONDS, ChangeFailed, Changes
@@ -44,6 +46,7 @@ class World:
     """A provider that takes `each` for a change, by a clock that only this and sleeping move."""
 
     provider: FakeProvider
+    mounts: Path
     api: FakeApi = field(default_factory=FakeApi)
     now: datetime = START
     each: timedelta = timedelta(0)
@@ -53,8 +56,11 @@ class World:
 
     @property
     def changes(self) -> Changes:
-        keys = {"auth_token": b"token"}
-        return Changes(Cluster(self.api), keys.get, "me", lambda: self.now, self.sleep)
+        pod, deadline = Pod("shop.web-tls", "", 1, "me"), START + timedelta(seconds=270)
+        credentials = self.mounts / "credentials"
+        credentials.mkdir(exist_ok=True)
+        (credentials / "auth_token").write_text("token")
+        return Changes(Attempt(Cluster(self.api), pod, deadline, self.mounts, lambda: self.now, self.sleep))
 
     def sleep(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -92,9 +98,9 @@ class Timed:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world(tmp_path: Path) -> Iterator[World]:
     with fake_provider(FakeDns(0)) as provider:
-        yield World(provider)
+        yield World(provider, tmp_path)
 
 
 @pytest.fixture

@@ -367,10 +367,12 @@ def test_silent_servers_take_little_of_an_orders_time(dns_world: DnsWorld) -> No
     assert len(waited) <= 2 * AT_ONCE, "before anything was added"
 
 
-def leftover(dns_world: DnsWorld, *, epoch: int, issuer: str = ISSUER) -> dns_leftovers.TxtRecord:
+def leftover(
+    dns_world: DnsWorld, *, epoch: int, issuer: str = ISSUER, provider: str = PROVIDER, value: str = "x"
+) -> dns_leftovers.TxtRecord:
     """A value in DNS that an attempt of this epoch wrote down."""
     txt = dns_leftovers.TxtRecord(
-        name=NAME, zone="example.org", value="x" * 43, host=WILD, provider=PROVIDER, issuer=issuer, epoch=epoch
+        name=NAME, zone="example.org", value=value * 43, host=WILD, provider=provider, issuer=issuer, epoch=epoch
     )
     dns_leftovers.write_down(dns_world.jobs.cluster, dns_world.jobs.record(), [txt])
     dns_world.dns.add_text(NAME, txt.value)
@@ -411,6 +413,7 @@ class InMemory:
 
     dns: FakeDns
     opened: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
 
     def open(self, dns01: Dns01, zone: str, secrets: Mapping[str, str]) -> InMemory:
         self.opened.append((zone, {**dns01.options, **secrets}))
@@ -420,6 +423,7 @@ class InMemory:
         self.dns.add_text(name, value)
 
     def remove(self, name: str, value: str) -> None:
+        self.removed.append(value)
         self.dns.remove_text(name, value)
 
 
@@ -477,3 +481,19 @@ def test_a_provider_that_is_there_no_more_puts_the_order_off(dns_world: DnsWorld
     assert retry is not None
     assert (retry.problem.type, retry.problem.host) == ("dnsProvider", WILD)
     assert "no provider" in retry.problem.detail
+
+
+def test_values_of_one_host_are_removed_by_the_provider_that_has_them(
+    dns_world: DnsWorld, mine: Callable[..., InMemory]
+) -> None:
+    """The issuer's solver for it was another one meanwhile."""
+    added = mine()
+    dns_world.set_issuer(dns_world.solver(provider="in-memory"), dns_world.solver())
+    dns_world.apply(WILD)
+    leftover(dns_world, epoch=1, value="x")
+    leftover(dns_world, epoch=2, value="y", provider="in-memory")
+    dns_world.jobs.api.remove(CONFIGMAPS, v.NAMESPACE, dns_world.jobs.record().name)
+    assert dns_world.clean_leftovers() == 2
+    assert [call[2] for call in dns_world.provider.calls if call[0] == "remove"] == ["x" * 43]
+    assert added.removed == ["y" * 43]
+    assert dns_world.is_clean()
