@@ -62,8 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _issue() -> v.ExitCode:
-    from issuer_job.attempt.attempt import Attempt, Pod, utc_now
+    from issuer_job.attempt.attempt import Attempt, Pod
     from issuer_job.issue.issue import issue
+    from issuer_job.polling import utc_now
 
     try:
         pod = Pod(
@@ -139,15 +140,15 @@ def _bootstrap() -> v.ExitCode:
 
 
 def _transfer_host(host: str, namespace: str) -> v.ExitCode:
-    from issuer_job.attempt.attempt import utc_now
     from issuer_job.hosts.transfer import transfer_host
+    from issuer_job.polling import utc_now
 
     return transfer_host(_cluster(TRANSFER_DEADLINE), host, namespace, now=utc_now())
 
 
 def _of_issuer(command: str, issuer: str) -> v.ExitCode:
-    from issuer_job.attempt.attempt import utc_now
     from issuer_job.checks.command import IssuerCommand
+    from issuer_job.polling import utc_now
 
     logging.getLogger().setLevel(logging.WARNING)  # people read what the command says
     asked = IssuerCommand(cluster=_cluster(CHECK_DEADLINE), name=issuer, clock=utc_now)

@@ -1,4 +1,4 @@
-"""When to ask again: poll delays and `Retry-After`. Pure; durations are timedeltas, moments aware datetimes."""
+"""When to ask again: poll delays and `Retry-After`. Durations are timedeltas, moments aware datetimes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ LATE_AFTER = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(days=7)
 
 _SECONDS = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+def utc_now() -> datetime:
+    """The wall clock, for all that is not handed another one; the rest of this module is pure."""
+    return datetime.now(UTC)
 
 
 def clamp_wait(

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import KubeError
 from issuer_job.demand.common import annotations_of
+from issuer_job.polling import utc_now
 from webhook.bounded_calls import (
     BUDGET,
     LATER,
@@ -88,7 +88,7 @@ class Admission:
         if (annotations_of(review.asker).get(v.ISSUER) or issuers.default) not in issuers.valid:
             # It may have been made or repaired since they were read.
             issuers = self._calls.issuers(deadline, fresh=True)
-        return policy.decide(review, issuers=issuers, now=datetime.now(UTC))
+        return policy.decide(review, issuers=issuers, now=utc_now())
 
 
 def _answered(review: Review, decision: Decision, launched: Launched) -> tuple[AdmissionReason, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ParamSpec
 
@@ -15,6 +15,7 @@ from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Cluster
 from issuer_job.issuers.schema import Issuer
+from issuer_job.polling import utc_now
 from issuer_job.record import transitions
 from issuer_job.record.annotations import ANNOTATIONS, Settings
 from issuer_job.record.record import ACTIVE, Problem, Record, Source
@@ -95,11 +96,6 @@ class Pod:
     record_uid: str
     epoch: int
     uid: str
-
-
-def utc_now() -> datetime:
-    """The wall clock, aware."""
-    return datetime.now(UTC)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Lock, Thread
 from typing import Generic, TypeVar
 
@@ -72,8 +72,8 @@ class SettingsCache:
     ) -> None:
         self._cluster = cluster
         self._sleep = sleep
-        self._issuers = _Cached(self._load_issuers, clock, sleep)
-        self._template = _Cached(self._load_template, clock, sleep)
+        self._issuers = _Cached(lambda: Issuers.from_config_maps(self._labelled(v.ISSUER)), clock, sleep)
+        self._template = _Cached(lambda: cluster.get(POD_TEMPLATES, v.NAMESPACE, v.POD_TEMPLATE), clock, sleep)
         self._states = _Cached(self._load_states, clock, sleep)
         self._options = _Cached(self._load_options, clock, sleep)
 
@@ -125,12 +125,8 @@ class SettingsCache:
         except OptionsError as problem:
             raise BrokenOptions(str(problem)) from None
 
-    def _load_issuers(self) -> Issuers:
-        return Issuers.from_config_maps(self._cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"))
-
-    def _load_template(self) -> Json:
-        return self._cluster.get(POD_TEMPLATES, v.NAMESPACE, v.POD_TEMPLATE)
-
     def _load_states(self) -> dict[str, Json]:
-        states = self._cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER_STATE}=true")
-        return {state["metadata"]["name"]: state for state in states}
+        return {state["metadata"]["name"]: state for state in self._labelled(v.ISSUER_STATE)}
+
+    def _labelled(self, label: str) -> Iterator[Json]:
+        return self._cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{label}=true")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from functools import partial
 
@@ -22,6 +22,7 @@ from issuer_job.issuers.load import ABSENT
 from issuer_job.launch.bound import LaunchBound
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.start import Starter
+from issuer_job.polling import utc_now
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Problem, Record, RecordError
@@ -65,10 +66,6 @@ class _Stopped(Exception):
         self.problem = Problem(type=word, detail=detail, step="launch")
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Launcher:
     """Launches attempts. One per process; thread-safe. Every `deadline` is a time.monotonic() value."""
 
@@ -77,7 +74,7 @@ class Launcher:
         cluster: Cluster,
         settings: SettingsCache,
         *,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], datetime] = utc_now,
         threads: int = 16,
         bound: LaunchBound | None = None,
     ) -> None:

@@ -110,7 +110,7 @@ class Effects:
             seen = self.looker(self.cluster, record)
         except secrets.SecretRefused as refused:
             if verdict.action is not Action.KNOCK:
-                self._log("look-refused", record, problem=str(refused))
+                log.info("look-refused", record=record.name, problem=str(refused))
             if verdict.reason is LaunchReason.NOT_WANTED and refused.reason is not Refusal.NOT_IN_FORCE:
                 return secret_requests.RETIRED  # whatever is there now, it is not certjob's
             # A renewal must not fail in silence: its Job is refused too, before it orders, and says so.
@@ -119,12 +119,12 @@ class Effects:
             leftovers.delete_keys(self.cluster, record, self.now)
         word = secret_requests.after_look(situation, record, verdict, seen, self.issuers)
         if word is not None:
-            self._log("secrets-word", record, action=word.action, reason=word.reason)
+            log.info("secrets-word", record=record.name, action=word.action, reason=word.reason)
             return word
         found = judge(record, seen, now=self.now, interval=situation.interval, renews=renews)
         after = rules.after_look(situation, verdict, good=found.good)
         if found.issued is None or found.lacks:
-            self._log("not-good", record, reason=found.reason, message=found.message)
+            log.info("not-good", record=record.name, reason=found.reason, message=found.message)
         elif after is IN_ORDER and not found.same:
             self.counts["adopted"] += self.write(record, transitions.adopted, issued=found.issued) is not None
         elif after is IN_ORDER and seen.content is Content.CHANGED:
@@ -139,13 +139,13 @@ class Effects:
         try:
             seen = self.looker(self.cluster, record)
         except secrets.SecretRefused as refused:
-            self._log("look-refused", record, problem=str(refused))
+            log.info("look-refused", record=record.name, problem=str(refused))
             if refused.reason is not Refusal.FOREIGN:
                 return situation, None
             seen = Look()  # one that asks is certjob's to write
         word = secret_requests.after_look(situation, record, verdict, seen, self.issuers)
         if word is not None:
-            self._log("secrets-word", record, action=word.action, reason=word.reason)
+            log.info("secrets-word", record=record.name, action=word.action, reason=word.reason)
         return secret_requests.told(situation, seen, self.issuers), word
 
     def _left_alone(self, situation: Situation, record: Record, seen: Look) -> None:
@@ -155,7 +155,7 @@ class Effects:
             "cluster (before Kubernetes 1.36): it is left as it is until its renewal is due, at "
             f"{due:%Y-%m-%d %H:%M} UTC. For a new certificate now delete it"
         )
-        self._log("left-alone", record, secret=record.secret_name)
+        log.info("left-alone", record=record.name, secret=record.secret_name)
         self.counts["left alone"] += 1
         self.tell(situation, record, "CertificateHeldBack", note, (record.uid, "changed", seen.resource_version))
 
@@ -164,7 +164,7 @@ class Effects:
         try:
             stored = self.write(record, transitions.renewal_suggested, renewal=renewal)
         except (KubeError, RecordError) as problem:
-            self._log("put-off", record, problem=str(problem))
+            log.info("put-off", record=record.name, problem=str(problem))
             return
         if stored is not None:
             self.known.records[record.namespace, record.secret_name] = replace(stored, history=(), ledger=())
@@ -188,9 +188,6 @@ class Effects:
         note = f"{problem.detail}; it is tried again after {self.now + wait:%Y-%m-%d %H:%M:%S} UTC"
         unique = (record.uid, str(record.epoch), problem.type)
         self.tell(situation, record, "CertificateFailed", note, unique)
-
-    def _log(self, event: str, record: Record, **fields: object) -> None:
-        log.info(event, record=record.name, **fields)
 
 
 _NOT_TRIED = Problem(type="notRenewed", detail="no order could be tried: see the other Events, and the sweep's log")

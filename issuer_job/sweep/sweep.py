@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 
 from issuer_job import log
 from issuer_job import vocabulary as v
-from issuer_job.attempt.attempt import utc_now
 from issuer_job.checks.launch import launch_due
 from issuer_job.cluster.api import Cluster, KubeError
 from issuer_job.demand.fallback import due_fallback
@@ -24,6 +23,7 @@ from issuer_job.issuers.options import Options
 from issuer_job.issuers.types import directory_of
 from issuer_job.launch.configuration import BrokenOptions, SettingsCache
 from issuer_job.launch.launcher import Launcher
+from issuer_job.polling import utc_now
 from issuer_job.record.phases import SWEEP_INTERVAL
 from issuer_job.record.record import RecordError
 from issuer_job.sweep import inventory, rules, secret_requests

@@ -8,12 +8,12 @@ from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.account.keys import account_secret
 from issuer_job.acme_client import new_account_key
-from issuer_job.attempt.attempt import utc_now
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import directory_of, type_of
+from issuer_job.polling import utc_now
 from issuer_job.upkeep import webhook_certificate
 
 

@@ -21,7 +21,7 @@ from cryptography import x509
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import Order
-from issuer_job.attempt.attempt import Attempt, Pod, utc_now
+from issuer_job.attempt.attempt import Attempt, Pod
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Cluster, Conflict, Json, Transport
 from issuer_job.cluster.retrying import RetryingTransport
 from issuer_job.demand.common import Entry
@@ -29,6 +29,7 @@ from issuer_job.demand.ingress import wants
 from issuer_job.issue.issue import issue
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher, LaunchOutcome
+from issuer_job.polling import utc_now
 from issuer_job.record import transitions
 from issuer_job.record.phases import ATTEMPT_GRACE, LaunchReason
 from issuer_job.record.record import Record

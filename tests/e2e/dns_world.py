@@ -20,12 +20,13 @@ import dns.update
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.attempt.attempt import Attempt, Pod, utc_now
+from issuer_job.attempt.attempt import Attempt, Pod
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Json
 from issuer_job.dns01 import trace as dns_leftovers
 from issuer_job.dns01.lookup import Lookup, NoAnswer
 from issuer_job.dns01.solver import Dns01Solver
 from issuer_job.issuers.load import parse_issuer
+from issuer_job.polling import utc_now
 from tests.e2e.observe import cluster
 from tests.e2e.own_issuer import own_issuer
 

@@ -15,10 +15,11 @@ from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.attempt.attempt import Attempt, Permanent, Pod, utc_now
+from issuer_job.attempt.attempt import Attempt, Permanent, Pod
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, Cluster, Json, Resource
 from issuer_job.hosts import at_order, claims
 from issuer_job.hosts.claims import claim_body
+from issuer_job.polling import utc_now
 from issuer_job.record import transitions
 from issuer_job.record.record import Settings, Source
 from issuer_job.record.store import to_config_map

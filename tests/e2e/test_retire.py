@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.attempt.attempt import utc_now
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Cluster, Json, Response, Transport
 from issuer_job.demand.askers import Asker
 from issuer_job.hosts import at_sweep, claims
@@ -22,6 +21,7 @@ from issuer_job.http01.solver import challenge_body
 from issuer_job.issue.order import pending_secret
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import Issuer
+from issuer_job.polling import utc_now
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import (

@@ -16,13 +16,14 @@ from requests.adapters import HTTPAdapter
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient
-from issuer_job.attempt.attempt import Attempt, Pod, utc_now
+from issuer_job.attempt.attempt import Attempt, Pod
 from issuer_job.checks.check import check_issuer
 from issuer_job.checks.launch import find_issuer
 from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, SECRETS, Cluster
 from issuer_job.cluster.retrying import RetryingTransport
 from issuer_job.issuers.state import ROLLED_OVER_FOR, ROLLING_OVER
 from issuer_job.launch.jobs import check_job_body
+from issuer_job.polling import utc_now
 from tests.e2e.api import Api, Endpoint
 from tests.e2e.attempts import Identities
 from tests.e2e.observe import cluster

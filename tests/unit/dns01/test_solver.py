@@ -16,7 +16,7 @@ from requests import ConnectionError as Lost
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.attempt.attempt import Attempt, Pod, utc_now
+from issuer_job.attempt.attempt import Attempt, Pod
 from issuer_job.background import AT_ONCE
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json, Unreachable
 from issuer_job.dns01 import changes, lookup
@@ -28,6 +28,7 @@ from issuer_job.dns01.providers.provider import DnsProvider, Scope
 from issuer_job.issuers.load import parse_issuer
 from issuer_job.issuers.schema import Dns01
 from issuer_job.launch.launcher import LaunchOutcome
+from issuer_job.polling import utc_now
 from tests.fakes.dns import FakeDns, fake_dns
 from tests.fakes.provider import NAME as PROVIDER
 from tests.fakes.provider import FakeProvider, fake_provider

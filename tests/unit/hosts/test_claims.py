@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.attempt.attempt import utc_now
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, Cluster, Json
 from issuer_job.demand.askers import Asker
 from issuer_job.hosts import at_sweep, claims
@@ -19,6 +18,7 @@ from issuer_job.hosts.at_sweep import Holders
 from issuer_job.hosts.claims import claim_body
 from issuer_job.hosts.precedence import Claim, Namers
 from issuer_job.issuers.options import HostPolicy, Options
+from issuer_job.polling import utc_now
 from issuer_job.record.phases import ABSENCE_GRACE
 from issuer_job.record.record import Phase, Record, Retry, SourceKind
 from tests.fakes.api import Attempt, FakeApi, Response, status

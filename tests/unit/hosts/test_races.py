@@ -13,11 +13,12 @@ import pytest
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.attempt.attempt import Attempt, Permanent, Pod, utc_now
+from issuer_job.attempt.attempt import Attempt, Permanent, Pod
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, Cluster, Response, Transport
 from issuer_job.hosts import at_order
 from issuer_job.hosts.claims import claim_body
 from issuer_job.hosts.precedence import Claim
+from issuer_job.polling import utc_now
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Source

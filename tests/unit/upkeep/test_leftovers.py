@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.attempt.attempt import utc_now
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Cluster, Response
 from issuer_job.http01 import routes
 from issuer_job.http01.solver import challenge_body
 from issuer_job.issuers.schema import Issuer
+from issuer_job.polling import utc_now
 from issuer_job.record.record import HistoryEntry, IngressClass, Phase, Record
 from issuer_job.record.store import from_config_map, to_config_map
 from issuer_job.upkeep import leftovers
