@@ -68,7 +68,7 @@ class Effects:
             live = secret_requests.others(situation, record) if left else situation.named_by
             self.write(record, intents.noticed_gone, live=live)
         elif verdict.action is Action.GIVE_UP:
-            self.put_off(situation, record, CRASHED)
+            self.put_off(situation, record, verdict, CRASHED)
 
     def write(self, record: Record, arrow: Arrow[P], *args: P.args, **kwargs: P.kwargs) -> Record | None:
         """Write what the arrow makes of the record; None if that is not any more what was listed.
@@ -170,16 +170,13 @@ class Effects:
             self.known.records[record.namespace, record.secret_name] = replace(stored, history=(), ledger=())
             self.counts["renewal suggestions"] += 1
 
-    def put_off(self, situation: Situation, record: Record, problem: Problem, *, drops: bool = False) -> None:
-        """There is no point in a Job now: wait before the next one, longer each time, and say why.
-
-        `drops`: without the sources that have been gone for long.
-        """
+    def put_off(self, situation: Situation, record: Record, verdict: Verdict, problem: Problem) -> None:
+        """There is no point in a Job now: wait before the next one, longer each time, and say why."""
         wait = wait_after(transitions.failures_of(record) + 1)
         version = self.issuers.versions.get(record.issuer, ABSENT)
 
         def waiting(whole: Record, now: datetime) -> Record:
-            left = intents.without_gone(whole, now) if drops else whole
+            left = verdict.left(whole, now)
             return transitions.waiting(left, now, problem=problem, wait=wait, issuer=version)
 
         if self.write(record, waiting) is None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-
-from msgspec.structs import replace
+from collections.abc import Callable
+from datetime import datetime
 
 from issuer_job import log
 from issuer_job.attempt import events
 from issuer_job.demand.plan import is_held_back
 from issuer_job.issuers.options import Options
-from issuer_job.issuers.schema import CaLimits
 from issuer_job.issuers.types import type_of
 from issuer_job.launch.launcher import Launcher, OutcomeReason
 from issuer_job.record import intents, transitions
@@ -24,7 +21,7 @@ from issuer_job.sweep.effects import Effects
 from issuer_job.sweep.queue import Candidate
 from issuer_job.sweep.rules import ends_soon
 from issuer_job.sweep.situation import Action, Situation
-from issuer_job.upkeep.limits import OverLimit
+from issuer_job.upkeep.limits import OverLimit, PlannedOrder
 
 LAUNCHES = frozenset({Action.LAUNCH, Action.SAME_EPOCH, Action.NEW_EPOCH, Action.DROP_SOURCES})
 
@@ -65,21 +62,14 @@ class SweepLaunches:
             self._launched += 1
             self._active[situation.namespace] += new
             if order is not None:  # only now: what was refused must not take the place of another's order
-                self._effects.known.ledger.count(
-                    order.hosts, issuer=order.issuer, now=self._effects.now, exempt=order.exempt
-                )
+                self._effects.known.ledger.count(order, self._effects.now)
 
     def _wanted(self, candidate: Candidate) -> Record | None:
         """The record as the launch would write it; None if Ingress and record only have to be brought together."""
         situation, record = candidate.situation, candidate.situation.record
-        now = self._effects.now
-        if candidate.verdict.action is not Action.LAUNCH:
-            if record is not None and candidate.verdict.action is Action.DROP_SOURCES:
-                left = _without_gone(record, now=now, reason=candidate.verdict.reason)
-                return left if left.phase is Phase.LAUNCHED else None
-            if record is not None and record.attempt is not None and candidate.verdict.action is Action.NEW_EPOCH:
-                return replace(record, attempt=replace(record.attempt, issuer=_turn(candidate)))
-            return record
+        if record is not None and candidate.verdict.action is not Action.LAUNCH:
+            made = _arrow(candidate)(record, self._effects.now)
+            return made if made.phase is Phase.LAUNCHED else None
         # One with a problem is only written down.
         plans = (situation.plan(entry) for entry in situation.entries if entry.problem is None)
         return next((decided.record for decided in plans if decided.launch), None)
@@ -121,30 +111,16 @@ class SweepLaunches:
             return
         situation, word = self._effects.hear(candidate.situation, record, candidate.verdict)
         if word is None:
-            self._put_off(Candidate(situation, candidate.verdict), problem)
+            self._effects.put_off(situation, record, candidate.verdict, problem)
         elif word.action is Action.LAUNCH:
             self.launch(Candidate(situation, word))  # of which the launcher knows whether it can be met
         else:
             self._effects.settle(situation, record, word)
 
-    def _put_off(self, candidate: Candidate, problem: Problem) -> None:
-        record = candidate.situation.record
-        if record is not None:
-            drops = candidate.verdict.action is Action.DROP_SOURCES
-            self._effects.put_off(candidate.situation, record, problem, drops=drops)
-
     def _relaunch(self, candidate: Candidate) -> bool:
         """Take an epoch for a record as it is, or the same one again; whether an attempt was launched."""
         record, reason = candidate.situation.record, candidate.verdict.reason
-        if record is None:
-            return False
-        interval, write = candidate.situation.interval, self._effects.write
-        if candidate.verdict.action is Action.SAME_EPOCH:
-            stored = write(record, transitions.relaunched)
-        elif candidate.verdict.action is Action.DROP_SOURCES:
-            stored = write(record, _without_gone, reason=reason, interval=interval)
-        else:
-            stored = write(record, transitions.launched, reason=reason, interval=interval, issuer=_turn(candidate))
+        stored = record and self._effects.write(record, _arrow(candidate))
         if stored is None:
             return False
         self._counts[str(reason)] += 1
@@ -154,7 +130,7 @@ class SweepLaunches:
         self._launcher.start(stored, self._effects.deadline)
         return True
 
-    def _new_order(self, wanted: Record, candidate: Candidate) -> _Order | None:
+    def _new_order(self, wanted: Record, candidate: Candidate) -> PlannedOrder | None:
         """What the attempt will order; None if it goes on with an order that it has."""
         name = wanted.issuer
         issuer = self._effects.issuers.valid.get(name)
@@ -167,9 +143,9 @@ class SweepLaunches:
         hosts = wanted.intent.identifiers
         replaces = replaceable(wanted, directory=issuer.server)
         exempt = issued is not None and bool(replaces) and issued.is_suggested(now)
-        return _Order(name, issuer.limits, hosts, exempt)
+        return PlannedOrder(name, issuer.limits, hosts, exempt)
 
-    def _held(self, situation: Situation, order: _Order) -> OverLimit | None:
+    def _held(self, situation: Situation, order: PlannedOrder) -> OverLimit | None:
         """Which limit of its issuer's CA the order would exceed now.
 
         None for a certificate that ends soon: the limits are kept for the CA's sake; here it may speak for itself.
@@ -177,9 +153,7 @@ class SweepLaunches:
         record, now = situation.record, self._effects.now
         if record is not None and ends_soon(record, now=now, interval=situation.interval):
             return None
-        return self._effects.known.ledger.allowed(
-            record, order.hosts, issuer=order.issuer, limits=order.limits, now=now, exempt=order.exempt
-        )
+        return self._effects.known.ledger.allowed(record, order, now)
 
     def _hold(self, candidate: Candidate, wanted: Record, held: OverLimit) -> None:
         """Let it wait until the limit leaves room, and say so."""
@@ -188,9 +162,7 @@ class SweepLaunches:
         version = self._effects.issuers.versions.get(wanted.issuer, "")
 
         def held_back(record: Record, now: datetime) -> Record:
-            if candidate.verdict.action is Action.DROP_SOURCES:
-                record = intents.without_gone(record, now)
-            record = intents.asked(record, *sources)
+            record = intents.asked(candidate.verdict.left(record, now), *sources)
             return transitions.held_back(record, now, problem=held.problem, until=held.until, issuer=version)
 
         if situation.record is None:
@@ -207,29 +179,22 @@ class SweepLaunches:
         self._effects.tell(situation, stored, "CertificateHeldBack", held.problem.detail, unique)
 
 
-@dataclass(frozen=True)
-class _Order:
-    """What a launch will ask of the CA; `exempt` if it will name what it replaces."""
-
-    issuer: str
-    limits: CaLimits
-    hosts: tuple[str, ...]
-    exempt: bool
-
-
 _OPERATORS = frozenset({OutcomeReason.HOST_CLAIMED, OutcomeReason.HOST_NOT_LISTED, OutcomeReason.UNREADABLE})
 """What no retry mends, and no attempt would tell."""
 
 
-def _turn(candidate: Candidate) -> str:
-    """Whose turn it is: the fallback's, or (empty) the intent's issuer's."""
-    return candidate.situation.fallback if candidate.verdict.reason is LaunchReason.FALLBACK else ""
+def _arrow(candidate: Candidate) -> Callable[[Record, datetime], Record]:
+    """What becomes of a record that takes an epoch as it is, or the same one again."""
+    situation, verdict = candidate.situation, candidate.verdict
+    if verdict.action is Action.SAME_EPOCH:
+        return transitions.relaunched
+    turn = situation.fallback if verdict.reason is LaunchReason.FALLBACK else ""  # else the intent's issuer's
 
+    def launched(record: Record, now: datetime) -> Record:
+        left, interval = verdict.left(record, now), situation.interval
+        dropped = verdict.action is Action.DROP_SOURCES
+        if dropped and (left.intent.hash == record.intent.hash or is_held_back(left, now)):
+            return left
+        return transitions.launched(left, now, reason=verdict.reason, interval=interval, issuer=turn)
 
-def _without_gone(
-    record: Record, now: datetime, *, reason: LaunchReason, interval: timedelta | None = None
-) -> Record:
-    left = intents.without_gone(record, now)
-    if left.intent.hash == record.intent.hash or is_held_back(left, now):
-        return left
-    return transitions.launched(left, now=now, reason=reason, interval=interval)
+    return launched

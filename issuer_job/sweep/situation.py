@@ -9,6 +9,7 @@ from enum import IntEnum, StrEnum
 
 from issuer_job.demand.common import Entry
 from issuer_job.demand.plan import Plan, plan
+from issuer_job.record import intents
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Record
 
@@ -52,6 +53,10 @@ class Verdict:
     reason: LaunchReason
     priority: Priority = Priority.REST
     entries: tuple[Entry, ...] = ()
+
+    def left(self, record: Record, now: datetime) -> Record:
+        """The record without the sources that have been gone for long, if that is what follows."""
+        return intents.without_gone(record, now) if self.action is Action.DROP_SOURCES else record
 
 
 @dataclass(frozen=True)

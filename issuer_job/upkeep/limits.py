@@ -23,6 +23,16 @@ UNDER_WAY = timedelta(minutes=20)
 
 
 @dataclass(frozen=True)
+class PlannedOrder:
+    """What a launch will ask of the issuer's CA; `exempt` if it will name what it replaces (RFC 9773, section 5)."""
+
+    issuer: str
+    limits: CaLimits
+    hosts: tuple[str, ...]
+    exempt: bool = False
+
+
+@dataclass(frozen=True)
 class OverLimit:
     """An order now would exceed a limit. At `until` it would be within every one, as far as is known now."""
 
@@ -120,33 +130,25 @@ class Ledger:
         if (own := _under_way(record)) is not None:
             self._issuers[record.issuer].add(own)
 
-    def count(self, hosts: Iterable[str], *, issuer: str, now: datetime, exempt: bool = False) -> None:
-        """An order for the hosts has just been launched; `exempt` if it will name what it replaces."""
-        over = (now + UNDER_WAY).timestamp()
-        self._issuers[issuer].add(_Ordered(over, tuple(hosts), order=not exempt, certificate=not exempt))
+    def count(self, order: PlannedOrder, now: datetime) -> None:
+        """The order has just been launched."""
+        over, counts = (now + UNDER_WAY).timestamp(), not order.exempt
+        self._issuers[order.issuer].add(_Ordered(over, order.hosts, order=counts, certificate=counts))
 
-    def allowed(
-        self,
-        record: Record | None,
-        hosts: Iterable[str],
-        *,
-        issuer: str,
-        limits: CaLimits,
-        now: datetime,
-        exempt: bool = False,
-    ) -> OverLimit | None:
-        """None if an order for the hosts is within every limit, else the limit that it must wait for the longest.
+    def allowed(self, record: Record | None, order: PlannedOrder, now: datetime) -> OverLimit | None:
+        """None if the order is within every limit, else the limit that it must wait for the longest.
 
-        What the record's own attempt is about to do does not count: the order is to take its place. An `exempt`
-        renewal, one that will name what it replaces (RFC 9773, section 5), is bound by failures only.
+        What the record's own attempt is about to do does not count: the order is to take its place. An exempt one is
+        bound by failures only.
         """
-        hosts, counts = tuple(hosts), self._issuers[issuer]
+        issuer, limits, hosts = order.issuer, order.limits, order.hosts
+        counts = self._issuers[issuer]
         own = _under_way(record) if record is not None and record.issuer == issuer else None
         bounds = [
             _Bound(f"failed validations of {host}", limits.failed_validations, Counted.FAILURE, ("failures", host))
             for host in hosts
         ]
-        if not exempt:
+        if not order.exempt:
             what = f"certificates for exactly {first_few(hosts)}"
             bounds.append(_Bound("orders", limits.orders, Counted.ORDER, _ORDERS))
             bounds.append(_Bound(what, limits.per_exact_set, Counted.CERTIFICATE, _exactly(hosts)))

@@ -16,6 +16,7 @@ from issuer_job.launch.jobs import FINISHED
 from issuer_job.record.record import Counted, HistoryEntry, LedgerEntry, Phase, Record
 from issuer_job.record.store import fresh, from_config_map, to_config_map
 from issuer_job.sweep.inventory import Live, read_enabled, read_jobs, read_known, read_live
+from issuer_job.upkeep.limits import PlannedOrder
 from tests.fakes.api import FakeApi, status
 from tests.worlds.job import HOST, ingress
 from tests.worlds.samples import NOW, record
@@ -137,7 +138,7 @@ def test_records_are_kept_small_and_counted(api: FakeApi) -> None:
     known = read_known(Cluster(api), now=NOW + timedelta(hours=2))
     assert known.records == {SHOP: replace(full, ledger=(), history=())}
     limits = ISSUERS.valid["le"].limits
-    held = known.ledger.allowed(None, ("a.dev",), issuer="le", limits=replace(limits, orders=1), now=NOW)
+    held = known.ledger.allowed(None, PlannedOrder("le", replace(limits, orders=1), ("a.dev",)), NOW)
     assert held is not None
     assert known.leftover_keys == {SHOP}
 

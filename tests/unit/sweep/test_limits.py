@@ -17,7 +17,7 @@ from issuer_job.issuers.types import ISSUER_TYPES, SELF_SIGNED
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Renewal
-from issuer_job.upkeep.limits import Ledger
+from issuer_job.upkeep.limits import Ledger, PlannedOrder
 from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
 from tests.worlds.samples import NOW
 from tests.worlds.sweep import (
@@ -255,8 +255,9 @@ def test_urgent_renewals_then_missed_then_retries(swept: JobWorld) -> None:
 
 def test_the_word_for_a_limit_is_the_ledgers() -> None:
     ledger = Ledger()
-    ledger.count(("a.dev",), issuer="le", now=NOW)
-    held = ledger.allowed(None, ("a.dev",), issuer="le", limits=CaLimits(orders=1), now=NOW)
+    order = PlannedOrder("le", CaLimits(orders=1), ("a.dev",))
+    ledger.count(order, NOW)
+    held = ledger.allowed(None, order, NOW)
     assert held is not None
     assert held.problem.type == transitions.HELD_BACK
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from issuer_job.issuers.schema import CaLimits
 from issuer_job.record.record import Counted, LedgerEntry, Phase, Record
-from issuer_job.upkeep.limits import UNDER_WAY, Ledger, OverLimit, registered_domain
+from issuer_job.upkeep.limits import UNDER_WAY, Ledger, OverLimit, PlannedOrder, registered_domain
 from tests.worlds.samples import HOSTS, NOW, SETTINGS, attempt, record, source
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -41,7 +41,7 @@ def ask(
     issuer: str = "le",
     exempt: bool = False,
 ) -> OverLimit | None:
-    return asked.allowed(of, hosts or HOSTS, issuer=issuer, limits=limits, now=now, exempt=exempt)
+    return asked.allowed(of, PlannedOrder(issuer, limits, hosts or HOSTS, exempt), now)
 
 
 def until(held: OverLimit | None) -> datetime:
@@ -142,13 +142,13 @@ def test_one_pass_cannot_exceed_a_limit(limits: CaLimits) -> None:
     asked = ledger()
     for _ in range(2):
         assert ask(asked, limits) is None
-        asked.count(HOSTS, issuer="le", now=NOW)
+        asked.count(PlannedOrder("le", limits, HOSTS), NOW)
     assert until(ask(asked, limits)) == NOW + UNDER_WAY
 
 
 def test_launched_as_exempt_it_counts_for_nothing() -> None:
     asked = ledger()
-    asked.count(HOSTS, issuer="le", now=NOW, exempt=True)
+    asked.count(PlannedOrder("le", NONE, HOSTS, exempt=True), NOW)
     assert ask(asked, replace(NONE, orders=1, per_registered_domain=1, per_exact_set=1)) is None
 
 
