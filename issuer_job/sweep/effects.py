@@ -13,11 +13,11 @@ from msgspec.structs import replace
 from issuer_job import log
 from issuer_job.attempt import events
 from issuer_job.backoff import wait_after
-from issuer_job.cluster.api import Cluster, KubeError
+from issuer_job.cluster.api import Cluster
 from issuer_job.issuers.load import ABSENT, Issuers
 from issuer_job.record import intents, transitions
 from issuer_job.record.phases import Bearing, LaunchReason
-from issuer_job.record.record import Problem, Record, RecordError, Renewal
+from issuer_job.record.record import Problem, Record, Renewal
 from issuer_job.record.renewal import due_at
 from issuer_job.record.store import Arrow, fresh, write_record
 from issuer_job.sweep import rules, secret_requests
@@ -160,12 +160,8 @@ class Effects:
         self.tell(situation, record, "CertificateHeldBack", note, (record.uid, "changed", seen.resource_version))
 
     def remember_suggestion(self, record: Record, renewal: Renewal) -> None:
-        """Keep what the CA said about the certificate's renewal. A record that cannot be written is logged."""
-        try:
-            stored = self.write(record, transitions.renewal_suggested, renewal=renewal)
-        except (KubeError, RecordError) as problem:
-            log.info("put-off", record=record.name, problem=str(problem))
-            return
+        """Keep what the CA said about the certificate's renewal. Raises KubeError, RecordError."""
+        stored = self.write(record, transitions.renewal_suggested, renewal=renewal)
         if stored is not None:
             self.known.records[record.namespace, record.secret_name] = replace(stored, history=(), ledger=())
             self.counts["renewal suggestions"] += 1

@@ -1,12 +1,13 @@
 """One pass over all Ingresses and records: reads everything, judges each certificate, and does what follows.
 
-`sweep_rules` says what a certificate needs, `sweep_queue` who goes first, `sweep_effects` and `sweep_launch` do it.
+`rules` says what a certificate needs, `queue` who goes first, `effects` and `launches` do it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -18,7 +19,6 @@ from issuer_job.demand.fallback import due_fallback
 from issuer_job.dns01 import trace
 from issuer_job.hosts import at_sweep
 from issuer_job.hosts.at_sweep import Holders
-from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.types import directory_of
 from issuer_job.launch.configuration import BrokenOptions, SettingsCache
@@ -28,7 +28,7 @@ from issuer_job.record.phases import SWEEP_INTERVAL
 from issuer_job.record.record import RecordError
 from issuer_job.sweep import inventory, rules, secret_requests
 from issuer_job.sweep.effects import Effects
-from issuer_job.sweep.inventory import Known, Live
+from issuer_job.sweep.inventory import Live
 from issuer_job.sweep.launches import LAUNCHES, SweepLaunches
 from issuer_job.sweep.queue import Candidate, in_turn
 from issuer_job.sweep.situation import Action, Situation
@@ -76,10 +76,10 @@ def sweep(
     effects = Effects(cluster, issuers, known, now, deadline, looker)
     counts = effects.counts
     launches = SweepLaunches(effects, Launcher(cluster, settings, clock=clock), options)
-    _ask_for_suggestions(issuers, known, effects)
+    _ask_for_suggestions(effects)
     # Before the launches: a host that is given up now is somebody else's in the same pass.
     holders = _tidy_claims(effects, options, live)
-    _judge_all(_situations(known, live, issuers, jobs, interval, now, holders), effects, launches)
+    _judge_all(_situations(effects, live, jobs, interval, holders), effects, launches)
     counts["completed"] = untouched.complete_or_tell(cluster, live.bare, issuers, options, now=now)
     counts.update(leftovers.release_leftovers(cluster, known.records.values(), now=now))
     _launch_checks(effects)
@@ -89,50 +89,49 @@ def sweep(
     return v.ExitCode.DONE
 
 
+@contextmanager
+def _guarded(effects: Effects, event: str, **about: str) -> Iterator[None]:
+    """What cannot be done now is left to the next pass: one bad Ingress or record must not stop this one."""
+    try:
+        yield
+        return
+    except (KubeError, RecordError) as problem:
+        log.warning(event, **about, problem=str(problem))
+    except Exception:  # noqa: BLE001 - the others shall have their turn
+        log.exception("internal-error", **about)
+    effects.counts["trouble"] += 1
+
+
 def _launch_checks(effects: Effects) -> None:
     """Jobs that test new and edited issuers, and remove TXT records left in DNS; what no Job can remove is told."""
     cluster, now, with_leftovers = effects.cluster, effects.now, set[str]()
-    try:
+    with _guarded(effects, "checks-put-off"):
         for record_hash, left in trace.left_over(cluster, effects.known.records.values(), now=now):
             with_leftovers |= {txt.issuer for txt in left}
             lost = [txt for txt in left if txt.issuer not in effects.issuers.valid]  # no Job has their credentials
             effects.counts["TXT records given up"] += trace.give_up(cluster, record_hash, lost, now=now)
         effects.counts["checks launched"] += launch_due(cluster, leftovers=with_leftovers, now=now)
-    except KubeError as problem:
-        log.warning("checks-put-off", problem=str(problem))
-        effects.counts["trouble"] += 1
 
 
 def _tidy_claims(effects: Effects, options: Options, live: Live) -> Holders:
     """At most a fifth of the pass's time: what keeps somebody else out goes at the next one."""
     until = time.monotonic() + (effects.deadline - time.monotonic()) * CLAIMS_SHARE
-    try:
-        holders, counts = at_sweep.tidy(
-            effects.cluster, options, live.namers, effects.known.records.values(), now=effects.now, until=until
-        )
-    except KubeError as problem:
-        log.warning("claims-put-off", problem=str(problem))
-        effects.counts["trouble"] += 1
-        return Holders(options, live.namers, effects.now)
-    effects.counts.update(counts)
+    records, now = effects.known.records.values(), effects.now
+    holders = Holders(options, live.namers, now)
+    with _guarded(effects, "claims-put-off"):
+        holders, counts = at_sweep.tidy(effects.cluster, options, live.namers, records, now=now, until=until)
+        effects.counts.update(counts)
     return holders
 
 
 def _situations(
-    known: Known,
-    live: Live,
-    issuers: Issuers,
-    jobs: Mapping[str, bool],
-    interval: timedelta,
-    now: datetime,
-    holders: Holders,
+    effects: Effects, live: Live, jobs: Mapping[str, bool], interval: timedelta, holders: Holders
 ) -> Iterator[Situation]:
-    for namespace, secret_name in known.records.keys() | live.entries.keys():
-        key = (namespace, secret_name)
-        record = known.records.get(key)
+    records, issuers, now = effects.known.records, effects.issuers, effects.now
+    for key in records.keys() | live.entries.keys():
+        record = records.get(key)
         yield Situation(
-            namespace=namespace,
-            secret_name=secret_name,
+            *key,
             record=record,
             entries=tuple(live.entries.get(key, ())),
             named_by=frozenset(live.named_by.get(key, ())),
@@ -161,28 +160,21 @@ def _judge_all(situations: Iterator[Situation], effects: Effects, launches: Swee
             candidates.append(Candidate(situation, verdict))
 
     for situation in situations:
-        _guarded(effects, situation, lambda: settle(situation))  # noqa: B023 - called at once
+        with _guarded(effects, "put-off", **_about(situation)):
+            settle(situation)
     for candidate in in_turn(candidates):
-        _guarded(effects, candidate.situation, lambda: launches.launch(candidate))  # noqa: B023 - called at once
+        with _guarded(effects, "put-off", **_about(candidate.situation)):
+            launches.launch(candidate)
 
 
-def _guarded(effects: Effects, situation: Situation, do: Callable[[], None]) -> None:
-    """One bad Ingress or record must not stop the pass."""
-    about = {"namespace": situation.namespace, "secret": situation.secret_name}
-    try:
-        do()
-        return
-    except (KubeError, RecordError) as problem:
-        log.warning("put-off", **about, problem=str(problem))
-    except Exception:  # noqa: BLE001 - the others shall have their turn
-        log.exception("internal-error", **about)
-    effects.counts["trouble"] += 1
+def _about(situation: Situation) -> dict[str, str]:
+    return {"namespace": situation.namespace, "secret": situation.secret_name}
 
 
-def _ask_for_suggestions(issuers: Issuers, known: Known, effects: Effects) -> None:
+def _ask_for_suggestions(effects: Effects) -> None:
     """What the CAs suggest for renewals, of some certificates in each pass; what is due by that goes at once."""
-    due = [record for record in known.records.values() if check_is_due(record, effects.now)]
-    if not due:
-        return
-    for record, renewal in Suggestions(issuers, now=effects.now).ask(due):
-        effects.remember_suggestion(record, renewal)
+    due = [record for record in effects.known.records.values() if check_is_due(record, effects.now)]
+    if due:
+        for record, renewal in Suggestions(effects.issuers, now=effects.now).ask(due):
+            with _guarded(effects, "put-off", record=record.name):
+                effects.remember_suggestion(record, renewal)
