@@ -26,7 +26,7 @@ from webhook.bounded_calls import (
     allowed,
 )
 from webhook.policy import AdmissionPolicy, AdmissionReason, Decision, untouched
-from webhook.review import Review, answer, parse, refusal
+from webhook.review import Review, answer, denial, parse
 
 _MAX_LOGGED = 253
 _FORBIDDEN, _INTERNAL_ERROR, _UNAVAILABLE = 403, 500, 503
@@ -65,7 +65,7 @@ class Admission:
             log.warning("issuers-unknown", uid=review.uid, problem=str(problem)[:200])
             if policy.refuses:
                 said = "the issuers cannot be read now: try again in a moment"
-                reply = refusal(review.uid, code=_UNAVAILABLE, message=said)
+                reply = denial(review.uid, code=_UNAVAILABLE, message=said)
             else:
                 said = f"the issuers cannot be read now: {LATER}"
                 reply = answer(review.uid, patch=policy.kept(review), warnings=[said])
@@ -75,7 +75,7 @@ class Admission:
             say("internal-error", uid=review.uid, problem=type(problem).__name__)
             if policy.refuses:
                 said = "an internal error, see the webhook's log"
-                reply = refusal(review.uid, code=_INTERNAL_ERROR, message=said)
+                reply = denial(review.uid, code=_INTERNAL_ERROR, message=said)
             else:
                 said = f"an internal error, see the webhook's log: {LATER}"
                 patch = decision.patch if decision else ()  # only admission can add spec.tls
@@ -93,10 +93,10 @@ class Admission:
 
 def _answered(review: Review, decision: Decision, launched: Launched) -> tuple[AdmissionReason, bytes]:
     if decision.refused:
-        return decision.reason, refusal(review.uid, code=_FORBIDDEN, message=decision.refused)
+        return decision.reason, denial(review.uid, code=_FORBIDDEN, message=decision.refused)
     if decision.first and launched.unsure:
         message = f"its order cannot be written down just now, try again later: {launched.unsure}"
-        return AdmissionReason.NOT_WRITTEN_DOWN, refusal(review.uid, code=_UNAVAILABLE, message=message)
+        return AdmissionReason.NOT_WRITTEN_DOWN, denial(review.uid, code=_UNAVAILABLE, message=message)
     warnings = (*decision.warnings, *launched.warnings)
     return decision.reason, answer(review.uid, patch=decision.patch, warnings=warnings)
 

@@ -134,7 +134,7 @@ def answer(uid: str, *, patch: Sequence[Json] = (), warnings: Iterable[str] = ()
     return msgspec.json.encode({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response})
 
 
-def refusal(uid: str, *, code: int, message: str) -> bytes:
+def denial(uid: str, *, code: int, message: str) -> bytes:
     """The AdmissionReview that refuses the request; `code` is an HTTP status, `message` what the user reads."""
     status = {"code": code, "message": _PREFIX + _plain(message, _MAX_MESSAGE)}
     response = {"uid": uid, "allowed": False, "status": status}

@@ -13,7 +13,7 @@ from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import EVENTS, Cluster, Json, KubeError
-from issuer_job.demand import askers
+from issuer_job.demand.askers import with_uids
 from issuer_job.record.record import Source
 
 
@@ -22,7 +22,7 @@ def tell(attempt: Attempt, reason: str, note: str, *, warning: bool = False) -> 
     record, cluster = attempt.record, attempt.cluster
     secret, unique = (record.namespace, record.secret_name), (record.uid, str(record.epoch))
     try:
-        sources = attempt.confirmed or askers.with_uids(cluster, record)
+        sources = attempt.confirmed or with_uids(cluster, record)
     except KubeError as problem:
         attempt.step("event-failed", problem=str(problem))
         return

@@ -45,14 +45,14 @@ class Asker:
         return self.kind.reference(namespace=self.namespace, name=self.name, uid=self.object["metadata"]["uid"])
 
 
-def listed(cluster: Cluster, namespace: str | None = None) -> Iterator[Asker]:
+def list_askers(cluster: Cluster, namespace: str | None = None) -> Iterator[Asker]:
     """All objects of all kinds that can be listed, whether or not they ask. Raises KubeError, Gone."""
     for kind in READERS:
         if kind.listed:
             yield from (Asker(kind, found) for found in cluster.items(kind.resource, namespace))
 
 
-def find(cluster: Cluster, record: Record, *, look: Callable[[], Json | None]) -> Iterator[Asker]:
+def find_askers(cluster: Cluster, record: Record, *, look: Callable[[], Json | None]) -> Iterator[Asker]:
     """What the record knows to ask, as it is now; `look` shows the Secret's metadata, None if it is gone.
 
     With generateName the name is only known now: all of the namespace. Raises KubeError, and what `look` does.

@@ -27,7 +27,7 @@ from issuer_job.demand.common import (
 )
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
-from issuer_job.record.annotations import listed
+from issuer_job.record.annotations import comma_separated
 from issuer_job.record.record import IngressClass, Problem, Source, SourceKind
 
 _OPERATORS = dict.fromkeys(
@@ -50,7 +50,7 @@ def named_secrets(secret: Json, *, namespace_enabled: bool = False) -> frozenset
 
 def named_hosts(secret: Json) -> set[str]:
     """Those of its annotation."""
-    return {hostnames.normalize(host) for host in listed(annotations_of(secret).get(v.HOSTS, ""))}
+    return {hostnames.normalize(host) for host in comma_separated(annotations_of(secret).get(v.HOSTS, ""))}
 
 
 def serves(issuer: Issuer, source: Source) -> bool:

@@ -8,7 +8,7 @@ from functools import cache, partial
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Later, Permanent
 from issuer_job.cluster.api import CONFIGMAPS, KubeError, read_whole
-from issuer_job.demand import askers
+from issuer_job.demand.askers import list_askers
 from issuer_job.hosts import claims
 from issuer_job.hosts.precedence import Claim, Denial, Namers, judge_claim, not_allowed
 from issuer_job.issuers.options import HostPolicy, Options, OptionsError, parse_options
@@ -103,7 +103,7 @@ def _namers(attempt: Attempt, hosts: Collection[str], namespace: str | None = No
 
     def read() -> Namers:
         namers = Namers(only=frozenset(hosts))
-        for asker in askers.listed(attempt.cluster, namespace):
+        for asker in list_askers(attempt.cluster, namespace):
             namers.add(asker)
         return namers
 

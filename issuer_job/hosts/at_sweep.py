@@ -11,7 +11,7 @@ from datetime import datetime
 from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, ApiError, Cluster, Gone
-from issuer_job.demand import askers
+from issuer_job.demand.askers import list_askers
 from issuer_job.demand.common import is_being_deleted
 from issuer_job.hosts import claims
 from issuer_job.hosts.precedence import Claim, Denial, Namers, is_rival, judge_claim, not_allowed, wildcard_of
@@ -147,7 +147,7 @@ def _must_go(cluster: Cluster, claim: Claim, holders: Holders, requested: Named)
 
 def _is_named_now(cluster: Cluster, claim: Claim) -> bool:
     """Asks the cluster: an Ingress may have been made while the pass was under way. Raises KubeError."""
-    live = (asker for asker in askers.listed(cluster, claim.namespace) if not is_being_deleted(asker.object))
+    live = (asker for asker in list_askers(cluster, claim.namespace) if not is_being_deleted(asker.object))
     return any(claim.host in asker.reader.named_hosts(asker.object) for asker in live)
 
 

@@ -10,8 +10,7 @@ from msgspec.structs import replace
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Later, Resolved, Unwanted
 from issuer_job.cluster.api import CONFIGMAPS, Json
-from issuer_job.demand import askers
-from issuer_job.demand.askers import Asker
+from issuer_job.demand.askers import Asker, find_askers, is_enabled
 from issuer_job.demand.common import annotations_of
 from issuer_job.demand.eligibility import refusal
 from issuer_job.issue import install
@@ -98,7 +97,7 @@ def _live(attempt: Attempt, resolved: Resolved) -> _Live:
     record = attempt.record
     own = record.intent.settings.issuer  # the issuer of this attempt may be that one's fallback
     sources, wrong = [], ""
-    for asker in askers.find(attempt.cluster, record, look=lambda: _looked_at(attempt)):
+    for asker in find_askers(attempt.cluster, record, look=lambda: _looked_at(attempt)):
         known = _known(asker, own, resolved.issuer)
         enabled = _namespace_enabled(attempt, asker)
         wanted = asker.reader.wants(asker.object, issuers=known, namespace_enabled=enabled)
@@ -131,4 +130,4 @@ def _namespace_enabled(attempt: Attempt, asker: Asker) -> bool:
     opts_in = asker.reader.opts_in
     if opts_in(asker.object) or not opts_in(asker.object, namespace_enabled=True):
         return False
-    return askers.is_enabled(attempt.cluster, asker.namespace)
+    return is_enabled(attempt.cluster, asker.namespace)

@@ -87,7 +87,7 @@ def read_settings(notes: Mapping[str, str], *, default: str) -> tuple[Settings |
     return msgspec.structs.replace(Settings(issuer=default), **found), wrong
 
 
-def listed(text: str) -> list[str]:
+def comma_separated(text: str) -> list[str]:
     """The parts of a list separated by commas, without blanks."""
     return [part for word in text.split(",") if (part := word.strip())]
 
@@ -106,7 +106,7 @@ def _algorithm(text: str) -> Reading:
 
 def _formats(text: str) -> Reading:
     """A certificate without the wish is better than none; so for the next one."""
-    wanted, unknown = formats.known(listed(text[:1000]))
+    wanted, unknown = formats.known(comma_separated(text[:1000]))
     return wanted, tuple(f"unknown format {name[:40]!r}" for name in unknown)
 
 

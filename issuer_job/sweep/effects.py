@@ -117,7 +117,7 @@ class Effects:
             return rules.after_look(situation, verdict, good=False) if renews else IN_ORDER
         if (record.namespace, record.secret_name) in self.known.leftover_keys:
             leftovers.delete_keys(self.cluster, record, self.now)
-        word = secret_requests.after_look(situation, record, verdict, seen, self.issuers)
+        word = secret_requests.after_word(situation, record, verdict, seen, self.issuers)
         if word is not None:
             log.info("secrets-word", record=record.name, action=word.action, reason=word.reason)
             return word
@@ -143,7 +143,7 @@ class Effects:
             if refused.reason is not Refusal.FOREIGN:
                 return situation, None
             seen = Look()  # one that asks is certjob's to write
-        word = secret_requests.after_look(situation, record, verdict, seen, self.issuers)
+        word = secret_requests.after_word(situation, record, verdict, seen, self.issuers)
         if word is not None:
             log.info("secrets-word", record=record.name, action=word.action, reason=word.reason)
         return secret_requests.told(situation, seen, self.issuers), word

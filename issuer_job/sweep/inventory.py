@@ -12,8 +12,7 @@ from msgspec.structs import replace
 from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, NAMESPACES, Cluster, read_whole
-from issuer_job.demand import askers
-from issuer_job.demand.askers import Asker
+from issuer_job.demand.askers import Asker, list_askers
 from issuer_job.demand.common import Entry
 from issuer_job.hosts.precedence import Namers
 from issuer_job.issuers.load import Issuers
@@ -58,7 +57,7 @@ def read_live(cluster: Cluster, issuers: Issuers) -> Live:
 
     def read() -> Live:
         live = Live()
-        for asker in askers.listed(cluster):
+        for asker in list_askers(cluster):
             _add(live, asker, issuers, enabled)
         return live
 

@@ -28,7 +28,7 @@ def keep_alive(live: Live, known: Known) -> None:
             live.named_by[namespace, secret_name].add(source.key)
 
 
-def after_look(
+def after_word(
     situation: Situation, record: Record, verdict: Verdict, seen: Look, issuers: Issuers
 ) -> Verdict | None:
     """What follows from the Secret's own word; None if nothing does, so that what it holds decides."""

@@ -10,7 +10,7 @@ from certs.placeholder import is_placeholder
 from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster, Conflict, KubeError
-from issuer_job.demand import askers
+from issuer_job.demand.askers import is_enabled, list_askers
 from issuer_job.http01 import routes
 from issuer_job.record import transitions
 from issuer_job.record.phases import ABSENCE_GRACE
@@ -60,10 +60,10 @@ def forget(cluster: Cluster, record: Record) -> bool:
 
 def _is_named(cluster: Cluster, record: Record) -> bool:
     """Asks the cluster: what a pass has listed may be minutes old."""
-    enabled = askers.is_enabled(cluster, record.namespace)
+    enabled = is_enabled(cluster, record.namespace)
     return any(
         record.secret_name in asker.reader.named_secrets(asker.object, namespace_enabled=enabled)
-        for asker in askers.listed(cluster, record.namespace)
+        for asker in list_askers(cluster, record.namespace)
     )
 
 

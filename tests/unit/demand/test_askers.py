@@ -42,28 +42,28 @@ def test_records_store_a_kind_by_its_name() -> None:
 
 
 def test_only_what_can_be_listed_is(cluster: Cluster) -> None:
-    assert {(asker.kind, asker.name) for asker in askers.listed(cluster, "shop")} == {
+    assert {(asker.kind, asker.name) for asker in askers.list_askers(cluster, "shop")} == {
         (SourceKind.INGRESS, "web"),
         (SourceKind.INGRESS, "second"),
     }
-    assert list(askers.listed(cluster, "elsewhere")) == []
+    assert list(askers.list_askers(cluster, "elsewhere")) == []
 
 
 def test_what_has_a_name_is_found_by_it(cluster: Cluster) -> None:
     known = record(Phase.CLAIMED, sources=(source("web"), source("gone")))
-    assert [asker.name for asker in askers.find(cluster, known, look=never)] == ["web"]
+    assert [asker.name for asker in askers.find_askers(cluster, known, look=never)] == ["web"]
 
 
 def test_what_had_no_name_at_its_admission_is_looked_for_among_all(cluster: Cluster) -> None:
     nameless = msgspec.structs.replace(source("web"), name="", generate_name="web-")
     known = record(Phase.CLAIMED, sources=(nameless,))
-    assert [asker.name for asker in askers.find(cluster, known, look=never)] == ["second", "web"]
+    assert [asker.name for asker in askers.find_askers(cluster, known, look=never)] == ["second", "web"]
 
 
 @pytest.mark.parametrize("metadata", [None, {"name": "crt", "namespace": "shop", "uid": "s"}])
 def test_what_cannot_be_listed_is_looked_at(cluster: Cluster, metadata: Json | None) -> None:
     known = record(Phase.CLAIMED, sources=(SECRETS_OWN,))
-    found = list(askers.find(cluster, known, look=lambda: metadata))
+    found = list(askers.find_askers(cluster, known, look=lambda: metadata))
     assert found == ([] if metadata is None else [Asker(SourceKind.SECRET, {"metadata": metadata})])
 
 
