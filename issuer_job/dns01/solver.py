@@ -99,7 +99,7 @@ class Dns01Solver:
     def leftovers(self, issuer: Issuer, name: str, *, deadline: datetime) -> int:
         """See ChallengeSolver. No removal that has begun is waited for after the deadline, either."""
         cluster, clock, count, now = self.attempt.cluster, self.attempt.clock, 0, self.attempt.clock()
-        for record_hash, found in trace.traces(cluster):
+        for found in trace.traces(cluster):
             mine = [txt for txt in found.txt_records if txt.issuer == name]
             try:
                 record = live_record(cluster, found.record) if mine else None
@@ -110,10 +110,10 @@ class Dns01Solver:
                 continue
             if clock() >= deadline:
                 break
-            removed = self._remove(record_hash, issuer, left, min(clock() + LEFTOVERS, deadline))
+            removed = self._remove(found.record_hash, issuer, left, min(clock() + LEFTOVERS, deadline))
             count += len(removed)
-            trace.cross_out(cluster, record_hash, removed)
-            trace.give_up(cluster, record_hash, [txt for txt in left if txt not in removed], now=now)
+            trace.cross_out(cluster, found.record_hash, removed)
+            trace.give_up(cluster, found.record_hash, [txt for txt in left if txt not in removed], now=now)
         return count
 
     def _txt_record(self, challenge: HostChallenge, dns01: Dns01, place: Place) -> TxtRecord:

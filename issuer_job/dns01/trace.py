@@ -49,9 +49,10 @@ class TxtRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, r
 
 @dataclass(frozen=True)
 class Trace:
-    """The TXT records that one certificate record's attempts have not crossed out. `record` is that one's name."""
+    """The TXT records that one certificate record's attempts have not crossed out; that one's name and hash."""
 
     record: str
+    record_hash: str
     txt_records: tuple[TxtRecord, ...]
 
 
@@ -73,8 +74,8 @@ def read(config_map: Json) -> Trace:
         txt_records = msgspec.json.decode(data.get(v.TXT_RECORDS_KEY, "[]"), type=tuple[TxtRecord, ...])
     except msgspec.DecodeError:
         txt_records = ()
-    name = (metadata.get("annotations") or {}).get(v.RECORD, "")
-    return Trace(name, txt_records)
+    name, labels = (metadata.get("annotations") or {}).get(v.RECORD, ""), metadata.get("labels") or {}
+    return Trace(name, labels.get(v.RECORD_HASH, ""), txt_records)
 
 
 def write_down(cluster: Cluster, record: Record, txt_records: Iterable[TxtRecord]) -> None:
@@ -102,11 +103,10 @@ def cross_out(cluster: Cluster, record_hash: str, removed: Collection[TxtRecord]
     changes.change(cluster, CONFIGMAPS, v.NAMESPACE, trace_name(record_hash), without)
 
 
-def traces(cluster: Cluster) -> Iterator[tuple[str, Trace]]:
-    """Every trace, with the hash of its record. A list that expires on the way ends: the next pass goes on."""
+def traces(cluster: Cluster) -> Iterator[Trace]:
+    """Every trace. A list that expires on the way ends: the next pass goes on."""
     try:
-        for config_map in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.DNS_CHALLENGE}=true"):
-            yield (config_map["metadata"].get("labels") or {}).get(v.RECORD_HASH, ""), read(config_map)
+        yield from map(read, cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.DNS_CHALLENGE}=true"))
     except Gone:
         log.info("leftovers-put-off", kind="TXT records")
 
@@ -118,9 +118,9 @@ def needed_by_others(cluster: Cluster, record_hash: str, txt_records: Collection
     """
     places = {txt.place for txt in txt_records}
     needed: set[tuple[str, str, str]] = set()
-    for other_hash, trace in traces(cluster):
+    for trace in traces(cluster):
         shared = places & {txt.place for txt in trace.txt_records}
-        if other_hash != record_hash and shared and _is_at_work(cluster, trace.record):
+        if trace.record_hash != record_hash and shared and _is_at_work(cluster, trace.record):
             needed |= shared
     return [txt for txt in txt_records if txt.place in needed]
 
@@ -135,8 +135,9 @@ def is_left_over(txt: TxtRecord, record: Record | None, *, now: datetime) -> boo
 def left_over(cluster: Cluster, records: Iterable[Record], *, now: datetime) -> Iterator[tuple[str, list[TxtRecord]]]:
     """What nobody needs of each trace, by the hash of its record. `records` may be minutes old. Raises KubeError."""
     known = {record.hash: record for record in records}
-    for record_hash, trace in traces(cluster):
-        yield record_hash, [txt for txt in trace.txt_records if is_left_over(txt, known.get(record_hash), now=now)]
+    for trace in traces(cluster):
+        record = known.get(trace.record_hash)
+        yield trace.record_hash, [txt for txt in trace.txt_records if is_left_over(txt, record, now=now)]
 
 
 def give_up(cluster: Cluster, record_hash: str, left: Iterable[TxtRecord], *, now: datetime) -> int:

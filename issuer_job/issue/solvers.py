@@ -9,16 +9,11 @@ from dataclasses import dataclass, field
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.attempt.solver import ChallengeSolver, HostChallenge
 from issuer_job.background import at_once
+from issuer_job.http01.solver import Http01Solver
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.solvers import ChallengeType
 
 MakeSolver = Callable[[Attempt], ChallengeSolver]
-
-
-def _http01(attempt: Attempt) -> ChallengeSolver:
-    from issuer_job.http01.solver import Http01Solver
-
-    return Http01Solver(attempt)
 
 
 def _dns01(attempt: Attempt) -> ChallengeSolver:
@@ -27,7 +22,7 @@ def _dns01(attempt: Attempt) -> ChallengeSolver:
     return Dns01Solver(attempt)
 
 
-SOLVERS: Mapping[ChallengeType, MakeSolver] = {ChallengeType.HTTP_01: _http01, ChallengeType.DNS_01: _dns01}
+SOLVERS: Mapping[ChallengeType, MakeSolver] = {ChallengeType.HTTP_01: Http01Solver, ChallengeType.DNS_01: _dns01}
 
 
 @dataclass

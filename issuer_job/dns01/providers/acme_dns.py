@@ -30,14 +30,6 @@ class AcmeDnsAccount(msgspec.Struct, frozen=True):
         return f"Account({self.fulldomain})"
 
 
-def accounts_from(document: bytes) -> dict[str, AcmeDnsAccount]:
-    """The registration file: `{"www.example.org": {"username": ..., "password": ..., ...}}`. Raises ValueError."""
-    try:
-        return msgspec.json.decode(document, type=dict[str, AcmeDnsAccount])
-    except msgspec.DecodeError as problem:
-        raise ValueError(f"the accounts of acme-dns cannot be read: {problem}") from None
-
-
 class AcmeDns:
     """Publishes values. acme-dns keeps the last two of an account, and forgets the oldest by itself."""
 
@@ -84,10 +76,11 @@ class AcmeDns:
 
 
 def _open(dns01: Dns01, zone: str, secrets: Mapping[str, str]) -> AcmeDns:
+    """`accounts` is a registration file: `{"www.example.org": {"username": ..., "password": ..., ...}}`."""
     try:
-        accounts = accounts_from(secrets.get("accounts", "{}").encode())
-    except ValueError as problem:
-        raise ProviderError(str(problem)) from None
+        accounts = msgspec.json.decode(secrets.get("accounts", "{}"), type=dict[str, AcmeDnsAccount])
+    except msgspec.DecodeError as problem:
+        raise ProviderError(f"the accounts of acme-dns cannot be read: {problem}") from None
     return AcmeDns(str(dns01.options.get("server", "")), accounts)
 
 

@@ -50,7 +50,7 @@ def left_over(world: JobWorld, *, secret: str = "gone-tls", issuer: str = ISSUER
 
 def left(world: JobWorld) -> int:
     """How many are written down."""
-    return sum(len(trace.txt_records) for _, trace in dns_leftovers.traces(world.cluster))
+    return sum(len(trace.txt_records) for trace in dns_leftovers.traces(world.cluster))
 
 
 def clean(world: JobWorld) -> v.ExitCode:
