@@ -12,7 +12,8 @@ from issuer_job import vocabulary as v
 from issuer_job.account.rollover import rollover_is_due
 from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_FOR, CHECKED_VERSION, LAUNCHED_FOR, NOT_READY, RESULT
 from issuer_job.checks.leftovers import CLEANED_EPOCH, CLEANING_EPOCH
-from issuer_job.cluster.api import CONFIGMAPS, JOBS, POD_TEMPLATES, AlreadyExists, Cluster, Json, KubeError
+from issuer_job.cluster import changes
+from issuer_job.cluster.api import CONFIGMAPS, JOBS, POD_TEMPLATES, Cluster, Json, KubeError
 from issuer_job.issuers.load import IssuerError, is_issuer, issuer_version, parse_issuer
 from issuer_job.issuers.state import IssuerState, load_state, note_in_state, write_state
 from issuer_job.issuers.types import directory_of
@@ -156,9 +157,7 @@ def launch_check(cluster: Cluster, checked: CheckedIssuer, *, only_clean: bool =
         body = jobs.check_job_body(
             checked.config_map, template, account_number=state.number, directory=checked.directory, epoch=epoch
         )
-        try:
-            cluster.create(JOBS, v.NAMESPACE, body)
-        except AlreadyExists:
+        if changes.swap(cluster, JOBS, v.NAMESPACE, None, body) is None:
             continue
         if not only_clean:
             note_in_state(cluster, checked.name, checked.directory, {LAUNCHED_FOR: checked.subject})

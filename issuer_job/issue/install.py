@@ -17,6 +17,9 @@ from issuer_job.tenant_secrets.bodies import placeholder_secret, tls_secret
 from issuer_job.tenant_secrets.judgement import installed, judge
 
 ROUNDS = 10
+"""How often a Secret is written that others keep writing. It is no `changes.change`: nobody may read it, a look is a
+write that is not carried out, and each real write has to be in the record before.
+"""
 
 
 def look(attempt: Attempt) -> Look:
