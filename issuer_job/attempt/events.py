@@ -6,6 +6,7 @@ An Event is a courtesy: that it cannot be written is logged, and stops nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from issuer_job import log, names
@@ -17,6 +18,17 @@ from issuer_job.demand.askers import with_uids
 from issuer_job.record.record import Source
 
 
+@dataclass(frozen=True)
+class News:
+    """What an Event says. `unique` names the occasion: of the same one nothing is written again (a 409)."""
+
+    reason: str
+    note: str
+    now: datetime
+    unique: tuple[str, ...]
+    warning: bool = True
+
+
 def tell(attempt: Attempt, reason: str, note: str, *, warning: bool = False) -> None:
     """Put one Event for this attempt and reason on everything that asks for the certificate."""
     record, cluster = attempt.record, attempt.cluster
@@ -26,64 +38,37 @@ def tell(attempt: Attempt, reason: str, note: str, *, warning: bool = False) -> 
     except KubeError as problem:
         attempt.step("event-failed", problem=str(problem))
         return
-    tell_sources(cluster, secret, sources, reason, note, now=attempt.clock(), unique=unique, warning=warning)
+    tell_sources(cluster, secret, sources, News(reason, note, attempt.clock(), unique, warning=warning))
 
 
-def tell_sources(
-    cluster: Cluster,
-    secret: tuple[str, str],
-    sources: Iterable[Source],
-    reason: str,
-    note: str,
-    *,
-    now: datetime,
-    unique: tuple[str, ...],
-    warning: bool = True,
-) -> None:
-    """One Event on each object that asks for the Secret (namespace, name), if it is known which: at its CREATE an
+def tell_sources(cluster: Cluster, secret: tuple[str, str], sources: Iterable[Source], news: News) -> None:
+    """An Event on each object that asks for the Secret (namespace, name), if it is known which: at its CREATE an
     object has no uid.
     """
     namespace, secret_name = secret
+    news = replace(news, note=f"Secret {secret_name}: {news.note}")
     for source in sources:
         if source.name and source.uid:
-            about = source.kind.reference(namespace=namespace, name=source.name, uid=source.uid)
-            text = f"Secret {secret_name}: {note}"
-            tell_one(cluster, about, reason, text, warning=warning, now=now, unique=unique)
+            tell_one(cluster, source.kind.reference(namespace=namespace, name=source.name, uid=source.uid), news)
 
 
-def tell_one(
-    cluster: Cluster,
-    about: Json,
-    reason: str,
-    note: str,
-    *,
-    warning: bool,
-    now: datetime,
-    unique: tuple[str, ...],
-) -> None:
-    """One Event on the object of an ObjectReference; the same `unique` again writes nothing."""
-    event = event_body(about, reason=reason, note=note, warning=warning, now=now, unique=unique)
-    try:
-        changes.swap(cluster, EVENTS, about["namespace"], None, event)
-    except KubeError as problem:
-        log.warning("event-failed", problem=str(problem))
-
-
-def event_body(about: Json, *, reason: str, note: str, warning: bool, now: datetime, unique: tuple[str, ...]) -> Json:
-    """An Event on what the ObjectReference `about` names. `unique` names the occasion: writing the same one twice is
-    a 409.
-    """
-    time = f"{now:%Y-%m-%dT%H:%M:%S.%fZ}"
-    return {
+def tell_one(cluster: Cluster, about: Json, news: News) -> None:
+    """One Event on the object of an ObjectReference."""
+    name, namespace = names.event(about["name"], news.reason, *news.unique), about["namespace"]
+    event = {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": names.event(about["name"], reason, *unique), "namespace": about["namespace"]},
-        "eventTime": time,
+        "metadata": {"name": name, "namespace": namespace},
+        "eventTime": f"{news.now:%Y-%m-%dT%H:%M:%S.%fZ}",
         "reportingController": v.CONTROLLER,
         "reportingInstance": "certjob",
         "action": "Issue",
-        "reason": reason,
-        "type": "Warning" if warning else "Normal",
-        "note": note[:1000],
+        "reason": news.reason,
+        "type": "Warning" if news.warning else "Normal",
+        "note": news.note[:1000],
         "regarding": about,
     }
+    try:
+        changes.swap(cluster, EVENTS, namespace, None, event)
+    except KubeError as problem:
+        log.warning("event-failed", problem=str(problem))

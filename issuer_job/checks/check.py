@@ -98,15 +98,9 @@ def _tell(attempt: Attempt, config_map: Json, directory: str, findings: list[Fin
     note_in_state(attempt.cluster, metadata["name"], directory, result)
     note = "; ".join(map(finding_line, findings)) or "everything that can be tested without an order"
     about = {"apiVersion": "v1", "kind": "ConfigMap"} | {key: metadata[key] for key in ("namespace", "name", "uid")}
-    events.tell_one(
-        attempt.cluster,
-        about,
-        "IssuerReady" if ready else "IssuerNotReady",
-        note,
-        warning=not ready,
-        now=attempt.clock(),
-        unique=(metadata["uid"], version, asked, told),
-    )
+    unique, word = (metadata["uid"], version, asked, told), "IssuerReady" if ready else "IssuerNotReady"
+    news = events.News(word, note, attempt.clock(), unique, warning=not ready)
+    events.tell_one(attempt.cluster, about, news)
     attempt.step("checked", issuer=metadata["name"], result=result[RESULT], findings=len(findings))
     return v.ExitCode.DONE if ready else v.ExitCode.PERMANENT
 

@@ -82,7 +82,7 @@ class Effects:
         """A warning on all that ask. At its admission one had no uid yet, so the live ones go before the record's."""
         sources = tuple(entry.source for entry in situation.entries) or record.sources
         secret = (record.namespace, record.secret_name)
-        events.tell_sources(self.cluster, secret, sources, reason, note, now=self.now, unique=unique)
+        events.tell_sources(self.cluster, secret, sources, events.News(reason, note, self.now, unique))
 
     def warn_of_end(self, situation: Situation, record: Record) -> None:
         """A third, a tenth of the certificate's life is left, and its renewal fails."""

@@ -87,9 +87,10 @@ class SweepLaunches:
             self._counts[str(outcome.reason)] += outcome.reason is not OutcomeReason.UNCHANGED
             launched |= outcome.reason is OutcomeReason.LAUNCHED
             if outcome.reason in _OPERATORS and (said := outcome.warning):
-                cluster, now, source = self._effects.cluster, self._effects.now, entry.source
-                secret, unique = (situation.namespace, entry.secret_name), (source.uid, entry.secret_name, said)
-                events.tell_sources(cluster, secret, (source,), "CertificateFailed", said, now=now, unique=unique)
+                source, secret = entry.source, (situation.namespace, entry.secret_name)
+                unique = (source.uid, entry.secret_name, said)
+                news = events.News("CertificateFailed", said, self._effects.now, unique)
+                events.tell_sources(self._effects.cluster, secret, (source,), news)
             if outcome.reason is not OutcomeReason.UNCHANGED:
                 about = {"namespace": situation.namespace, "secret": entry.secret_name}
                 log.info("launch", **about, reason=outcome.reason, warning=outcome.warning)

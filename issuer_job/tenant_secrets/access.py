@@ -202,24 +202,9 @@ def write(cluster: Cluster, secret: Json, *, dry_run: bool = False) -> Json:
 
 
 def _refused(problem: ApiError, namespace: str, name: str) -> Exception:
-    about = f"Secret {namespace}/{name}"
-    text = problem.message
-    if problem.status == 403 and "certjob-foreign:" in text:
-        return SecretRefused(Refusal.FOREIGN, f"{about} is not certjob's: {_HAND_OVER}")
-    if problem.status == 403 and "certjob-meta:" in text:
-        return SecretRefused(Refusal.OWNED, f"{about} has {_OWNED}")
-    if problem.status == 422 and "when `immutable` is set" in text and "type: Invalid value" not in text:
-        return SecretRefused(Refusal.IMMUTABLE, f"{about} is immutable: delete it, or name another in spec.tls")
-    if problem.status == 422:
-        return SecretRefused(Refusal.FOREIGN, f"{about} exists with another type: {_HAND_OVER}")
-    if problem.status == 403 and "exceeded quota" in text:
-        return SecretRefused(Refusal.QUOTA, f"{about}: a ResourceQuota of the namespace is used up")
-    if problem.status == 403 and "being terminated" in text:
-        return SecretRefused(Refusal.TERMINATING, f"{about}: the namespace is being deleted")
-    if problem.status == 404:
-        return SecretRefused(Refusal.TERMINATING, f"{about}: the namespace is gone")
-    if problem.status in {400, 403}:
-        return SecretRefused(Refusal.OTHER, f"{about}: the API server refuses the write ({problem.status})")
+    for status, word, reason, why in _REFUSALS:
+        if problem.status == status and word in problem.message:
+            return SecretRefused(reason, f"Secret {namespace}/{name}{why}")
     return problem
 
 
@@ -231,6 +216,19 @@ _OWNED = (
     "ownerReferences or finalizers, which a write of certjob would drop on this cluster (before Kubernetes 1.36): "
     "remove them, or name another Secret in spec.tls"
 )
+_REFUSALS = (
+    (403, "certjob-foreign:", Refusal.FOREIGN, f" is not certjob's: {_HAND_OVER}"),
+    (403, "certjob-meta:", Refusal.OWNED, f" has {_OWNED}"),
+    (403, "exceeded quota", Refusal.QUOTA, ": a ResourceQuota of the namespace is used up"),
+    (403, "being terminated", Refusal.TERMINATING, ": the namespace is being deleted"),
+    (403, "", Refusal.OTHER, ": the API server refuses the write (403)"),
+    (422, "type: Invalid value", Refusal.FOREIGN, f" exists with another type: {_HAND_OVER}"),
+    (422, "when `immutable` is set", Refusal.IMMUTABLE, " is immutable: delete it, or name another in spec.tls"),
+    (422, "", Refusal.FOREIGN, f" exists with another type: {_HAND_OVER}"),
+    (404, "", Refusal.TERMINATING, ": the namespace is gone"),
+    (400, "", Refusal.OTHER, ": the API server refuses the write (400)"),
+)
+"""By status and what the message has in it, the first that fits; anything else passes, or is no refusal."""
 
 
 def _decoded(data: dict[str, str], key: str) -> bytes | None:

@@ -24,8 +24,6 @@ KEY_PERIOD = timedelta(minutes=90)
 KEY_LIFE = timedelta(days=8)
 """No attempt inherits an older key: CAs let orders live for a week."""
 
-"""Host and class of a route."""
-
 
 def release_leftovers(cluster: Cluster, records: Iterable[Record], *, now: datetime) -> Counter[str]:
     """Release every route and challenge that no active attempt holds; how many of each.
@@ -37,7 +35,9 @@ def release_leftovers(cluster: Cluster, records: Iterable[Record], *, now: datet
     holders = _Holders(cluster, {record.hash: record for record in records if record.phase in ACTIVE}, now)
     for resource in RESOURCES:
         for route in _labelled(cluster, resource, v.ROUTE):
-            released["routes released"] += _clean_route(cluster, resource, route, holders)
+            place = place_of(route)
+            kept = None if place is None else holders.keepers(route, _holds(route), place)
+            released["routes released"] += kept is not None and _release_route(cluster, resource, route, kept)
     for challenge in _labelled(cluster, CONFIGMAPS, v.CHALLENGE):
         released["challenges deleted"] += _clean_challenge(cluster, challenge, holders)
     return released
@@ -85,12 +85,27 @@ class _Holders:
     now: datetime
     looked_up: dict[str, Record | None] = field(default_factory=dict)
 
-    def is_young(self, epoch: int) -> bool:
-        """Epochs are unix seconds."""
-        return self.now.timestamp() - epoch < ATTEMPT_GRACE.total_seconds()
+    def keepers(self, held: Json, holds: dict[str, int], place: RoutePlace | None = None) -> dict[str, Record] | None:
+        """The records whose holds stay, by their hashes, as they are stored now; None: all do, leave it alone.
 
-    def live(self, owners: Iterable[Json]) -> dict[str, Record]:
-        """The owners' records by their hashes, as they are stored now. Raises RecordError, KubeError."""
+        A hold is an attempt's epoch, in unix seconds, by its record's hash; that on a route is one at its place.
+        """
+        metadata, grace = held["metadata"], ATTEMPT_GRACE.total_seconds()
+        young = {h for h, epoch in holds.items() if self.now.timestamp() - epoch < grace}
+        known = {h for h, epoch in holds.items() if h in young or _is_at(self.active.get(h), epoch, place)}
+        is_new = self.now - datetime.fromisoformat(metadata["creationTimestamp"]) < ATTEMPT_GRACE
+        if is_new or (holds and known == holds.keys()):
+            return None
+        try:
+            live = self._live(metadata.get("ownerReferences") or [])
+        except RecordError:
+            return None  # written by a later certjob
+        stay = {h for h, epoch in holds.items() if h in young or _is_at(live.get(h), epoch, place)}
+        kept = {h: live[h] for h in stay & live.keys()}
+        return None if kept and kept.keys() == holds.keys() else kept
+
+    def _live(self, owners: Iterable[Json]) -> dict[str, Record]:
+        """The owners' records by their hashes. Raises RecordError, KubeError."""
         for name in (owner["name"] for owner in owners):
             if name not in self.looked_up:
                 self.looked_up[name] = live_record(self.cluster, name)
@@ -98,40 +113,22 @@ class _Holders:
         return {record.hash: record for record in found if record is not None}
 
 
-def _is_at(record: Record | None, epoch: int, place: RoutePlace | None = None) -> bool:
+def _is_at(record: Record | None, epoch: int, place: RoutePlace | None) -> bool:
     """Whether the record is at that attempt, and if a place is given, has a route there."""
     if record is None or record.phase not in ACTIVE or record.epoch != epoch:
         return False
     return place is None or place in record.routes
 
 
-def _clean_route(cluster: Cluster, resource: Resource, route: Json, holders: _Holders) -> bool:
+def _release_route(cluster: Cluster, resource: Resource, route: Json, kept: dict[str, Record]) -> bool:
     """Take the holds off that no attempt has any more; without a hold the route goes."""
-    metadata, holds = route["metadata"], _holds(route)
-    place = place_of(route)
-    if place is None or _is_new(metadata, holders.now):
-        return False
-    if holds and all(holders.is_young(e) or _is_at(holders.active.get(h), e, place) for h, e in holds.items()):
-        return False
-    owners = metadata.get("ownerReferences") or []
-    try:
-        live = holders.live(owners)
-    except RecordError:
-        return False  # written by a later certjob: leave it alone
-    kept = {h for h, e in holds.items() if h in live and (holders.is_young(e) or _is_at(live[h], e, place))}
-    if kept == set(holds) and kept:
-        return False
-    keepers = {live[record_hash].name for record_hash in kept}
-    return _release_route(cluster, resource, route, kept, [owner for owner in owners if owner["name"] in keepers])
-
-
-def _release_route(cluster: Cluster, resource: Resource, route: Json, kept: set[str], owners: list[Json]) -> bool:
-    metadata = route["metadata"]
+    metadata, keepers = route["metadata"], {record.name for record in kept.values()}
     annotations = {
         key: value
         for key, value in (metadata.get("annotations") or {}).items()
         if not key.startswith(v.EPOCH_PREFIX) or key.removeprefix(v.EPOCH_PREFIX) in kept
     }
+    owners = [owner for owner in metadata.get("ownerReferences") or [] if owner["name"] in keepers]
     left = route | {"metadata": metadata | {"ownerReferences": owners, "annotations": annotations}}
     if changes.swap(cluster, resource, v.NAMESPACE, route, left if kept else None) is None:
         return False
@@ -141,15 +138,9 @@ def _release_route(cluster: Cluster, resource: Resource, route: Json, kept: set[
 
 def _clean_challenge(cluster: Cluster, challenge: Json, holders: _Holders) -> bool:
     metadata = challenge["metadata"]
-    record_hash, epoch = metadata["labels"].get(v.RECORD_HASH, ""), names.epoch_of(metadata["name"])
-    known = holders.active.get(record_hash)
-    if holders.is_young(epoch) or _is_new(metadata, holders.now) or _is_at(known, epoch):
-        return False
-    try:
-        live = holders.live(metadata.get("ownerReferences") or [])
-    except RecordError:
-        return False
-    if _is_at(live.get(record_hash), epoch) or not changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, challenge, None):
+    hold = {metadata["labels"].get(v.RECORD_HASH, ""): names.epoch_of(metadata["name"])}
+    kept = holders.keepers(challenge, hold)
+    if kept is None or changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, challenge, None) is None:
         return False
     log.info("challenge-deleted", challenge=metadata["name"])
     return True
@@ -171,7 +162,3 @@ def _holds(route: Json) -> dict[str, int]:
         for key, value in annotations.items()
         if key.startswith(v.EPOCH_PREFIX)
     }
-
-
-def _is_new(metadata: Json, now: datetime) -> bool:
-    return now - datetime.fromisoformat(metadata["creationTimestamp"]) < ATTEMPT_GRACE

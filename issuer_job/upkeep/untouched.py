@@ -29,8 +29,7 @@ def complete_or_tell(
             completed += 1
             continue
         about = asker.reference
-        unique = (about["uid"],)
-        events.tell_one(cluster, about, "CertificateMissed", MISSED, warning=True, now=now, unique=unique)
+        events.tell_one(cluster, about, events.News("CertificateMissed", MISSED, now, (about["uid"],)))
     return completed
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from issuer_job.attempt.events import event_body
-from issuer_job.cluster.api import Json
+from issuer_job.attempt.events import News, tell_one
+from issuer_job.cluster.api import EVENTS, Cluster, Json
 from issuer_job.record.record import SourceKind
+from tests.fakes.api import FakeApi
 from tests.worlds.samples import NOW
 
 
@@ -12,7 +13,11 @@ def test_an_event_is_named_by_its_occasion() -> None:
     web = SourceKind.INGRESS.reference(namespace="shop", name="web", uid="u")
 
     def event(reason: str, *unique: str) -> Json:
-        return event_body(web, reason=reason, note="n" * 2000, warning=True, now=NOW, unique=unique)
+        api = FakeApi()
+        for _ in range(2):  # the second time it is there already
+            tell_one(Cluster(api), web, News(reason, "n" * 2000, NOW, unique))
+        [made] = api.all(EVENTS)
+        return made
 
     made = event("Failed", "1")
     assert made["metadata"]["name"] == event("Failed", "1")["metadata"]["name"]
