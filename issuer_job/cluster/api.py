@@ -182,13 +182,7 @@ class Cluster:
         return self._send("PUT", path, _write_query(dry_run), body)
 
     def delete(
-        self,
-        resource: Resource,
-        namespace: str | None,
-        name: str,
-        *,
-        uid: str = "",
-        resource_version: str = "",
+        self, resource: Resource, namespace: str | None, name: str, *, uid: str = "", resource_version: str = ""
     ) -> None:
         """DELETE, with uid and resourceVersion of exactly that object; one that is gone already is fine.
 

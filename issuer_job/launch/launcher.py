@@ -26,7 +26,7 @@ from issuer_job.polling import utc_now
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Problem, Record, RecordError
-from issuer_job.record.store import change_record, write_record
+from issuer_job.record.store import change_record
 from issuer_job.tenant_secrets import access as secrets
 
 
@@ -87,7 +87,7 @@ class Launcher:
         `expect_new` saves a request when there is no record yet.
         Never raises KubeError: what could not be done now is an outcome with a warning, and the sweep's work.
         """
-        launch = _Launch(self._until(deadline), self._bound, entry, namespace)
+        launch = _Launch(self.until(deadline), self._bound, entry, namespace)
         try:
             if entry.problem is not None:
                 return launch.hold_up(entry.problem)
@@ -108,19 +108,8 @@ class Launcher:
             warning = f"Secret {entry.secret_name[:40]}: certificate will come later ({_short(problem)})"
             return LaunchOutcome(OutcomeReason.LATER, entry.secret_name, warning=warning, why=str(problem)[:200])
 
-    def write_down(self, wanted: Record, deadline: float) -> Record | None:
-        """Store a record that is not launched, with a placeholder; None if somebody else was faster."""
-        starter = self._until(deadline)
-        stored = write_record(starter.cluster, wanted)
-        if stored is not None:
-            starter.create_placeholder(stored)
-        return stored
-
-    def start(self, stored: Record, deadline: float) -> Record:
-        """The effects of an attempt whose epoch is persisted; see `Starter.start`. Raises KubeError."""
-        return self._until(deadline).start(stored)
-
-    def _until(self, deadline: float) -> Starter:
+    def until(self, deadline: float) -> Starter:
+        """What writes an attempt whose epoch is persisted already."""
         return replace(self._starter, cluster=self._starter.cluster.until(deadline))
 
 

@@ -52,6 +52,13 @@ class Starter:
         self.create_placeholder(stored)
         return job.result()
 
+    def write_down(self, wanted: Record) -> Record | None:
+        """Store a record that is not launched, with a placeholder; None if somebody else was faster."""
+        stored = write_record(self.cluster, wanted)
+        if stored is not None:
+            self.create_placeholder(stored)
+        return stored
+
     def _create_route(self, stored: Record, place: RoutePlace, issuer: Issuer) -> None:
         try:
             create_route(self.cluster, stored, place, issuer)

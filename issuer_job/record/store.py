@@ -82,11 +82,7 @@ def delete_record(cluster: Cluster, record: Record) -> bool:
 
 
 def change_record(
-    cluster: Cluster,
-    name: str,
-    edit: Callable[[Record | None], R],
-    *,
-    held: Record | Unread | None = UNREAD,
+    cluster: Cluster, name: str, edit: Callable[[Record | None], R], *, held: Unread | None = UNREAD
 ) -> R:
     """Make the record what `edit` says, whoever else writes it, and return it: see `changes.change`.
 
@@ -100,7 +96,6 @@ def change_record(
         wanted = edit(former)
         return stored if wanted is None or wanted == former else to_config_map(wanted)
 
-    seen = to_config_map(held) if isinstance(held, Record) else held
     what = f"the record {name}"
-    done = changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, edited, held=seen, what=what)
+    done = changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, edited, held=held, what=what)
     return cast(R, None if wanted is None or done.after is None else from_config_map(done.after))

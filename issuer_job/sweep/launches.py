@@ -31,7 +31,7 @@ class SweepLaunches:
 
     def __init__(self, effects: Effects, launcher: Launcher, options: Options) -> None:
         self._effects = effects
-        self._launcher = launcher
+        self._launcher, self._starter = launcher, launcher.until(effects.deadline)
         self._options = options
         self._launched = 0
         self._counts = effects.counts
@@ -128,7 +128,7 @@ class SweepLaunches:
         if stored.phase not in ACTIVE:
             return False
         log.info("launch", record=stored.name, epoch=stored.epoch, reason=reason)
-        self._launcher.start(stored, self._effects.deadline)
+        self._starter.start(stored)
         return True
 
     def _new_order(self, wanted: Record, candidate: Candidate) -> PlannedOrder | None:
@@ -170,7 +170,7 @@ class SweepLaunches:
             made = transitions.wanted(
                 namespace=situation.namespace, secret_name=situation.secret_name, sources=sources, now=now
             )
-            stored = self._launcher.write_down(held_back(made, now), self._effects.deadline)
+            stored = self._starter.write_down(held_back(made, now))
         else:
             stored = self._effects.write(situation.record, held_back)
         if stored is None:

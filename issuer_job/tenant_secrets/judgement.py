@@ -79,12 +79,7 @@ def judge(record: Record, seen: Look, *, now: datetime, interval: timedelta, ren
 
 
 def installed(
-    record: Record,
-    certificate: IssuedCertificate,
-    seen: Look,
-    *,
-    now: datetime,
-    ordered: bool = False,
+    record: Record, certificate: IssuedCertificate, seen: Look, *, now: datetime, ordered: bool = False
 ) -> Issued:
     """What the record says of a certificate in its Secret: its attempt `ordered` it, or else its owner has put it
     there, so that no CA will be asked about it.

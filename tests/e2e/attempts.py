@@ -165,14 +165,14 @@ class Certificate:
             body = Cluster(self.identities["sweep"]).update(CONFIGMAPS, v.NAMESPACE, to_config_map(wanted))
         except Conflict:
             return False
-        self.launcher("sweep", hold=hold).start(from_config_map(body), time.monotonic() + 30)
+        self.launcher("sweep", hold=hold).until(time.monotonic() + 30).start(from_config_map(body))
         return True
 
     def same_epoch(self) -> None:
         """As the sweep does when the Job never came."""
         wanted = transitions.relaunched(self.record, now=utc_now())
         body = Cluster(self.identities["sweep"]).update(CONFIGMAPS, v.NAMESPACE, to_config_map(wanted))
-        self.launcher("sweep").start(from_config_map(body), time.monotonic() + 30)
+        self.launcher("sweep").until(time.monotonic() + 30).start(from_config_map(body))
 
     def pod(self, wire: Wire | None = None) -> Attempt:
         """A pod of the newest Job, with the Secrets mounted that are there now."""

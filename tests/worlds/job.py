@@ -202,7 +202,7 @@ class JobWorld:
     def start(self, *, secret: str = "web-tls") -> None:
         """The Job of a record that has been launched."""
         launcher = Launcher(self.cluster, SettingsCache(self.cluster), clock=self.clock.read)
-        launcher.start(self.record(secret), time.monotonic() + 30)
+        launcher.until(time.monotonic() + 30).start(self.record(secret))
 
     def record(self, secret: str = "web-tls", namespace: str = "shop") -> Record:
         """The record as it is stored."""

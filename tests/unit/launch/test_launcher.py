@@ -328,7 +328,7 @@ def test_a_job_name_taken_by_the_job_of_a_deleted_record(world: JobWorld) -> Non
 def test_the_job_is_our_own_already(world: JobWorld) -> None:
     launch(world)
     record = world.record()
-    started = launcher(world).start(record, time.monotonic() + 30)
+    started = launcher(world).until(time.monotonic() + 30).start(record)
     assert started == record
     assert len(world.api.all(JOBS)) == 1
 
@@ -339,14 +339,14 @@ def test_an_issuer_that_went_away_meanwhile(world: JobWorld) -> None:
     world.api.remove(CONFIGMAPS, v.NAMESPACE, "test-ca")
     world.api.remove(JOBS, v.NAMESPACE, names.job("shop", "web-tls", record.epoch))
     with pytest.raises(KubeError, match="issuer test-ca is not there"):
-        launcher(world).start(record, time.monotonic() + 30)
+        launcher(world).until(time.monotonic() + 30).start(record)
 
 
 def test_what_is_not_launched_is_written_down_with_a_placeholder(world: JobWorld) -> None:
     now = world.clock.read()
     source = entry(world, ingress()).source
     wanted = transitions.wanted(namespace="shop", secret_name="web-tls", sources=(source,), now=now)
-    stored = launcher(world).write_down(wanted, time.monotonic() + 30)
+    stored = launcher(world).until(time.monotonic() + 30).write_down(wanted)
     assert stored == world.record()
     assert world.secret()["metadata"]["labels"][v.STATE] == "placeholder"
     assert (world.api.all(JOBS), world.api.all(INGRESSES)) == ([], [])
@@ -358,7 +358,7 @@ def test_somebody_wrote_it_down_before(world: JobWorld) -> None:
     wanted = transitions.wanted(
         namespace="shop", secret_name="web-tls", sources=before.sources, now=world.clock.read()
     )
-    assert launcher(world).write_down(wanted, time.monotonic() + 30) is None
+    assert launcher(world).until(time.monotonic() + 30).write_down(wanted) is None
     assert world.record() == before
 
 
