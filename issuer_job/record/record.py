@@ -15,26 +15,8 @@ from issuer_job.record.annotations import Settings, Stored
 from issuer_job.record.phases import ACTIVE, SWEEP_INTERVAL, Phase
 from issuer_job.record.sources import IngressClass, Intent, Moment, RoutePlace, Source, SourceKind
 
-__all__ = [
-    "ACTIVE",
-    "AttemptState",
-    "Counted",
-    "HistoryEntry",
-    "IngressClass",
-    "Intent",
-    "Issued",
-    "LedgerEntry",
-    "Moment",
-    "Phase",
-    "Problem",
-    "Record",
-    "RecordError",
-    "Renewal",
-    "Retry",
-    "Settings",
-    "Source",
-    "SourceKind",
-]
+# Handed on from the modules that this one is built of, besides its own.
+__all__ = ["ACTIVE", "IngressClass", "Intent", "Moment", "Phase", "Settings", "Source", "SourceKind"]
 
 SCHEMA_VERSION = 1
 HISTORY_LENGTH = 20
