@@ -165,16 +165,14 @@ class Cluster:
 
     def create(self, resource: Resource, namespace: str | None, body: Json, *, dry_run: bool = False) -> Json:
         """POST. Raises AlreadyExists, and Conflict when a ResourceQuota stays too busy."""
-        pauses = iter(QUOTA_PAUSES)
-        while True:
+        path, query = resource.path(namespace), _write_query(dry_run)
+        for pause in QUOTA_PAUSES:
             try:
-                return self._send("POST", resource.path(namespace), _write_query(dry_run), body)
+                return self._send("POST", path, query, body)
             except Conflict:
                 # Many creations at once changed the namespace's ResourceQuota: this one did not happen.
-                pause = next(pauses, None)
-                if pause is None:
-                    raise
                 time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+        return self._send("POST", path, query, body)
 
     def update(self, resource: Resource, namespace: str | None, body: Json, *, dry_run: bool = False) -> Json:
         """PUT of a whole object, conditional on its resourceVersion and uid if set. Raises Conflict, NotFound."""

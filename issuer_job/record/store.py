@@ -59,10 +59,8 @@ def live_record(cluster: Cluster, name: str) -> Record | None:
 
 def fresh(cluster: Cluster, record: Record) -> Record | None:
     """The record with its history, if it still is the one that was listed. Raises KubeError, RecordError."""
-    found = cluster.find(CONFIGMAPS, v.NAMESPACE, record.name)
-    if found is None or found["metadata"]["resourceVersion"] != record.resource_version:
-        return None
-    return from_config_map(found)
+    live = live_record(cluster, record.name)
+    return live if live is not None and live.resource_version == record.resource_version else None
 
 
 def write_record(cluster: Cluster, wanted: Record) -> Record | None:

@@ -138,13 +138,12 @@ class SweepLaunches:
         if issuer is None or not type_of(issuer).counts_orders or candidate.verdict.action is Action.SAME_EPOCH:
             return None
         attempt, issued, now = wanted.attempt, wanted.issued, self._effects.now
-        ordered = attempt is not None and attempt.order_url and attempt.directory == issuer.server
-        if ordered and attempt is not None and (attempt.order_expires or now) > now:
+        ordered = attempt if attempt is not None and attempt.order_url else None
+        if ordered and ordered.directory == issuer.server and (ordered.order_expires or now) > now:
             return None
-        hosts = wanted.intent.identifiers
         replaces = replaceable(wanted, directory=issuer.server)
         exempt = issued is not None and bool(replaces) and issued.is_suggested(now)
-        return PlannedOrder(name, issuer.limits, hosts, exempt)
+        return PlannedOrder(name, issuer.limits, wanted.intent.identifiers, exempt)
 
     def _held(self, situation: Situation, order: PlannedOrder) -> OverLimit | None:
         """Which limit of its issuer's CA the order would exceed now.

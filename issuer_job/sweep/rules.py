@@ -183,9 +183,9 @@ def look_is_due(s: Situation, record: Record) -> bool:
     """Whether it is this Secret's turn: once an hour each, spread over the passes by name."""
     turn = int(names.digest(record.name), 16) % LOOK_TURNS
     seconds = s.now.minute * 60 + s.now.second
-    return record.phase is Phase.ISSUED and any(
-        (seconds + back) // 300 % LOOK_TURNS == turn for back in range(0, _missed_seconds(s), 300)
-    )
+    # From one sweep to the next, so that a slower schedule skips nobody's turn.
+    missed = range(0, max(1, min(int(s.interval.total_seconds()), 3600)), 300)
+    return record.phase is Phase.ISSUED and any((seconds + back) // 300 % LOOK_TURNS == turn for back in missed)
 
 
 def after_look(situation: Situation, verdict: Verdict, *, good: bool) -> Verdict:
@@ -226,11 +226,6 @@ RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (
 
 def _others_remain(s: Situation, record: Record) -> bool:
     return bool(s.named_by) and record.phase in {Phase.ISSUED, Phase.WAITING, Phase.FAILED}
-
-
-def _missed_seconds(s: Situation) -> int:
-    """From one sweep to the next, so that a slower schedule skips nobody's turn."""
-    return max(1, min(int(s.interval.total_seconds()), 3600))
 
 
 def _job(record: Record) -> str:
