@@ -35,7 +35,7 @@ from issuer_job.sweep.situation import Action, Situation
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
 from issuer_job.upkeep import bootstrap, leftovers, untouched, webhook_certificate
-from issuer_job.upkeep.suggestions import Suggestions, check_is_due
+from issuer_job.upkeep.suggestions import Suggestions
 
 CLAIMS_SHARE = 0.2
 """Of the pass's time, for giving up claims."""
@@ -173,8 +173,6 @@ def _about(situation: Situation) -> dict[str, str]:
 
 def _ask_for_suggestions(effects: Effects) -> None:
     """What the CAs suggest for renewals, of some certificates in each pass; what is due by that goes at once."""
-    due = [record for record in effects.known.records.values() if check_is_due(record, effects.now)]
-    if due:
-        for record, renewal in Suggestions(effects.issuers, now=effects.now).ask(due):
-            with _guarded(effects, "put-off", record=record.name):
-                effects.remember_suggestion(record, renewal)
+    for record, renewal in Suggestions(effects.issuers, now=effects.now).ask(effects.known.records.values()):
+        with _guarded(effects, "put-off", record=record.name):
+            effects.remember_suggestion(record, renewal)
