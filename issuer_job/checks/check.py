@@ -80,7 +80,8 @@ def _checked(attempt: Attempt, config_map: Json) -> v.ExitCode:
 
 
 def _tell(attempt: Attempt, config_map: Json, directory: str, findings: list[Finding]) -> v.ExitCode:
-    findings = [replace(finding, message=finding.message[:MAX_MESSAGE]) for finding in findings[:MAX_FINDINGS]]
+    findings = sorted(findings, key=lambda finding: finding.warning)[:MAX_FINDINGS]  # no warning hides a fault
+    findings = [replace(finding, message=finding.message[:MAX_MESSAGE]) for finding in findings]
     ready = all(finding.warning for finding in findings)
     metadata, version = config_map["metadata"], attempt.issuer_version
     for finding in findings:

@@ -105,4 +105,4 @@ QUESTIONS: tuple[Question, ...] = (
     fallback_exists,
     route_settings_are_allowed,
 )
-"""All of them, in the order in which their findings are told. A field that a type lacks leads to none."""
+"""All of them, in the order in which their findings are told, faults first. Of a field that a type lacks none is."""

@@ -245,6 +245,14 @@ def test_warnings_keep_no_issuer_from_being_ready(world: JobWorld) -> None:
     assert "warning, Solvers: " in event["note"]
 
 
+def test_many_warnings_hide_no_fault(world: JobWorld) -> None:
+    solver = {"selector": {"dnsZones": ["certjob.dev"]}, "http01": {}}
+    world.set_issuer(solvers=[solver] * 30, profile="gone")
+    assert check(world) is v.ExitCode.PERMANENT
+    assert found(world)[0].reason == CheckReason.PROFILE
+    assert len(found(world)) == 20
+
+
 def test_a_chain_of_fallbacks(world: JobWorld) -> None:
     world.set_issuer("other", default=False, fallback={"issuer": ISSUER})
     world.set_issuer(fallback={"issuer": "other"})
