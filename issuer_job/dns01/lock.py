@@ -35,7 +35,7 @@ class LockLost(Exception):
 class Locks:
     """Those that `holder`, a pod's uid, takes, each for at most `seconds`: then others may take it over.
 
-    `taken` are the leases, and when each was last renewed.
+    `taken` are the leases, and when each was last written, or earlier: others count from when they see it.
     """
 
     cluster: Cluster
@@ -60,8 +60,9 @@ class Locks:
     def renew(self) -> None:
         """From here on all last `MARGIN` seconds less than their time, or longer. Raises LockLost, KubeError."""
         for index, (lease, renewed_at) in enumerate(self.taken):
-            if (self.clock() - renewed_at).total_seconds() >= MARGIN:
-                self.taken[index] = self._renewed(lease, self.holder), self.clock()
+            now = self.clock()
+            if (now - renewed_at).total_seconds() >= MARGIN:
+                self.taken[index] = self._renewed(lease, self.holder), now
 
     def leave(self) -> None:
         """Let them run out from now on: what they were taken for may still be going on. Not even we get them back."""
@@ -92,9 +93,10 @@ class Locks:
         seen_version, seen_at, pause = "", self.clock(), FIRST_PAUSE
         free: Json | None = None
         while True:
+            asked_at = self.clock()
             done = changes.swap(self.cluster, LEASES, v.NAMESPACE, free, self._lease(lease_name, self.holder))
             if done is not None:
-                self.taken.append((done.after, self.clock()))
+                self.taken.append((done.after, asked_at))
                 return
             held, free, now = self.cluster.find(LEASES, v.NAMESPACE, lease_name), None, self.clock()
             if held is None:

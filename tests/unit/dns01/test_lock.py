@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import Cluster, Json
+from issuer_job.cluster.api import Cluster, Json, Response
 from issuer_job.dns01.lock import LEASES, LockBusy, LockLost, Locks
 from tests.fakes.api import FakeApi, status
 
@@ -32,6 +32,19 @@ class Time:
         self.slept += 1
         self.now += timedelta(seconds=seconds)
         self.on_sleep()
+
+
+@dataclass
+class SlowApi(FakeApi):
+    """What happens between a write and its answer."""
+
+    on_write: Callable[[], None] = lambda: None
+
+    def send(self, method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
+        answer = super().send(method, path, body=body, timeout=timeout)
+        if method != "GET":
+            self.on_write()
+        return answer
 
 
 @dataclass
@@ -167,6 +180,18 @@ def test_who_lost_a_lock_while_waiting_for_the_next_starts_over(world: World) ->
     with world.locks().held(["a", "b"], deadline=world.deadline):
         assert [lease["spec"]["holderIdentity"] for lease in world.leases()] == ["me", "me"]
         assert world.time.now - START >= timedelta(seconds=110), "the third's time had to pass"
+
+
+def test_a_lock_lasts_from_when_it_was_asked_for(world: World) -> None:
+    world.api = api = SlowApi()
+    api.on_write = lambda: world.time.sleep(9)
+    locks = world.locks()
+    with locks.held(["a"], deadline=world.deadline):
+        for _ in range(3):
+            world.time.sleep(2)
+            locks.renew()
+            [lease] = world.leases()
+            assert age(world, lease) <= timedelta(seconds=10)
 
 
 def test_a_lock_that_was_taken_over_cannot_be_renewed(world: World) -> None:
