@@ -52,7 +52,6 @@ class IngressPolicy(AdmissionPolicy):
     namespace_enabled: bool
     kind = ReviewedKind("networking.k8s.io", "v1", "Ingress")
     shape = _Ingress
-    of_another_kind = AdmissionReason.NOT_AN_INGRESS
     refuses = False
 
     def left_alone(self, review: Review) -> Decision | None:

@@ -43,7 +43,6 @@ class SecretPolicy(AdmissionPolicy):
 
     kind = ReviewedKind("", "v1", "Secret")
     shape = _Secret
-    of_another_kind = AdmissionReason.NOT_A_SECRET
     refuses = True
 
     def left_alone(self, review: Review) -> Decision | None:

@@ -23,8 +23,8 @@ class AdmissionReason(StrEnum):
     """Why the answer is what it is."""
 
     MALFORMED = "Malformed"
-    NOT_AN_INGRESS = "NotAnIngress"
-    NOT_A_SECRET = "NotASecret"  # noqa: S105 - a word, not a secret
+    OTHER_KIND = "OtherKind"
+    """Something else was sent to the path of a kind."""
     OTHER_OPERATION = "OtherOperation"
     EXCLUDED_NAMESPACE = "ExcludedNamespace"
     NOT_OPTED_IN = "NotOptedIn"
@@ -68,8 +68,6 @@ class AdmissionPolicy(ABC):
     kind: ClassVar[ReviewedKind]
     shape: ClassVar[type[msgspec.Struct]]
     """Every place of the object that certjob reads."""
-    of_another_kind: ClassVar[AdmissionReason]
-    """When something else is sent to its path."""
     refuses: ClassVar[bool]
     """When in doubt it is refused, to be tried again, as nobody would find it later; else admitted, for the sweep.
     What is refused holds keys, too: no traceback of it is logged.
@@ -93,7 +91,7 @@ def untouched(review: Review, policy: AdmissionPolicy) -> Decision | None:
     if review.problem:
         return _malformed(review.problem, policy)
     if review.kind != policy.kind or review.sub_resource:
-        return Decision(policy.of_another_kind)
+        return Decision(AdmissionReason.OTHER_KIND)
     if review.operation not in ("CREATE", "UPDATE"):
         return Decision(AdmissionReason.OTHER_OPERATION)
     if review.object is None or not review.namespace:

@@ -230,8 +230,8 @@ def test_an_update_that_leaves_an_old_mistake_as_it_is_passes_with_its_certifica
         (review_of(secret(metadata={"deletionTimestamp": "2026-05-05T10:00:00Z"})), AdmissionReason.NOT_A_REQUEST),
         (review_of(secret(), namespace="certjob"), AdmissionReason.EXCLUDED_NAMESPACE),
         (review_of(secret(), namespace="kube-system"), AdmissionReason.EXCLUDED_NAMESPACE),
-        (review_of(secret(), subResource="status"), AdmissionReason.NOT_A_SECRET),
-        (review_of(secret(), kind={"group": "", "version": "v1", "kind": "ConfigMap"}), AdmissionReason.NOT_A_SECRET),
+        (review_of(secret(), subResource="status"), AdmissionReason.OTHER_KIND),
+        (review_of(secret(), kind={"group": "", "version": "v1", "kind": "ConfigMap"}), AdmissionReason.OTHER_KIND),
     ],
 )
 def test_what_is_left_alone(document: dict[str, Any], reason: AdmissionReason) -> None:
