@@ -5,19 +5,16 @@ Several records may hold one route: each with an annotation that names its epoch
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies, changes
-from issuer_job.cluster.api import INGRESSES, Cluster, Json
+from issuer_job.cluster.api import INGRESSES, Cluster, Json, Resource
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import uses_route
 from issuer_job.record.record import IngressClass, Record
 from issuer_job.record.sources import RoutePlace
-
-RESOURCES = (INGRESSES,)
-"""What routes are, all with the label `certjob.io/route`."""
 
 
 def route_body(record: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> Json:
@@ -39,6 +36,12 @@ def route_body(record: Record, host: str, ingress_class: IngressClass, issuer: I
 def needed_routes(record: Record, issuer: Issuer) -> list[RoutePlace]:
     """Hosts that are proven over DNS need none, nor do those that no CA asks for."""
     return [place for place in record.routes if uses_route(issuer, place[0], place[1].name)]
+
+
+def list_routes(cluster: Cluster) -> Iterator[tuple[Resource, Json]]:
+    """Every route, and what it is an object of. Raises KubeError, Gone."""
+    for route in cluster.items(INGRESSES, v.NAMESPACE, labels=f"{v.ROUTE}=true"):
+        yield INGRESSES, route
 
 
 def place_of(route: Json) -> RoutePlace | None:

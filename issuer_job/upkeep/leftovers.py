@@ -6,16 +6,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster, Gone, Json, Resource
-from issuer_job.http01.routes import RESOURCES, place_of
+from issuer_job.http01.routes import list_routes, place_of
 from issuer_job.record.phases import ATTEMPT_GRACE
 from issuer_job.record.record import ACTIVE, Record, RecordError
 from issuer_job.record.sources import RoutePlace
 from issuer_job.record.store import live_record
+
+T = TypeVar("T")
 
 KEY_AGE = timedelta(hours=1)
 """How long after its last use a pending key stays."""
@@ -33,12 +36,12 @@ def release_leftovers(cluster: Cluster, records: Iterable[Record], *, now: datet
     """
     released: Counter[str] = Counter()
     holders = _Holders(cluster, {record.hash: record for record in records if record.phase in ACTIVE}, now)
-    for resource in RESOURCES:
-        for route in _labelled(cluster, resource, v.ROUTE):
-            place = place_of(route)
-            kept = None if place is None else holders.keepers(route, _holds(route), place)
-            released["routes released"] += kept is not None and _release_route(cluster, resource, route, kept)
-    for challenge in _labelled(cluster, CONFIGMAPS, v.CHALLENGE):
+    for resource, route in _as_far_as_listed(list_routes(cluster), "routes"):
+        place = place_of(route)
+        kept = None if place is None else holders.keepers(route, _holds(route), place)
+        released["routes released"] += kept is not None and _release_route(cluster, resource, route, kept)
+    challenges = cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.CHALLENGE}=true")
+    for challenge in _as_far_as_listed(challenges, "challenges"):
         released["challenges deleted"] += _clean_challenge(cluster, challenge, holders)
     return released
 
@@ -146,12 +149,12 @@ def _clean_challenge(cluster: Cluster, challenge: Json, holders: _Holders) -> bo
     return True
 
 
-def _labelled(cluster: Cluster, resource: Resource, label: str) -> Iterator[Json]:
-    """What carries the label in certjob's namespace. A list that expires on the way ends: the next pass goes on."""
+def _as_far_as_listed(found: Iterator[T], what: str) -> Iterator[T]:
+    """A list that expires on the way ends: the next pass goes on."""
     try:
-        yield from cluster.items(resource, v.NAMESPACE, labels=f"{label}=true")
+        yield from found
     except Gone:
-        log.info("leftovers-put-off", kind=resource.plural)
+        log.info("leftovers-put-off", kind=what)
 
 
 def _holds(route: Json) -> dict[str, int]:
