@@ -61,9 +61,10 @@ class Annotation:
 
     def identity(self, value: str | tuple[str, ...]) -> tuple[str, ...]:
         """Its part of the hash. Whoever does not use one that came later keeps the hash, and so the certificate."""
+        words = value if isinstance(value, tuple) else (value,)
         if self.field in _IN_EVERY_HASH:
-            return value if isinstance(value, tuple) else (value,)
-        return (f"{self.field}={value}",) if value else ()
+            return words
+        return (f"{self.field}={','.join(words)}",) if value else ()
 
 
 _IN_EVERY_HASH = ("issuer", "key_algorithm", "profile", "preferred_chain", "formats")

@@ -76,6 +76,8 @@ def test_a_later_annotation_counts_only_where_it_is_set() -> None:
     later = Annotation("certjob.io/later", "later", lambda text: (text, ()), "x | y")
     assert later.identity("") == ()
     assert later.identity("yes") == ("later=yes",)
+    assert later.identity(("a", "b")) == ("later=a,b",)
+    assert later.identity(()) == ()
 
 
 def test_where_users_say_nothing_the_issuers_own_holds() -> None:
