@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
 
 from issuer_job.cluster.api import Json
-from issuer_job.demand.common import Entry, is_being_deleted
+from issuer_job.demand.common import is_being_deleted
 from issuer_job.demand.ingress import TlsEntry, opts_in, own_entry, rule_hosts, wants, with_entry
 from issuer_job.issuers.load import Issuers
-from webhook.policy import AdmissionPolicy, AdmissionReason, Decision, difference, touchable
+from webhook.policy import AdmissionPolicy, AdmissionReason, Decision, difference, launching, touchable
 from webhook.review import Review, ReviewedKind, ReviewedMetadata
 
-MAX_ENTRIES = 5
-MAX_HOSTS = 20
-"""Launched by one admission, in all of its entries; the sweep does the rest."""
 MAX_NAMES = 2000
 """Rules, tls entries and their hosts that are worth looking at here: more would keep other requests waiting."""
 
@@ -71,21 +67,11 @@ class IngressPolicy(AdmissionPolicy):
         ingress, former = review.asker, own_entry(review.former)
         wanted = wants(ingress, issuers=issuers, namespace_enabled=self.namespace_enabled, former=former)
         warnings = [notice.message for notice in wanted.notices]
-        launch = _within_limits(wanted.entries)
-        later = len(wanted.entries) - len(launch)
         if review.dry_run and wanted.added is not None and former is None:
             # Without dry run the launch tells.
             warnings.append(f"spec.tls would get the Secret {wanted.added.secret_name[:60]}")
-        if later:
-            many = f"{later} of {len(wanted.entries)} certificates are too many for now, the sweep orders them"
-            warnings.append(many)
-        return Decision(
-            AdmissionReason.WANTED if wanted.entries else AdmissionReason.NOTHING_TO_CERTIFY,
-            launch=() if review.dry_run else launch,
-            later=later,
-            patch=make_patch(ingress, wanted.added) if wanted.added else self.kept(review),
-            warnings=tuple(warnings),
-        )
+        patch = make_patch(ingress, wanted.added) if wanted.added else self.kept(review)
+        return launching(review, wanted.entries, patch=patch, warnings=warnings)
 
     def kept(self, review: Review) -> tuple[Json, ...]:
         """certjob's former entry as it was, if there is no tls now: an issuer's trouble must not take it away."""
@@ -99,17 +85,6 @@ def make_patch(ingress: Json, added: TlsEntry) -> tuple[Json, ...]:
     """What puts certjob's own entry and its mark there; nothing if they are there already."""
     before = touchable(ingress, ("metadata", "annotations"), ("spec", "tls"))
     return difference(before, with_entry(before, added))
-
-
-def _within_limits(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """The first entries, as far as they fit together; one that does not fit keeps no smaller one out."""
-    chosen: list[Entry] = []
-    hosts = 0
-    for entry in entries:
-        if len(chosen) < MAX_ENTRIES and hosts + len(entry.hosts) <= MAX_HOSTS:
-            chosen.append(entry)
-            hosts += len(entry.hosts)
-    return tuple(chosen)
 
 
 def _count_names(ingress: Json) -> int:

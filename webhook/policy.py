@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,10 @@ from issuer_job.cluster.api import Json
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
 from webhook.review import Review, ReviewedKind
+
+MAX_ENTRIES = 5
+MAX_HOSTS = 20
+"""Launched by one admission, in all of its entries; the sweep does the rest."""
 
 
 class AdmissionReason(StrEnum):
@@ -101,6 +106,22 @@ def untouched(review: Review, policy: AdmissionPolicy) -> Decision | None:
     return policy.left_alone(review)
 
 
+def launching(
+    review: Review, entries: Sequence[Entry], *, patch: tuple[Json, ...], warnings: Sequence[str]
+) -> Decision:
+    """The decision on one that the sweep would find, too: what is wanted now, as far as one admission may launch."""
+    launch = _within_limits(entries)
+    later = len(entries) - len(launch)
+    many = (f"{later} of {len(entries)} certificates are too many for now, the sweep orders them",) if later else ()
+    return Decision(
+        AdmissionReason.WANTED if entries else AdmissionReason.NOTHING_TO_CERTIFY,
+        launch=() if review.dry_run else launch,
+        later=later,
+        patch=patch,
+        warnings=(*warnings, *many),
+    )
+
+
 def touchable(asker: Json, *fields: tuple[str, str]) -> Json:
     """A copy of the few fields that matter, and of what holds them: comparing thousands of rules would cost more than
     everything else.
@@ -122,3 +143,14 @@ def _malformed(problem: str, policy: AdmissionPolicy) -> Decision:
     if policy.refuses:
         return Decision(AdmissionReason.MALFORMED, refused=problem)
     return Decision(AdmissionReason.MALFORMED, warnings=(problem,))
+
+
+def _within_limits(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """The first entries, as far as they fit together; one that does not fit keeps no smaller one out."""
+    chosen: list[Entry] = []
+    hosts = 0
+    for entry in entries:
+        if len(chosen) < MAX_ENTRIES and hosts + len(entry.hosts) <= MAX_HOSTS:
+            chosen.append(entry)
+            hosts += len(entry.hosts)
+    return tuple(chosen)

@@ -7,9 +7,9 @@ import pytest
 from issuer_job.issuers.load import Issuers
 from tests.fakes.webhook_parts import ISSUERS
 from tests.worlds.reviews import Golden, decision_on, golden_reviews, ingress, read, review
-from webhook.decide_ingress import MAX_ENTRIES, MAX_HOSTS, MAX_NAMES, IngressPolicy
+from webhook.decide_ingress import MAX_NAMES, IngressPolicy
+from webhook.policy import MAX_ENTRIES, MAX_HOSTS, Decision
 from webhook.policy import AdmissionReason as R
-from webhook.policy import Decision
 from webhook.review import Review, warning_lines
 
 GOLDEN = golden_reviews()
