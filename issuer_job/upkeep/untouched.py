@@ -1,4 +1,4 @@
-"""Ingresses that the webhook never saw and whose spec.tls is empty: tell their owner, or complete them if allowed."""
+"""What the webhook never saw and names no Secret: tell its owner, or complete it if allowed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from issuer_job.demand.askers import Asker
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.options import Options
 
-MISSED = "spec.tls is empty and was not completed: touch the Ingress (kubectl annotate), or write a spec.tls entry"
+MISSED = "it names no Secret, and the webhook, which adds one, missed it: touch it (kubectl annotate), or name one"
 
 
 def complete_or_tell(

@@ -34,6 +34,7 @@ def test_it_can_only_be_told(swept: JobWorld) -> None:
     assert stored(swept) == before
     [event] = swept.api.all(EVENTS)
     assert (event["reason"], event["type"]) == ("CertificateMissed", "Warning")
+    assert "kubectl annotate" in event["note"]
     assert event["regarding"]["uid"] == before["metadata"]["uid"]
     assert writes_nothing(swept)
 
