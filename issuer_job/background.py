@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Generic, TypeVar
 
 AT_ONCE = 8
@@ -15,7 +16,7 @@ R = TypeVar("R")
 
 
 def at_once(call: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """What the calls return, in the order of the items; one alone takes no thread.
+    """What the calls return, in the order of the items; one alone takes no thread. Each sees its caller's context.
 
     Raises what the first that fails in that order raises. No further call is begun then, and those that were begun
     have ended.
@@ -23,8 +24,9 @@ def at_once(call: Callable[[T], R], items: Iterable[T]) -> list[R]:
     todo = list(items)
     if len(todo) < 2:
         return [call(item) for item in todo]
+    contexts = [copy_context() for _ in todo]  # each thread in one of its own
     with ThreadPoolExecutor(min(AT_ONCE, len(todo))) as pool:
-        return list(pool.map(call, todo))
+        return list(pool.map(lambda context, item: context.run(call, item), contexts, todo))
 
 
 class Background(Generic[T]):

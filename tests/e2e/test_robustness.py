@@ -18,19 +18,20 @@ from tests.e2e import world
 from tests.e2e.api import Api, kubectl, path, wait_for
 from tests.e2e.observe import PODS, cluster
 from tests.e2e.parts import control, scale, scaled
-from tests.e2e.sweeps import run_sweep
+from tests.e2e.sweeps import run_sweep, sweeps_suspended
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def test_webhook_down_the_ingress_is_admitted_and_the_sweep_does_the_rest(namespace: str) -> None:
     host, other = f"away.{namespace}.test", f"bare.{namespace}.test"
-    with scaled("certjob-webhook", 0):
-        tls = [{"hosts": [host], "secretName": "away-tls"}]
-        world.create(namespace, world.manifest("away", [host], tls=tls, tls_acme="true"))
-        world.create(namespace, world.manifest("bare", [other], tls_acme="true"))
-    assert world.record(namespace, "away-tls") is None
-    summary = json.loads(run_sweep().splitlines()[-1])
+    with sweeps_suspended():
+        with scaled("certjob-webhook", 0):
+            tls = [{"hosts": [host], "secretName": "away-tls"}]
+            world.create(namespace, world.manifest("away", [host], tls=tls, tls_acme="true"))
+            world.create(namespace, world.manifest("bare", [other], tls_acme="true"))
+        assert world.record(namespace, "away-tls") is None
+        summary = json.loads(run_sweep().splitlines()[-1])
     assert summary["event"] == "swept"
     world.wait_issued(namespace, "away-tls", [host])
     assert "kubectl annotate" in world.wait_event(namespace, "bare", "CertificateMissed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextvars import ContextVar
 
 import pytest
 
@@ -19,6 +20,12 @@ def test_results_are_in_the_order_of_the_items_and_so_many_calls_go_at_once() ->
         return -number
 
     assert at_once(call, range(2 * AT_ONCE)) == [-number for number in range(2 * AT_ONCE)]
+
+
+def test_each_call_sees_its_callers_context() -> None:
+    word = ContextVar("word", default="none")
+    word.set("the caller's")
+    assert at_once(lambda _: word.get(), range(3)) == ["the caller's"] * 3
 
 
 def test_never_more_than_that() -> None:
