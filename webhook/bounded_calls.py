@@ -41,7 +41,7 @@ class CanLaunch(Protocol):
 
 
 class KnowsIssuers(Protocol):
-    """What `issuer_job.launch.launcher.configuration.SettingsCache` does."""
+    """What `issuer_job.launch.configuration.SettingsCache` does."""
 
     def issuers(self, *, fresh: bool = False) -> Issuers:
         """`fresh`: asked for just now. Raises KubeError."""

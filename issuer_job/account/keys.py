@@ -6,7 +6,7 @@ not mounted in its pod it has made itself, or the next pod has it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from issuer_job import names
@@ -27,7 +27,7 @@ MADE_NUMBER = "account-number"
 class HeldKey:
     """The key to be used now. `takes_over`: the account that it has at the CA is to be found and kept."""
 
-    pem: bytes
+    pem: bytes = field(repr=False)
     takes_over: bool = False
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from certs.chain import IssuedCertificate, check_issued
@@ -16,9 +16,9 @@ from issuer_job.issuers.schema import Issuer
 
 @dataclass(frozen=True)
 class Obtained:
-    """A certificate that passed every check, and the key it is for."""
+    """A certificate that passed every check, and the key it is for, which never shows in a repr."""
 
-    key_pem: bytes
+    key_pem: bytes = field(repr=False)
     chain_pem: bytes
     certificate: IssuedCertificate
 

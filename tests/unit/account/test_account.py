@@ -10,7 +10,7 @@ import pytest
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.account.keys import account_secret
+from issuer_job.account.keys import HeldKey, account_secret
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
 from issuer_job.issuers.state import state_body
 from issuer_job.record.record import Phase
@@ -276,3 +276,7 @@ def test_the_number_lies_beside_the_key_and_a_key_without_one_is_the_first(world
     world.api.add(SECRETS, v.NAMESPACE, stored)
     assert world.run(secret=another(world, 1)) is v.ExitCode.DONE
     assert len(world.ca.accounts) == 1
+
+
+def test_an_account_key_is_in_no_repr() -> None:
+    assert "the-key" not in repr(HeldKey(b"the-key"))

@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 from jsonschema import Draft202012Validator
 
+from certs.chain import describe_chain
 from certs.keys import KeyAlgorithm, generate_key
 from issuer_job import names
 from issuer_job import vocabulary as v
@@ -209,3 +210,9 @@ def test_only_acme_has_what_comes_with_orders(kind: IssuerType) -> None:
     assert kind.private_names is not kind.has_account
     assert bool(kind.own_fields) is (kind is ACME)
     assert not CA.required
+
+
+def test_the_key_of_what_was_obtained_is_in_no_repr() -> None:
+    key, root = generate_key(KeyAlgorithm.ECDSA_P256), FakeCA.root("Notary")
+    chain = pem(root.issue(("shop.certjob.dev",), key))
+    assert "the-key" not in repr(Obtained(b"the-key", chain, describe_chain(chain)))
