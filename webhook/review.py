@@ -109,14 +109,16 @@ def parse(body: bytes, *, kind: ReviewedKind, shape: type[msgspec.Struct]) -> Re
     if not isinstance(uid, str) or not uid or len(uid) > _MAX_UID:
         raise BadRequest(400, f"The AdmissionReview has no request.uid of 1 to {_MAX_UID} characters.")
     try:
-        review = msgspec.convert(request, Review)
+        # `problem` is certjob's own field; a request must not set it.
+        review = msgspec.structs.replace(msgspec.convert(request, Review), problem="")
+        if review.kind != kind:  # what is of another kind is not looked into
+            return msgspec.structs.replace(review, object=None, old_object=None)
         for item in (review.object, review.old_object):
-            if item is not None and review.kind == kind:
+            if item is not None:
                 msgspec.convert(item, shape)
     except (msgspec.ValidationError, RecursionError) as problem:
         return Review(uid=uid, problem=f"the review cannot be read: {_plain(str(problem), 100)}")
-    # `problem` is certjob's own field; a request must not set it.
-    return msgspec.structs.replace(review, problem="") if review.problem else review
+    return review
 
 
 def too_large() -> BadRequest:

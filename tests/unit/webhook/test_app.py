@@ -8,6 +8,7 @@ from base64 import b64decode
 from typing import Any
 
 import jsonpatch
+import msgspec
 import pytest
 from flask.testing import FlaskClient
 from hypothesis import given, settings
@@ -23,11 +24,11 @@ from tests.fakes.webhook_parts import FakeLauncher, FakeSettings
 from tests.worlds.reviews import Golden, golden_reviews, ingress, review
 from webhook import readiness
 from webhook.admission import Admission
-from webhook.app import Parts, create_app
+from webhook.app import POLICIES, Parts, create_app
 from webhook.bounded_calls import LAUNCH_SECONDS
 from webhook.decide_ingress import IngressPolicy
 from webhook.readiness import Readiness
-from webhook.review import MAX_BODY
+from webhook.review import MAX_BODY, ReviewedKind
 
 ANNOTATED = "/mutate/annotated?timeout=5s"
 GOLDEN = golden_reviews()
@@ -337,3 +338,15 @@ def test_a_hanging_api_server_does_not_block_the_probe_and_is_asked_once() -> No
     gate.set()
     assert probe.ready()
     assert len(asked) == 1
+
+
+KINDS = {ReviewedKind("", "v1", "Pod")} | {policy.kind for policy in POLICIES.values()}
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [(path, kind) for path, policy in POLICIES.items() for kind in sorted(KINDS - {policy.kind}, key=str)],
+)
+def test_whatever_another_kind_looks_like_it_is_let_pass(path: str, kind: ReviewedKind) -> None:
+    odd = review({"metadata": ["a"]}, kind=msgspec.to_builtins(kind))
+    assert response_of(client_of(), odd, path) == {"uid": "u-1", "allowed": True}
