@@ -86,17 +86,19 @@ class TlsThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         elif result:
             super().finish_request(conn, fs)
         else:
-            # Lingers for seconds if the other side is slow, which would keep everybody waiting here.
-            closing = self._closers.submit(conn.close, graceful=in_time)
+            # Lingers for seconds if the other side is slow, which would keep everybody waiting here, and the places
+            # taken; so it does not in a crowd, nor where nothing was said.
+            lingers = in_time and conn.initialized and self.nr_conns < self.worker_connections // 2
+            closing = self._closers.submit(conn.close, graceful=lingers)
             closing.add_done_callback(lambda _: self.method_queue.defer(self._closed))
 
     def murder_pending(self) -> None:
-        """In the main thread, at each turn: end what has had its time; the oldest goes when all places are taken."""
+        """In the main thread, at each turn: end what has had its time; the oldest idle one goes in a crowd."""
         now = time.monotonic()
         if self._drained_at is not None and now >= self._drained_at:
             self.alive = False
         if self.nr_conns >= self.worker_connections:
-            self._evict_oldest()
+            self._evict_oldest_idle()
         if now - self._looked_at < 0.5:
             return
         self._looked_at = now
@@ -137,9 +139,13 @@ class TlsThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             self._closed()
             conn.close()
 
-    def _evict_oldest(self) -> None:
-        waiting = self.pending_conns or self.keepalived_conns
-        if waiting:
+    def _evict_oldest_idle(self) -> None:
+        """Unless others wait for a thread or their end: their places come free by themselves, and soon.
+
+        When a crowd leaves at once, the one connection that has just come is the only idle one, and the oldest.
+        """
+        if len(self.pending_conns) + len(self.keepalived_conns) > self.worker_connections - self.cfg.threads:
+            waiting = self.pending_conns or self.keepalived_conns
             self._drop(waiting[0], waiting)
 
     def _drop(self, conn: Any, waiting: Any) -> None:
