@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 
@@ -24,14 +25,27 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """For people: time, event, `key=value` pairs."""
+    """For people: time, event, `key=value` pairs, as in JSON where a value could look like a pair or a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """One line; those of a traceback are indented."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        pairs = " ".join(f"{key}={value}" for key, value in _fields(record).items())
-        text = f"{time} {record.levelname.lower()} {record.getMessage()} {pairs}".rstrip()
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        pairs = " ".join(f"{key}={_quoted(value)}" for key, value in _fields(record).items())
+        text = f"{time} {record.levelname.lower()} {_printable(record.getMessage())} {pairs}".rstrip()
+        traceback = self.formatException(record.exc_info).split("\n") if record.exc_info else []
+        return "\n".join([text, *(f"  {_printable(line)}" for line in traceback)])
+
+
+_PLAIN = re.compile(r'[^\s"=]+')
+
+
+def _quoted(value: object) -> str:
+    is_plain = isinstance(value, str) and value.isprintable() and _PLAIN.fullmatch(value)
+    return str(value) if is_plain else json.dumps(value, default=str)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else json.dumps(text)[1:-1]
 
 
 _logger = logging.getLogger("issuer_job")

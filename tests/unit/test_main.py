@@ -156,6 +156,37 @@ def test_json_is_one_object_a_line() -> None:
 def test_text_is_for_people() -> None:
     assert line(log.TextFormatter(), epoch=5).endswith(" warning step epoch=5")
     assert line(log.TextFormatter()).endswith(" warning step")
+    assert line(log.TextFormatter(), hosts=["a.dev"], phase="Issued").endswith(' step hosts=["a.dev"] phase=Issued')
+
+
+FORGED = "2026-01-01T00:00:00.000+00:00 error forged"
+
+
+@pytest.mark.parametrize("separator", [*"\n\r\x0b\x0c\x1c\x85\u2028\x00\x7f", "\x1b[2K"])
+def test_no_value_begins_a_line_of_its_own_or_moves_the_terminals_cursor(separator: str) -> None:
+    said = f"said{separator}{FORGED}"
+    for text in (line(log.TextFormatter(), note=said), line(log.TextFormatter(), notes=[said], odd=ValueError(said))):
+        assert text.isprintable()
+        assert text.splitlines() == [text]
+    record = logging.LogRecord("gunicorn.error", logging.ERROR, "f", 1, said, None, None)
+    assert log.TextFormatter().format(record).isprintable()
+
+
+def test_no_value_looks_like_another_pair() -> None:
+    assert line(log.TextFormatter(), note="a level=error").endswith(' step note="a level=error"')
+    assert line(log.TextFormatter(), note='"a').endswith(r' step note="\"a"')
+    assert line(log.TextFormatter(), note="").endswith(' step note=""')
+
+
+def test_no_line_of_a_traceback_looks_like_an_event() -> None:
+    try:
+        raise RuntimeError(f"a bug\n{FORGED}\r{FORGED}")
+    except RuntimeError:
+        record = logging.LogRecord("x", logging.ERROR, "f", 1, "bug", None, sys.exc_info())
+    first, *rest = log.TextFormatter().format(record).splitlines()
+    assert first.endswith(" error bug")
+    assert len(rest) >= 4
+    assert all(text.startswith("  ") for text in rest)
 
 
 @pytest.mark.parametrize("formatter", [log.JsonFormatter(), log.TextFormatter()])
