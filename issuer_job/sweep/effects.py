@@ -10,7 +10,8 @@ from typing import ParamSpec
 
 from msgspec.structs import replace
 
-from issuer_job import log
+from issuer_job import log, names
+from issuer_job import vocabulary as v
 from issuer_job.attempt import events
 from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import Cluster
@@ -98,6 +99,20 @@ class Effects:
         problem = record.retry.problem if record.retry else _NOT_TRIED
         unique = (record.uid, issued.serial, share)
         self.tell(situation, record, "CertificateExpiring", f"{note}{problem.detail} ({problem.type})", unique)
+
+    def warn_of_standstill(self, situation: Situation, record: Record) -> None:
+        """Nothing in certjob is wrong, perhaps, and nothing happens: somebody has to know."""
+        if not rules.stands_still(situation, record):
+            return
+        job = names.job(record.namespace, record.secret_name, record.epoch)
+        look = f"kubectl describe pod -n {v.NAMESPACE} -l job-name={job}"
+        why = f"a pod of Job {job} finds no room, no image or no way to the API server, or its node is lost: {look}"
+        if not rules.job_is_there(situation, record):
+            why = f"Job {job} could not be made, or is gone: kubectl describe quota -n {v.NAMESPACE}"
+        minutes = (self.now - record.since) // timedelta(minutes=1)
+        self.counts["stand still"] += 1
+        note = f"the attempt has made no step for {minutes} minutes ({record.phase}); {why}"
+        self.tell(situation, record, "CertificateDelayed", note, (record.uid, str(record.epoch)))
 
     def look(self, situation: Situation, record: Record, verdict: Verdict) -> Verdict:
         """What the Secret holds, and what follows. One that is not ours to write is left alone until it is due."""

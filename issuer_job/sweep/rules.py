@@ -23,6 +23,8 @@ MOST_TRIES = 3
 MOST_CRASHES = 3
 ATTEMPT_DEADLINE = timedelta(minutes=15)
 """From launch until an attempt without an end counts as crashed: pods may have waited long for a place."""
+STANDSTILL = timedelta(minutes=4)
+"""In one phase, from when on it is said: with a sweep every five minutes, within ten."""
 PERMANENT_RETRY = timedelta(days=1)
 STORED_WITHIN = timedelta(minutes=1)
 """How long after its admission an Ingress may not be stored yet."""
@@ -97,7 +99,7 @@ def job_never_came(s: Situation, record: Record) -> bool:
         and record.attempt is not None
         and s.now - record.attempt.launched_at > JOB_GRACE
         and record.attempt.tries < MOST_TRIES
-        and _job(record) not in s.jobs
+        and not job_is_there(s, record)
     )
 
 
@@ -108,8 +110,18 @@ def attempt_has_crashed(s: Situation, record: Record) -> bool:
     age = s.now - record.attempt.launched_at
     if age > ATTEMPT_DEADLINE:
         return True
-    lost = _job(record) not in s.jobs and record.phase is not Phase.LAUNCHED and age > JOB_GRACE
+    lost = not job_is_there(s, record) and record.phase is not Phase.LAUNCHED and age > JOB_GRACE
     return lost or s.jobs.get(_job(record), False)
+
+
+def stands_still(s: Situation, record: Record) -> bool:
+    """Active, and for minutes there was no step: no pod starts, or the node of the one that did is lost."""
+    return record.phase in ACTIVE and s.now - record.since >= STANDSTILL
+
+
+def job_is_there(s: Situation, record: Record) -> bool:
+    """Whether there is a Job of the attempt, at work or not."""
+    return _job(record) in s.jobs
 
 
 def attempt_crashes_again(s: Situation, record: Record) -> bool:

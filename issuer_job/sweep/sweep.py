@@ -152,6 +152,7 @@ def _judge_all(situations: Iterator[Situation], effects: Effects, launches: Swee
         verdict, record = rules.judge_situation(situation), situation.record
         if record is not None:
             effects.warn_of_end(situation, record)
+            effects.warn_of_standstill(situation, record)
             if verdict.action in {Action.LOOK, Action.KNOCK}:
                 verdict = effects.look(situation, record, verdict)
                 situation = replace(situation, entries=verdict.entries or situation.entries)

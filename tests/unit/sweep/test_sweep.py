@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, NAMESPACES, Json, KubeError, Response
 from issuer_job.hosts.claims import claim_body
@@ -489,3 +490,52 @@ class Pages:
                 return status(410, "Expired")
             path = re.sub(r"limit=\d+", "limit=1", path)
         return self._send(method, path, body=body, timeout=timeout)
+
+
+def test_an_attempt_whose_pods_never_start_is_told_once(swept: JobWorld) -> None:
+    """No room, an image that nobody has, a node that is lost: nothing in certjob is wrong, and nothing happens."""
+    swept.apply(ingress())
+    name = names.job("shop", "web-tls", swept.record().epoch)
+    swept.clock.ahead += 3 * MINUTE
+    run(swept)
+    assert stalls(swept) == []
+    swept.clock.ahead += 2 * MINUTE
+    run(swept)
+    (told,) = stalls(swept)
+    assert "made no step for 5 minutes (Launched)" in told
+    assert f"kubectl describe pod -n certjob -l job-name={name}" in told
+    swept.clock.ahead += 5 * MINUTE
+    assert writes_nothing(swept)
+    assert len(stalls(swept)) == 1
+    assert swept.run() is v.ExitCode.DONE  # the node is back
+
+
+def test_an_attempt_that_stands_still_in_the_middle_is_told(swept: JobWorld) -> None:
+    """Its node is lost: no pod ends, and none comes in its place."""
+    swept.apply(ingress())
+    attempt = swept.pod()
+    attempt.load()
+    swept.clock.ahead += 2 * MINUTE
+    attempt.claim()
+    swept.clock.ahead += 3 * MINUTE
+    run(swept)
+    assert stalls(swept) == []
+    swept.clock.ahead += 2 * MINUTE
+    run(swept)
+    (told,) = stalls(swept)
+    assert "made no step for 5 minutes (Claimed)" in told
+
+
+def test_a_job_that_cannot_be_made_is_told(swept: JobWorld) -> None:
+    """As when the quota of Jobs is used up."""
+    swept.api.fail("POST", "/jobs", status(403, "Forbidden"), times=9)
+    swept.apply(ingress())
+    swept.clock.ahead += 5 * MINUTE
+    run(swept)
+    (told,) = stalls(swept)
+    assert "could not be made" in told
+
+
+def stalls(world: JobWorld) -> list[str]:
+    """What was said of attempts that make no step."""
+    return [note for reason, note in world.events() if reason == "CertificateDelayed"]
