@@ -1,17 +1,18 @@
 """One bounded HTTP GET of the self-check, and the redirects after it.
 
 Bounded in time by a limit for all reads together, in size by 16 KiB of head and 1 KiB of body: who answers is a
-tenant's choice.
+tenant's choice. So is where it redirects to: at the address that answered any path is asked, elsewhere only paths
+below the challenge path, without a query, and only at addresses that `probe_addresses` lets it.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 import ssl
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from io import BufferedReader, RawIOBase
@@ -19,6 +20,8 @@ from typing import Any, cast
 from urllib.parse import quote, urljoin, urlsplit
 
 from issuer_job.background import Background
+from issuer_job.http01.probe_addresses import is_of_others, is_public, never_asked
+from issuer_job.vocabulary import CHALLENGE_PATH
 
 REDIRECT_PORTS = frozenset({80, 443})
 MAX_REDIRECTS = 5
@@ -31,6 +34,8 @@ _MAX_BODY = 1024
 _MAX_ANSWER = 16 * 1024 + _MAX_BODY
 _MAX_URL = 2000
 _HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
+_ELSEWHERE = re.compile(re.escape(CHALLENGE_PATH) + r"[A-Za-z0-9_/-]+")
+"""Paths that are asked at other hosts: an application that acts on one of these has itself to blame."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -54,6 +59,8 @@ class Seen:
     reason: ProbeReason
     detail: str
     location: str | None = None
+    address: str = ""
+    """The IP address that gave it, empty if none did."""
 
 
 class _Bounded(RawIOBase):
@@ -92,6 +99,7 @@ def fetch_following(
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
     limit = time.monotonic() + _CHAIN
     seen = fetch(host, port, path, expected)
+    first = seen.address
     for _ in range(MAX_REDIRECTS):
         if seen.location is None:
             return seen
@@ -100,7 +108,13 @@ def fetch_following(
             return Seen(ProbeReason.FOREIGN, "it redirects to where a CA does not follow")
         url, scheme, name, number, rest = target
         tls, elsewhere = scheme == "https", name != host.lower()
-        seen = fetch(name, number, rest, expected, tls=tls, elsewhere=elsewhere, limit=limit)
+        if elsewhere and not _ELSEWHERE.fullmatch(rest):
+            return Seen(ProbeReason.FOREIGN, "it redirects to another host, and not to a challenge path")
+        if elsewhere:
+            allowed = is_public if is_public(first) else is_of_others
+            seen = fetch(name, number, rest, expected, tls=tls, allowed=allowed, limit=limit)
+        else:  # the name is not resolved again: it could lead elsewhere by now
+            seen = fetch(name, number, rest, expected, tls=tls, at=first, limit=limit)
         if seen.reason is ProbeReason.UNREACHABLE and tls:
             return Seen(ProbeReason.REDIRECTS_TO_HTTPS, f"it redirects to https, and there: {seen.detail}")
     return seen if seen.location is None else Seen(ProbeReason.FOREIGN, "it redirects too often")
@@ -128,21 +142,23 @@ def fetch(
     expected: str,
     *,
     tls: bool = False,
-    elsewhere: bool = False,
+    at: str = "",
+    allowed: Callable[[str], bool] = lambda address: True,
     limit: float | None = None,
 ) -> Seen:
-    """One GET. `elsewhere`: a redirect chose the host, so loopback and link-local addresses are left alone."""
+    """One GET of the host: at the IP address `at`, or one of its own that is `allowed`."""
     if not _HOST.fullmatch(host):
         return Seen(ProbeReason.UNREACHABLE, "not a host name")
     limit = min(time.monotonic() + _ATTEMPT, limit if limit is not None else float("inf"))
     try:
-        with _connect(host, port, elsewhere, limit) as plain, _secured(plain, host, tls, limit) as link:
+        with _connect(at or host, port, allowed, limit) as plain, _secured(plain, host, tls, limit) as link:
+            address = str(link.getpeername()[0])
             link.settimeout(_remaining(limit))
             link.sendall(_request(host, port, path, 443 if tls else 80))
             response = HTTPResponse(cast(socket.socket, _Bounded(link, limit)), method="GET")
             with response:
                 response.begin()
-                return _judge(response, expected)
+                return replace(_judge(response, expected), address=address)
     except TimeoutError:
         return Seen(ProbeReason.UNREACHABLE, "no answer in time")
     except (OSError, HTTPException, ValueError) as problem:
@@ -170,23 +186,16 @@ def _request(host: str, port: int, path: str, usual_port: int) -> bytes:
     return head.encode("ascii")
 
 
-def _connect(host: str, port: int, elsewhere: bool, limit: float) -> socket.socket:
+def _connect(host: str, port: int, allowed: Callable[[str], bool], limit: float) -> socket.socket:
     """A connection to one of the first addresses. Raises OSError."""
-    problem: OSError = OSError("its name has no usable address")
-    for address in _resolve(host, port, limit)[:3]:
-        if elsewhere and _own(address):
-            continue
+    problem: OSError = OSError("its name has no address that may be asked")
+    usable = [address for address in _resolve(host, port, limit) if allowed(address) and not never_asked(address)]
+    for address in usable[:3]:
         try:
             return socket.create_connection((address, port), timeout=min(_CONNECT, _remaining(limit)))
         except OSError as failed:
             problem = failed
     raise problem
-
-
-def _own(address: str) -> bool:
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    return ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip.is_multicast
 
 
 def _resolve(host: str, port: int, limit: float) -> list[str]:

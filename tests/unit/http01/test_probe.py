@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import datetime
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -24,6 +21,7 @@ from issuer_job.http01 import probe_http
 from issuer_job.http01.probe import ProbeResult, probe_endpoints, probe_host, probe_hosts
 from issuer_job.http01.probe_http import ProbeReason, fetch
 from tests.fakes.clock import QuickTime
+from tests.fakes.site import Page, Site
 
 TOKEN = "t" * 43
 EXPECTED = f"{TOKEN}.{'h' * 43}"
@@ -31,64 +29,8 @@ PATH = f"/.well-known/acme-challenge/{TOKEN}"
 HOST = "127.0.0.1"
 TIME = QuickTime()
 
-Page = tuple[int, dict[str, str], bytes]
 RIGHT: Page = (200, {}, EXPECTED.encode())
 FOREIGN: Page = (404, {}, b"default backend - 404")
-
-
-@dataclass
-class Site:
-    """An HTTP server whose answers a test chooses; the last one stays."""
-
-    answers: list[Page]
-    certificate: Path | None = None
-    asked: list[str] = field(default_factory=list)
-
-    def __enter__(self) -> Site:
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                site.asked.append(self.path)
-                status, headers, body = site.answers[0]
-                if len(site.answers) > 1:
-                    site.answers.pop(0)
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            request_queue_size = 64  # who finds the queue full comes again after a second
-
-            def handle_error(self, *_: object) -> None:
-                """Clients that leave are part of the tests."""
-
-        self._server = Server((HOST, 0), Handler)
-        self._server.daemon_threads = True
-        if self.certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self.certificate)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
 
 
 @pytest.fixture(autouse=True)
