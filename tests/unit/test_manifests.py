@@ -345,3 +345,24 @@ def test_finished_jobs_are_kept_as_long_as_the_policy_allows() -> None:
         "certjob.io/ttl-seconds-after-finished"
     ]
     assert 0 < int(annotation) <= 86400
+
+
+def test_only_pods_of_issue_jobs_share_a_quota_so_that_all_others_have_room() -> None:
+    quotas = {name: quota["spec"] for name, quota in all_of("ResourceQuota").items()}
+    for quota in quotas.values():
+        counted = {key for key in quota["hard"] if key == "pods" or key.startswith(("limits.", "requests."))}
+        assert not counted or quota["scopes"] == ["Terminating"]
+    have_deadlines = [name for name, spec in pod_specs() if "activeDeadlineSeconds" in spec]
+    assert have_deadlines == [v.POD_TEMPLATE]
+    memory = int(quotas["certjob-issue"]["hard"]["limits.memory"].removesuffix("Gi")) * 1024
+    issue = dict(pod_specs())[v.POD_TEMPLATE]["containers"][0]["resources"]["limits"]["memory"]
+    assert int(quotas["certjob-issue"]["hard"]["pods"]) * int(issue.removesuffix("Mi")) <= memory
+
+
+def test_issue_jobs_give_way_to_the_parts_that_every_order_needs() -> None:
+    classes = all_of("PriorityClass")
+    given = {name: classes[spec["priorityClassName"]] for name, spec in pod_specs()}
+    issue = given.pop(v.POD_TEMPLATE)
+    assert issue["preemptionPolicy"] == "Never"
+    assert -10 < issue["value"] < 0  # below -10 no autoscaler adds a node for it
+    assert all(other["value"] > 0 for other in given.values())
