@@ -31,8 +31,8 @@ from issuer_job.upkeep import leftovers, retire
 
 P = ParamSpec("P")
 
-LOOK_SHARE = 0.6
-"""Of the pass's time: what was not looked at by then keeps nobody from being launched."""
+SETTLE_SHARE = 0.6
+"""Of the pass's time, for looks and all that costs no order: what is not done by then keeps nobody from a launch."""
 CRASHED = Problem(
     type="crashed",
     detail="its Jobs ended without a word, or never got to run: kubectl describe and kubectl logs of Job and pods",
@@ -54,7 +54,12 @@ class Effects:
 
     def __post_init__(self) -> None:
         started = time.monotonic()
-        self._looks_until = started + (self.deadline - started) * LOOK_SHARE
+        self._settle_until = started + (self.deadline - started) * SETTLE_SHARE
+        self.cluster = self.cluster.until(self.deadline)
+
+    def has_time(self) -> bool:
+        """Whether there is time left for what costs no order."""
+        return time.monotonic() < self._settle_until
 
     def settle(self, situation: Situation, record: Record, verdict: Verdict) -> None:
         """Whatever the verdict asks for besides a launch."""
@@ -116,9 +121,6 @@ class Effects:
 
     def look(self, situation: Situation, record: Record, verdict: Verdict) -> Verdict:
         """What the Secret holds, and what follows. One that is not ours to write is left alone until it is due."""
-        if time.monotonic() >= self._looks_until:
-            self.counts["looks put off"] += 1
-            return IN_ORDER
         self.counts["looks"] += 1
         renews = verdict.reason.bearing is Bearing.REPLACES
         try:

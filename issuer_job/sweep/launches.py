@@ -25,6 +25,9 @@ from issuer_job.upkeep.limits import OverLimit, PlannedOrder
 
 LAUNCHES = frozenset({Action.LAUNCH, Action.SAME_EPOCH, Action.NEW_EPOCH, Action.DROP_SOURCES})
 
+LAUNCH_SHARE = 0.9
+"""Of the pass's time that is left when they begin to be counted: what is left over is cleared away after them."""
+
 
 class SweepLaunches:
     """The launches of one pass, counted and bounded."""
@@ -33,13 +36,23 @@ class SweepLaunches:
         self._effects = effects
         self._launcher, self._starter = launcher, launcher.until(effects.deadline)
         self._options = options
-        self._launched = 0
+        self.launched = Counter[str]()
+        """Of each namespace, in this pass."""
+        self._until = time.monotonic() + (effects.deadline - time.monotonic()) * LAUNCH_SHARE
         self._counts = effects.counts
         self._active = Counter(r.namespace for r in effects.known.records.values() if r.phase in ACTIVE)
+
+    @property
+    def share(self) -> int:
+        """How many launches of a pass one namespace may have while others wait."""
+        return -(-self._options.launches_per_sweep // 2)
 
     def launch(self, candidate: Candidate) -> None:
         """Launch, unless this pass, the namespace or the issuer has had its share. Raises KubeError, RecordError."""
         situation = candidate.situation
+        if time.monotonic() >= self._until:
+            self._counts["put off"] += 1
+            return
         wanted = self._wanted(candidate)
         if wanted is None:
             self._carry_out(candidate)
@@ -47,7 +60,7 @@ class SweepLaunches:
         if (problem := self._trouble(wanted, candidate)) is not None:
             self._hear_or_put_off(candidate, problem)
             return
-        if self._launched >= self._options.launches_per_sweep or time.monotonic() >= self._effects.deadline:
+        if self.launched.total() >= self._options.launches_per_sweep:
             self._counts["put off"] += 1
             return
         new = situation.record is None or situation.record.phase not in ACTIVE
@@ -59,7 +72,7 @@ class SweepLaunches:
             self._hold(candidate, wanted, held)
             return
         if self._carry_out(candidate):
-            self._launched += 1
+            self.launched[situation.namespace] += 1
             self._active[situation.namespace] += new
             if order is not None:  # only now: what was refused must not take the place of another's order
                 self._effects.known.ledger.count(order, self._effects.now)

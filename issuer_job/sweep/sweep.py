@@ -145,27 +145,37 @@ def _situations(
 
 
 def _judge_all(situations: Iterator[Situation], effects: Effects, launches: SweepLaunches) -> None:
-    """Judge all, do at once what costs no order, and launch in turn as many as fit."""
-    candidates: list[Candidate] = []
+    """Judge all. Then in turn: what is urgent, what costs no order, and as many launches as fit."""
+    judged: list[Candidate] = []
+    for situation in situations:
+        with _guarded(effects, "put-off", **_about(situation)):
+            judged.append(Candidate(situation, rules.judge_situation(situation)))
+    turns = in_turn(judged, share=launches.share)
+    for candidate in turns.urgent:
+        for settled in _settled(candidate, effects):
+            with _guarded(effects, "put-off", **_about(settled.situation)):
+                launches.launch(settled)
+    waiting = [settled for candidate in (*turns.others, *turns.late) for settled in _settled(candidate, effects)]
+    for candidate in in_turn(waiting, share=launches.share, had=launches.launched):
+        with _guarded(effects, "put-off", **_about(candidate.situation)):
+            launches.launch(candidate)
 
-    def settle(situation: Situation) -> None:
-        verdict, record = rules.judge_situation(situation), situation.record
-        if record is not None:
+
+def _settled(candidate: Candidate, effects: Effects) -> list[Candidate]:
+    """Do what costs no order, as long as there is time for it; what is to be launched then."""
+    situation, verdict, record = candidate.situation, candidate.verdict, candidate.situation.record
+    with _guarded(effects, "put-off", **_about(situation)):
+        if record is not None and effects.has_time():
             effects.warn_of_end(situation, record)
             effects.warn_of_standstill(situation, record)
             if verdict.action in {Action.LOOK, Action.KNOCK}:
                 verdict = effects.look(situation, record, verdict)
                 situation = replace(situation, entries=verdict.entries or situation.entries)
             effects.settle(situation, record, verdict)
-        if verdict.action in LAUNCHES:
-            candidates.append(Candidate(situation, verdict))
-
-    for situation in situations:
-        with _guarded(effects, "put-off", **_about(situation)):
-            settle(situation)
-    for candidate in in_turn(candidates):
-        with _guarded(effects, "put-off", **_about(candidate.situation)):
-            launches.launch(candidate)
+        elif verdict.action is not Action.NOTHING and verdict.action not in LAUNCHES:
+            effects.counts["put off for want of time"] += 1
+        return [Candidate(situation, verdict)] if verdict.action in LAUNCHES else []
+    return []
 
 
 def _about(situation: Situation) -> dict[str, str]:
