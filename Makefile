@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock lint schema picture unit process install e2e test demo bench dns-bench scale soak chaos
+.PHONY: help venv lock lint schema picture unit process install e2e test demo bench dns-bench scale soak chaos fuzz fuzz-short
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
@@ -64,7 +64,13 @@ install: cluster  ## install certjob on the local cluster
 e2e: venv install  ## the end-to-end tests on the local cluster
 	tests/cluster/run $(VENV)/bin/pytest -v --durations=10 tests/e2e
 
-test: lint unit process e2e  ## everything that CI checks
+fuzz: venv  ## fuzz everything that reads what strangers wrote, 5 minutes a target
+	$(PY) -m tests.fuzz $(FUZZ)
+
+fuzz-short: venv  ## a thousand inputs for each of those targets, the same each time
+	$(PY) -m tests.fuzz --inputs 1000
+
+test: lint unit process fuzz-short e2e  ## everything that CI checks
 
 demo: venv install  ## one Ingress on the local cluster, with the timeline of what happens
 	tests/cluster/run $(VENV)/bin/python -m tests.demo

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from certs import jks
-from certs.chain import parse_chain
+from certs.chain import has_key, parse_chain
 from certs.errors import CertError
-from certs.keys import key_from_pem
+from certs.keys import PrivateKey, key_from_pem
 
 ALIAS = "certificate"
 """Of the key in a key store; its CA is `ca` in a trust store."""
@@ -61,7 +61,8 @@ def make(
 ) -> dict[str, bytes]:
     """Each format by its name. `passwords` by their password keys: what lacks its password is left out.
 
-    `now` becomes the creation time of entries in JKS stores. Raises CertError if chain or key are unreadable.
+    `now` becomes the creation time of entries in JKS stores. Raises CertError if chain or key are unreadable,
+    or do not belong together where both go into one store.
     """
     made: dict[str, bytes] = {}
     for name in formats:
@@ -98,18 +99,26 @@ def _one(form: Format, chain_pem: bytes, key_pem: bytes, password: str, now: dat
         case Format.COMBINED:
             return key_pem.rstrip(b"\n") + b"\n" + chain_pem
         case Format.KEYSTORE_P12:
+            key = _key_of(chain[0], key_pem)
             return pkcs12.serialize_key_and_certificates(
-                ALIAS.encode(), key_from_pem(key_pem), chain[0], list(chain[1:]) or None, _p12_lock(password)
+                ALIAS.encode(), key, chain[0], list(chain[1:]) or None, _p12_lock(password)
             )
         case Format.TRUSTSTORE_P12:
             entry = pkcs12.PKCS12Certificate(chain[-1], _CA_ALIAS.encode())
             return pkcs12.serialize_java_truststore([entry], _p12_lock(password))
         case Format.KEYSTORE_JKS:
-            key_der = key_from_pem(key_pem).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+            key_der = _key_of(chain[0], key_pem).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
             chain_der = [_der(certificate) for certificate in chain]
             return jks.key_store(alias=ALIAS, key_der=key_der, chain_der=chain_der, password=password, now=now)
         case Format.TRUSTSTORE_JKS:
             return jks.trust_store(certificates=[(_CA_ALIAS, _der(chain[-1]))], password=password, now=now)
+
+
+def _key_of(certificate: x509.Certificate, key_pem: bytes) -> PrivateKey:
+    key = key_from_pem(key_pem)
+    if not has_key(certificate, key):
+        raise CertError("The certificate is for another key.")
+    return key
 
 
 def _der(certificate: x509.Certificate) -> bytes:

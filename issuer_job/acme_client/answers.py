@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from json import JSONDecodeError, loads
+from json import loads
 from typing import Concatenate, ParamSpec, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -63,11 +63,16 @@ class Answer:
     def read(self, reader: Callable[Concatenate[object, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The JSON body as `reader` makes of it. Raises AcmeUnavailable."""
         try:
-            return reader(loads(self.body), *args, **kwargs)
-        except (JSONDecodeError, UnicodeDecodeError, RecursionError):
-            raise self.unusable("is not JSON") from None
+            return reader(self.document(), *args, **kwargs)
         except msgspec.ValidationError as error:
             raise self.unusable(f"is malformed: {error}") from None
+
+    def document(self) -> object:
+        """The JSON body. Raises AcmeUnavailable."""
+        try:
+            return loads(self.body)
+        except (ValueError, RecursionError):  # not JSON, not UTF-8, a number of thousands of digits; too deep
+            raise self.unusable("is not JSON") from None
 
     def unusable(self, what: str, *, retry_after: timedelta | None = None) -> AcmeUnavailable:
         sentence = f"the answer of {url_host(self.url)} (HTTP {self.status}) {what}"
@@ -95,8 +100,8 @@ def is_https(url: str) -> bool:
 
 def _problem_of(answer: Answer) -> AcmeProblem | None:
     try:
-        document = loads(answer.body)
-    except (JSONDecodeError, UnicodeDecodeError, RecursionError):
+        document = answer.document()
+    except AcmeUnavailable:
         return None
     # A gateway's own JSON is no problem document; every member of one is optional, none of them is not one.
     known = isinstance(document, dict) and not document.keys().isdisjoint(("type", "title", "detail"))

@@ -117,5 +117,5 @@ def read_findings(data: Mapping[str, str]) -> list[Finding]:
     """The findings in an issuer's state; none if there are none that can be read."""
     try:
         return msgspec.json.decode(data.get(FINDINGS, "[]"), type=list[Finding])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return []

@@ -72,7 +72,7 @@ def read(config_map: Json) -> Trace:
     metadata, data = config_map["metadata"], config_map.get("data") or {}
     try:
         txt_records = msgspec.json.decode(data.get(v.TXT_RECORDS_KEY, "[]"), type=tuple[TxtRecord, ...])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         txt_records = ()
     name, labels = (metadata.get("annotations") or {}).get(v.RECORD, ""), metadata.get("labels") or {}
     return Trace(name, labels.get(v.RECORD_HASH, ""), txt_records)

@@ -44,7 +44,7 @@ def from_config_map(config_map: Json) -> Record:
     text = (config_map.get("data") or {}).get(v.RECORD_KEY, "")
     try:
         record = msgspec.json.decode(text, type=Record)
-    except msgspec.DecodeError as problem:
+    except (msgspec.DecodeError, RecursionError) as problem:
         raise RecordError(f"record {metadata['name']}: {problem}") from None
     if record.version > SCHEMA_VERSION:
         raise RecordError(f"record {metadata['name']}: written by a later certjob (version {record.version})")

@@ -71,6 +71,7 @@ MAY_IMPORT = {
     "unit": WORLDS | {"schema", "architecture"},
     "e2e": E2E,
     "load": E2E | {"load"},
+    "fuzz": WORLDS | {"fuzz"},
 }
 
 

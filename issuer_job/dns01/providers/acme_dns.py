@@ -79,7 +79,7 @@ def _open(dns01: Dns01, zone: str, secrets: Mapping[str, str]) -> AcmeDns:
     """`accounts` is a registration file: `{"www.example.org": {"username": ..., "password": ..., ...}}`."""
     try:
         accounts = msgspec.json.decode(secrets.get("accounts", "{}"), type=dict[str, AcmeDnsAccount])
-    except msgspec.DecodeError as problem:
+    except (msgspec.DecodeError, RecursionError) as problem:
         raise ProviderError(f"the accounts of acme-dns cannot be read: {problem}") from None
     return AcmeDns(str(dns01.options.get("server", "")), accounts)
 

@@ -166,3 +166,9 @@ def test_what_cannot_be_read_is_an_error_that_shows_nothing() -> None:
         make(["keystore.jks"], chain_pem=one.cert_chain_pems, key_pem=b"s3cret", passwords=PASSWORDS, now=NOW)
     assert "s3cret" not in str(raised.value)
     assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize("name", ["keystore.jks", "keystore.p12"])
+def test_no_store_is_made_of_a_key_and_the_certificate_of_another(name: str) -> None:
+    with pytest.raises(CertError, match="another key"):
+        make([name], chain_pem=certified().cert_chain_pems, key_pem=certified().key_pem, passwords=PASSWORDS, now=NOW)

@@ -86,10 +86,11 @@ def test_writers_at_the_same_time_lose_nothing(api: FakeApi) -> None:
     assert stored(api) == ()
 
 
-def test_a_trace_that_cannot_be_read_names_nothing(api: FakeApi) -> None:
+@pytest.mark.parametrize("text", ['[{"name": 1}]', '[{"x":' + "[" * 100_000])
+def test_a_trace_that_cannot_be_read_names_nothing(api: FakeApi, text: str) -> None:
     trace.write_down(Cluster(api), record(), [txt("a")])
     config_map = api.all(CONFIGMAPS, v.NAMESPACE)[0]
-    api.add(CONFIGMAPS, v.NAMESPACE, config_map | {"data": {v.TXT_RECORDS_KEY: '[{"name": 1}]'}})
+    api.add(CONFIGMAPS, v.NAMESPACE, config_map | {"data": {v.TXT_RECORDS_KEY: text}})
     assert stored(api) == ()
 
 

@@ -75,7 +75,10 @@ def test_a_later_version_is_refused() -> None:
         from_config_map(stored(version=2))
 
 
-@pytest.mark.parametrize("data", [None, {}, {v.RECORD_KEY: ""}, {v.RECORD_KEY: "{"}, {v.RECORD_KEY: "[]"}])
+DEEP = {v.RECORD_KEY: '{"x":' + "[" * 100_000}
+
+
+@pytest.mark.parametrize("data", [None, {}, {v.RECORD_KEY: ""}, {v.RECORD_KEY: "{"}, {v.RECORD_KEY: "[]"}, DEEP])
 def test_what_is_not_a_record_is_refused(data: object) -> None:
     with pytest.raises(RecordError, match=r"shop\.web-tls"):
         from_config_map(to_config_map(full_record()) | {"data": data})
