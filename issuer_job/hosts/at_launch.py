@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 
 from issuer_job.cluster.api import Cluster
 from issuer_job.hosts import claims
+from issuer_job.hosts.loss import free_from
 from issuer_job.hosts.precedence import Denial, Denied, Namers, judge_claim, not_allowed, wildcard_of
 from issuer_job.issuers.options import HostPolicy, Options
 
@@ -32,7 +33,7 @@ def denied(
     for host in wanted:
         mine = claims.take(cluster, host, namespace)
         if mine.namespace != namespace:
-            return Denied(host, Denial.CLAIMED)
+            return Denied(host, Denial.CLAIMED, free_from(mine, options))
         if mine.checked is None:
             rivals = claims.rivals(cluster, mine, above=lambda wildcard: above[wildcard].result())
             # As far as the claims alone tell: who else names the host in an Ingress is the Job's to find out.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from functools import cache, partial
 
 from issuer_job import vocabulary as v
@@ -10,6 +11,7 @@ from issuer_job.attempt.attempt import Attempt, Later, Permanent
 from issuer_job.cluster.api import CONFIGMAPS, KubeError, read_whole
 from issuer_job.demand.askers import list_askers
 from issuer_job.hosts import claims
+from issuer_job.hosts.loss import free_from
 from issuer_job.hosts.precedence import Claim, Denial, Namers, judge_claim, not_allowed
 from issuer_job.issuers.options import HostPolicy, Options, OptionsError, parse_options
 from issuer_job.record.phases import GONE
@@ -33,8 +35,9 @@ def hold_hosts(attempt: Attempt) -> None:
         raise Permanent(Problem(type=denied.reason, detail=detail, host=denied.host, step="claims"))
     if set_by_operator.host_policy is not HostPolicy.FIRST_CLAIM:
         return
+    made = claims.namespace_made(attempt.cluster, namespace)
     for _ in range(ROUNDS):
-        if _made_good(attempt):
+        if _made_good(attempt, set_by_operator, made):
             return
     raise KubeError("the claims keep changing")
 
@@ -42,11 +45,12 @@ def hold_hosts(attempt: Attempt) -> None:
 def give_up_hosts(attempt: Attempt) -> None:
     """Give up the claims of an attempt that no Ingress wants, unless something else of its namespace names the host.
 
-    Otherwise an Ingress that was refused at admission would keep everybody else out. Raises KubeError.
+    Otherwise an Ingress that was refused at admission would keep everybody else out. What was checked is a right, and
+    lapses only by the looks of sweeps (`loss`). Raises KubeError.
     """
     namespace = attempt.record.namespace
     held = [claims.claim_of(attempt.cluster, host) for host in attempt.record.intent.hosts]
-    mine = [claim for claim in held if claim is not None and claim.namespace == namespace]
+    mine = [claim for claim in held if claim is not None and claim.namespace == namespace and claim.checked is None]
     if not mine:
         return
     named = _namers(attempt, {claim.host for claim in mine}, namespace)
@@ -65,15 +69,18 @@ def _options(attempt: Attempt) -> Options:
         raise Later(Problem(type="brokenOptions", detail=str(problem), step="options")) from None
 
 
-def _made_good(attempt: Attempt) -> bool:
+def _made_good(attempt: Attempt, options: Options, made: datetime | None) -> bool:
     """Whether all claims are checked now; False if one changed meanwhile. Raises Permanent."""
     cluster, namespace = attempt.cluster, attempt.record.namespace
     unchecked: list[Claim] = []
     # All are there before anybody else's is looked for: of two that overlap, at least one Job sees the other's.
     for host in sorted(attempt.record.intent.hosts):
         mine = claims.claim_of(cluster, host) or claims.take(cluster, host, namespace)
-        if mine.namespace != namespace:
-            raise _refused(host)
+        if not mine.is_of(namespace, made):
+            if mine.namespace == namespace and mine.checked is None:
+                claims.give_up_claim(cluster, mine)
+                return False
+            raise _refused(host, free_from(mine, options))
         if mine.checked is None:
             unchecked.append(mine)
     if not unchecked:
@@ -93,8 +100,12 @@ def _made_good(attempt: Attempt) -> bool:
     return all(claims.mark_checked(cluster, mine, now=attempt.clock()) for mine in unchecked)
 
 
-def _refused(host: str) -> Permanent:
+def _refused(host: str, until: datetime | None = None) -> Permanent:
     detail = "another namespace had this host first; an operator can transfer it"
+    if until is not None:
+        detail = (
+            f"another namespace has this host, at least until {until:%Y-%m-%d %H:%M} UTC; an operator can transfer it"
+        )
     return Permanent(Problem(type=Denial.CLAIMED, detail=detail, host=host, step="claims"))
 
 

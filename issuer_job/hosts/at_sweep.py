@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from issuer_job import log
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, ApiError, Cluster, Gone
+from issuer_job.cluster.api import CONFIGMAPS, NAMESPACES, ApiError, Cluster, Gone, read_whole
 from issuer_job.demand.askers import list_askers
-from issuer_job.demand.common import is_being_deleted
 from issuer_job.hosts import claims
+from issuer_job.hosts.loss import Certified, LostRight, certified, looked_at, lost_by
 from issuer_job.hosts.precedence import Claim, Denial, Namers, is_rival, judge_claim, not_allowed, wildcard_of
 from issuer_job.issuers.options import HostPolicy, Options
-from issuer_job.record.phases import ABSENCE_GRACE, GONE
+from issuer_job.record.phases import GONE, SWEEP_INTERVAL
 from issuer_job.record.record import Record
 
 Named = Collection[tuple[str, str]]
@@ -30,6 +30,8 @@ class Holders:
     namers: Namers
     now: datetime
     claims: dict[str, Claim] = field(default_factory=dict)
+    made: dict[str, datetime] = field(default_factory=dict)
+    """When each namespace was made."""
     whole: bool = False
     """Whether all claims were read."""
     _below: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -46,6 +48,10 @@ class Holders:
         if (wildcard := wildcard_of(claim.host)) is not None:
             self._below[wildcard].discard(claim.host)
 
+    def is_of(self, claim: Claim, namespace: str) -> bool:
+        """Whether it is that namespace's, and not that of an earlier one of the same name."""
+        return claim.is_of(namespace, self.made.get(namespace))
+
     def free_again(self, record: Record) -> bool:
         """Whether the record failed for the want of a host, and its namespace may have all of them now."""
         if record.retry is None or record.retry.problem.type not in set(Denial):
@@ -57,7 +63,7 @@ class Holders:
         if self.options.host_policy is not HostPolicy.FIRST_CLAIM:
             return not_allowed(self.options, [host], namespace) is None
         held = self.claims.get(host)
-        if not self.whole or (held is not None and held.namespace != namespace):
+        if not self.whole or (held is not None and not self.is_of(held, namespace)):
             return False
         if held is not None and held.checked is not None:
             return True
@@ -72,36 +78,45 @@ class Holders:
 
 
 def tidy(
-    cluster: Cluster, options: Options, namers: Namers, records: Iterable[Record], *, now: datetime, until: float
+    cluster: Cluster,
+    options: Options,
+    namers: Namers,
+    records: Iterable[Record],
+    *,
+    now: datetime,
+    until: float,
+    interval: timedelta = SWEEP_INTERVAL,
+    forfeit: Callable[[LostRight], bool] = lambda right: True,
 ) -> tuple[Holders, Counter[str]]:
-    """Read all claims, give up what must not stand until `until` (time.monotonic()); how many of each.
+    """Read all claims, mark and give up what must not stand until `until` (time.monotonic()); how many of each.
 
-    `namers` are all live Ingresses. Under another policy than first-claim nothing is read or changed.
-    Raises KubeError.
+    `namers` are all live Ingresses; `interval` is the time from one sweep to the next. `forfeit` writes down in the
+    former holder's record that a right was lost, see `loss`; while it cannot (False), the claim stays.
+    Under another policy than first-claim nothing is read or changed. Raises KubeError.
     """
     holders, counts = Holders(options, namers, now), Counter[str]()
     if options.host_policy is not HostPolicy.FIRST_CLAIM:
         return holders, counts
     records = list(records)
-    certified = _certified(records)
+    known = certified(records)
+    holders.made.update(_namespaces(cluster))
     try:
         for item in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.CLAIM}=true"):
             claim = Claim.from_config_map(item)
-            former = v.CLAIM_PARENT not in item["metadata"]["labels"]
-            if former and _labelled(cluster, claim, now if (claim.namespace, claim.host) in certified else None):
+            unlabelled = v.CLAIM_PARENT not in item["metadata"]["labels"]
+            if unlabelled and _labelled(cluster, claim, now if (claim.namespace, claim.host) in known else None):
                 counts["claims labelled"] += 1  # what is to be done about it is the next pass's
             else:
                 holders.add(claim)
         holders.whole = not counts
     except Gone:
         log.info("claims-put-off")  # the list expired on the way: the rest is the next pass's
-    requested = _requested(records)
+    pass_ = _Pass(cluster, holders, _requested(records), known, interval, forfeit)
     for claim in list(holders.claims.values()):
         if time.monotonic() >= until:
             counts["claims put off"] += 1
-        elif _must_go(cluster, claim, holders, requested) and claims.give_up_claim(cluster, claim):
-            holders.drop(claim)
-            counts["claims released"] += 1
+        else:
+            counts.update(pass_.settle(claim))
     return holders, counts
 
 
@@ -111,44 +126,71 @@ def _labelled(cluster: Cluster, claim: Claim, checked: datetime | None) -> bool:
     Raises KubeError when the cluster does not answer.
     """
     try:
-        return claims.mark_checked(cluster, claim, now=claim.checked or checked)
+        return claims.rewrite(cluster, replace(claim, checked=claim.checked or checked))
     except ApiError as problem:
         log.warning("claim-unreadable", claim=claim.name, problem=str(problem))
         return False
 
 
-def _certified(records: Iterable[Record]) -> Named:
-    """Namespace and host of what was ordered: claims of a certjob that did not mark them were good for that."""
-    return {
-        (record.namespace, host)
-        for record in records
-        if record.issued is not None and record.issued.directory
-        for host in record.issued.hosts
-    }
+def _namespaces(cluster: Cluster) -> dict[str, datetime]:
+    """When each was made. Raises KubeError."""
+
+    def read() -> dict[str, datetime]:
+        found = (namespace["metadata"] for namespace in cluster.items(NAMESPACES))
+        return {metadata["name"]: datetime.fromisoformat(metadata["creationTimestamp"]) for metadata in found}
+
+    return read_whole(read, "namespaces")
 
 
-def _must_go(cluster: Cluster, claim: Claim, holders: Holders, requested: Named) -> bool:
-    """Nothing of its namespace needs it, or a Job would be refused for it.
+@dataclass
+class _Pass:
+    """What one pass does about each claim. Raises KubeError."""
 
-    One that was checked stands as long as it is named. One that was not goes only if that is beyond doubt: otherwise
-    whoever has an old Ingress could write a host into it, and take the claim away from a Job that is about to check.
-    """
-    key = (claim.namespace, claim.host)
-    if key not in holders.namers and key not in requested:
-        if holders.now - claim.since < ABSENCE_GRACE:
+    cluster: Cluster
+    holders: Holders
+    requested: Named
+    known: Certified
+    interval: timedelta
+    forfeit: Callable[[LostRight], bool]
+    _live: dict[str, set[str]] = field(default_factory=dict)
+
+    def settle(self, claim: Claim) -> Counter[str]:
+        """Mark it, or give it up: when it has lapsed, or a Job would be refused for it."""
+        holders, key = self.holders, (claim.namespace, claim.host)
+        named = (key in holders.namers or key in self.requested) and holders.is_of(claim, claim.namespace)
+        stays = looked_at(claim, holders.options, named=named, now=holders.now, interval=self.interval)
+        if stays is not None and not (named and self._must_yield(claim)):
+            self._tell_losses(claim, lapses=False)
+            stored = stays != claim and claims.rewrite(self.cluster, stays)
+            return Counter({"claims unnamed": stored and claim.unnamed_since is None})
+        if not named and holders.is_of(claim, claim.namespace) and self._is_named_now(claim):
+            return Counter()  # the next pass takes the mark away
+        if not self._tell_losses(claim, lapses=True) or not claims.give_up_claim(self.cluster, claim):
+            return Counter()
+        holders.drop(claim)
+        return Counter({"claims released": 1})
+
+    def _tell_losses(self, claim: Claim, *, lapses: bool) -> bool:
+        lost = lost_by(claim, self.known, lapses=lapses, now=self.holders.now)
+        return all(self.forfeit(right) for right in lost)
+
+    def _must_yield(self, claim: Claim) -> bool:
+        """One that was checked stands. One that was not goes only if that is beyond doubt: otherwise whoever has an
+        old Ingress could write a host into it, and take the claim away from a Job that is about to check.
+        """
+        if claim.checked is not None:
             return False
-        return not _is_named_now(cluster, claim)
-    if claim.checked is not None:
-        return False
-    if any(rival.checked is not None for rival in holders.rivals(claim)):
-        return True
-    return holders.namers.somebody_was_there(claim.namespace, claim.host, claimed=claim.created, provably=True)
+        if any(rival.checked is not None for rival in self.holders.rivals(claim)):
+            return True
+        namers = self.holders.namers
+        return namers.somebody_was_there(claim.namespace, claim.host, claimed=claim.created, provably=True)
 
-
-def _is_named_now(cluster: Cluster, claim: Claim) -> bool:
-    """Asks the cluster: an Ingress may have been made while the pass was under way. Raises KubeError."""
-    live = (asker for asker in list_askers(cluster, claim.namespace) if not is_being_deleted(asker.object))
-    return any(claim.host in asker.reader.named_hosts(asker.object) for asker in live)
+    def _is_named_now(self, claim: Claim) -> bool:
+        """Asks the cluster: an Ingress may have been made while the pass was under way."""
+        if claim.namespace not in self._live:
+            live = list_askers(self.cluster, claim.namespace)
+            self._live[claim.namespace] = {host for asker in live for host in asker.reader.named_hosts(asker.object)}
+        return claim.host in self._live[claim.namespace]
 
 
 def _requested(records: Iterable[Record]) -> Named:

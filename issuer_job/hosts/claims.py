@@ -9,12 +9,13 @@ claim, and that write and the other's mark exclude each other, since both are co
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies, changes
-from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json
+from issuer_job.cluster.api import CONFIGMAPS, NAMESPACES, Cluster, Json
 from issuer_job.hosts.precedence import Claim, is_rival, wildcard_of
 
 
@@ -35,6 +36,12 @@ def claim_of(cluster: Cluster, host: str) -> Claim | None:
     return None if held is None else Claim.from_config_map(held)
 
 
+def namespace_made(cluster: Cluster, namespace: str) -> datetime | None:
+    """When the namespace was made, None if it is gone. Raises KubeError."""
+    found = cluster.find(NAMESPACES, None, namespace)
+    return None if found is None else datetime.fromisoformat(found["metadata"]["creationTimestamp"])
+
+
 def rivals(cluster: Cluster, mine: Claim, *, above: Callable[[str], Claim | None] | None = None) -> list[Claim]:
     """The claims of other namespaces that overlap this one, as they are stored now. Raises KubeError.
 
@@ -50,13 +57,16 @@ def rivals(cluster: Cluster, mine: Claim, *, above: Callable[[str], Claim | None
     return [claim for claim in map(Claim.from_config_map, items) if is_rival(mine, claim)]
 
 
-def mark_checked(cluster: Cluster, claim: Claim, *, now: datetime | None) -> bool:
-    """Write down that the claim holds; False if it is not any more the one that was read. Raises KubeError.
+def mark_checked(cluster: Cluster, claim: Claim, *, now: datetime) -> bool:
+    """Write down that the claim holds; False if it is not any more the one that was read. Raises KubeError."""
+    return rewrite(cluster, replace(claim, checked=now))
 
-    Without `now` it still has to be checked, but gets the label by which wildcards find it: earlier ones had none.
+
+def rewrite(cluster: Cluster, claim: Claim) -> bool:
+    """Store what the claim says besides host and namespace in the place of exactly the one that was read; whether it
+    was that still. It gets the label by which wildcards find it, too: earlier ones had none. Raises KubeError.
     """
-    body = claim_body(claim.host, claim.namespace, checked=now)
-    return changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, _metadata(claim), body) is not None
+    return changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, _metadata(claim), _body(claim)) is not None
 
 
 def give_up_claim(cluster: Cluster, claim: Claim) -> bool:
@@ -70,11 +80,17 @@ def give_up_claim(cluster: Cluster, claim: Claim) -> bool:
 def transfer(cluster: Cluster, host: str, namespace: str, *, now: datetime) -> str | None:
     """Give the host to the namespace, whoever has it and whether or not anybody has; who had it. Raises KubeError.
 
-    It stays there against every older Ingress and every claim that overlaps it, until no Ingress of that namespace
-    names it.
+    It stays there against every older Ingress and every claim that overlaps it, until it lapses. Whose it was is
+    left for the next sweep (`loss`).
     """
-    body, what = claim_body(host, namespace, checked=now), f"the claim of {host}"
-    given = changes.change(cluster, CONFIGMAPS, v.NAMESPACE, names.claim(host), lambda held: body, what=what)
+
+    def moved(held: Json | None) -> Json:
+        before = None if held is None else Claim.from_config_map(held)
+        former = "" if before is None else before.former if before.namespace == namespace else before.namespace
+        return _body(Claim(host, namespace, now, checked=now, former=former))
+
+    what = f"the claim of {host}"
+    given = changes.change(cluster, CONFIGMAPS, v.NAMESPACE, names.claim(host), moved, what=what)
     return None if given.before is None else Claim.from_config_map(given.before).namespace
 
 
@@ -83,10 +99,15 @@ def claim_body(host: str, namespace: str, *, checked: datetime | None = None) ->
 
     Created atomically: the first one holds it.
     """
-    labels = {v.CLAIM: "true", v.CLAIM_PARENT: names.claim_parent(host)}
-    data = {"host": host, "namespace": namespace}
-    annotations = {v.CHECKED: checked.isoformat(timespec="seconds")} if checked else None
-    return bodies.config_map(bodies.own_metadata(names.claim(host), labels, annotations=annotations), data)
+    return _body(Claim(host, namespace, datetime.max, checked))
+
+
+def _body(claim: Claim) -> Json:
+    labels = {v.CLAIM: "true", v.CLAIM_PARENT: names.claim_parent(claim.host)}
+    data = {"host": claim.host, "namespace": claim.namespace}
+    return bodies.config_map(
+        bodies.own_metadata(names.claim(claim.host), labels, annotations=claim.annotations), data
+    )
 
 
 def _metadata(claim: Claim) -> Json:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from issuer_job import vocabulary as v
@@ -27,10 +27,11 @@ class Denial(StrEnum):
 
 @dataclass(frozen=True)
 class Denied:
-    """The first host that the namespace may not have."""
+    """The first host that the namespace may not have; `until` when at least, as far as anybody can tell."""
 
     host: str
     reason: Denial
+    until: datetime | None = None
 
 
 def not_allowed(options: Options, hosts: Iterable[str], namespace: str) -> Denied | None:
@@ -52,12 +53,18 @@ def overlap(one: str, other: str) -> bool:
     return one == other or wildcard_of(one) == other or wildcard_of(other) == one
 
 
+CLOCKS = timedelta(minutes=1)
+"""How far apart the clocks of several API servers may be."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """A namespace's word that a host is its own.
 
     `checked` is when a Job found that nobody else was there first, or when an operator gave the host away; from
-    then on the claim holds until it is given up. None: it may still have to yield.
+    then on the claim holds until it is given up. None: it may still have to yield. `former` is the namespace that an
+    operator took the host from. `unnamed_since` is when a sweep first found that nothing of the namespace names the
+    host, `unnamed_seen` when one last did; None while something does.
     """
 
     host: str
@@ -67,18 +74,28 @@ class Claim:
     name: str = ""
     uid: str = ""
     resource_version: str = ""
+    former: str = ""
+    unnamed_since: datetime | None = None
+    unnamed_seen: datetime | None = None
 
     @classmethod
     def from_config_map(cls, config_map: Json) -> Claim:
         """Read a claim; what an operator wrote by hand is read as far as it goes."""
         metadata, data = config_map["metadata"], config_map.get("data") or {}
         created = datetime.fromisoformat(metadata["creationTimestamp"])
-        word = (metadata.get("annotations") or {}).get(v.CHECKED)
+        notes: dict[str, str] = metadata.get("annotations") or {}
+        checked = _moment(notes[v.CHECKED], created) if v.CHECKED in notes else None
+        never = datetime.min.replace(tzinfo=UTC)
+        since, seen = (_moment(notes.get(key, ""), never) for key in (v.UNNAMED_SINCE, v.UNNAMED_SEEN))
+        unnamed = since >= (checked or created)  # else it is about the time before an operator gave it away
         return cls(
             host=str(data.get("host", "")),
             namespace=str(data.get("namespace", "")),
             created=created,
-            checked=None if word is None else _moment(word, created),
+            checked=checked,
+            former=notes.get(v.FORMER, ""),
+            unnamed_since=since if unnamed else None,
+            unnamed_seen=max(since, seen) if unnamed else None,
             name=metadata["name"],
             uid=metadata["uid"],
             resource_version=metadata["resourceVersion"],
@@ -88,6 +105,20 @@ class Claim:
     def since(self) -> datetime:
         """When it was last made or confirmed."""
         return max(self.created, self.checked or self.created)
+
+    def is_of(self, namespace: str, made: datetime | None) -> bool:
+        """Whether it is that namespace's, which was `made` then; None if that is not known.
+
+        One of an earlier namespace of the same name is not: it may have been somebody else's.
+        """
+        return self.namespace == namespace and (made is None or self.since >= made - CLOCKS)
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """All that is stored beside host and namespace."""
+        moments = {v.CHECKED: self.checked, v.UNNAMED_SINCE: self.unnamed_since, v.UNNAMED_SEEN: self.unnamed_seen}
+        notes = {key: moment.isoformat(timespec="seconds") for key, moment in moments.items() if moment is not None}
+        return notes | ({v.FORMER: self.former} if self.former else {})
 
 
 @dataclass
@@ -113,16 +144,20 @@ class Namers:
     _by_host: dict[str, dict[str, _Naming]] = field(default_factory=dict)
     _below: dict[str, set[str]] = field(default_factory=dict)
     """By wildcard: the names directly below it that are named anywhere."""
+    _leaving: set[tuple[str, str]] = field(default_factory=set)
 
     def __contains__(self, key: tuple[str, str]) -> bool:
-        """Whether the namespace names exactly that host."""
+        """Whether the namespace names exactly that host; what is being deleted still does: it may be made anew."""
         namespace, host = key
-        return namespace in self._by_host.get(host, {})
+        return namespace in self._by_host.get(host, {}) or key in self._leaving
 
     def add(self, asker: Asker) -> None:
-        """What is being deleted wants nothing; what is in certjob's own namespace are its challenge routes."""
+        """What is being deleted is older than nobody; what is in certjob's own namespace are its challenge routes."""
         metadata, namespace = asker.object["metadata"], asker.namespace
-        if is_being_deleted(asker.object) or namespace == v.NAMESPACE:
+        if namespace == v.NAMESPACE:
+            return
+        if is_being_deleted(asker.object):
+            self._leaving.update((namespace, host) for host in asker.reader.named_hosts(asker.object))
             return
         created = _moment(metadata.get("creationTimestamp", ""), datetime.max.replace(tzinfo=UTC))
         shown = created if metadata.get("generation") == 1 else None

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
 
 import msgspec
 
+from certs.duration import parse_duration
+from certs.errors import CertError
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from issuer_job.issuers.host_rules import HostRule
+from issuer_job.issuers.solvers import DURATION
 from issuer_job.issuers.yaml_document import DocumentError, read_yaml
 
 MAX_DOCUMENT = 64 * 1024
+SHORTEST_GRACE = timedelta(minutes=10)
+LONGEST_GRACE = timedelta(days=6)
+"""Records of what nobody wants are kept for a week: what lapses later would leave certificates that nobody knows."""
 
 
 class OptionsError(ValueError):
@@ -42,7 +49,8 @@ class HostPolicy(StrEnum):
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """`active_orders_per_namespace` and `launches_per_sweep` are bounds; `complete_tls` lets the sweep add the entry
     to an empty spec.tls that the webhook was not there to add (it needs `manifests/optional/complete-tls.yaml`).
-    `allowed_hosts` are for the policy allow-list alone, and that policy needs them.
+    `allowed_hosts` are for the policy allow-list alone, and that policy needs them. `claim_grace` is for first-claim:
+    how long a namespace may leave a host that it has unnamed before others can have it.
     """
 
     routes: Routes = Routes.ADMISSION
@@ -51,10 +59,22 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     complete_tls: bool = False
     host_policy: HostPolicy = HostPolicy.FIRST_CLAIM
     allowed_hosts: tuple[HostRule, ...] = ()
+    claim_grace: Annotated[str, msgspec.Meta(extra_json_schema={"pattern": DURATION})] = "24h"
 
     def __post_init__(self) -> None:
+        try:
+            grace = parse_duration(self.claim_grace)
+        except CertError as problem:
+            raise ValueError(f"{problem} - at `$.claimGrace`") from None
+        if not SHORTEST_GRACE <= grace <= LONGEST_GRACE:
+            raise ValueError(f"`$.claimGrace` is from 10m to 6d, and not {self.claim_grace[:40]}")
         if bool(self.allowed_hosts) is not (self.host_policy is HostPolicy.ALLOW_LIST):
             raise ValueError("`$.allowedHosts` and `hostPolicy: allow-list` need each other: one is missing")
+
+    @property
+    def grace(self) -> timedelta:
+        """`claim_grace` as a duration."""
+        return parse_duration(self.claim_grace)
 
 
 def parse_options(config_map: Json | None) -> Options:

@@ -201,6 +201,8 @@ class _Launch:
         denied = at_launch.denied(cluster, options, wanted.intent.hosts, wanted.namespace, pool=pool)
         if denied is not None:
             reason, why = _DENIALS[denied.reason]
+            if denied.until is not None:
+                why = f"belongs to another namespace until {denied.until:%d %b %H:%M} UTC: no certificate"
             raise _Stopped(reason, denied.reason, f"{denied.host[:70]} {why}")
         if not canary.result():
             detail = "certjob's admission policies are not in force: no certificate until they are"

@@ -93,7 +93,8 @@ class Issued(Stored, frozen=True):
     """The certificate that was last installed and proven; `directory` is empty if its owner put it there.
 
     `formats` are those that were written with it. `secret_uid` and `secret_version` are those of the Secret when it
-    was proven, empty while it is being written.
+    was proven, empty while it is being written. `forfeited` are hosts of it to which its namespace has lost the right
+    since (see `hosts.loss`): whoever can shall revoke it.
     """
 
     hosts: tuple[str, ...]
@@ -111,6 +112,7 @@ class Issued(Stored, frozen=True):
     secret_uid: str = ""
     secret_version: str = ""
     renewal: Renewal | None = None
+    forfeited: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"until {self.not_after:%Y-%m-%d %H:%M:%SZ}, serial {self.serial}"

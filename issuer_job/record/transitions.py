@@ -171,6 +171,16 @@ def renewal_suggested(record: Record, now: datetime, *, renewal: Renewal) -> Rec
     return replace(record, issued=replace(record.issued, renewal=renewal))
 
 
+def forfeited(record: Record, now: datetime, *, host: str, cause: str) -> Record:
+    """The certificate is good for a host to which its namespace has no right any more, see `hosts.loss`."""
+    if record.issued is None:
+        raise IllegalTransition(f"{record.name} has no certificate")
+    lost = tuple(dict.fromkeys((*record.issued.forfeited, host)))
+    return _noted(
+        replace(record, issued=replace(record.issued, forfeited=lost)), now, "host lost", f"{host}: {cause}"
+    )
+
+
 def waiting(
     record: Record, now: datetime, *, problem: Problem, wait: timedelta, asked: bool = False, issuer: str = ""
 ) -> Record:
@@ -264,6 +274,10 @@ def _move(record: Record, phase: Phase, now: datetime, event: str = "", detail: 
     """The record in that phase, with a line of its story if there is an event."""
     if phase not in ARROWS[record.phase]:
         raise IllegalTransition(f"{record.name}: {record.phase} -> {phase}")
+    noted = _noted(record, now, event, detail) if event else record
+    return replace(noted, phase=phase, since=record.since if phase is record.phase else now)
+
+
+def _noted(record: Record, now: datetime, event: str, detail: str) -> Record:
     entry = HistoryEntry(at=now, epoch=record.epoch, event=event, detail=detail[:300])
-    history = (*record.history, entry)[-HISTORY_LENGTH:] if event else record.history
-    return replace(record, phase=phase, since=record.since if phase is record.phase else now, history=history)
+    return replace(record, history=(*record.history, entry)[-HISTORY_LENGTH:])

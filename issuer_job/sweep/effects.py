@@ -15,6 +15,7 @@ from issuer_job import vocabulary as v
 from issuer_job.attempt import events
 from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import Cluster
+from issuer_job.hosts.loss import LostRight
 from issuer_job.issuers.load import ABSENT, Issuers
 from issuer_job.record import intents, transitions
 from issuer_job.record.phases import Bearing, LaunchReason
@@ -175,6 +176,22 @@ class Effects:
         log.info("left-alone", record=record.name, secret=record.secret_name)
         self.counts["left alone"] += 1
         self.tell(situation, record, "CertificateHeldBack", note, (record.uid, "changed", seen.resource_version))
+
+    def forfeit(self, right: LostRight) -> bool:
+        """Write down that the certificate outlives its namespace's right to a host, and say it; whether that is
+        written. Raises KubeError, RecordError.
+        """
+        key, host = (right.record.namespace, right.record.secret_name), right.host
+        stored = self.write(self.known.records[key], transitions.forfeited, host=host, cause=right.cause)
+        if stored is None:
+            return False
+        self.known.records[key] = replace(stored, history=(), ledger=())
+        self.counts["rights lost"] += 1
+        log.warning("right-lost", record=stored.name, host=host, cause=right.cause)
+        note = f"{host}: the certificate is still valid, but the namespace has no right to the host: {right.cause}"
+        news = events.News("CertificateForfeited", note, self.now, (stored.uid, host, str(right.cause)))
+        events.tell_sources(self.cluster, key, stored.sources, news)
+        return True
 
     def remember_suggestion(self, record: Record, renewal: Renewal) -> None:
         """Keep what the CA said about the certificate's renewal. Raises KubeError, RecordError."""

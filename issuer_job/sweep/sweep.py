@@ -78,7 +78,7 @@ def sweep(
     launches = SweepLaunches(effects, Launcher(cluster, settings, clock=clock), options)
     _ask_for_suggestions(effects)
     # Before the launches: a host that is given up now is somebody else's in the same pass.
-    holders = _tidy_claims(effects, options, live)
+    holders = _tidy_claims(effects, options, live, interval)
     _judge_all(_situations(effects, live, jobs, interval, holders), effects, launches)
     counts["completed"] = untouched.complete_or_tell(cluster, live.bare, issuers, options, now=now)
     counts.update(leftovers.release_leftovers(cluster, known.records.values(), now=now))
@@ -113,13 +113,22 @@ def _launch_checks(effects: Effects) -> None:
         effects.counts["checks launched"] += launch_due(cluster, leftovers=with_leftovers, now=now)
 
 
-def _tidy_claims(effects: Effects, options: Options, live: Live) -> Holders:
+def _tidy_claims(effects: Effects, options: Options, live: Live, interval: timedelta) -> Holders:
     """At most a fifth of the pass's time: what keeps somebody else out goes at the next one."""
     until = time.monotonic() + (effects.deadline - time.monotonic()) * CLAIMS_SHARE
     records, now = effects.known.records.values(), effects.now
     holders = Holders(options, live.namers, now)
     with _guarded(effects, "claims-put-off"):
-        holders, counts = at_sweep.tidy(effects.cluster, options, live.namers, records, now=now, until=until)
+        holders, counts = at_sweep.tidy(
+            effects.cluster,
+            options,
+            live.namers,
+            records,
+            now=now,
+            until=until,
+            interval=interval,
+            forfeit=effects.forfeit,
+        )
         effects.counts.update(counts)
     return holders
 

@@ -138,6 +138,38 @@ def test_an_older_ingress_of_somebody_else_keeps_a_newcomer_out_until_it_is_gone
     world.wait_issued(newcomer, "mine-tls", [host])
 
 
+def test_an_ingress_made_anew_keeps_its_host_and_a_day_without_one_loses_it(new_namespace: NewNamespace) -> None:
+    victim, squatter = new_namespace("victim"), new_namespace("squatter")
+    host = f"redeployed.{victim}.test"
+    world.create(victim, opted_in("web", host))
+    world.wait_issued(victim, "web-tls", [host])
+    assert f"{host} belongs to another namespace: no certificate" in warnings(squatter, opted_in("mine", host))
+    cluster().delete(INGRESSES, victim, "web")
+    run_sweep()
+    marked = claims.claim_of(cluster(), host)
+    assert marked is not None
+    assert (marked.namespace, marked.unnamed_since is None) == (victim, False)
+    assert re.search(rf"{host} belongs to another namespace until .* UTC", warnings(squatter, opted_in("mine", host)))
+    world.create(victim, opted_in("web", host))
+    run_sweep()
+    assert holder(cluster(), host) == victim
+    assert world.record(squatter, "mine-tls") is None
+    # A day later, as the claim says.
+    cluster().delete(INGRESSES, victim, "web")
+    run_sweep()
+    now = utc_now()
+    moments = {v.CHECKED: timedelta(days=3), v.UNNAMED_SINCE: timedelta(hours=25), v.UNNAMED_SEEN: timedelta(hours=1)}
+    aged = claim_body(host, victim)
+    aged["metadata"]["annotations"] = {key: (now - ago).isoformat() for key, ago in moments.items()}
+    cluster().update(CONFIGMAPS, v.NAMESPACE, aged)
+    run_sweep()
+    world.wait_issued(squatter, "mine-tls", [host])
+    left = world.record(victim, "web-tls")
+    assert left is not None
+    assert left.issued is not None
+    assert left.issued.forfeited == (host,)
+
+
 def _a_second_later(stored: Json) -> bool:
     """Whether what is made now is younger."""
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "clock-"}}
@@ -185,8 +217,10 @@ def test_a_transfer_from_end_to_end(new_namespace: NewNamespace, way: str) -> No
     run_sweep()
     held = claims.claim_of(cluster(), host)
     assert held is not None
-    assert (held.namespace, held.checked is not None) == (next_one, True)
-    assert world.phase(former, "old-tls") == "Failed"
+    assert (held.namespace, held.checked is not None, held.former) == (next_one, True, former)
+    left = world.record(former, "old-tls")
+    assert left is not None
+    assert (left.phase, left.issued and left.issued.forfeited) == ("Failed", (host,))
     stored = cluster().get(CONFIGMAPS, v.NAMESPACE, names.claim(host))
     assert stored["metadata"]["labels"][v.CLAIM_PARENT] == names.claim_parent(host)
 

@@ -131,7 +131,7 @@ def full_record() -> Record:
         attempt=attempt(
             reason="RenewalDue", issuer="other", crashes=1, replaces="x.y", renews=True, interval=timedelta(hours=1)
         ),
-        issued=issued(renewal=renewal),
+        issued=issued(renewal=renewal, forfeited=HOSTS[:1]),
         retry=retry,
         history=(HistoryEntry(at=NOW, epoch=5, event="issued", detail="d"),),
         ledger=(LedgerEntry(at=NOW, kind=Counted.CERTIFICATE, issuer="le", hosts=HOSTS, exempt=True),),

@@ -197,14 +197,93 @@ def test_without_an_ingress_nobody_is_kept_out_for_longer_than_the_grace(swept: 
 # Coming back without the user's doing anything.
 
 
+def test_an_ingress_that_is_made_anew_keeps_its_host(swept: JobWorld) -> None:
+    """Deleted and applied again while somebody else waits for the host, with passes in between."""
+    issue_one(swept)
+    swept.clock.ahead += 20 * MINUTE
+    assert apply(swept, "elsewhere").reason is OutcomeReason.HOST_CLAIMED
+    swept.api.remove(INGRESSES, "shop", "web")
+    passes(swept, 3)
+    assert jobs(swept) == 1
+    refused = apply(swept, "elsewhere")
+    assert refused.reason is OutcomeReason.HOST_CLAIMED
+    until = swept.clock.read() - 10 * MINUTE + timedelta(hours=24)
+    assert refused.warning == f"{HOST} belongs to another namespace until {until:%d %b %H:%M} UTC: no certificate"
+    assert apply(swept).reason is not OutcomeReason.HOST_CLAIMED
+    passes(swept, 2)
+    assert apply(swept, "elsewhere").warning == f"{HOST} belongs to another namespace: no certificate"
+
+
+def test_a_job_of_an_ingress_that_is_gone_gives_up_no_right(world: JobWorld) -> None:
+    issue_one(world)
+    world.relaunch()
+    world.api.remove(INGRESSES, "shop", "web")
+    world.run()
+    found = claim(world)
+    assert found is not None
+    assert found.checked is not None
+
+
+def test_a_job_says_until_when_the_host_is_anothers_at_least(swept: JobWorld) -> None:
+    apply(swept)
+    put(swept, HOST, "elsewhere")
+    run(swept)
+    assert swept.run() is v.ExitCode.PERMANENT
+    until = f"at least until {swept.clock.read() + timedelta(hours=24):%Y-%m-%d %H:%M} UTC"
+    assert trouble(swept).detail == f"another namespace has this host, {until}; an operator can transfer it"
+
+
+def test_a_namespace_made_anew_is_refused_the_host_of_the_one_before(swept: JobWorld) -> None:
+    issue_one(swept)
+    made = (swept.clock.read() + timedelta(hours=2)).isoformat()
+    swept.api.add(NAMESPACES, None, {"metadata": {"name": "shop", "creationTimestamp": made}})
+    swept.clock.ahead += timedelta(hours=3)
+    swept.relaunch()
+    assert swept.run() is v.ExitCode.PERMANENT
+    assert trouble(swept).type == "hostClaimed"
+    run(swept)
+    assert orders(swept) == 1
+
+
+def test_a_claim_that_was_never_checked_is_taken_anew_by_a_namespace_made_anew(world: JobWorld) -> None:
+    made = (world.clock.read() - timedelta(hours=1)).isoformat()
+    apply(world)
+    before = claim(world)
+    assert before is not None
+    world.api.add(NAMESPACES, None, {"metadata": {"name": "shop", "creationTimestamp": made}})
+    make_old(world, HOST)
+    assert world.run() is v.ExitCode.DONE
+    after = claim(world)
+    assert after is not None
+    assert after.uid != before.uid
+
+
+def test_a_right_that_lapses_is_written_into_the_record_of_who_had_it(swept: JobWorld) -> None:
+    swept.set_options(claimGrace="10m")
+    issue_one(swept)
+    swept.api.remove(INGRESSES, "shop", "web")
+    passes(swept, 5, until=lambda: claim(swept) is None)
+    assert claim(swept) is None
+    left = swept.record().issued
+    assert left is not None
+    assert left.forfeited == (HOST,)
+    assert [entry.event for entry in swept.record().history].count("host lost") == 1
+    swept.clock.ahead += 30 * MINUTE
+    run(swept)
+    assert writes_nothing(swept)
+
+
 def test_who_was_refused_at_admission_is_ordered_by_the_pass_that_frees_the_host(swept: JobWorld) -> None:
+    swept.set_options(claimGrace="10m")
     put(swept, HOST, "elsewhere")
     swept.api.add(INGRESSES, "elsewhere", plain("elsewhere", creationTimestamp="2100-01-01T00:00:00Z"))
     assert apply(swept).reason is OutcomeReason.HOST_CLAIMED
     passes(swept, 3)
     assert jobs(swept) == 0
     swept.api.remove(INGRESSES, "elsewhere", "web")
-    passes(swept, 1)
+    passes(swept, 2)
+    assert jobs(swept) == 0
+    passes(swept, 2, until=lambda: jobs(swept) == 1)
     assert jobs(swept) == 1
     assert swept.run() is v.ExitCode.DONE
 
@@ -224,13 +303,13 @@ def test_whom_the_job_refused_is_ordered_when_the_older_ingress_is_gone(swept: J
 
 
 def test_whom_the_job_refused_is_ordered_when_the_claim_is_gone(swept: JobWorld) -> None:
+    swept.set_options(claimGrace="10m")
     apply(swept)
     put(swept, HOST, "elsewhere")
     make_old(swept, HOST)
     assert swept.run() is v.ExitCode.PERMANENT
-    swept.clock.ahead += MINUTE
-    run(swept)
-    assert jobs(swept) == 2, "the holder has no Ingress, and its claim is old"
+    passes(swept, 4, until=lambda: jobs(swept) == 2)
+    assert jobs(swept) == 2, "the holder has no Ingress"
 
 
 # Transfer.

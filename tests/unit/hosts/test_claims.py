@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from msgspec import convert
@@ -11,11 +12,12 @@ from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, Cluster, Json
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, NAMESPACES, Cluster, Json
 from issuer_job.demand.askers import Asker
 from issuer_job.hosts import at_sweep, claims
 from issuer_job.hosts.at_sweep import Holders
 from issuer_job.hosts.claims import claim_body
+from issuer_job.hosts.loss import LostRight
 from issuer_job.hosts.precedence import Claim, Namers
 from issuer_job.issuers.options import HostPolicy, Options
 from issuer_job.polling import utc_now
@@ -27,7 +29,9 @@ from tests.worlds.samples import HOSTS, PROBLEM, SETTINGS, issued, record, sourc
 
 OLD = "2026-01-01T00:00:00Z"
 CHECKED = datetime(2026, 1, 2, tzinfo=UTC)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 LATER = ABSENCE_GRACE + timedelta(seconds=5)
+LAPSED = 24 * HOUR + timedelta(seconds=5)
 
 
 def ingress(namespace: str, *hosts: str, tls: str = "", **metadata: str) -> Json:
@@ -60,8 +64,11 @@ def tidy(
     return at_sweep.tidy(cluster, options or Options(), namers, records, now=now, until=until)
 
 
-def released(cluster: Cluster, *ingresses: Json, after: timedelta = LATER) -> int:
-    return tidy(cluster, *ingresses, after=after)[1].get("claims released", 0)
+def released(cluster: Cluster, *ingresses: Json, after: timedelta = LATER, start: timedelta = timedelta(0)) -> int:
+    """How many claims go in the passes from `start` to `after` (from now), one at least every hour."""
+    moments = [start + n * HOUR for n in range((after - start) // HOUR + 1)]
+    moments += [after] if moments[-1] != after else []
+    return sum(tidy(cluster, *ingresses, after=moment)[1].get("claims released", 0) for moment in moments)
 
 
 def taken(cluster: Cluster, host: str, namespace: str, *, checked: bool = False) -> Claim:
@@ -158,7 +165,7 @@ def test_a_claim_that_may_not_be_labelled_keeps_no_other_from_being_tidied(
         ([ingress("one", tls="A.dev.")], False),
         ([ingress("two", "a.dev", creationTimestamp="2100-01-01T00:00:00Z")], True),
         ([ingress("one", "b.dev")], True),
-        ([ingress("one", "a.dev", deletionTimestamp=OLD)], True),
+        ([ingress("one", "a.dev", deletionTimestamp=OLD)], False),
     ],
     ids=["no ingress", "in a rule", "in tls, spelled otherwise", "other namespace", "other host", "being deleted"],
 )
@@ -166,13 +173,53 @@ def test_a_claim_is_given_up_when_no_ingress_of_its_namespace_names_the_host(
     cluster: Cluster, ingresses: list[Json], gone: bool, checked: bool
 ) -> None:
     taken(cluster, "a.dev", "one", checked=checked)
-    assert released(cluster, *ingresses) == int(gone)
+    assert released(cluster, *ingresses, after=LAPSED if checked else LATER) == int(gone)
     assert (holder(cluster, "a.dev") is None) is gone
 
 
-def test_a_young_claim_stays(cluster: Cluster) -> None:
-    taken(cluster, "a.dev", "one")
-    assert released(cluster, after=timedelta(minutes=9)) == 0
+@pytest.mark.parametrize(("checked", "stays"), [(False, 9 * MINUTE), (True, 23 * HOUR)])
+def test_a_claim_has_its_grace_from_the_first_look_that_finds_it_unnamed(
+    cluster: Cluster, api: FakeApi, checked: bool, stays: timedelta
+) -> None:
+    """However old it is: an Ingress that is deleted and made again is away for a moment only."""
+    old = claim_body("a.dev", "one", checked=CHECKED if checked else None)
+    old["metadata"]["creationTimestamp"] = OLD
+    api.add(CONFIGMAPS, v.NAMESPACE, old)
+    assert released(cluster, after=stays) == 0
+    assert released(cluster, start=stays, after=stays + 61 * MINUTE) == 1
+
+
+def test_one_look_that_finds_it_named_begins_the_grace_anew(cluster: Cluster) -> None:
+    taken(cluster, "a.dev", "one", checked=True)
+    assert released(cluster, after=23 * HOUR) == 0
+    assert tidy(cluster, ingress("one", "a.dev"), after=23 * HOUR + 5 * MINUTE)[1] == {"claims unnamed": 0}
+    assert taken(cluster, "a.dev", "one").unnamed_since is None
+    assert released(cluster, start=24 * HOUR, after=47 * HOUR) == 0
+    assert released(cluster, start=48 * HOUR, after=49 * HOUR) == 1
+
+
+def test_time_in_which_no_sweep_looked_counts_for_nothing(cluster: Cluster) -> None:
+    """Else two moments a day apart, in each of which an Ingress is made anew, would lose the host."""
+    taken(cluster, "a.dev", "one", checked=True)
+    tidy(cluster, after=timedelta(0))
+    assert tidy(cluster, after=30 * HOUR)[1] == {"claims unnamed": 0}
+    assert holder(cluster, "a.dev") == "one"
+
+
+def test_passes_that_find_it_unnamed_write_once_an_hour(cluster: Cluster, api: FakeApi) -> None:
+    taken(cluster, "a.dev", "one", checked=True)
+    api.requests.clear()
+    for number in range(24):
+        tidy(cluster, after=number * 5 * MINUTE)
+    assert sum(request.method == "PUT" for request in api.requests) == 2
+
+
+@pytest.mark.parametrize(("grace", "hours"), [("1h", 1), ("2d", 48)])
+def test_the_operator_says_how_long_the_grace_is(cluster: Cluster, grace: str, hours: int) -> None:
+    taken(cluster, "a.dev", "one", checked=True)
+    options = convert({"claimGrace": grace}, type=Options)
+    looks = [tidy(cluster, after=hour * HOUR, options=options)[1] for hour in range(50)]
+    assert [hour for hour, counts in enumerate(looks) if counts.get("claims released")] == [hours]
 
 
 def test_a_transfer_gives_time_to_make_the_ingress(cluster: Cluster, api: FakeApi) -> None:
@@ -180,8 +227,129 @@ def test_a_transfer_gives_time_to_make_the_ingress(cluster: Cluster, api: FakeAp
     former["metadata"]["creationTimestamp"] = OLD
     api.add(CONFIGMAPS, v.NAMESPACE, former)
     assert claims.transfer(cluster, "a.dev", "two", now=utc_now()) == "one"
-    assert released(cluster, ingress("one", "a.dev"), after=timedelta(minutes=9)) == 0
-    assert released(cluster, ingress("one", "a.dev"), after=timedelta(minutes=11)) == 1
+    assert released(cluster, ingress("one", "a.dev"), after=23 * HOUR) == 0
+    assert released(cluster, ingress("one", "a.dev"), start=24 * HOUR, after=LAPSED) == 1
+
+
+def test_a_transfer_by_hand_does_not_inherit_how_long_the_host_was_unnamed(cluster: Cluster, api: FakeApi) -> None:
+    taken(cluster, "a.dev", "one", checked=True)
+    released(cluster, after=23 * HOUR)
+    stored = api.stored(CONFIGMAPS, v.NAMESPACE, names.claim("a.dev"))
+    assert stored is not None
+    assert v.UNNAMED_SINCE in stored["metadata"]["annotations"]
+    stored["metadata"]["annotations"][v.CHECKED] = (utc_now() + 23 * HOUR).isoformat()
+    api.add(CONFIGMAPS, v.NAMESPACE, stored | {"data": {"host": "a.dev", "namespace": "two"}})
+    assert released(cluster, start=24 * HOUR, after=46 * HOUR) == 0
+
+
+@pytest.mark.parametrize("word", ["", "yesterday", "2020-01-01T00:00:00Z"])
+def test_a_mark_that_says_nothing_of_use_is_none(cluster: Cluster, api: FakeApi, word: str) -> None:
+    body = claim_body("a.dev", "one", checked=CHECKED)
+    body["metadata"]["annotations"] |= {v.UNNAMED_SINCE: word, v.UNNAMED_SEEN: word}
+    api.add(CONFIGMAPS, v.NAMESPACE, body)
+    assert released(cluster, after=23 * HOUR) == 0
+
+
+# What is lost, and who is told.
+
+
+def certificate(namespace: str, **changes: Any) -> Record:
+    """A record with a certificate from a CA for the samples' hosts."""
+    fields = {"not_after": utc_now() + timedelta(days=60)} | changes
+    return replace(record(Phase.ISSUED), namespace=namespace, issued=issued(**fields))
+
+
+def lost(
+    cluster: Cluster, *records: Record, after: timedelta = LAPSED, written: bool = True
+) -> list[tuple[str, ...]]:
+    told = []
+
+    def forfeit(right: LostRight) -> bool:
+        held = claims.claim_of(cluster, right.host)
+        assert held is not None, "the record is told before the claim goes"
+        told.append((right.record.namespace, right.host, right.cause.name, held.namespace))
+        return written
+
+    for hour in range(after // HOUR + 2):
+        now, until = utc_now() + min(hour * HOUR, after), time.monotonic() + 30
+        at_sweep.tidy(cluster, Options(), Namers(), records, now=now, until=until, forfeit=forfeit)
+    return told
+
+
+def test_a_right_that_lapses_is_told_before_the_claim_goes(cluster: Cluster) -> None:
+    taken(cluster, HOSTS[0], "shop", checked=True)
+    taken(cluster, "other.dev", "shop", checked=True)
+    assert lost(cluster, certificate("shop"), certificate("elsewhere")) == [("shop", HOSTS[0], "LAPSED", "shop")]
+    assert holder(cluster, HOSTS[0]) is None
+
+
+def test_a_right_stays_as_long_as_its_loss_cannot_be_written_down(cluster: Cluster) -> None:
+    taken(cluster, HOSTS[0], "shop", checked=True)
+    assert set(lost(cluster, certificate("shop"), written=False)) == {("shop", HOSTS[0], "LAPSED", "shop")}
+    assert holder(cluster, HOSTS[0]) == "shop"
+
+
+def test_a_right_that_is_transferred_is_told_once(cluster: Cluster) -> None:
+    taken(cluster, HOSTS[0], "shop", checked=True)
+    claims.transfer(cluster, HOSTS[0], "two", now=utc_now())
+    held, right = certificate("shop"), ("shop", HOSTS[0], "TRANSFERRED", "two")
+    assert lost(cluster, held, after=timedelta(0)) == [right, right]
+    assert lost(cluster, certificate("shop", forfeited=(HOSTS[0],)), after=timedelta(0)) == []
+    claims.transfer(cluster, HOSTS[0], "three", now=utc_now())
+    assert taken(cluster, HOSTS[0], "one").former == "two"
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {"directory": ""},
+        {"hosts": ("other.dev",)},
+        {"not_after": datetime(2026, 1, 3, tzinfo=UTC)},
+        {"forfeited": (HOSTS[0],)},
+    ],
+    ids=["its owner's", "another host", "ended", "written down already"],
+)
+def test_what_is_no_loss(cluster: Cluster, held: dict[str, Any]) -> None:
+    taken(cluster, HOSTS[0], "shop", checked=True)
+    assert lost(cluster, certificate("shop", **held)) == []
+    assert holder(cluster, HOSTS[0]) is None
+
+
+def test_a_claim_that_was_never_checked_is_no_right(cluster: Cluster) -> None:
+    taken(cluster, HOSTS[0], "shop")
+    assert lost(cluster, certificate("shop")) == []
+    assert holder(cluster, HOSTS[0]) is None
+
+
+# A namespace that is made anew.
+
+
+def made(api: FakeApi, namespace: str, when: datetime) -> None:
+    metadata = {"name": namespace, "creationTimestamp": when.isoformat(timespec="seconds")}
+    if api.stored(NAMESPACES, None, namespace) is not None:
+        api.remove(NAMESPACES, None, namespace)
+    api.add(NAMESPACES, None, {"metadata": metadata})
+
+
+def test_a_namespace_made_anew_does_not_inherit_what_the_one_before_had(cluster: Cluster, api: FakeApi) -> None:
+    """It may be somebody else's. The host is nobody's until the grace is over, as if it were not named."""
+    taken(cluster, "a.dev", "one", checked=True)
+    made(api, "one", CHECKED - HOUR)
+    named = ingress("one", "a.dev")
+    assert tidy(cluster, named)[0].may_have("one", "a.dev")
+    made(api, "one", utc_now() + HOUR)
+    api.add(INGRESSES, "one", named)
+    assert not tidy(cluster, named, after=2 * HOUR)[0].may_have("one", "a.dev")
+    assert released(cluster, named, start=3 * HOUR, after=25 * HOUR) == 0
+    assert released(cluster, named, start=26 * HOUR, after=27 * HOUR) == 1
+    claims.transfer(cluster, "a.dev", "one", now=utc_now() + 2 * HOUR)
+    assert tidy(cluster, named, after=3 * HOUR)[0].may_have("one", "a.dev")
+
+
+def test_clocks_of_api_servers_that_differ_by_seconds_take_nothing_away(cluster: Cluster, api: FakeApi) -> None:
+    taken(cluster, "a.dev", "one")
+    made(api, "one", utc_now() + timedelta(seconds=20))
+    assert released(cluster, ingress("one", "a.dev")) == 0
 
 
 def test_a_claim_of_a_certificate_without_an_ingress_stays(cluster: Cluster) -> None:
@@ -189,8 +357,8 @@ def test_a_claim_of_a_certificate_without_an_ingress_stays(cluster: Cluster) -> 
     asked = source(kind=SourceKind.SECRET, hosts=("a.certjob.dev",), settings=SETTINGS)
     for phase, stays in ((Phase.ISSUED, True), (Phase.RETIRED, False)):
         wanted = record(phase, namespace="one", sources=(asked,))
-        now, until = utc_now() + LATER, time.monotonic() + 30
-        at_sweep.tidy(cluster, Options(), Namers(), [wanted], now=now, until=until)
+        for now in (utc_now(), utc_now() + LATER):
+            at_sweep.tidy(cluster, Options(), Namers(), [wanted], now=now, until=time.monotonic() + 30)
         assert (holder(cluster, "a.certjob.dev") == "one") is stays
 
 
@@ -245,8 +413,10 @@ def test_a_claim_that_changed_meanwhile_stays(cluster: Cluster, api: FakeApi) ->
 
 
 def test_exactly_the_claim_that_was_read_is_deleted(cluster: Cluster, api: FakeApi) -> None:
+    taken(cluster, "a.dev", "one")
+    released(cluster, after=timedelta(0))
     held = taken(cluster, "a.dev", "one")
-    released(cluster)
+    released(cluster, start=LATER)
     bodies = [request.body for request in api.requests if request.method == "DELETE" and request.body]
     assert [body["preconditions"] for body in bodies] == [{"uid": held.uid, "resourceVersion": held.resource_version}]
 
@@ -254,8 +424,8 @@ def test_exactly_the_claim_that_was_read_is_deleted(cluster: Cluster, api: FakeA
 def test_an_expired_list_leaves_the_rest_to_the_next_pass(cluster: Cluster, api: FakeApi) -> None:
     taken(cluster, "a.dev", "one")
     api.fail("GET", "configmaps", status(410, "Expired", "too old"))
-    assert released(cluster) == 0
-    assert released(cluster) == 1
+    assert released(cluster, after=timedelta(0)) == 0
+    assert released(cluster, start=MINUTE, after=MINUTE + LATER) == 1
 
 
 def test_a_pass_without_time_gives_nothing_up(cluster: Cluster) -> None:

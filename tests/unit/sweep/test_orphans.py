@@ -37,6 +37,7 @@ def recreate(world: JobWorld, body: Json) -> None:
 
 
 def test_an_ingress_that_is_gone_leaves_its_certificate_behind(swept: JobWorld) -> None:
+    swept.set_options(claimGrace="10m")
     issue_one(swept)
     delete_ingress(swept)
     passes(swept, 1)
@@ -219,6 +220,7 @@ def share(world: JobWorld, *, hosts: tuple[str, ...] = (OTHER,)) -> None:
 
 
 def test_of_two_ingresses_on_one_secret_one_goes_and_its_hosts_leave(swept: JobWorld) -> None:
+    swept.set_options(claimGrace="10m")
     share(swept)
     assert swept.record().intent.hosts == (OTHER, HOST)
     delete_ingress(swept, "second")

@@ -76,6 +76,7 @@ def looks(world: JobWorld) -> list[str]:
 
 
 def test_deleting_the_secret_ends_it_without_a_job(swept: JobWorld) -> None:
+    swept.set_options(claimGrace="10m")
     issue_asked(swept)
     delete(swept)
     passes(swept, 12, until=lambda: swept.record().phase is Phase.ORPHANED)
