@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Self, Unpack
 
@@ -38,10 +39,12 @@ class AccountClient(RenewalClient):
     ) -> Self:
         """Fetch the directory at `server_url` (https). `account_url` saves `ensure_account` its request.
 
-        Raises AcmeError, ValueError for a bad key or bundle.
+        One that is not the CA's counts as unknown. Raises AcmeError, ValueError for a bad key or bundle.
         """
         client = cls(server_url, key=AccountKey(account_key_pem), **connection)
-        client._transport.kid = account_url
+        with suppress(AcmeError):
+            client._transport.require_own(account_url or "", step="account")
+            client._transport.kid = account_url
         return client
 
     @property
@@ -130,7 +133,7 @@ class AccountClient(RenewalClient):
 
     def _new_account(self, payload: dict[str, Any]) -> Account:
         answer = self._post_new_account(payload)
-        account = answer.read(read_account, url=answer.location())
+        account = answer.read(read_account, url=self._transport.own_location(answer))
         self._transport.kid = account.url
         return account
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -28,6 +29,10 @@ T = TypeVar("T")
 P = ParamSpec("P")
 MAX_URL = 2048
 MAX_LINKS = 16384  # characters of Link headers
+_HTTPS = re.compile(
+    r"https://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(?:[/?][\x21-\x5b\x5d-\x7e]*)?",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +57,19 @@ class Answer:
     def links(self, relation: str) -> tuple[str, ...]:
         """Absolute targets of the Link headers (RFC 8288) with this relation."""
         found = parse_header_links(self.headers.get("Link", "")[:MAX_LINKS])
-        return tuple(urljoin(self.url, link["url"]) for link in found if link.get("rel") == relation)
+        return tuple(self._absolute(link["url"]) for link in found if link.get("rel") == relation)
 
     def location(self) -> str:
         target = self.headers.get("Location")
         if not target:
             raise self.unusable("lacks a Location")
-        return urljoin(self.url, target)
+        return self._absolute(target)
+
+    def _absolute(self, target: str) -> str:
+        try:
+            return urljoin(self.url, target)
+        except ValueError:
+            raise self.unusable("leads to what is no URL") from None
 
     def read(self, reader: Callable[Concatenate[object, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The JSON body as `reader` makes of it. Raises AcmeUnavailable."""
@@ -89,13 +100,13 @@ def url_host(url: str) -> str:
         return "a malformed address"
 
 
-def is_https(url: str) -> bool:
-    """RFC 8555 6.1: ACME speaks https only."""
-    try:
-        parts = urlsplit(url)
-        return len(url) <= MAX_URL and parts.scheme == "https" and bool(parts.hostname)
-    except ValueError:
-        return False
+def origin_of(url: str) -> str | None:
+    """Host and port of an https URL, the only kind that ACME speaks (RFC 8555 6.1); None for anything else.
+
+    Also for what libraries read in more than one way: user names, backslashes, white space, other than ASCII.
+    """
+    found = _HTTPS.fullmatch(url) if len(url) <= MAX_URL else None
+    return None if found is None else f"{found[1].lower()}:{int(found[2] or 443)}"
 
 
 def _problem_of(answer: Answer) -> AcmeProblem | None:

@@ -49,7 +49,8 @@ class AcmeClient(AccountClient):
         if not_after is not None:
             payload["notAfter"] = f"{not_after.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
         answer = self._transport.post(self.directory.new_order, payload, step="newOrder")
-        return answer.read(orders.read_order, url=answer.location(), retry_after=answer.retry_after)
+        url = self._transport.own_location(answer)
+        return answer.read(orders.read_order, url=url, retry_after=answer.retry_after)
 
     def order(self, url: str) -> orders.Order:
         answer = self._transport.post(url, step="order")

@@ -7,9 +7,10 @@ from typing import Self, Unpack
 
 import msgspec
 
+from issuer_job.acme_client.answers import origin_of
 from issuer_job.acme_client.keys import AccountKey
 from issuer_job.acme_client.orders import RenewalInfo, read_renewal_info
-from issuer_job.acme_client.problems import AcmeError, AcmeProblem
+from issuer_job.acme_client.problems import AcmeError, AcmeProblem, clean_text
 from issuer_job.acme_client.transport import AcmeTransport, Connection
 from issuer_job.polling import clamp_wait
 
@@ -31,14 +32,28 @@ class Directory(msgspec.Struct, frozen=True, rename="camel"):
     new_account: str
     new_order: str
     key_change: str | None = None
+    revoke_cert: str | None = None
     renewal_info: str | None = None
     meta: Demands = Demands()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """All that it names."""
+        named = (
+            self.new_nonce,
+            self.new_account,
+            self.new_order,
+            self.key_change,
+            self.revoke_cert,
+            self.renewal_info,
+        )
+        return tuple(filter(None, named))
 
     def require_profile(self, profile: str) -> None:
         """Raise the CA's own kind of error for a profile it does not offer: older CAs would ignore it."""
         if profile not in self.meta.profiles:
             offered = ", ".join(sorted(self.meta.profiles)[:20]) or "none"
-            detail = f"the CA offers no profile {profile[:100]}; it offers: {offered[:500]}"
+            detail = clean_text(f"the CA offers no profile {profile[:100]}; it offers: {offered}", limit=600)
             raise AcmeError(AcmeProblem("invalidProfile", detail), step="newOrder")
 
 
@@ -55,6 +70,8 @@ class RenewalClient:
             self.close()
             raise
         self._transport.new_nonce_url = self.directory.new_nonce
+        named = map(origin_of, (server_url, answer.url, *self.directory.urls))
+        self._transport.origins = frozenset(filter(None, named))
 
     def close(self) -> None:
         self._transport.close()

@@ -15,17 +15,22 @@ from issuer_job.acme_client.problems import NO_TYPE, AcmeProblem, parse_problem
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 """RFC 3339 always has a zone (RFC 8555 uses it everywhere); one without is no RFC 3339 timestamp."""
 _FEW = msgspec.Meta(max_length=1000)
+_PER_HOST = msgspec.Meta(max_length=250)
+"""Of what an order has one for each of its hosts, of which there are at most 100."""
+_Word = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,64}\Z")]
+"""What is logged and told as it is."""
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,255}\Z")]
 
 
 class _Identifier(msgspec.Struct):
-    value: str
-    type: str = "dns"
+    value: _Name
+    type: _Word = "dns"
 
 
 class _Order(msgspec.Struct):
-    status: str
-    identifiers: Annotated[list[_Identifier], _FEW]
-    authorizations: Annotated[list[str], _FEW]
+    status: _Word
+    identifiers: Annotated[list[_Identifier], _PER_HOST]
+    authorizations: Annotated[list[str], _PER_HOST]
     finalize: str
     certificate: str | None = None
     expires: _Moment | None = None
@@ -33,16 +38,16 @@ class _Order(msgspec.Struct):
 
 
 class _Challenge(msgspec.Struct):
-    type: str
+    type: _Word
     url: str
-    status: str = "pending"
+    status: _Word = "pending"
     token: str = ""
     error: Any = None
 
 
 class _Authorization(msgspec.Struct):
     identifier: _Identifier
-    status: str
+    status: _Word
     challenges: Annotated[list[_Challenge], _FEW]
     expires: _Moment | None = None
     wildcard: bool = False
@@ -63,7 +68,7 @@ class _OrdersPage(msgspec.Struct):
 
 
 class _Account(msgspec.Struct):
-    status: str
+    status: _Word
     orders: str | None = None
 
 

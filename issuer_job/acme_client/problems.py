@@ -27,7 +27,10 @@ PERMANENT_TYPES = frozenset(
     }
 )
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# Also what shows text in another order than it has, or not at all, and halves of characters, which no file takes.
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]+"
+)
 # CAs quote what they expected and the URL they asked: details are shown to others, tokens are not.
 _KEY_AUTHORIZATION = re.compile(r"[A-Za-z0-9_-]{16,128}\.[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 _CHALLENGE_PATH = re.compile(r"(/\.well-known/acme-challenge/)[^\s\"'<>\]\[),;:]+")
@@ -100,6 +103,10 @@ class AcmeUnavailable(AcmeError):
     @property
     def is_permanent(self) -> bool:
         return False
+
+
+class ForeignUrl(AcmeError):
+    """A URL that was to be asked is not the CA's: nothing was sent there."""
 
 
 def unavailable(

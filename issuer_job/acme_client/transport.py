@@ -7,29 +7,33 @@ import random
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Required, TypedDict
 
 import requests
-from requests.adapters import HTTPAdapter
+from requests import adapters
 from requests.utils import get_environ_proxies
 
-from issuer_job.acme_client.answers import Answer, checked, is_https, url_host
+from issuer_job.acme_client.answers import Answer, checked, origin_of, url_host
 from issuer_job.acme_client.keys import AccountKey, decode_nonce
 from issuer_job.acme_client.problems import (
+    MAX_DETAIL,
     NO_TYPE,
     AcmeError,
     AcmeProblem,
     AcmeUnavailable,
+    ForeignUrl,
     clean_text,
     unavailable,
 )
 
 MAX_BODY = 1 << 20
-LONGEST_ANSWER = timedelta(seconds=30)  # from its head to its end: each wait for data is bounded by the timeout alone
+MAX_ANSWER = MAX_BODY + (256 << 10)  # with its headers, and whatever else a server may send before and after them
+LONGEST_ANSWER = timedelta(seconds=30)  # to its end: each wait for data is bounded by the timeout alone
 MAX_NONCES = 16
 MAX_REDIRECTS = 5
 POST_AS_GET = b""  # RFC 8555 6.3
@@ -42,10 +46,52 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NONCE_HEADER = "Replay-Nonce"
 
 
-def tls_context(ca_bundle_pem: bytes) -> ssl.SSLContext:
-    """Trust exactly the certificates of this bundle. Raises ValueError if it holds none."""
+@dataclass
+class _Allowance:
+    """What one answer may still cost: bytes, and time until a time.monotonic(). `spent` says which ran out."""
+
+    octets: int
+    until: float
+    spent: str = ""
+
+    def require(self) -> None:
+        """Raises TimeoutError."""
+        if self.octets <= 0 or time.monotonic() >= self.until:
+            self.spent = "too big" if self.octets <= 0 else "too slow"
+            raise TimeoutError(f"the answer is {self.spent}")
+
+
+_ALLOWANCE: ContextVar[_Allowance] = ContextVar("allowance")
+
+
+class _BoundedSocket(ssl.SSLSocket):
+    """Bounds all that is received for a request: http.client and urllib3 bound single lines, not how many come."""
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        """See socket.socket. Raises TimeoutError, too, when the request's allowance is spent."""
+        allowance = _ALLOWANCE.get(None)
+        if allowance is None:
+            return super().recv_into(buffer, nbytes, flags)
+        allowance.require()
+        left = allowance.until - time.monotonic()
+        self.settimeout(max(min(self.gettimeout() or left, left), 0.001))
+        try:
+            received = super().recv_into(buffer, nbytes, flags)
+        except TimeoutError:
+            allowance.require()
+            raise
+        allowance.octets -= received
+        return received
+
+
+def tls_context(ca_bundle_pem: bytes | None) -> ssl.SSLContext:
+    """Trust exactly the certificates of this bundle, None: the public roots. Raises ValueError if it holds none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _BoundedSocket
+    if ca_bundle_pem is None:
+        context.load_verify_locations(adapters.DEFAULT_CA_BUNDLE_PATH)
+        return context
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a bundle may name an intermediate only
     try:
         context.load_verify_locations(cadata=ca_bundle_pem.decode("ascii"))
@@ -69,7 +115,14 @@ class Connection(TypedDict, total=False):
     sleep: Callable[[float], None]
 
 
-class _PinnedAdapter(HTTPAdapter):
+class _Session(requests.Session):
+    """Follows no redirect: requests would read the answer's body for that, however long it is once it is unpacked."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """See requests.Session: there is none."""
+
+
+class _PinnedAdapter(adapters.HTTPAdapter):
     """Verifies with one SSLContext and nothing else, whatever the session or the environment say."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -101,17 +154,18 @@ class AcmeTransport:
     sleep: Callable[[float], None] = time.sleep
     new_nonce_url: str = ""
     kid: str | None = None
+    origins: Collection[str] = ()
+    """Whom anything may be asked of, see `origin_of`; empty until the directory says so."""
     server_time: datetime | None = None
     _nonces: deque[bytes] = field(default_factory=lambda: deque(maxlen=MAX_NONCES))
-    _session: requests.Session = field(default_factory=requests.Session)
+    _session: requests.Session = field(default_factory=_Session)
 
     def __post_init__(self) -> None:
         # REQUESTS_CA_BUNDLE would replace `verify`, .netrc would add credentials; proxies come explicitly.
         self._session.trust_env = False
         self._session.headers["User-Agent"] = self.user_agent
         self._session.headers["Accept-Encoding"] = "identity"
-        if self.ca_bundle_pem is not None:
-            self._session.mount("https://", _PinnedAdapter(tls_context(self.ca_bundle_pem)))
+        self._session.mount("https://", _PinnedAdapter(tls_context(self.ca_bundle_pem)))
 
     def close(self) -> None:
         self._session.close()
@@ -183,6 +237,27 @@ class AcmeTransport:
             if decode_nonce(answer.headers.get(_NONCE_HEADER, "")) is None:
                 raise answer.unusable("holds no usable nonce")
 
+    def require_own(self, url: str, *, step: str) -> None:
+        """Raise ForeignUrl for a URL that is not of the CA: of the directory's host and port, or of one it names.
+
+        Whoever could lead certjob elsewhere, with an answer or with what a record remembers, would have it ask
+        others in its name, or sign requests for them (RFC 8555 6.4 binds a signature to its URL). Raises
+        AcmeUnavailable for what is no https URL.
+        """
+        origin, host = origin_of(url), url_host(url)
+        if origin is None:
+            raise unavailable(f"{host} has no usable https URL", step=step)
+        if self.origins and origin not in self.origins:
+            own = ", ".join(sorted(self.origins))
+            detail = f"a URL leads to {host}, which is not the CA's: its directory is of and names {own}"
+            raise ForeignUrl(AcmeProblem("foreignUrl", clean_text(detail, limit=MAX_DETAIL)), step=step)
+
+    def own_location(self, answer: Answer) -> str:
+        """Where the answer says that something was made. Raises AcmeError, see `require_own`."""
+        url = answer.location()
+        self.require_own(url, step=answer.step)
+        return url
+
     def _send_again(self, method: str, url: str, *, step: str) -> Answer:
         """Reads may be sent twice: a kept-alive connection can end just when it is used."""
         try:
@@ -199,12 +274,14 @@ class AcmeTransport:
         body: bytes | None = None,
         headers: dict[str, str] | None = None,
     ) -> Answer:
+        self.require_own(url, step=step)
         host = url_host(url)
-        if not is_https(url):
-            raise unavailable(f"{host} has no usable https URL", step=step)
         timeout = min(self.timeout, self._time_left()).total_seconds()
         if timeout <= 0:
             raise unavailable(f"no time left to ask {host}", step=step)
+        longest = min(LONGEST_ANSWER, self._time_left() if self.deadline else LONGEST_ANSWER)
+        allowance = _Allowance(MAX_ANSWER, time.monotonic() + longest.total_seconds())
+        _ALLOWANCE.set(allowance)
         try:
             with self._session.request(
                 method,
@@ -219,17 +296,24 @@ class AcmeTransport:
             ) as response:
                 body_read = self._read(response, step=step)
                 answer = Answer(url, response.status_code, response.headers, body_read, step, self.now())
-        except requests.exceptions.Timeout:
-            raise unavailable(f"{host} did not answer within {timeout:.0f} s", step=step) from None
-        except requests.exceptions.SSLError as error:
-            raise unavailable(f"the TLS connection to {host} failed: {_reason(error)}", step=step) from None
         except requests.exceptions.RequestException as error:
-            sentence = f"the connection to {host} failed: {_reason(error)}"
-            lost = isinstance(error, requests.exceptions.ConnectionError)
-            kind = _ConnectionLost if lost else AcmeUnavailable
-            raise kind(AcmeProblem(NO_TYPE, sentence), step=step) from None
+            if allowance.spent:
+                raise unavailable(f"the answer of {host} is {allowance.spent}", step=step) from None
+            raise self._failed(error, host, step=step, timeout=timeout) from None
         self._remember(answer)
         return answer
+
+    def _failed(
+        self, error: requests.exceptions.RequestException, host: str, *, step: str, timeout: float
+    ) -> AcmeUnavailable:
+        if isinstance(error, requests.exceptions.Timeout):
+            return unavailable(f"{host} did not answer within {timeout:.0f} s", step=step)
+        if isinstance(error, requests.exceptions.SSLError):
+            return unavailable(f"the TLS connection to {host} failed: {_reason(error)}", step=step)
+        sentence = f"the connection to {host} failed: {_reason(error)}"
+        lost = isinstance(error, requests.exceptions.ConnectionError)
+        kind = _ConnectionLost if lost else AcmeUnavailable
+        return kind(AcmeProblem(NO_TYPE, sentence), step=step)
 
     def _read(self, response: requests.Response, *, step: str) -> bytes:
         body = bytearray()

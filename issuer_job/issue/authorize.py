@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from functools import partial
 from typing import Protocol, TypeVar
 
+from certs.hostnames import normalize
 from issuer_job.acme_client import (
     AcmeClient,
     AcmeError,
@@ -55,6 +56,7 @@ def authorize(attempt: Attempt, client: AcmeClient, order: Order, issuer: Issuer
     """
     authorizations = sorted(at_once(client.authorization, order.authorization_urls), key=lambda one: one.host)
     for authorization in authorizations:
+        _asked_for(authorization, {normalize(host) for host in order.identifiers})
         _not_failed(authorization)
     pending = [authorization for authorization in authorizations if not authorization.is_final]
     if pending:
@@ -158,6 +160,14 @@ def _challenge(authorization: Authorization, kind: str) -> Challenge:
             return challenge
     detail = f"the CA offers no {kind} challenge for this host"
     raise AuthorizationFailed(AcmeProblem("unsupportedChallenge", detail), authorization.host)
+
+
+def _asked_for(authorization: Authorization, hosts: Collection[str]) -> None:
+    """A CA gets no proof of what was not ordered: it would be put into DNS, or on a route, in the order's name."""
+    host = normalize(authorization.host)
+    if f"*.{host}" not in hosts and (authorization.wildcard or host not in hosts):
+        detail = f"the CA wants a proof for {host}, which was not ordered"
+        raise AuthorizationFailed(AcmeProblem("foreignAuthorization", detail), next(iter(hosts)))
 
 
 def _not_failed(authorization: Authorization) -> None:

@@ -46,7 +46,7 @@ class Ordering:
             check_clock(self.attempt, self.client)
         account = self.client.account_url or ""
         self.attempt.advance(transitions.ordering, directory=self.resolved.issuer.server, account=account)
-        replaces = self._replaceable()
+        replaces, reason = self._replaceable(), ""
         while self._state.orders_dropped <= MOST_DROPS:
             try:
                 order = self._former(maybe_ordered=maybe_ordered)
@@ -55,9 +55,10 @@ class Ordering:
                 return self._obtained(order)
             except OrderUseless as useless:
                 maybe_ordered = False
-                self.attempt.step("order-dropped", reason=str(useless))
-                self.attempt.advance(transitions.order_dropped, reason=str(useless))
-        detail = "every order turned out invalid or another's"
+                reason = str(useless)
+                self.attempt.step("order-dropped", reason=reason)
+                self.attempt.advance(transitions.order_dropped, reason=reason)
+        detail = f"every order turned out to be of no use, the last one because: {reason}"
         raise Later(Problem(type="orderDropped", detail=detail, step="order"))
 
     @property

@@ -14,6 +14,7 @@ from issuer_job.issue.authorize import PAUSES, AuthorizationFailed, worth_a_wait
 from issuer_job.issue.obtaining.registry import Obtained
 from issuer_job.issue.order import Ordering
 from issuer_job.issue.solvers import AttemptSolvers
+from issuer_job.record import transitions
 from issuer_job.record.record import Problem
 
 
@@ -33,6 +34,9 @@ class Acme:
             except AcmeError as error:
                 pause = next(pauses, None)
                 if pause is None or not _passes_soon(mounted, error, pause):
+                    if error.step == "certificate" and 200 <= error.problem.status < 300:
+                        # The same order would bring the same again, as long as the CA keeps it.
+                        attempt.advance(transitions.order_dropped, reason=error.problem.detail)
                     raise _refused(mounted, error) from None
 
     def examine(self, mounted: MountedIssuer) -> Iterator[Finding]:

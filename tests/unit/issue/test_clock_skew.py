@@ -71,7 +71,7 @@ def test_the_server_time_is_that_of_the_last_answer() -> None:
         assert client.server_time == CA_TIME
         world.fake.script(
             "/order",
-            Reply(201, world.fake.order(), {"Date": "Tue, 05 May 2026 11:30:00 GMT", "Location": "https://o"}),
+            Reply(201, world.fake.order(), {"Date": "Tue, 05 May 2026 11:30:00 GMT", "Location": "/order/1"}),
         )
         client.new_order([HOST])
         assert client.server_time == CA_TIME + timedelta(minutes=90)
