@@ -9,33 +9,25 @@ import msgspec
 
 from issuer_job.cluster.api import Json
 from issuer_job.demand.common import is_being_deleted
-from issuer_job.demand.ingress import TlsEntry, opts_in, own_entry, rule_hosts, wants, with_entry
+from issuer_job.demand.ingress import (
+    MAX_NAMES,
+    Spec,
+    TlsEntry,
+    opts_in,
+    own_entry,
+    rule_hosts,
+    spec_of,
+    wants,
+    with_entry,
+)
 from issuer_job.issuers.load import Issuers
 from webhook.policy import AdmissionPolicy, AdmissionReason, Decision, difference, launching, touchable
 from webhook.review import Review, ReviewedKind, ReviewedMetadata
 
-MAX_NAMES = 2000
-"""Rules, tls entries and their hosts that are worth looking at here: more would keep other requests waiting."""
-
-
-class _Tls(msgspec.Struct, rename="camel"):
-    hosts: list[str] | None = None
-    secret_name: str | None = None
-
-
-class _Rule(msgspec.Struct):
-    host: str | None = None
-
-
-class _Spec(msgspec.Struct, rename="camel"):
-    ingress_class_name: str | None = None
-    tls: list[_Tls] | None = None
-    rules: list[_Rule] | None = None
-
 
 class _Ingress(msgspec.Struct):
     metadata: ReviewedMetadata
-    spec: _Spec | None = None
+    spec: Spec | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +49,7 @@ class IngressPolicy(AdmissionPolicy):
             return Decision(AdmissionReason.BEING_DELETED)
         if not opts_in(ingress, namespace_enabled=self.namespace_enabled):
             return Decision(AdmissionReason.NOT_OPTED_IN)
-        if _count_names(ingress) > MAX_NAMES:
+        if spec_of(ingress).is_too_large:
             message = f"more than {MAX_NAMES} rules and tls hosts: left alone, split the Ingress"
             return Decision(AdmissionReason.TOO_LARGE, warnings=(message,))
         return None
@@ -85,9 +77,3 @@ def make_patch(ingress: Json, added: TlsEntry) -> tuple[Json, ...]:
     """What puts certjob's own entry and its mark there; nothing if they are there already."""
     before = touchable(ingress, ("metadata", "annotations"), ("spec", "tls"))
     return difference(before, with_entry(before, added))
-
-
-def _count_names(ingress: Json) -> int:
-    spec = ingress.get("spec") or {}
-    tls = spec.get("tls") or []
-    return len(spec.get("rules") or []) + len(tls) + sum(len(entry.get("hosts") or []) for entry in tls)

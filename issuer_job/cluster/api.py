@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -12,12 +13,21 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
+import msgspec
+
+from issuer_job import log
+
 Json = dict[str, Any]
 T = TypeVar("T")
 
-MAX_ANSWER = 64 * 1024 * 1024
-"""Bytes of one answer: a page of 500 large objects fits."""
-PAGE = 500
+MAX_ANSWER = 8 * 1024 * 1024
+"""Bytes of one answer. An object has at most 1.5 MiB where it is stored, and some times that as JSON."""
+FIRST_PAGE, PAGE = 50, 200
+"""Objects asked for in the first page of a list, and at most: twice as many after each page that was small."""
+SMALL = MAX_ANSWER // 8
+"""Bytes of a page after which twice as many objects fit, too, unless they are of another kind of size."""
+HEAD = 4096
+"""Bytes of an answer that is too large which are kept: a list's continue token is in them."""
 LIST_ROUNDS = 3
 """How often a collection is read anew."""
 LONGEST_CALL = 10.0
@@ -68,6 +78,14 @@ class Unreachable(KubeError):
     """No answer: connection refused, cut or timed out. Whether a write happened is unknown."""
 
 
+class TooLarge(KubeError):
+    """The answer is larger than `MAX_ANSWER`; `head` is how it begins."""
+
+    def __init__(self, message: str, head: bytes) -> None:
+        super().__init__(message)
+        self.head = head
+
+
 class ApiError(KubeError):
     """The API server's answer was an error.
 
@@ -97,6 +115,39 @@ class Gone(ApiError):
     """410: the list or watch must start again."""
 
 
+class _ListMeta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class Page(msgspec.Struct):
+    """A part of a collection. Objects are decoded one by one: all of a page at once could take 20 times its size."""
+
+    metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
+    items: list[msgspec.Raw] | None = None
+
+    @property
+    def version(self) -> str:
+        """The collection's resourceVersion."""
+        return self.metadata.resource_version
+
+    def objects(self, read: Read | None = None) -> Iterator[Json]:
+        """Each as `read` makes it of its JSON; one that cannot be read is logged and left out."""
+        for item in self.items or ():
+            try:
+                yield (read or msgspec.json.decode)(item)
+            except msgspec.DecodeError as problem:
+                log.error(
+                    "object-unreadable",
+                    problem=str(problem),
+                    object=bytes(memoryview(item)[:200]).decode(errors="replace"),
+                )
+
+
+Read = Callable[[msgspec.Raw], Json]
+"""Makes of an object's JSON what its reader needs of it. Raises msgspec.DecodeError."""
+
+
 @dataclass(frozen=True)
 class Response:
     """What a transport brings back: status, headers in lower case, and the body's bytes."""
@@ -110,7 +161,7 @@ class Transport(Protocol):
     """Sends one request. Raises Unreachable when there is no answer."""
 
     def send(self, method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
-        """`path` has the query string; `timeout` in seconds bounds connecting and each read."""
+        """`path` has the query string; `timeout` in seconds bounds connecting and each read. Raises TooLarge."""
 
     def stream(self, path: str, *, timeout: float) -> Iterator[bytes]:
         """Lines of a watch; `timeout` in seconds bounds the wait for each."""
@@ -131,37 +182,49 @@ class Cluster:
         """The same for a piece of work that has to end by then."""
         return replace(self, timeout=LONGEST_CALL, deadline=deadline)
 
-    def get(self, resource: Resource, namespace: str | None, name: str) -> Json:
-        """One object. Raises NotFound."""
-        return self._send("GET", resource.path(namespace, name))
+    def get(self, resource: Resource, namespace: str | None, name: str, *, read: Read | None = None) -> Json:
+        """One object, as `read` makes it of its JSON. Raises NotFound."""
+        body = self._ask("GET", resource.path(namespace, name)).body
+        return _object(body) if read is None else read(msgspec.Raw(body))
 
-    def find(self, resource: Resource, namespace: str | None, name: str) -> Json | None:
+    def find(self, resource: Resource, namespace: str | None, name: str, *, read: Read | None = None) -> Json | None:
         """One object, or None."""
         try:
-            return self.get(resource, namespace, name)
+            return self.get(resource, namespace, name, read=read)
         except NotFound:
             return None
 
     def pages(
-        self, resource: Resource, namespace: str | None = None, *, labels: str = "", limit: int = PAGE
-    ) -> Iterator[Json]:
-        """The collection in pages of `limit`, each the API server's List object.
+        self, resource: Resource, namespace: str | None = None, *, labels: str = "", limit: int = FIRST_PAGE
+    ) -> Iterator[Page]:
+        """The collection in pages, the first one of `limit` objects. Whatever is in it, none is larger than
+        `MAX_ANSWER`: then fewer objects are asked for, and one that is too large by itself is logged and left out.
 
         Raises Gone when a page's token expired: start again.
         """
         query = {"limit": str(limit)} | ({"labelSelector": labels} if labels else {})
+        path, most = resource.path(namespace), max(limit, PAGE)
         while True:
-            answer = self._send("GET", resource.path(namespace), query)
-            yield answer
-            token = answer.get("metadata", {}).get("continue")
-            if not token:
+            try:
+                size, page = self._page(path, query | {"limit": str(limit)})
+            except TooLarge as problem:
+                if limit > 1:
+                    limit = max(1, limit // 4)
+                    continue
+                size, page = MAX_ANSWER, _without_its_object(problem)
+            yield page
+            if not page.metadata.continue_:
                 return
-            query["continue"] = token
+            query["continue"] = page.metadata.continue_
+            if size < SMALL:
+                limit = min(2 * limit, most)
 
-    def items(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> Iterator[Json]:
-        """Every object of a collection, page by page."""
+    def items(
+        self, resource: Resource, namespace: str | None = None, *, labels: str = "", read: Read | None = None
+    ) -> Iterator[Json]:
+        """Every object of a collection, page by page, as `read` makes it of its JSON."""
         for page in self.pages(resource, namespace, labels=labels):
-            yield from page.get("items") or []
+            yield from page.objects(read)
 
     def create(self, resource: Resource, namespace: str | None, body: Json, *, dry_run: bool = False) -> Json:
         """POST. Raises AlreadyExists, and Conflict when a ResourceQuota stays too busy."""
@@ -220,22 +283,54 @@ class Cluster:
         except Unreachable:
             return False
 
+    def _page(self, path: str, query: Mapping[str, str]) -> tuple[int, Page]:
+        body = self._ask("GET", path, query).body
+        try:
+            return len(body), msgspec.json.decode(body, type=Page)
+        except msgspec.DecodeError as problem:
+            raise KubeError(f"GET {path}: {problem}") from None
+
     def _send(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Json | None = None) -> Json:
+        return _object(self._ask(method, path, query, body).body)
+
+    def _ask(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Json | None = None
+    ) -> Response:
+        """The answer, if it is none of an error."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise KubeError("no time left")
         target = f"{path}?{urlencode(query)}" if query else path
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         response = self.transport.send(method, target, body=data, timeout=min(left, self.timeout))
-        try:
-            answer = json.loads(response.body) if response.body else {}
-        except ValueError:
-            answer = {"message": response.body[:200].decode(errors="replace")}
-        if not isinstance(answer, dict):
-            answer = {}
         if response.status >= 400:
-            raise api_error(response.status, answer)
-        return answer
+            raise api_error(response.status, _object(response.body))
+        return response
+
+
+def _object(body: bytes) -> Json:
+    try:
+        answer = msgspec.json.decode(body) if body else {}
+    except (ValueError, RecursionError):  # ValueError: msgspec's, and bytes that are not UTF-8
+        answer = {"message": body[:200].decode(errors="replace")}
+    return answer if isinstance(answer, dict) else {}
+
+
+_META = re.compile(rb'"metadata":\s*(\{[^{}]*\})')
+
+
+def _without_its_object(problem: TooLarge) -> Page:
+    """The page of one object that is too large, without it: the API server writes the list's metadata first.
+
+    Raises what was raised if that is not so: half a list must not be taken for the whole.
+    """
+    found = _META.search(problem.head)
+    if found is None:
+        raise problem
+    log.error(
+        "object-too-large", problem=str(problem), object=problem.head[found.end() :][:300].decode(errors="replace")
+    )
+    return Page(msgspec.json.decode(found[1], type=_ListMeta))
 
 
 def read_whole(read: Callable[[], T], what: str) -> T:

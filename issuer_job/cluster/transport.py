@@ -17,7 +17,7 @@ from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from issuer_job.cluster.api import MAX_ANSWER, KubeError, Response, Unreachable, api_error
+from issuer_job.cluster.api import HEAD, MAX_ANSWER, KubeError, Response, TooLarge, Unreachable, api_error
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod has its `token` and the API server's `ca.crt`. The kubelet replaces both while the pod runs."""
@@ -47,12 +47,14 @@ class HttpTransport:
             answer = self._request(method, path, body, Timeout(total=timeout))
             try:
                 data = answer.read(MAX_ANSWER + 1)
+                if len(data) > MAX_ANSWER:
+                    answer.close()  # the rest would be in the way of the next one
             finally:
                 answer.release_conn()
         except (HTTPError, OSError) as problem:
             raise Unreachable(f"{method} {_bare(path)}: {type(problem).__name__}") from problem
         if len(data) > MAX_ANSWER:
-            raise KubeError(f"{method} {_bare(path)}: the answer is larger than {MAX_ANSWER} bytes")
+            raise TooLarge(f"{method} {_bare(path)}: the answer is larger than {MAX_ANSWER} bytes", data[:HEAD])
         return Response(answer.status, {name.lower(): value for name, value in answer.headers.items()}, data)
 
     def stream(self, path: str, *, timeout: float) -> Iterator[bytes]:
@@ -62,10 +64,13 @@ class HttpTransport:
             try:
                 if answer.status >= 400:
                     raise api_error(answer.status, json.loads(answer.read(_MAX_ERROR) or b"{}"))
-                rest = b""
+                rest = bytearray()
                 for chunk in answer.stream(65536):
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    yield from filter(None, lines)
+                    *ends, begin = chunk.split(b"\n")
+                    for end in ends:
+                        yield from filter(None, [bytes(rest + end)])
+                        rest.clear()
+                    rest += begin
                     if len(rest) > MAX_ANSWER:
                         raise KubeError("a watch event is too large")
             finally:

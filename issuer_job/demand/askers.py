@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import NAMESPACES, Cluster, Json
+from issuer_job.cluster.api import NAMESPACES, Cluster, Json, Read
 from issuer_job.demand import ingress, secret
 from issuer_job.demand.common import SourceReader
 from issuer_job.record.record import Record, Source, SourceKind
@@ -16,10 +16,13 @@ from issuer_job.record.record import Record, Source, SourceKind
 READERS: Mapping[SourceKind, SourceReader] = {SourceKind.INGRESS: ingress, SourceKind.SECRET: secret}
 """How each kind is read, in the order in which a record's objects are looked for."""
 
+_FROM_LIST: Mapping[SourceKind, Read] = {SourceKind.INGRESS: ingress.from_list}
+"""What is kept of an object of a kind that can be listed: the rest may be a hundred times as much."""
+
 
 @dataclass(frozen=True)
 class Asker:
-    """A live object of a kind that may ask for certificates; of one that is not listed, its metadata."""
+    """What is read of a live object that may ask for certificates; of one that is not listed, its metadata."""
 
     kind: SourceKind
     object: Json
@@ -40,6 +43,12 @@ class Asker:
         return str(self.object["metadata"]["name"])
 
     @property
+    def bare(self) -> Asker:
+        """Nothing but which object it is: thousands may have to be remembered."""
+        known = {field: self.object["metadata"][field] for field in ("namespace", "name", "uid")}
+        return Asker(self.kind, {"metadata": known})
+
+    @property
     def reference(self) -> Json:
         """What an Event on it is about."""
         return self.kind.reference(namespace=self.namespace, name=self.name, uid=self.object["metadata"]["uid"])
@@ -49,7 +58,7 @@ def list_askers(cluster: Cluster, namespace: str | None = None) -> Iterator[Aske
     """All objects of all kinds that can be listed, whether or not they ask. Raises KubeError, Gone."""
     for kind in READERS:
         if kind.listed:
-            yield from (Asker(kind, found) for found in cluster.items(kind.resource, namespace))
+            yield from _listed(cluster, kind, namespace)
 
 
 def find_askers(cluster: Cluster, record: Record, *, look: Callable[[], Json | None]) -> Iterator[Asker]:
@@ -63,10 +72,15 @@ def find_askers(cluster: Cluster, record: Record, *, look: Callable[[], Json | N
             found = look() if names else None
             yield from () if found is None else (Asker(kind, {"metadata": found}),)
         elif all(names):
-            objects = (cluster.find(kind.resource, record.namespace, name) for name in names)
+            read = _FROM_LIST[kind]
+            objects = (cluster.find(kind.resource, record.namespace, name, read=read) for name in names)
             yield from (Asker(kind, found) for found in objects if found is not None)
         else:
-            yield from (Asker(kind, found) for found in cluster.items(kind.resource, record.namespace))
+            yield from _listed(cluster, kind, record.namespace)
+
+
+def _listed(cluster: Cluster, kind: SourceKind, namespace: str | None) -> Iterator[Asker]:
+    return (Asker(kind, found) for found in cluster.items(kind.resource, namespace, read=_FROM_LIST[kind]))
 
 
 def with_uids(cluster: Cluster, record: Record) -> list[Source]:
@@ -78,7 +92,8 @@ def with_uids(cluster: Cluster, record: Record) -> list[Source]:
     for source in record.sources:
         uid = source.uid
         if source.kind.listed:
-            found = cluster.find(source.kind.resource, record.namespace, source.name) if source.name else None
+            resource, read = source.kind.resource, _FROM_LIST[source.kind]
+            found = cluster.find(resource, record.namespace, source.name, read=read) if source.name else None
             uid = found["metadata"]["uid"] if found else ""
         if uid:
             there.append(replace(source, uid=uid))

@@ -14,11 +14,11 @@ from issuer_job.cluster.api import Json
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import type_of
+from issuer_job.record import intents
 from issuer_job.record.annotations import read_settings
 from issuer_job.record.record import IngressClass, Problem, Settings, Source, SourceKind
 
-MAX_HOSTS = 100
-"""Names in one certificate: Let's Encrypt's limit."""
+MAX_HOSTS = intents.MAX_HOSTS
 
 
 class NoticeReason(StrEnum):
@@ -34,6 +34,7 @@ class NoticeReason(StrEnum):
     NO_SOLVER = "NoSolver"
     HOST_NOT_ALLOWED = "HostNotAllowed"
     TOO_MANY_HOSTS = "TooManyHosts"
+    TOO_LARGE = "TooLarge"
     NO_DEFAULT_ISSUER = "NoDefaultIssuer"
     UNKNOWN_ISSUER = "UnknownIssuer"
     BROKEN_ISSUER = "BrokenIssuer"
@@ -98,8 +99,8 @@ class SourceReader(Protocol):
     def named_secrets(self, asker: Json, /, *, namespace_enabled: bool = False) -> frozenset[str]:
         """The Secrets that it names if it asks and is not being deleted, whatever is wrong with issuer or hosts."""
 
-    def named_hosts(self, asker: Json, /) -> set[str]:
-        """Every host that it names, whether or not it asks, as `hostnames.normalize` gives it."""
+    def named_hosts(self, asker: Json, /) -> Iterable[str]:
+        """Every host it names, whether or not it asks, as `hostnames.normalize` gives it; maybe more than once."""
 
     def wants(self, asker: Json, /, *, issuers: Issuers, namespace_enabled: bool = False) -> Wants:
         """What certificates it wants, and what is wrong with it."""

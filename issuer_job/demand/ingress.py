@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from certs import hostnames
 from issuer_job import names
@@ -27,6 +29,57 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record.record import IngressClass, Source, SourceKind
 
+MAX_NAMES = 2000
+"""Rules, tls entries and their hosts that are looked at in one Ingress; an entry without hosts has all rules'."""
+
+
+class _Tls(msgspec.Struct, rename="camel", gc=False, omit_defaults=True):
+    hosts: list[str] | UnsetType | None = UNSET
+    secret_name: str | UnsetType | None = UNSET
+
+
+class _Rule(msgspec.Struct, gc=False):
+    host: str | None = None
+
+
+class Spec(msgspec.Struct, rename="camel"):
+    """All that is read of an Ingress's spec. Nothing else is kept of what users write there, which may be 1.5 MiB."""
+
+    ingress_class_name: str | None = None
+    tls: list[_Tls] | UnsetType | None = UNSET
+    rules: list[_Rule] | None = None
+
+    @property
+    def entries(self) -> list[_Tls]:
+        """Of spec.tls."""
+        return self.tls or []
+
+    @property
+    def rule_hosts(self) -> Iterator[str]:
+        """Hosts of the rules, in their order, not each once."""
+        return (hostnames.normalize(rule.host) for rule in self.rules or () if rule.host)
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether it names more than certjob looks at."""
+        rules, entries = len(self.rules or ()), self.entries
+        return rules + len(entries) + sum(len(entry.hosts or ()) or rules for entry in entries) > MAX_NAMES
+
+
+class _Metadata(msgspec.Struct, rename="camel", omit_defaults=True):
+    name: str
+    namespace: str
+    uid: str = ""
+    generation: int = 0
+    annotations: dict[str, str] | None = None
+    creation_timestamp: str = ""
+    deletion_timestamp: str | None = None
+
+
+class _Listed(msgspec.Struct):
+    metadata: _Metadata
+    spec: Spec = msgspec.field(default_factory=Spec)
+
 
 @dataclass(frozen=True)
 class TlsEntry:
@@ -48,6 +101,18 @@ class IngressWants(Wants):
     added: TlsEntry | None = None
 
 
+def from_list(text: bytes | msgspec.Raw) -> Json:
+    """What is read of a stored Ingress, from its JSON: its spec is a `Spec`. Raises msgspec.DecodeError."""
+    found = msgspec.json.decode(text, type=_Listed)
+    return {"metadata": msgspec.to_builtins(found.metadata), "spec": found.spec}
+
+
+def spec_of(ingress: Json) -> Spec:
+    """The spec, of one that was read as a whole, too."""
+    spec = ingress.get("spec")
+    return spec if isinstance(spec, Spec) else msgspec.convert(spec or {}, Spec)
+
+
 def opts_in(ingress: Json, *, namespace_enabled: bool = False) -> bool:
     """kube-lego's annotation, an issuer's name, or the namespace's label; an explicit "false" beats them all."""
     notes = annotations_of(ingress)
@@ -61,14 +126,15 @@ def named_secrets(ingress: Json, *, namespace_enabled: bool = False) -> frozense
     """See `SourceReader`."""
     if is_being_deleted(ingress) or not opts_in(ingress, namespace_enabled=namespace_enabled):
         return frozenset()
-    return frozenset(entry["secretName"] for entry in _tls(ingress) if entry.get("secretName"))
+    return frozenset(entry.secret_name for entry in spec_of(ingress).entries if entry.secret_name)
 
 
-def named_hosts(ingress: Json) -> set[str]:
+def named_hosts(ingress: Json) -> Iterator[str]:
     """Those in its rules and in spec.tls."""
-    return {hostnames.normalize(host) for entry in _tls(ingress) for host in entry.get("hosts") or []} | set(
-        rule_hosts(ingress)
-    )
+    spec = spec_of(ingress)
+    yield from spec.rule_hosts
+    for entry in spec.entries:
+        yield from map(hostnames.normalize, entry.hosts or ())
 
 
 def serves(issuer: Issuer, source: Source) -> bool:
@@ -87,6 +153,11 @@ def wants(
         return IngressWants(False, notices=(Notice(NoticeReason.NOT_OPTED_IN, "not opted in"),))
     if is_being_deleted(ingress):
         return IngressWants(False, notices=(Notice(NoticeReason.BEING_DELETED, "the Ingress is being deleted"),))
+    whole, spec = ingress, spec_of(ingress)
+    if spec.is_too_large:
+        message = f"more than {MAX_NAMES} rules and tls hosts: left alone, split the Ingress"
+        return IngressWants(True, notices=(Notice(NoticeReason.TOO_LARGE, message),))
+    ingress = whole | {"spec": spec}
     issuer, notices = named_issuer(ingress, issuers, ingress_class=ingress_class(ingress))
     if issuer is None:
         return IngressWants(True, notices=tuple(notices))
@@ -104,7 +175,7 @@ def wants(
             continue
         source = source_of(ingress, SourceKind.INGRESS, hosts, settings, ingress_class(ingress))
         entries.append(Entry(secret_name, source))
-    completed = with_entry(ingress, added) if added is not None and own_entry(ingress) is None else None
+    completed = with_entry(whole, added) if added is not None and own_entry(ingress) is None else None
     return IngressWants(True, tuple(entries), tuple(dict.fromkeys(notices)), completed, added)
 
 
@@ -114,6 +185,7 @@ def with_entry(ingress: Json, added: TlsEntry) -> Json:
     Only of one whose spec.tls is empty or just certjob's former entry: `IngressWants.added` says so.
     """
     metadata, spec = ingress["metadata"], ingress["spec"]
+    spec = {} if isinstance(spec, Spec) else spec
     tls = [{"hosts": list(added.hosts), "secretName": added.secret_name}]
     notes = annotations_of(ingress) | {v.TLS_ENTRY: added.marker}
     return ingress | {"metadata": metadata | {"annotations": notes}, "spec": spec | {"tls": tls}}
@@ -122,38 +194,34 @@ def with_entry(ingress: Json, added: TlsEntry) -> Json:
 def ingress_class(ingress: Json) -> IngressClass:
     """The class as the user wrote it."""
     return IngressClass(
-        field=(ingress.get("spec") or {}).get("ingressClassName"),
+        field=spec_of(ingress).ingress_class_name,
         annotation=annotations_of(ingress).get(v.INGRESS_CLASS),
     )
 
 
 def rule_hosts(ingress: Json) -> list[str]:
     """Hosts of the rules, in their order, each once."""
-    rules = (ingress.get("spec") or {}).get("rules") or []
-    hosts = (hostnames.normalize(rule.get("host") or "") for rule in rules)
-    return list(dict.fromkeys(host for host in hosts if host))
+    return list(dict.fromkeys(spec_of(ingress).rule_hosts))
 
 
 def _tls_entries(
     ingress: Json, issuer: Issuer, former: TlsEntry | None
 ) -> tuple[dict[str, list[str]], TlsEntry | None, list[Notice]]:
     """Hosts by Secret name (entries that name one Secret twice are joined), and certjob's own entry if any."""
-    tls, own = _tls(ingress), own_entry(ingress)
+    tls, own, every = spec_of(ingress).entries, own_entry(ingress), rule_hosts(ingress)
     if not tls or own is not None:
         return _added(ingress, issuer, own or former)
-    requests: dict[str, list[str]] = {}
+    requests: dict[str, dict[str, None]] = {}
     notices = []
     for number, entry in enumerate(tls):
-        secret_name = entry.get("secretName") or ""
-        hosts = [hostnames.normalize(h) for h in entry.get("hosts") or []] or rule_hosts(ingress)
-        if not secret_name:
+        if entry.secret_name:
+            hosts = map(hostnames.normalize, entry.hosts) if entry.hosts else every
+            requests.setdefault(entry.secret_name, {}).update(dict.fromkeys(hosts))
+        else:
             notices.append(
                 Notice(NoticeReason.NO_SECRET_NAME, f"spec.tls[{number}] has no secretName: no certificate for it")
             )
-        else:
-            known = requests.setdefault(secret_name, [])
-            known.extend(host for host in dict.fromkeys(hosts) if host not in known)
-    return requests, None, notices
+    return {name: list(hosts) for name, hosts in requests.items()}, None, notices
 
 
 def _added(
@@ -181,10 +249,10 @@ def _added(
 
 def own_entry(ingress: Json) -> TlsEntry | None:
     """certjob's own entry, if spec.tls consists of just that one and nobody has edited it since."""
-    tls = _tls(ingress)
+    tls = spec_of(ingress).entries
     if len(tls) != 1:
         return None
-    entry = TlsEntry(tls[0].get("secretName") or "", tuple(tls[0].get("hosts") or ()))
+    entry = TlsEntry(tls[0].secret_name or "", tuple(tls[0].hosts or ()))
     return entry if annotations_of(ingress).get(v.TLS_ENTRY) == entry.marker else None
 
 
@@ -207,7 +275,3 @@ def _entry_problems(secret_name: str, hosts: Iterable[str], issuer: Issuer, ingr
 def _host_problem(host: str, issuer: Issuer, ingress: Json) -> Notice | None:
     namespace = ingress.get("metadata", {}).get("namespace", "")
     return host_problem(host, issuer, namespace=namespace, ingress_class=ingress_class(ingress).name)
-
-
-def _tls(ingress: Json) -> list[dict[str, Any]]:
-    return (ingress.get("spec") or {}).get("tls") or []

@@ -23,6 +23,8 @@ class PlanReason(StrEnum):
     """Changed to an intent that failed lately: its back-off goes on."""
     JOINED = "Joined"
     SEEN_AGAIN = "SeenAgain"
+    LEFT_OUT = "LeftOut"
+    """Older ones share the Secret, and with it there would be more sources or hosts than one certificate has."""
     RETRY_ASKED = "RetryAsked"
     PUT_OFF = "PutOff"
     """Too many attempts of this namespace are active: the sweep launches it."""
@@ -58,6 +60,8 @@ def plan(existing: Record | None, entry: Entry, *, namespace: str, now: datetime
 def _merged(existing: Record, source: Source, now: datetime) -> Plan:
     gone, record = existing.phase in GONE, intents.asked(existing, source)
     minor = record.intent.settings != source.settings
+    if all(kept.key != source.key for kept in record.sources):
+        return Plan(PlanReason.LEFT_OUT)
 
     def launch(reason: PlanReason, why: LaunchReason) -> Plan:
         return Plan(reason, transitions.launched(record, now=now, reason=why), launch=True, minor=minor)

@@ -189,7 +189,8 @@ class _Pass:
         """Asks the cluster: an Ingress may have been made while the pass was under way."""
         if claim.namespace not in self._live:
             live = list_askers(self.cluster, claim.namespace)
-            self._live[claim.namespace] = {host for asker in live for host in asker.reader.named_hosts(asker.object)}
+            named = (host for asker in live for host in asker.reader.named_hosts(asker.object))
+            self._live[claim.namespace] = {host for host in named if host in self.holders.claims}
         return claim.host in self._live[claim.namespace]
 
 

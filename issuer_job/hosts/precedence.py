@@ -121,7 +121,7 @@ class Claim:
         return notes | ({v.FORMER: self.former} if self.former else {})
 
 
-@dataclass
+@dataclass(slots=True)
 class _Naming:
     """By one namespace: when the oldest of its objects was made, and since when one provably names the host."""
 
@@ -133,7 +133,7 @@ class _Naming:
 class Namers:
     """Which namespaces name which hosts in live objects that may ask, opted in or not, and since when.
 
-    `only` bounds what is kept to what overlaps these hosts; None keeps all.
+    `only` bounds what is kept to what overlaps these hosts, however much is named besides; None keeps all.
 
     What one names may have been changed at any time, except while its generation is 1 (Kubernetes counts
     the changes of spec there, and nobody else can). So its age speaks against others who come later, but for itself
@@ -142,9 +142,12 @@ class Namers:
 
     only: frozenset[str] | None = None
     _by_host: dict[str, dict[str, _Naming]] = field(default_factory=dict)
-    _below: dict[str, set[str]] = field(default_factory=dict)
-    """By wildcard: the names directly below it that are named anywhere."""
+    _below: dict[str, dict[str, _Naming]] = field(default_factory=dict)
+    """By wildcard: who names anything directly below it."""
     _leaving: set[tuple[str, str]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._above = frozenset(filter(None, map(wildcard_of, self.only or ())))
 
     def __contains__(self, key: tuple[str, str]) -> bool:
         """Whether the namespace names exactly that host; what is being deleted still does: it may be made anew."""
@@ -157,16 +160,19 @@ class Namers:
         if namespace == v.NAMESPACE:
             return
         if is_being_deleted(asker.object):
-            self._leaving.update((namespace, host) for host in asker.reader.named_hosts(asker.object))
+            hosts = asker.reader.named_hosts(asker.object)
+            self._leaving.update((namespace, host) for host in hosts if self._counts(host))
             return
         created = _moment(metadata.get("creationTimestamp", ""), datetime.max.replace(tzinfo=UTC))
         shown = created if metadata.get("generation") == 1 else None
-        for host in filter(self._counts, asker.reader.named_hosts(asker.object)):
-            known = self._by_host.setdefault(host, {}).setdefault(namespace, _Naming(created, shown))
-            known.oldest = min(known.oldest, created)
-            known.shown = min(filter(None, (known.shown, shown)), default=None)
-            if (wildcard := wildcard_of(host)) is not None:
-                self._below.setdefault(wildcard, set()).add(host)
+        for host in asker.reader.named_hosts(asker.object):
+            above = wildcard_of(host)
+            below = above is not None and (self.only is None or above in self.only)
+            named = [self._by_host.setdefault(host, {})] if self._counts(host) else []
+            for by_namespace in [*named, self._below.setdefault(above, {})] if above and below else named:
+                known = by_namespace.setdefault(namespace, _Naming(created, shown))
+                known.oldest = min(known.oldest, created)
+                known.shown = min(filter(None, (known.shown, shown)), default=None)
 
     def since(self, namespace: str, host: str, *, claimed: datetime) -> datetime:
         """Since when the namespace provably names the host that it claimed at `claimed`."""
@@ -185,13 +191,11 @@ class Namers:
 
     def _near(self, host: str) -> Iterator[tuple[str, _Naming]]:
         wildcard = wildcard_of(host)
-        for near in (host, *([wildcard] if wildcard else self._below.get(host, ()))):
-            yield from self._by_host.get(near, {}).items()
+        overlapping = self._below.get(host, {}) if wildcard is None else self._by_host.get(wildcard, {})
+        yield from (*self._by_host.get(host, {}).items(), *overlapping.items())
 
     def _counts(self, host: str) -> bool:
-        if self.only is None or host in self.only or wildcard_of(host) in self.only:
-            return True
-        return host.startswith("*.") and any(wildcard_of(wanted) == host for wanted in self.only)
+        return self.only is None or host in self.only or host in self._above
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from issuer_job.http01.challenge_index import ChallengeIndex, Challenges, read_c
 from issuer_job.vocabulary import CHALLENGE, NAMESPACE
 
 SELECTOR = f"{CHALLENGE}=true"
-_PAGE = 100
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,9 @@ class ChallengeWatch:
         """Fills the index; returns the resourceVersion from which to watch."""
         found: list[Challenges] = []
         version = ""
-        for page in self._cluster.pages(CONFIGMAPS, NAMESPACE, labels=SELECTOR, limit=_PAGE):
-            version = version or page["metadata"]["resourceVersion"]
-            found += [_read(item) for item in page.get("items") or []]
+        for page in self._cluster.pages(CONFIGMAPS, NAMESPACE, labels=SELECTOR):
+            version = version or page.version
+            found += map(_read, page.objects())
         _warn_full(self.index.replace(found))
         self.listed.set()
         log.info("challenges-listed", configmaps=len(found), tokens=len(self.index))

@@ -24,6 +24,7 @@ from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.start import Starter
 from issuer_job.polling import utc_now
 from issuer_job.record import transitions
+from issuer_job.record.intents import MAX_HOSTS, MAX_SOURCES
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Problem, Record, RecordError
 from issuer_job.record.store import change_record
@@ -209,6 +210,7 @@ class _Launch:
             raise _Stopped(OutcomeReason.NOT_IN_FORCE, secrets.Refusal.NOT_IN_FORCE, detail)
 
 
+LEFT_OUT = f"too many share it (at most {MAX_SOURCES}, and {MAX_HOSTS} hosts): left out"
 _DENIALS: Mapping[str, tuple[OutcomeReason, str]] = {
     Denial.CLAIMED: (OutcomeReason.HOST_CLAIMED, "belongs to another namespace: no certificate"),
     Denial.NOT_ALLOWED: (OutcomeReason.HOST_NOT_LISTED, "is not allowed in this namespace: no certificate"),
@@ -227,6 +229,8 @@ def _for_missing_secret(existing: Record, decided: Plan, now: datetime) -> Plan:
 def _warning(entry: Entry, decided: Plan) -> str | None:
     if decided.minor:
         return f"Secret {entry.secret_name[:40]}: an older Ingress decides issuer and key algorithm"
+    if decided.reason is PlanReason.LEFT_OUT:
+        return f"Secret {entry.secret_name[:40]}: {LEFT_OUT}"
     if decided.reason is PlanReason.PUT_OFF:
         return f"Secret {entry.secret_name[:40]}: many orders in this namespace just now, the sweep orders it"
     return None

@@ -19,15 +19,38 @@ NO_ORDER: dict[str, Any] = {
 }
 """Of an attempt whose order is forgotten."""
 
+MAX_HOSTS = 100
+"""Names in one certificate: Let's Encrypt's limit."""
+MAX_SOURCES = 50
+"""Objects that share one certificate: each is told what becomes of it, and a route has room for as many owners."""
+MAX_TOGETHER = 1000
+"""Hosts of all sources of one record, each counted as often as it is named: a ConfigMap holds 1 MiB."""
+
+
+def bounded(sources: tuple[Source, ...]) -> tuple[Source, ...]:
+    """Those that have room in one record, in their order: the oldest ones go first, the youngest is left out."""
+    if len(sources) <= MAX_SOURCES and sum(len(source.hosts) for source in sources) <= MAX_HOSTS:
+        return sources
+    kept: set[str] = set()
+    hosts: set[str] = set()
+    room = MAX_TOGETHER
+    for source in sorted(sources, key=_age):
+        room -= len(source.hosts)
+        if len(kept) < MAX_SOURCES and room >= 0 and len(hosts.union(source.hosts)) <= MAX_HOSTS:
+            kept.add(source.key)
+            hosts.update(source.hosts)
+    return tuple(source for source in sources if source.key in kept)
+
+
+def _age(source: Source) -> tuple[bool, float]:
+    """One that is just being created has no creation time and counts as the youngest."""
+    return source.created is None, source.created.timestamp() if source.created else 0.0
+
 
 def union(sources: tuple[Source, ...]) -> Intent:
-    """What several Ingresses on one Secret want together: all hosts, and the oldest one's settings.
-
-    A source that is just being created has no creation time and counts as the youngest.
-    """
+    """What several Ingresses on one Secret want together: all hosts, and the oldest one's settings."""
     hosts = sorted({host for source in sources for host in source.hosts})
-    oldest = min(sources, key=lambda s: (s.created is None, s.created.timestamp() if s.created else 0.0))
-    return Intent(hosts=tuple(hosts), settings=oldest.settings)
+    return Intent(hosts=tuple(hosts), settings=min(sources, key=_age).settings)
 
 
 def joined(sources: tuple[Source, ...], source: Source) -> tuple[Source, ...]:
@@ -40,7 +63,10 @@ def joined(sources: tuple[Source, ...], source: Source) -> tuple[Source, ...]:
 
 
 def intended(record: Record, *, sources: tuple[Source, ...], keep_order: bool = False) -> Record:
-    """Other sources. A changed intent raises the generation and, unless it still fits, forgets the order."""
+    """Other sources, as far as there is room. A changed intent raises the generation and, unless it still fits,
+    forgets the order.
+    """
+    sources = bounded(sources)
     intent = union(sources)
     if intent.hash == record.intent.hash:
         return replace(record, sources=sources, intent=intent)

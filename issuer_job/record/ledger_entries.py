@@ -9,6 +9,8 @@ from msgspec.structs import replace
 from issuer_job.record.record import Counted, LedgerEntry, Problem, Record
 
 LEDGER_LENGTH = 100
+LEDGER_HOSTS = 1000
+"""In all entries of a record: it has to fit into a ConfigMap, whose limit is 1 MiB."""
 WINDOWS = {
     Counted.ORDER: timedelta(hours=3),
     Counted.CERTIFICATE: timedelta(days=7),
@@ -36,8 +38,11 @@ def with_failure(record: Record, problem: Problem, *, now: datetime) -> Record:
 
 
 def remembered(ledger: tuple[LedgerEntry, ...], entry: LedgerEntry, *, now: datetime) -> tuple[LedgerEntry, ...]:
-    """The ledger with the entry, without what no limit looks back to."""
-    return (*(old for old in ledger if now - old.at < WINDOWS[old.kind]), entry)[-LEDGER_LENGTH:]
+    """The ledger with the entry, without what no limit looks back to, nor the oldest for which there is no room."""
+    looked_at = (*(old for old in ledger if now - old.at < WINDOWS[old.kind]), entry)[-LEDGER_LENGTH:]
+    while sum(len(old.hosts) for old in looked_at) > LEDGER_HOSTS:
+        looked_at = looked_at[1:]
+    return looked_at
 
 
 def _with(

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from issuer_job.record.intents import NO_ORDER, intended, joined, union
+from issuer_job.record.intents import NO_ORDER, bounded, intended, joined, union
 from issuer_job.record.ledger_entries import with_certificate, with_failure, with_order
 from issuer_job.record.phases import ARROWS, Bearing, LaunchReason
 from issuer_job.record.record import (
@@ -38,6 +38,7 @@ class IllegalTransition(RuntimeError):
 
 def wanted(*, namespace: str, secret_name: str, sources: tuple[Source, ...], now: datetime) -> Record:
     """A new record; nothing is launched yet."""
+    sources = bounded(sources)
     return Record(
         namespace=namespace,
         secret_name=secret_name,

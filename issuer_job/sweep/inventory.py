@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,10 +14,11 @@ from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, NAMESPACES, Cluster, read_whole
 from issuer_job.demand.askers import Asker, list_askers
-from issuer_job.demand.common import Entry
-from issuer_job.hosts.precedence import Namers
+from issuer_job.demand.common import Entry, Notice, NoticeReason
+from issuer_job.hosts.precedence import Denial, Namers
 from issuer_job.issuers.load import Issuers
 from issuer_job.launch.jobs import is_finished
+from issuer_job.record.intents import bounded
 from issuer_job.record.record import Record, RecordError
 from issuer_job.record.store import from_config_map
 from issuer_job.upkeep.leftovers import leftover_keys
@@ -24,21 +26,66 @@ from issuer_job.upkeep.limits import Ledger
 
 Key = tuple[str, str]
 """Namespace and name of a Secret."""
+NEW_IN_NAMESPACE = 1000
+"""Wishes of one namespace for certificates that have no record yet: one pass looks at so many, and launches fewer."""
 
 
 @dataclass
 class Live:
     """What the live objects say. `bare` are those that the webhook never saw: they lack what it adds.
 
-    `named_by` has the keys of what names a Secret, see `Source.key`.
+    `named_by` has the keys of what names a Secret, see `Source.key`; only of Secrets that have a record or an entry.
+    Of the objects themselves nothing is kept but which they are.
     """
 
-    entries: dict[Key, list[Entry]] = field(default_factory=lambda: defaultdict(list))
+    entries: dict[Key, tuple[Entry, ...]] = field(default_factory=dict)
     named_by: dict[Key, set[str]] = field(default_factory=lambda: defaultdict(set))
     namers: Namers = field(default_factory=Namers)
-    """Who names which host in any of them, opted in or not."""
+    """Who names the hosts that are claimed or denied, opted in or not."""
     bare: list[Asker] = field(default_factory=list)
+    untold: list[tuple[Asker, Notice]] = field(default_factory=list)
+    """What nobody reads any further, and what its owner should know of that."""
     count: int = 0
+    trouble: int = 0
+    """Objects that could not be read: a bug."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """By namespace: certificates that this pass does not look at, as there are too many."""
+    _new: Counter[str] = field(default_factory=Counter)
+
+    def add(self, asker: Asker, issuers: Issuers, *, enabled: bool, records: Mapping[Key, Record]) -> None:
+        """One object; `enabled` says that its namespace opts in for everything in it."""
+        namespace, key = asker.namespace, asker.kind.key(asker.name)
+        self.count += 1
+        self.namers.add(asker)
+        if namespace in v.EXCLUDED_NAMESPACES:
+            return
+        # First, so that no record is given up for something that goes wrong in what follows.
+        for secret_name in asker.reader.named_secrets(asker.object, namespace_enabled=enabled):
+            if (namespace, secret_name) in records:
+                self.named_by[namespace, secret_name].add(key)
+        wanted = asker.reader.wants(asker.object, issuers=issuers, namespace_enabled=enabled)
+        self.untold += [(asker.bare, notice) for notice in wanted.notices if notice.reason is NoticeReason.TOO_LARGE]
+        if wanted.completed is not None:
+            self.bare.append(asker.bare)
+        for entry in wanted.entries:
+            where = (namespace, entry.secret_name)
+            if where in records:
+                self.named_by[where].add(key)
+            if wanted.completed is not None:
+                continue
+            if where not in records:
+                if self._new[namespace] >= NEW_IN_NAMESPACE:
+                    self.left_out[namespace] += 1
+                    continue
+                self._new[namespace] += 1
+            self.named_by[where].add(key)
+            self.join(where, entry)
+
+    def join(self, where: Key, entry: Entry) -> None:
+        """One more that wants the Secret, if there is room for it in a record."""
+        together = (*self.entries.get(where, ()), entry)
+        kept = {source.key for source in bounded(tuple(e.source for e in together))}
+        self.entries[where] = tuple(e for e in together if e.source.key in kept)
 
 
 @dataclass
@@ -51,17 +98,52 @@ class Known:
     unreadable: int = 0
 
 
-def read_live(cluster: Cluster, issuers: Issuers) -> Live:
-    """All objects that can be listed. Raises KubeError, so that half a list is never taken for the whole."""
+def read_live(cluster: Cluster, issuers: Issuers, records: Mapping[Key, Record], *, claimed: bool = True) -> Live:
+    """All objects that can be listed; one that is trouble is logged and left out. Raises KubeError, so that half a
+    list is never taken for the whole.
+
+    `records` are all there are. `claimed`: hosts belong to who claims them, so that it counts who names those.
+    """
     enabled = read_enabled(cluster)
+    only = _claimed_hosts(cluster) | _denied_hosts(records.values()) if claimed else frozenset[str]()
 
     def read() -> Live:
-        live = Live()
+        live = Live(namers=Namers(only=only))
         for asker in list_askers(cluster):
-            _add(live, asker, issuers, enabled)
+            with _guarded(live, asker):
+                live.add(asker, issuers, enabled=asker.namespace in enabled, records=records)
         return live
 
-    return read_whole(read, "what may ask for certificates")
+    live = read_whole(read, "what may ask for certificates")
+    for namespace, count in live.left_out.items():
+        log.warning("left-out", namespace=namespace, certificates=count, most=NEW_IN_NAMESPACE)
+    return live
+
+
+@contextmanager
+def _guarded(live: Live, asker: Asker) -> Iterator[None]:
+    """A bug that one object brings out must not cost all others their pass."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - whatever it is
+        log.exception("internal-error", namespace=asker.namespace, ingress=asker.name)
+        live.trouble += 1
+
+
+def _claimed_hosts(cluster: Cluster) -> frozenset[str]:
+    """Hosts that any namespace claims. Raises KubeError."""
+
+    def read() -> frozenset[str]:
+        claims = cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.CLAIM}=true")
+        return frozenset(str((claim.get("data") or {}).get("host", "")) for claim in claims)
+
+    return read_whole(read, "claims")
+
+
+def _denied_hosts(records: Iterable[Record]) -> frozenset[str]:
+    """Hosts of records that might not have one."""
+    denied = (r for r in records if r.retry is not None and r.retry.problem.type in set(Denial))
+    return frozenset(host for record in denied for host in record.intent.hosts)
 
 
 def read_known(cluster: Cluster, *, now: datetime) -> Known:
@@ -97,21 +179,3 @@ def read_enabled(cluster: Cluster) -> frozenset[str]:
     """The namespaces whose Ingresses are all opted in. Raises KubeError."""
     labelled = cluster.items(NAMESPACES, labels=f"{v.NAMESPACE_ENABLED}=true")
     return frozenset(namespace["metadata"]["name"] for namespace in labelled)
-
-
-def _add(live: Live, asker: Asker, issuers: Issuers, enabled: frozenset[str]) -> None:
-    namespace = asker.namespace
-    live.count += 1
-    live.namers.add(asker)
-    if namespace in v.EXCLUDED_NAMESPACES:
-        return
-    namespace_enabled = namespace in enabled
-    wanted = asker.reader.wants(asker.object, issuers=issuers, namespace_enabled=namespace_enabled)
-    named = asker.reader.named_secrets(asker.object, namespace_enabled=namespace_enabled)
-    for secret_name in named | {entry.secret_name for entry in wanted.entries}:
-        live.named_by[namespace, secret_name].add(asker.kind.key(asker.name))
-    if wanted.completed is not None:
-        live.bare.append(asker)
-        return
-    for entry in wanted.entries:
-        live.entries[namespace, entry.secret_name].append(entry)

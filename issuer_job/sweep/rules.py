@@ -70,7 +70,7 @@ def no_ingress_names_it(s: Situation, record: Record) -> bool:
 
 def ingress_wants_something_else(s: Situation, record: Record) -> bool:
     """Hosts, issuer or settings of an Ingress are not those of the record, or it came back."""
-    return any(s.plan(entry).reason is not PlanReason.UNCHANGED for entry in s.entries)
+    return any(s.plan(entry).reason not in {PlanReason.UNCHANGED, PlanReason.LEFT_OUT} for entry in s.entries)
 
 
 def source_is_missing(s: Situation, record: Record) -> bool:

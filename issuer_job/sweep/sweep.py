@@ -19,7 +19,7 @@ from issuer_job.demand.fallback import due_fallback
 from issuer_job.dns01 import trace
 from issuer_job.hosts import at_sweep
 from issuer_job.hosts.at_sweep import Holders
-from issuer_job.issuers.options import Options
+from issuer_job.issuers.options import HostPolicy, Options
 from issuer_job.issuers.types import directory_of
 from issuer_job.launch.configuration import BrokenOptions, SettingsCache
 from issuer_job.launch.launcher import Launcher
@@ -70,17 +70,20 @@ def sweep(
     # The Ingress of every record in the first list is in the second one, unless it is gone; a record that is made
     # meanwhile is met when its Ingress is launched.
     known = inventory.read_known(cluster, now=now)
-    live = inventory.read_live(cluster, issuers)
+    claimed = options.host_policy is HostPolicy.FIRST_CLAIM
+    live = inventory.read_live(cluster, issuers, known.records, claimed=claimed)
     secret_requests.keep_alive(live, known)
     jobs = inventory.read_jobs(cluster)
     effects = Effects(cluster, issuers, known, now, deadline, looker)
     counts = effects.counts
+    counts["trouble"] += live.trouble
     launches = SweepLaunches(effects, Launcher(cluster, settings, clock=clock), options)
     _ask_for_suggestions(effects)
     # Before the launches: a host that is given up now is somebody else's in the same pass.
     holders = _tidy_claims(effects, options, live, interval)
     _judge_all(_situations(effects, live, jobs, interval, holders), effects, launches)
     counts["completed"] = untouched.complete_or_tell(cluster, live.bare, issuers, options, now=now)
+    untouched.tell(cluster, live.untold, now=now)
     counts.update(leftovers.release_leftovers(cluster, known.records.values(), now=now))
     _launch_checks(effects)
     fields = {"records": len(known.records), "ingresses": live.count, "unreadable": known.unreadable}
@@ -142,7 +145,7 @@ def _situations(
         yield Situation(
             *key,
             record=record,
-            entries=tuple(live.entries.get(key, ())),
+            entries=live.entries.get(key, ()),
             named_by=frozenset(live.named_by.get(key, ())),
             jobs=jobs,
             issuers=issuers.versions,

@@ -2,47 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import random
+from collections import Counter
+from collections.abc import Callable, Collection
 from datetime import datetime
+from typing import TypeVar
 
 from issuer_job import log
 from issuer_job.attempt import events
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import Cluster, Json, KubeError
 from issuer_job.demand.askers import Asker
+from issuer_job.demand.common import Notice
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.options import Options
 
+T = TypeVar("T")
+
 MISSED = "it names no Secret, and the webhook, which adds one, missed it: touch it (kubectl annotate), or name one"
+MOST = 100
+"""Objects that one pass completes or tells; each costs a request or two in every pass."""
 
 
 def complete_or_tell(
-    cluster: Cluster, bare: Iterable[Asker], issuers: Issuers, options: Options, *, now: datetime
+    cluster: Cluster, bare: Collection[Asker], issuers: Issuers, options: Options, *, now: datetime
 ) -> int:
     """Add what they lack if the options let the sweep do it, else tell; how many were completed.
 
     The webhook sees the update, if it is there again, and launches; otherwise the next pass does.
     """
     completed = 0
-    for asker in bare:
+    for asker in _some(bare, lambda asker: asker.namespace):
         if options.complete_tls and _complete(cluster, asker, issuers):
             completed += 1
             continue
-        about = asker.reference
-        events.tell_one(cluster, about, events.News("CertificateMissed", MISSED, now, (about["uid"],)))
+        _tell(cluster, asker, "CertificateMissed", MISSED, now)
     return completed
+
+
+def tell(cluster: Cluster, untold: Collection[tuple[Asker, Notice]], *, now: datetime) -> None:
+    """The notices, to the owners of objects that nobody reads any further."""
+    for asker, notice in _some(untold, lambda pair: pair[0].namespace):
+        _tell(cluster, asker, "CertificateFailed", notice.message, now)
+
+
+def _tell(cluster: Cluster, asker: Asker, reason: str, said: str, now: datetime) -> None:
+    about = asker.reference
+    events.tell_one(cluster, about, events.News(reason, said, now, (about["uid"],)))
+
+
+def _some(found: Collection[T], namespace: Callable[[T], str]) -> list[T]:
+    """At most `MOST`, others in each pass, and each namespace in turn: one may have thousands."""
+    seen = Counter[str]()
+    turns: list[tuple[int, T]] = []
+    for item in random.sample(list(found), len(found)):
+        turns.append((seen[namespace(item)], item))
+        seen[namespace(item)] += 1
+    return [item for _, item in sorted(turns, key=lambda turn: turn[0])[:MOST]]
 
 
 def _complete(cluster: Cluster, asker: Asker, issuers: Issuers) -> bool:
     namespace, name, resource = asker.namespace, asker.name, asker.kind.resource
 
-    def completed(listed: Json | None) -> Json | None:
+    def completed(stored: Json | None) -> Json | None:
         # What is gone, or not bare any more, stays as it is.
-        # Listed because it opts in, itself or by its namespace.
-        return listed and (asker.reader.wants(listed, issuers=issuers, namespace_enabled=True).completed or listed)
+        # It is here because it opts in, itself or by its namespace.
+        return stored and (asker.reader.wants(stored, issuers=issuers, namespace_enabled=True).completed or stored)
 
     try:
-        changes.change(cluster, resource, namespace, name, completed, held=asker.object)
+        changes.change(cluster, resource, namespace, name, completed)
     except KubeError as problem:
         log.warning("complete-tls-failed", namespace=namespace, ingress=asker.name, problem=str(problem))
         return False

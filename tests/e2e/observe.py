@@ -169,9 +169,9 @@ class Observer:
         while not self._stop.is_set():
             try:
                 page = next(cluster().pages(resource, namespace, labels=labels))
-                for item in page.get("items") or []:
+                for item in page.objects():
                     each(item)
-                version = page["metadata"]["resourceVersion"]
+                version = page.version
                 for event in cluster().watch(
                     resource, namespace, labels=labels, resource_version=version, seconds=300
                 ):

@@ -169,7 +169,7 @@ class Pairs:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """From the present on; the watch ends by itself a few seconds after the block."""
-        version = next(cluster().pages(SECRETS, self._namespace))["metadata"]["resourceVersion"]
+        version = next(cluster().pages(SECRETS, self._namespace)).version
         worker = threading.Thread(target=self._watch, args=(version,))
         worker.start()
         try:

@@ -107,7 +107,7 @@ def delete_all(resource: Resource, namespace: str | None, labels: str) -> None:
     """Delete a collection, however long the API server takes for it. Raises KubeError if something stays."""
     query = urlencode({"labelSelector": labels, "propagationPolicy": "Background"})
     end = time.monotonic() + DELETION_PATIENCE
-    while next(cluster().pages(resource, namespace, labels=labels, limit=1)).get("items"):
+    while next(cluster().pages(resource, namespace, labels=labels, limit=1)).items:
         if time.monotonic() > end:
             raise KubeError(f"{resource.plural} with {labels[:80]} are not all deleted")
         cluster().transport.send("DELETE", f"{resource.path(namespace)}?{query}", body=None, timeout=90)

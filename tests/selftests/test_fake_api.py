@@ -96,9 +96,9 @@ def test_lists_select_and_come_in_pages() -> None:
     for number in range(5):
         api.add(CONFIGMAPS, "certjob", configmap(f"c{number}", odd=str(number % 2), x="y"))
     api.add(CONFIGMAPS, "other", configmap("c9", odd="1"))
-    pages = list(cluster.pages(CONFIGMAPS, "certjob", labels="odd=0,x", limit=2))
-    assert [[item["metadata"]["name"] for item in page["items"]] for page in pages] == [["c0", "c2"], ["c4"]]
-    assert "kind" not in pages[0]["items"][0]
+    pages = [list(page.objects()) for page in cluster.pages(CONFIGMAPS, "certjob", labels="odd=0,x", limit=2)]
+    assert [[item["metadata"]["name"] for item in page] for page in pages] == [["c0", "c2"], ["c4"]]
+    assert "kind" not in pages[0][0]
     assert len(list(cluster.items(CONFIGMAPS, labels="odd!=0"))) == 3
     assert len(list(cluster.items(CONFIGMAPS, labels="!x"))) == 1
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, LIST_ROUNDS, NAMESPACES, Cluster, Json, KubeError
+from issuer_job.hosts.claims import claim_body
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.launch.jobs import FINISHED
@@ -30,10 +31,16 @@ def api() -> FakeApi:
     return FakeApi()
 
 
-def live(api: FakeApi, *bodies: Json) -> Live:
+def live(api: FakeApi, *bodies: Json, known: bool = True) -> Live:
+    """`known`: there is a record for the Secret, and a claim of the host."""
     for body in bodies:
         api.add(INGRESSES, body["metadata"]["namespace"], body)
-    return read_live(Cluster(api), ISSUERS)
+    if known and not api.all(CONFIGMAPS):
+        store(api, record(Phase.ISSUED))
+        for host in (HOST, "b.certjob.dev"):
+            api.add(CONFIGMAPS, v.NAMESPACE, claim_body(host, "shop"))
+    records = read_known(Cluster(api), now=NOW).records
+    return read_live(Cluster(api), ISSUERS, records)
 
 
 def store(api: FakeApi, wanted: Record) -> Record:
@@ -128,7 +135,7 @@ def test_half_a_list_is_no_list(api: FakeApi, kind: str, answer: int) -> None:
     with pytest.raises(KubeError):  # noqa: PT012 - whichever reads that kind
         read_known(cluster, now=NOW)
         read_jobs(cluster)
-        read_live(cluster, ISSUERS)
+        read_live(cluster, ISSUERS, {})
 
 
 def test_records_are_kept_small_and_counted(api: FakeApi) -> None:

@@ -91,7 +91,7 @@ def test_the_claim_of_an_ingress_that_came_back_during_the_pass_stays(swept: Job
     issue_one(swept)
     swept.clock.ahead += HOUR
     swept.api.remove(INGRESSES, "shop", "web")
-    live = inventory.read_live(swept.cluster, SettingsCache(swept.cluster).issuers())
+    live = inventory.read_live(swept.cluster, SettingsCache(swept.cluster).issuers(), {})
     swept.api.add(INGRESSES, "shop", ingress())
     assert HOST in named_hosts(ingress())
     until = time.monotonic() + 30
