@@ -13,7 +13,7 @@ from issuer_job.demand.askers import list_askers
 from issuer_job.hosts import claims
 from issuer_job.hosts.loss import free_from
 from issuer_job.hosts.precedence import Claim, Denial, Namers, judge_claim, not_allowed
-from issuer_job.issuers.options import HostPolicy, Options, OptionsError, parse_options
+from issuer_job.issuers.options import HostPolicy, Options, OptionsError, read_options
 from issuer_job.record.phases import GONE
 from issuer_job.record.record import Problem, RecordError
 from issuer_job.record.store import from_config_map
@@ -64,7 +64,7 @@ def give_up_hosts(attempt: Attempt) -> None:
 
 def _options(attempt: Attempt) -> Options:
     try:
-        return parse_options(attempt.cluster.find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP))
+        return read_options(attempt.cluster)
     except OptionsError as problem:
         raise Later(Problem(type="brokenOptions", detail=str(problem), step="options")) from None
 

@@ -11,7 +11,8 @@ import msgspec
 from certs.duration import parse_duration
 from certs.errors import CertError
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import Json
+from issuer_job.cluster import bodies, changes
+from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json
 from issuer_job.issuers.host_rules import HostRule
 from issuer_job.issuers.solvers import DURATION
 from issuer_job.issuers.yaml_document import DocumentError, read_yaml
@@ -77,6 +78,33 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return parse_duration(self.claim_grace)
 
 
+def read_options(cluster: Cluster) -> Options:
+    """The operator's options, the defaults if there never were any. Raises OptionsError, KubeError.
+
+    If they are gone, so is perhaps what kept hosts from tenants: that opens nothing, but is an error.
+    """
+    found = cluster.find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP)
+    if found is None and cluster.find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_IN_FORCE) is not None:
+        raise OptionsError(
+            f"ConfigMap {v.OPTIONS_CONFIG_MAP} is gone: make it again, its {v.OPTIONS_KEY} is in ConfigMap "
+            f"{v.OPTIONS_IN_FORCE}; for the defaults make one with an empty {v.OPTIONS_KEY}"
+        )
+    return parse_options(found)
+
+
+def remember_options(cluster: Cluster) -> None:
+    """Keep what the options say now, if there are any: whoever misses them later knows that. Raises KubeError."""
+    found = cluster.find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP)
+    if found is None:
+        return
+
+    def kept(held: Json | None) -> Json:
+        body = bodies.config_map(bodies.own_metadata(v.OPTIONS_IN_FORCE, {v.IN_FORCE: "true"}), found["data"])
+        return held if held is not None and held.get("data") == found["data"] else body
+
+    changes.change(cluster, CONFIGMAPS, v.NAMESPACE, v.OPTIONS_IN_FORCE, kept)
+
+
 def parse_options(config_map: Json | None) -> Options:
     """Read the ConfigMap, None if there is none. Raises OptionsError with the path of the field that is wrong."""
     if config_map is None:
@@ -87,6 +115,9 @@ def parse_options(config_map: Json | None) -> Options:
     if len(text) > MAX_DOCUMENT:
         raise OptionsError(f"ConfigMap {v.OPTIONS_CONFIG_MAP}: {v.OPTIONS_KEY} is larger than {MAX_DOCUMENT} bytes")
     try:
-        return msgspec.convert(read_yaml(text), Options) if text.strip() else Options()
+        document = read_yaml(text) if text.strip() else {}
+        if isinstance(document, dict) and document.get("allowedHosts") == []:
+            raise DocumentError("it is empty: leave it out, or list who may have what - at `$.allowedHosts`")
+        return msgspec.convert(document, Options)
     except (msgspec.ValidationError, DocumentError) as problem:
         raise OptionsError(f"ConfigMap {v.OPTIONS_CONFIG_MAP}: {problem}") from None

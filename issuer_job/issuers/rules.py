@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -19,11 +19,31 @@ MAX_PROPAGATION = timedelta(minutes=4)
 MAX_CONTACTS = 10
 MAX_TEXT = 1000
 PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
+FOR_WHOM = frozenset({"allowedNamespaces", "allowedHosts", "ingressClasses", "dnsNames", "dnsZones"})
 _SECRET_WORD = re.compile(r"(^|_)(token|password|passwd|passphrase|secret|private_key|keyring)(_|$)")
 _ANNOTATION = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 
 PathProblem = tuple[str, str]
 """What is wrong, and the path of the field."""
+
+
+def empty_list_problems(given: Mapping[str, object]) -> Iterator[PathProblem]:
+    """Lists that say for whom something is, written out and empty: of the document as it was `given`.
+
+    They would stand for everybody, where a template that has rendered nothing meant somebody.
+    """
+    for path, part in _parts_with_lists(given):
+        for name in FOR_WHOM & part.keys():
+            if part[name] == []:
+                yield "it is empty: leave it out if everybody is meant", f"{path}.{name}"
+
+
+def _parts_with_lists(given: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, object]]]:
+    yield "$", given
+    solvers = given.get("solvers")
+    for number, solver in enumerate(solvers if isinstance(solvers, list) else ()):
+        if isinstance(solver, dict) and isinstance(selector := solver.get("selector"), dict):
+            yield f"$.solvers[{number}].selector", selector
 
 
 def common_problems(issuer: Issuer, name: str) -> Iterator[PathProblem]:

@@ -19,8 +19,8 @@ from issuer_job import names
 from issuer_job.issuers.host_rules import HostRule, allow
 from issuer_job.issuers.solvers import (
     DURATION,
-    MAX_LIST,
     MAX_SOLVERS,
+    SOMEBODY,
     ClassName,
     Dns01,
     Http01,
@@ -170,15 +170,15 @@ class Issuer(AcmeFields, frozen=True):
     ] = False
     allowed_namespaces: Annotated[
         tuple[Annotated[str, Meta(extra_json_schema={"pattern": r"^[-a-z0-9*?\[\]!]{1,63}$"})], ...],
-        says("Names or globs of the namespaces that may use the issuer; all if empty.", max_length=MAX_LIST),
+        says("Names or globs of the namespaces that may use the issuer; all if left out.", **SOMEBODY),
     ] = ()
     allowed_hosts: Annotated[
         tuple[HostRule, ...],
-        says("Which namespace may have which hosts; all may have all if empty.", max_length=MAX_LIST),
+        says("Which namespace may have which hosts; all may have all if left out.", **SOMEBODY),
     ] = ()
     ingress_classes: Annotated[
         tuple[ClassName, ...],
-        says("Ingress classes that may use the issuer; all if empty.", max_length=MAX_LIST),
+        says("Ingress classes that may use the issuer; all if left out.", **SOMEBODY),
     ] = ()
     fallback: Annotated[Fallback | None, says("Another issuer that takes over when this one keeps failing.")] = None
 

@@ -16,6 +16,8 @@ from certs.hostnames import normalize
 MAX_SOLVERS = 50
 MAX_LIST = 1000
 MAX_OPTIONS = 50
+SOMEBODY: dict[str, Any] = {"max_length": MAX_LIST, "extra_json_schema": {"minItems": 1}}
+"""Bounds of a list that says for whom something is: `rules` refuse one that is written out and empty."""
 DURATION = r"^([0-9]{1,6}[dhms])+$"
 _HOST = r"^(\*\.)?([A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?\.?$"
 _ZONE = _HOST.replace(r"(\*\.)?", "", 1)
@@ -43,12 +45,12 @@ ClassName = Annotated[str, Meta(extra_json_schema={"pattern": CLASS})]
 
 
 class Selector(Part, frozen=True):
-    """Which hosts a solver is for: all of its lists that are not empty must match."""
+    """Which hosts a solver is for: all of the lists that it has must match."""
 
-    dns_names: Annotated[tuple[HostName, ...], says("Exactly these hosts.", max_length=MAX_LIST)] = ()
-    dns_zones: Annotated[tuple[ZoneName, ...], says("These names and all below them.", max_length=MAX_LIST)] = ()
+    dns_names: Annotated[tuple[HostName, ...], says("Exactly these hosts.", **SOMEBODY)] = ()
+    dns_zones: Annotated[tuple[ZoneName, ...], says("These names and all below them.", **SOMEBODY)] = ()
     ingress_classes: Annotated[
-        tuple[ClassName, ...], says("Ingresses of these classes; empty text: of none.", max_length=MAX_LIST)
+        tuple[ClassName, ...], says("Ingresses of these classes; empty text: of none.", **SOMEBODY)
     ] = ()
 
     def __post_init__(self) -> None:
@@ -127,9 +129,9 @@ class ChallengeType(StrEnum):
 class Solver(Part, frozen=True):
     """How control over some hosts is proven: exactly one of `http01` and `dns01`."""
 
-    selector: Annotated[Selector, says("Which hosts it is for; all if empty. The most specific solver wins.")] = (
-        Selector()
-    )
+    selector: Annotated[
+        Selector, says("Which hosts it is for; all if it has no list. The most specific solver wins.")
+    ] = Selector()
     http01: Http01 | None = None
     dns01: Dns01 | None = None
 

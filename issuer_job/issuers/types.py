@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from issuer_job.issuers.rules import PathProblem, acme_problems, common_problems
+from issuer_job.issuers.rules import PathProblem, acme_problems, common_problems, empty_list_problems
 from issuer_job.issuers.schema import AcmeFields, Issuer
 
 
@@ -119,5 +119,6 @@ def problems(issuer: Issuer, *, name: str, given: Mapping[str, object]) -> Itera
     for each, what in kind.required.items():
         if not given.get(each):
             yield f"{each} is missing: {what}", f"$.{each}"
+    yield from empty_list_problems(given)
     yield from kind.rules(issuer)
     yield from common_problems(issuer, name)

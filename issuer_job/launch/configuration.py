@@ -11,7 +11,7 @@ from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, Cluster, Json, KubeError
 from issuer_job.issuers.load import Issuers
-from issuer_job.issuers.options import Options, OptionsError, parse_options
+from issuer_job.issuers.options import Options, OptionsError, read_options
 from issuer_job.issuers.state import IssuerState
 
 T = TypeVar("T")
@@ -121,7 +121,7 @@ class SettingsCache:
 
     def _load_options(self) -> Options:
         try:
-            return parse_options(self._cluster.find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP))
+            return read_options(self._cluster)
         except OptionsError as problem:
             raise BrokenOptions(str(problem)) from None
 

@@ -19,7 +19,7 @@ from issuer_job.demand.fallback import due_fallback
 from issuer_job.dns01 import trace
 from issuer_job.hosts import at_sweep
 from issuer_job.hosts.at_sweep import Holders
-from issuer_job.issuers.options import HostPolicy, Options
+from issuer_job.issuers.options import HostPolicy, Options, remember_options
 from issuer_job.issuers.types import directory_of
 from issuer_job.launch.configuration import BrokenOptions, SettingsCache
 from issuer_job.launch.launcher import Launcher
@@ -62,6 +62,7 @@ def sweep(
     issuers = settings.issuers()
     try:
         options = settings.options()
+        remember_options(cluster)
     except BrokenOptions as problem:
         log.error("options", problem=str(problem))
         return v.ExitCode.LATER

@@ -149,7 +149,7 @@ def test_an_ingress_made_anew_keeps_its_host_and_a_day_without_one_loses_it(new_
     marked = claims.claim_of(cluster(), host)
     assert marked is not None
     assert (marked.namespace, marked.unnamed_since is None) == (victim, False)
-    assert re.search(rf"{host} belongs to another namespace until .* UTC", warnings(squatter, opted_in("mine", host)))
+    assert re.search(rf"{host} belongs to another namespace until .* UTC", warnings(squatter, opted_in("more", host)))
     world.create(victim, opted_in("web", host))
     run_sweep()
     assert holder(cluster(), host) == victim

@@ -29,13 +29,15 @@ KINDS = {
     "challenge": names.challenge("e2e-policies", "web", EPOCH),
     "dns-challenge": trace.trace_name(names.record_hash("e2e-policies", "web")),
     "issuer-state": names.issuer_state("e2e-policies", "https://ca.test/dir"),
+    "options-in-force": vocabulary.OPTIONS_IN_FORCE,
 }
 WRITES = {
     "webhook": {"POST record", "PUT record", "POST claim"},
     "job": {"PUT record", "POST claim", "PUT claim", "DELETE claim", "POST challenge", "PUT challenge",
             "DELETE challenge", "POST issuer-state", "PUT issuer-state",
             "POST dns-challenge", "PUT dns-challenge", "DELETE dns-challenge"},
-    "sweep": {f"{verb} {kind}" for verb in ("POST", "PUT", "DELETE") for kind in KINDS if kind != "dns-challenge"},
+    "sweep": {f"{verb} {kind}" for verb in ("POST", "PUT", "DELETE") for kind in KINDS if kind != "dns-challenge"}
+    - {"DELETE options-in-force"},
     "responder": set(),
     "bootstrap": set(),
 }  # fmt: skip

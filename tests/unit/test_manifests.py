@@ -56,6 +56,24 @@ def all_of(kind: str) -> dict[str, Json]:
     return {d["metadata"]["name"]: d for d in documents() if d["kind"] == kind}
 
 
+def test_uninstalling_takes_the_rights_before_the_policies_that_bound_them() -> None:
+    """`kubectl delete -k` goes through the objects as they were made: the policies before the rights."""
+    text = (MANIFESTS.parent / "README.md").read_text().partition("**Uninstall.**")[2]
+    lines = text.partition("```sh\n")[2].partition("```")[0].splitlines()
+    assert [line.partition("delete ")[2].partition(" ")[0] for line in lines] == [
+        "clusterrolebindings,rolebindings",
+        "mutatingwebhookconfigurations",
+        "-k",
+    ]
+    assert lines[0].endswith("-n certjob -l app.kubernetes.io/name=certjob")
+    bindings = [d for d in documents() if d["kind"] in {"ClusterRoleBinding", "RoleBinding"}]
+    assert len(bindings) > 8
+    for binding in bindings:
+        assert binding["metadata"]["labels"]["app.kubernetes.io/name"] == "certjob"
+        assert binding["metadata"].get("namespace", "certjob") == "certjob"
+    assert lines[1].split()[-1] in all_of("MutatingWebhookConfiguration")
+
+
 def pod_spec(document: Json) -> Json:
     """Of something that pods are made from, otherwise empty."""
     if document["kind"] == "CronJob":

@@ -427,6 +427,24 @@ def test_the_job_reads_the_list_too_and_an_edit_lets_it_try_again(swept: JobWorl
     assert swept.run(namespace="elsewhere") is v.ExitCode.DONE
 
 
+def test_a_list_that_is_gone_lets_nobody_in(swept: JobWorld) -> None:
+    swept.set_options(**LIST)
+    apply(swept)
+    assert swept.run() is v.ExitCode.DONE
+    run(swept)
+    swept.relaunch()
+    swept.api.remove(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP)
+    outcome = apply(swept, "elsewhere", "mine.certjob.dev")
+    assert (outcome.reason, jobs(swept)) == (OutcomeReason.LATER, 2)
+    assert "certjob-options is gone" in outcome.why
+    assert swept.run() is v.ExitCode.LATER
+    assert trouble(swept).type == "brokenOptions"
+    assert "certjob-options is gone" in trouble(swept).detail
+    swept.clock.ahead += MINUTE
+    assert run(swept) is v.ExitCode.LATER
+    assert orders(swept) == 1
+
+
 def test_broken_options_stop_a_job_before_it_orders(world: JobWorld) -> None:
     apply(world)
     world.set_options(hostPolicy="closed")

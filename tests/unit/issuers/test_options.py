@@ -5,8 +5,19 @@ from __future__ import annotations
 import pytest
 
 from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CONFIGMAPS, Cluster
 from issuer_job.issuers.host_rules import HostRule
-from issuer_job.issuers.options import MAX_DOCUMENT, HostPolicy, Options, OptionsError, Routes, parse_options
+from issuer_job.issuers.options import (
+    MAX_DOCUMENT,
+    HostPolicy,
+    Options,
+    OptionsError,
+    Routes,
+    parse_options,
+    read_options,
+    remember_options,
+)
+from tests.fakes.api import FakeApi
 
 RULES = "allowedHosts: [{namespaces: [team-*], suffixes: [x.dev]}]\n"
 
@@ -24,6 +35,7 @@ def test_everything_is_optional(text: str) -> None:
 def test_every_field() -> None:
     text = (
         "routes: job\nlaunchesPerSweep: 7\nactiveOrdersPerNamespace: 3\ncompleteTls: true\nhostPolicy: allow-list\n"
+        "claimGrace: 36h\n"
     )
     assert parsed(text + RULES) == Options(
         routes=Routes.JOB,
@@ -31,6 +43,7 @@ def test_every_field() -> None:
         active_orders_per_namespace=3,
         complete_tls=True,
         host_policy=HostPolicy.ALLOW_LIST,
+        claim_grace="36h",
         allowed_hosts=(HostRule(namespaces=("team-*",), suffixes=("x.dev",)),),
     )
 
@@ -62,6 +75,11 @@ def test_the_first_claim_counts_unless_the_operator_says_otherwise() -> None:
             "hostPolicy: allow-list\nallowedHosts: [{namespaces: [a], suffixes: ['*.x.dev']}]",
             r"suffixes\[0\].*\*\.x\.dev",
         ),
+        ("allowedHosts: []", r"is empty: leave it out.*\$\.allowedHosts"),
+        ("hostPolicy: allow-list\nallowedHosts: []", r"is empty: .*\$\.allowedHosts"),
+        ("claimGrace: 9m", r"\$\.claimGrace` is from 10m to 6d"),
+        ("claimGrace: 7d", r"\$\.claimGrace` is from 10m to 6d"),
+        ("claimGrace: soon", r"\$\.claimGrace"),
         ("[]", "object"),
         ("a: [", "certjob-options"),
     ],
@@ -85,3 +103,39 @@ def test_a_config_map_without_the_key(config_map: dict[str, object]) -> None:
 def test_a_document_has_a_bound() -> None:
     with pytest.raises(OptionsError, match="larger"):
         parsed("#" * (MAX_DOCUMENT + 1))
+
+
+def put(api: FakeApi, text: str) -> None:
+    body = {"metadata": {"name": v.OPTIONS_CONFIG_MAP}, "data": {v.OPTIONS_KEY: text}}
+    api.add(CONFIGMAPS, v.NAMESPACE, body)
+
+
+def test_without_any_the_defaults_hold() -> None:
+    cluster = Cluster(FakeApi())
+    assert read_options(cluster) == Options()
+    remember_options(cluster)
+    assert read_options(cluster) == Options()
+
+
+def test_options_that_are_gone_open_nothing() -> None:
+    """Whoever deletes a list, or prunes it, does not mean that everybody may have everything."""
+    api = FakeApi()
+    cluster = Cluster(api)
+    put(api, "hostPolicy: allow-list\n" + RULES)
+    remember_options(cluster)
+    put(api, "hostPolicy: allow-list\nlaunchesPerSweep: 7\n" + RULES)
+    remember_options(cluster)
+    before = len(api.requests)
+    remember_options(cluster)
+    assert {request.method for request in api.requests[before:]} == {"GET"}
+    api.remove(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP)
+    remember_options(cluster)
+    with pytest.raises(
+        OptionsError, match=r"certjob-options is gone: make it again.*certjob-options-in-force; for the"
+    ):
+        read_options(cluster)
+    kept = api.stored(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_IN_FORCE)
+    assert kept is not None
+    assert parse_options(kept).launches_per_sweep == 7
+    put(api, "")
+    assert read_options(cluster) == Options()

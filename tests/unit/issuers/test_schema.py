@@ -91,6 +91,14 @@ OTHERS: list[dict[str, Any]] = [
 ]
 
 WRONG: list[tuple[dict[str, Any], str, str]] = [
+    # What would be for everybody
+    ({"allowedNamespaces": []}, "$.allowedNamespaces", "is empty: leave it out"),
+    ({"allowedHosts": []}, "$.allowedHosts", "is empty: leave it out"),
+    ({"ingressClasses": []}, "$.ingressClasses", "is empty: leave it out"),
+    ({"solvers": [{"selector": {"dnsNames": []}}]}, "$.solvers[0].selector.dnsNames", "is empty"),
+    ({"solvers": [{"selector": {"dnsZones": []}}]}, "$.solvers[0].selector.dnsZones", "is empty"),
+    ({"solvers": [{"selector": {"ingressClasses": []}}]}, "$.solvers[0].selector.ingressClasses", "is empty"),
+    ({"type": "selfsigned", "allowedNamespaces": []}, "$.allowedNamespaces", "is empty: leave it out"),
     # The server
     ({"server": "http://ca.dev/"}, "$.server", "https URL"),
     ({"server": "ca.dev"}, "$.server", "https URL"),
