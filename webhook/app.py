@@ -16,6 +16,8 @@ from issuer_job.cluster.api import Cluster
 from issuer_job.cluster.transport import HttpTransport
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher
+from issuer_job.launch.room import Room
+from issuer_job.launch.turns import Turns
 from webhook.admission import Admission
 from webhook.bounded_calls import LAUNCH_THREADS, CanLaunch, KnowsIssuers
 from webhook.decide_ingress import IngressPolicy
@@ -50,7 +52,10 @@ class Parts:
         """The real ones, on a cluster. Raises nothing: the API server is asked later."""
         settings = SettingsCache(cluster)
         settings.keep_fresh()
-        return cls(Launcher(cluster, settings), settings, cluster.ready)
+        room = Room(settings)
+        turns = Turns(cluster, Launcher(cluster, settings, room=room), room)
+        turns.keep_on()
+        return cls(turns, settings, cluster.ready)
 
 
 def create_app(parts: Parts | None = None) -> Flask:

@@ -27,7 +27,7 @@ class PlanReason(StrEnum):
     """Older ones share the Secret, and with it there would be more sources or hosts than one certificate has."""
     RETRY_ASKED = "RetryAsked"
     PUT_OFF = "PutOff"
-    """Too many attempts of this namespace are active: the sweep launches it."""
+    """Too many attempts of this namespace are active: it is launched later."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _put_off(existing: Record, source: Source, now: datetime) -> Record | None:
 
 
 _CROWDED = Problem(
-    type=transitions.HELD_BACK, detail="many orders in this namespace just now: the sweep orders it", step="launch"
+    type=transitions.HELD_BACK, detail="many orders in this namespace just now: it has its turn later", step="launch"
 )
 
 

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from functools import cache, partial
 
-from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Later, Permanent
-from issuer_job.cluster.api import CONFIGMAPS, KubeError, read_whole
+from issuer_job.cluster.api import KubeError, read_whole
 from issuer_job.demand.askers import list_askers
 from issuer_job.hosts import claims
 from issuer_job.hosts.loss import free_from
 from issuer_job.hosts.precedence import Claim, Denial, Namers, judge_claim, not_allowed
+from issuer_job.hosts.share import adds_nothing, beyond, use_of_all
 from issuer_job.issuers.options import HostPolicy, Options, OptionsError, read_options
 from issuer_job.record.phases import GONE
-from issuer_job.record.record import Problem, RecordError
-from issuer_job.record.store import from_config_map
+from issuer_job.record.record import Problem, Record
+from issuer_job.record.store import list_records
 
 ROUNDS = 5
 """How often it starts again because somebody changed a claim: each depends on those of others."""
 
 
 def hold_hosts(attempt: Attempt) -> None:
-    """Every host of the record must be this namespace's to have. Raises Permanent, Later, KubeError.
+    """Every host must be this namespace's to have, and none too many. Raises Permanent, Later, KubeError.
 
     A claim that was checked before costs one request. One that was not must stand against every older Ingress and
     every overlapping claim, is marked as checked then, and is given up at once if it does not stand.
     """
     set_by_operator = _options(attempt)
     hosts, namespace = attempt.record.intent.hosts, attempt.record.namespace
+    if not adds_nothing(attempt.record):
+        full = beyond(set_by_operator, attempt.record, use_of_all(_others(attempt)))
+        if full is not None:
+            raise Later(full)
     if (denied := not_allowed(set_by_operator, hosts, namespace)) is not None:
         detail = "the operator's list does not allow this host in this namespace"
         raise Permanent(Problem(type=denied.reason, detail=detail, host=denied.host, step="claims"))
@@ -123,13 +127,11 @@ def _namers(attempt: Attempt, hosts: Collection[str], namespace: str | None = No
 
 def _wanted_by_records(attempt: Attempt) -> set[str]:
     """Hosts of the namespace's other certificates, which need not be for an Ingress."""
-    labels = f"{v.RECORD}=true,{v.RECORD_NAMESPACE}={attempt.record.namespace}"
-    wanted: set[str] = set()
-    for config_map in attempt.cluster.items(CONFIGMAPS, v.NAMESPACE, labels=labels):
-        try:
-            record = from_config_map(config_map)
-        except RecordError:
-            continue
-        if record.name != attempt.record.name and record.phase not in GONE:
-            wanted.update(record.intent.hosts)
-    return wanted
+    return {host for record in _others(attempt) if record.phase not in GONE for host in record.intent.hosts}
+
+
+def _others(attempt: Attempt) -> Iterator[Record]:
+    """The records of the namespace's other certificates."""
+    for record in list_records(attempt.cluster, attempt.record.namespace):
+        if record.name != attempt.record.name:
+            yield record

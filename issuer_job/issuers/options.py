@@ -48,7 +48,7 @@ class HostPolicy(StrEnum):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """`active_orders_per_namespace` and `launches_per_sweep` are bounds; `complete_tls` lets the sweep add the entry
+    """The numbers are bounds, which what is there already may exceed; `complete_tls` lets the sweep add the entry
     to an empty spec.tls that the webhook was not there to add (it needs `manifests/optional/complete-tls.yaml`).
     `allowed_hosts` are for the policy allow-list alone, and that policy needs them. `claim_grace` is for first-claim:
     how long a namespace may leave a host that it has unnamed before others can have it.
@@ -57,6 +57,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     routes: Routes = Routes.ADMISSION
     launches_per_sweep: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
     active_orders_per_namespace: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 200
+    certificates_per_namespace: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 500
+    hosts_per_namespace: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2000
     complete_tls: bool = False
     host_policy: HostPolicy = HostPolicy.FIRST_CLAIM
     allowed_hosts: tuple[HostRule, ...] = ()

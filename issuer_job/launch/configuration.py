@@ -9,7 +9,8 @@ from typing import Generic, TypeVar
 
 from issuer_job import log, names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, Cluster, Json, KubeError
+from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, ApiError, Cluster, Json, KubeError
+from issuer_job.cluster.quota import Quota, read_quota
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.options import Options, OptionsError, read_options
 from issuer_job.issuers.state import IssuerState
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 LIFETIME = 10.0
 """Seconds that a cached answer is good for."""
+NEARLY_FULL = 0.5
+"""From which part of a quota on what is left is asked for anew each time."""
 PAUSE = 0.1
 """Seconds between two loads: whoever asks for something unknown must not make us ask as often as they do."""
 
@@ -76,6 +79,7 @@ class SettingsCache:
         self._template = _Cached(lambda: cluster.get(POD_TEMPLATES, v.NAMESPACE, v.POD_TEMPLATE), clock, sleep)
         self._states = _Cached(self._load_states, clock, sleep)
         self._options = _Cached(self._load_options, clock, sleep)
+        self._quota = _Cached(self._load_quota, clock, sleep)
 
     def keep_fresh(self, *, interval: float = LIFETIME / 2) -> None:
         """Load everything anew every `interval` seconds from now on, in a thread, so that nobody waits for it.
@@ -86,7 +90,7 @@ class SettingsCache:
         def refresh() -> None:
             while True:
                 self._sleep(interval)
-                for cached in (self._issuers, self._template, self._states, self._options):
+                for cached in (self._issuers, self._template, self._states, self._options, self._quota):
                     try:
                         cached.get(lifetime=0)
                     except Exception as problem:  # noqa: BLE001 - nobody would start it again
@@ -118,6 +122,20 @@ class SettingsCache:
     def options(self) -> Options:
         """The operator's options. Broken ones stop every launch: they may be what keeps something from happening."""
         return self._options.get()
+
+    def quota(self) -> Quota:
+        """What is used of certjob's own quotas: as it is now, where that matters."""
+        held = self._quota.get()
+        return held if held.fullest < NEARLY_FULL else self._quota.newer()
+
+    def _load_quota(self) -> Quota:
+        try:
+            return read_quota(self._cluster, v.NAMESPACE)
+        except (
+            ApiError
+        ) as problem:  # an operator's own rights, as before an upgrade: the API server bounds all the same
+            log.warning("quota-unknown", problem=str(problem))
+            return Quota()
 
     def _load_options(self) -> Options:
         try:

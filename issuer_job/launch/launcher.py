@@ -18,9 +18,10 @@ from issuer_job.demand.plan import Plan, PlanReason, plan
 from issuer_job.demand.unlisted import held_up
 from issuer_job.hosts import at_launch
 from issuer_job.hosts.precedence import Denial
+from issuer_job.hosts.share import use_of
 from issuer_job.issuers.load import ABSENT
-from issuer_job.launch.bound import LaunchBound
 from issuer_job.launch.configuration import SettingsCache
+from issuer_job.launch.room import Room
 from issuer_job.launch.start import Starter
 from issuer_job.polling import utc_now
 from issuer_job.record import transitions
@@ -42,6 +43,8 @@ class OutcomeReason(StrEnum):
     """Written down, with what an operator has to put right first."""
     HOST_CLAIMED = "HostClaimed"
     HOST_NOT_LISTED = "HostNotListed"
+    TOO_MANY = "TooMany"
+    """Its namespace has all the certificates or hosts that it may have, or certjob no room for anything new."""
     NOT_IN_FORCE = "PoliciesNotInForce"
     UNREADABLE = "RecordUnreadable"
     LATER = "Later"
@@ -77,10 +80,11 @@ class Launcher:
         *,
         clock: Callable[[], datetime] = utc_now,
         threads: int = 16,
-        bound: LaunchBound | None = None,
+        room: Room | None = None,
     ) -> None:
+        """Without `room` it launches what it is told: a sweep has counted before."""
         self._starter = Starter(cluster, settings, clock, ThreadPoolExecutor(threads, thread_name_prefix="launch"))
-        self._bound = bound or LaunchBound()
+        self._room = room
 
     def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> LaunchOutcome:
         """Make sure that an attempt for this entry exists, if it needs one.
@@ -88,7 +92,7 @@ class Launcher:
         `expect_new` saves a request when there is no record yet.
         Never raises KubeError: what could not be done now is an outcome with a warning, and the sweep's work.
         """
-        launch = _Launch(self.until(deadline), self._bound, entry, namespace)
+        launch = _Launch(self.until(deadline), self._room, entry, namespace)
         try:
             if entry.problem is not None:
                 return launch.hold_up(entry.problem)
@@ -119,13 +123,13 @@ class _Launch:
     """Of one entry, until the deadline of the starter's cluster. What it does raises KubeError, RecordError."""
 
     starter: Starter
-    bound: LaunchBound
+    room: Room | None
     entry: Entry
     namespace: str
 
     def carry_out(self, *, expect_new: bool) -> LaunchOutcome:
         """Write down what is wanted, and start the attempt if there shall be one. Raises _Stopped, too."""
-        starter, namespace = self.starter, self.namespace
+        starter, namespace, name = self.starter, self.namespace, names.record(self.namespace, self.entry.secret_name)
         existing: Record | None = None
         decided: Plan
         missing = room = launched = False
@@ -138,8 +142,13 @@ class _Launch:
                 # An Ingress made anew: if its Secret went with the old one, the certificate is gone.
                 missing = missing or self._secret_was_missing(found)
                 decided = _for_missing_secret(found, decided, starter.clock()) if missing else decided
-            most = starter.settings.options().active_orders_per_namespace
-            room = room or (decided.launch and self.bound.take(namespace, most))
+            if decided.launch and decided.record is not None:
+                self._refuse_too_many(decided.record, found)
+                room = (
+                    room
+                    or self.room is None
+                    or self.room.take(starter.cluster, namespace, name, use_of(decided.record))
+                )
             if decided.launch and not room and not missing:
                 decided = planned(found, now=starter.clock(), may_launch=False)
             if decided.launch and decided.record is not None:
@@ -150,8 +159,8 @@ class _Launch:
             stored = self._change(merged, expect_new=expect_new)
             launched = stored is not None and decided.launch
         finally:
-            if room and not launched:
-                self.bound.give_back(namespace)
+            if room and not launched and self.room is not None:
+                self.room.give_back(namespace, name)
         reason, warning = OutcomeReason.UNCHANGED, _warning(self.entry, decided)
         if stored is None:
             warning = warning or _host_warning(existing)
@@ -195,6 +204,14 @@ class _Launch:
             return self.starter.secret_is_missing(existing)
         return self.starter.create_placeholder(existing)
 
+    def _refuse_too_many(self, wanted: Record, found: Record | None) -> None:
+        problem = None if self.room is None else self.room.refusal(self.starter.cluster, wanted)
+        if problem is None:
+            return
+        if found is None and not self.entry.source.kind.listed:
+            raise KubeError(problem.detail)  # to write it down would take what there is no room for
+        raise _Stopped(OutcomeReason.TOO_MANY, problem.type, problem.detail)
+
     def _preconditions(self, wanted: Record) -> None:
         """The policies are in force, and this namespace may have every host."""
         cluster, pool, options = self.starter.cluster, self.starter.pool, self.starter.settings.options()
@@ -232,7 +249,7 @@ def _warning(entry: Entry, decided: Plan) -> str | None:
     if decided.reason is PlanReason.LEFT_OUT:
         return f"Secret {entry.secret_name[:40]}: {LEFT_OUT}"
     if decided.reason is PlanReason.PUT_OFF:
-        return f"Secret {entry.secret_name[:40]}: many orders in this namespace just now, the sweep orders it"
+        return f"Secret {entry.secret_name[:40]}: many orders in this namespace just now, it has its turn later"
     return None
 
 

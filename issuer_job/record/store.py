@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
@@ -55,6 +56,14 @@ def live_record(cluster: Cluster, name: str) -> Record | None:
     """The record as it is stored now. Raises RecordError, KubeError."""
     found = cluster.find(CONFIGMAPS, v.NAMESPACE, name)
     return None if found is None else from_config_map(found)
+
+
+def list_records(cluster: Cluster, namespace: str) -> Iterator[Record]:
+    """The records of one namespace's certificates, without what cannot be read. Raises KubeError."""
+    labels = f"{v.RECORD}=true,{v.RECORD_NAMESPACE}={namespace}"
+    for config_map in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=labels):
+        with suppress(RecordError):  # the sweep tells of it
+            yield from_config_map(config_map)
 
 
 def fresh(cluster: Cluster, record: Record) -> Record | None:

@@ -16,6 +16,7 @@ from issuer_job.cluster.api import CONFIGMAPS, JOBS, NAMESPACES, Cluster, read_w
 from issuer_job.demand.askers import Asker, list_askers
 from issuer_job.demand.common import Entry, Notice, NoticeReason
 from issuer_job.hosts.precedence import Denial, Namers
+from issuer_job.hosts.share import Use, use_of
 from issuer_job.issuers.load import Issuers
 from issuer_job.launch.jobs import is_finished
 from issuer_job.record.intents import bounded
@@ -95,6 +96,8 @@ class Known:
     records: dict[Key, Record] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     leftover_keys: set[Key] = field(default_factory=set)
+    uses: dict[str, Use] = field(default_factory=lambda: defaultdict(Use))
+    """Of each namespace."""
     unreadable: int = 0
 
 
@@ -160,6 +163,7 @@ def read_known(cluster: Cluster, *, now: datetime) -> Known:
                 continue
             key = (record.namespace, record.secret_name)
             known.ledger.add(record)
+            known.uses[record.namespace] += use_of(record)
             if leftover_keys(record, now=now):
                 known.leftover_keys.add(key)
             known.records[key] = replace(record, history=(), ledger=())

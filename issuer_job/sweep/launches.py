@@ -9,10 +9,14 @@ from datetime import datetime
 
 from issuer_job import log
 from issuer_job.attempt import events
+from issuer_job.cluster import quota
+from issuer_job.cluster.quota import Quota
 from issuer_job.demand.plan import is_held_back
+from issuer_job.hosts.share import Use, adds_nothing, beyond, use_of
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.types import type_of
 from issuer_job.launch.launcher import Launcher, OutcomeReason
+from issuer_job.launch.room import scarce
 from issuer_job.record import intents, transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Problem, Record
@@ -28,11 +32,16 @@ LAUNCHES = frozenset({Action.LAUNCH, Action.SAME_EPOCH, Action.NEW_EPOCH, Action
 LAUNCH_SHARE = 0.9
 """Of the pass's time that is left when they begin to be counted: what is left over is cleared away after them."""
 
+JOBS_SHARE = 0.9
+"""Of the quota of Jobs: the rest is for checks, and for the CronJob's own."""
+MOST_TOLD = 10
+"""Of a namespace in one pass, that something is too much: each is a request, and the others wait."""
+
 
 class SweepLaunches:
     """The launches of one pass, counted and bounded."""
 
-    def __init__(self, effects: Effects, launcher: Launcher, options: Options) -> None:
+    def __init__(self, effects: Effects, launcher: Launcher, options: Options, free: Quota) -> None:
         self._effects = effects
         self._launcher, self._starter = launcher, launcher.until(effects.deadline)
         self._options = options
@@ -40,7 +49,9 @@ class SweepLaunches:
         """Of each namespace, in this pass."""
         self._until = time.monotonic() + (effects.deadline - time.monotonic()) * LAUNCH_SHARE
         self._counts = effects.counts
-        self._active = Counter(r.namespace for r in effects.known.records.values() if r.phase in ACTIVE)
+        self._uses = effects.known.uses
+        self._free = free
+        self._told = Counter[str]()
 
     @property
     def share(self) -> int:
@@ -63,9 +74,10 @@ class SweepLaunches:
         if self.launched.total() >= self._options.launches_per_sweep:
             self._counts["put off"] += 1
             return
-        new = situation.record is None or situation.record.phase not in ACTIVE
-        if new and self._active[situation.namespace] >= self._options.active_orders_per_namespace:
-            self._counts["put off for their namespace"] += 1
+        if (problem := self._too_many(wanted, situation)) is not None:
+            self._refuse(situation, wanted, problem)
+            return
+        if not self._has_room(situation):
             return
         order = self._new_order(wanted, candidate)
         if order is not None and (held := self._held(situation, order)):
@@ -73,9 +85,37 @@ class SweepLaunches:
             return
         if self._carry_out(candidate):
             self.launched[situation.namespace] += 1
-            self._active[situation.namespace] += new
+            self._uses[situation.namespace] += use_of(wanted) - _use(situation)
             if order is not None:  # only now: what was refused must not take the place of another's order
                 self._effects.known.ledger.count(order, self._effects.now)
+
+    def _too_many(self, wanted: Record, situation: Situation) -> Problem | None:
+        """Why it is more than its namespace, or all together, may have; None for what is there already."""
+        others = self._uses[situation.namespace] - _use(situation)
+        return beyond(self._options, wanted, others) or (None if adds_nothing(wanted) else scarce(self._free))
+
+    def _refuse(self, situation: Situation, wanted: Record, problem: Problem) -> None:
+        """Say so; nothing is written down for it, and the next pass finds it again."""
+        self._counts["too many"] += 1
+        self._told[situation.namespace] += 1
+        if self._told[situation.namespace] <= MOST_TOLD:
+            unique = (situation.namespace, situation.secret_name, problem.type)
+            self._effects.tell(situation, wanted, "CertificateHeldBack", f"{problem.detail} ({problem.type})", unique)
+
+    def _has_room(self, situation: Situation) -> bool:
+        """Whether its namespace may have one more attempt under way, and the cluster one more Job."""
+        record, namespace = situation.record, situation.namespace
+        active, launched = self._uses[namespace].active, self.launched.total()
+        jobs, pods = self._free.free(quota.JOBS, JOBS_SHARE), self._free.free(quota.PODS)
+        if jobs is not None and launched >= jobs:
+            self._counts["put off for want of Jobs"] += 1
+            return False
+        if record is not None and record.phase in ACTIVE:
+            return True  # it goes on in the place that it has
+        if active >= self._options.active_orders_per_namespace or (pods is not None and active >= pods - launched):
+            self._counts["put off for their namespace"] += 1
+            return False
+        return True
 
     def _wanted(self, candidate: Candidate) -> Record | None:
         """The record as the launch would write it; None if Ingress and record only have to be brought together."""
@@ -190,6 +230,11 @@ class SweepLaunches:
         self._counts["held back"] += 1
         unique = (stored.uid, "held", held.until.isoformat())
         self._effects.tell(situation, stored, "CertificateHeldBack", held.problem.detail, unique)
+
+
+def _use(situation: Situation) -> Use:
+    """What its certificate has of its namespace's share so far."""
+    return Use() if situation.record is None else use_of(situation.record)
 
 
 _OPERATORS = frozenset({OutcomeReason.HOST_CLAIMED, OutcomeReason.HOST_NOT_LISTED, OutcomeReason.UNREADABLE})

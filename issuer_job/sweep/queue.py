@@ -18,7 +18,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Turns:
+class Queue:
     """Who goes when: round-robin by namespace, so that a large one keeps nobody waiting, whatever the others need; of
     each namespace the most important first. `late` are those beyond their namespace's share.
     """
@@ -32,7 +32,7 @@ class Turns:
         yield from (*self.urgent, *self.others, *self.late)
 
 
-def in_turn(candidates: Iterable[Candidate], *, share: int, had: Mapping[str, int] | None = None) -> Turns:
+def in_turn(candidates: Iterable[Candidate], *, share: int, had: Mapping[str, int] | None = None) -> Queue:
     """At most `share` of each namespace go before all others had their turn; `had` says how many did before."""
     seen: Counter[str] = Counter(had)
     groups: tuple[list[Candidate], ...] = ([], [], [])
@@ -41,7 +41,7 @@ def in_turn(candidates: Iterable[Candidate], *, share: int, had: Mapping[str, in
         seen[namespace] += 1
         first = 0 if candidate.verdict.priority is Priority.URGENT else 1
         groups[first if seen[namespace] <= share else 2].append(candidate)
-    return Turns(*(tuple(_round_robin(group)) for group in groups))
+    return Queue(*(tuple(_round_robin(group)) for group in groups))
 
 
 def _round_robin(candidates: Iterable[Candidate]) -> Iterator[Candidate]:

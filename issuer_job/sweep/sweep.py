@@ -78,7 +78,7 @@ def sweep(
     effects = Effects(cluster, issuers, known, now, deadline, looker)
     counts = effects.counts
     counts["trouble"] += live.trouble
-    launches = SweepLaunches(effects, Launcher(cluster, settings, clock=clock), options)
+    launches = SweepLaunches(effects, Launcher(cluster, settings, clock=clock), options, settings.quota())
     _ask_for_suggestions(effects)
     # Before the launches: a host that is given up now is somebody else's in the same pass.
     holders = _tidy_claims(effects, options, live, interval)

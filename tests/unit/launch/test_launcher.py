@@ -27,9 +27,9 @@ from issuer_job.cluster.api import (
 from issuer_job.demand.common import Entry
 from issuer_job.demand.ingress import wants
 from issuer_job.hosts.claims import claim_body
-from issuer_job.launch.bound import LaunchBound
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher, LaunchOutcome, OutcomeReason
+from issuer_job.launch.room import Room
 from issuer_job.record import transitions
 from issuer_job.record.record import Phase
 from issuer_job.record.store import to_config_map
@@ -42,7 +42,8 @@ HOSTS = ("a.certjob.dev", "b.certjob.dev")
 
 
 def launcher(world: JobWorld) -> Launcher:
-    return Launcher(world.cluster, SettingsCache(world.cluster), clock=world.clock.read)
+    settings = SettingsCache(world.cluster)
+    return Launcher(world.cluster, settings, clock=world.clock.read, room=Room(settings))
 
 
 def entry(world: JobWorld, body: Json) -> Entry:
@@ -193,7 +194,7 @@ def test_no_request_may_take_longer_than_what_is_left(world: JobWorld) -> None:
     send = world.api.send
 
     def noted(method: str, path: str, *, body: bytes | None, timeout: float) -> object:
-        settings = ("podtemplates", "labelSelector", f"/configmaps/{v.OPTIONS_CONFIG_MAP}")
+        settings = ("podtemplates", "labelSelector", "resourcequotas", f"/configmaps/{v.OPTIONS_CONFIG_MAP}")
         if not any(part in path for part in settings):  # cached for all launches: the calls' own timeout bounds them
             timeouts.append(timeout)
         return send(method, path, body=body, timeout=timeout)
@@ -369,7 +370,7 @@ def test_beyond_a_namespaces_bound_it_is_put_off_with_a_placeholder(world: JobWo
     other = ingress("second", secret="second-tls", hosts=("c.certjob.dev",))
     outcome = launch(world, other, by=own)
     assert outcome.reason is OutcomeReason.PUT_OFF
-    assert "the sweep orders it" in (outcome.warning or "")
+    assert "it has its turn later" in (outcome.warning or "")
     assert world.record("second-tls").phase is Phase.WANTED
     assert world.secret("second-tls")["metadata"]["labels"][v.STATE] == "placeholder"
     assert len(world.api.all(JOBS)) == 1
@@ -383,7 +384,8 @@ def test_beyond_the_bound_a_known_record_is_left_to_the_sweep(world: JobWorld) -
     launch(world, by=own)
     world.api.add(INGRESSES, "shop", ingress(hosts=HOSTS))
     assert world.run() is v.ExitCode.DONE
-    before = world.record()
+    assert launch(world, ingress("x", secret="x", hosts=("x.certjob.dev",))).reason is OutcomeReason.LAUNCHED
+    own, before = launcher(world), world.record()
     outcome = launch(world, ingress(hosts=(HOST,)), by=own)
     assert (outcome.reason, world.record()) == (OutcomeReason.PUT_OFF, before)
     assert launch(world, ingress(hosts=HOSTS), by=own).reason is OutcomeReason.UNCHANGED
@@ -391,9 +393,8 @@ def test_beyond_the_bound_a_known_record_is_left_to_the_sweep(world: JobWorld) -
 
 def test_of_many_at_once_no_more_are_launched_than_the_bound(world: JobWorld) -> None:
     world.set_options(activeOrdersPerNamespace=3)
-    own = Launcher(
-        Cluster(DistantTransport(world.api)), SettingsCache(world.cluster), clock=world.clock.read, threads=40
-    )
+    settings, distant = SettingsCache(world.cluster), Cluster(DistantTransport(world.api))
+    own = Launcher(distant, settings, clock=world.clock.read, threads=40, room=Room(settings))
 
     def apply(number: int) -> OutcomeReason:
         body = ingress(f"web-{number}", secret=f"web-{number}-tls", hosts=(f"h{number}.certjob.dev",))
@@ -428,19 +429,20 @@ def test_one_that_launches_nothing_needs_no_room(world: JobWorld) -> None:
     assert launch(world, other, by=own).reason is OutcomeReason.LAUNCHED
 
 
-def test_after_five_minutes_a_launch_is_not_counted_any_more(world: JobWorld) -> None:
+def test_room_is_free_again_as_soon_as_an_attempt_has_ended(world: JobWorld) -> None:
     seconds = [0.0]
     world.set_options(activeOrdersPerNamespace=1)
-    own = Launcher(
-        world.cluster, SettingsCache(world.cluster), clock=world.clock.read, bound=LaunchBound(lambda: seconds[0])
-    )
+    settings = SettingsCache(world.cluster)
+    room = Room(settings, clock=lambda: seconds[0])
+    own = Launcher(world.cluster, settings, clock=world.clock.read, room=room)
+    world.api.add(INGRESSES, "shop", ingress())
     launch(world, by=own)
-    seconds[0] = 299
+    seconds[0] = 5
     other = ingress("second", secret="second-tls", hosts=("c.certjob.dev",))
     assert launch(world, other, by=own).reason is OutcomeReason.PUT_OFF
-    seconds[0] = 301
-    third = ingress("third", secret="third-tls", hosts=("d.certjob.dev",))
-    assert launch(world, third, by=own).reason is OutcomeReason.LAUNCHED
+    assert world.run() is v.ExitCode.DONE
+    seconds[0] = 10
+    assert launch(world, other, by=own).reason is OutcomeReason.LAUNCHED
 
 
 def test_with_routes_by_the_job_none_is_made(world: JobWorld) -> None:

@@ -12,8 +12,10 @@ from certs.chain import dns_names
 from certs.placeholder import is_placeholder
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, EVENTS, SECRETS, Json
+from issuer_job.launch import room
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher, LaunchOutcome, OutcomeReason
+from issuer_job.launch.room import Room
 from issuer_job.record.record import Phase
 from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
 from tests.worlds.request import (
@@ -123,10 +125,12 @@ def test_with_an_ingress_left_the_secrets_own_hosts_leave(held: JobWorld) -> Non
 # A namespace that has its share of orders.
 
 
-def crowded(world: JobWorld) -> Launcher:
-    """One process that has just launched for the namespace, which may have one order at a time."""
-    world.set_options(activeOrdersPerNamespace=1)
-    launcher = Launcher(world.cluster, SettingsCache(world.cluster), clock=world.clock.read)
+def crowded(world: JobWorld, *, most: int = 1) -> Launcher:
+    """One process that has just launched for the namespace, which may have so many orders at a time."""
+    world.set_options(activeOrdersPerNamespace=most)
+    settings = SettingsCache(world.cluster)
+    kept = Room(settings, clock=lambda: 0.0)  # what was counted stays true
+    launcher = Launcher(world.cluster, settings, clock=world.clock.read, room=kept)
     assert admit(world, launcher, asking("one.certjob.dev", name="one")).reason is OutcomeReason.LAUNCHED
     world.run(secret="one")
     return launcher
@@ -154,7 +158,7 @@ def retired(swept: JobWorld) -> JobWorld:
 def test_one_made_anew_in_a_crowded_namespace_is_ordered_by_the_sweep(retired: JobWorld) -> None:
     outcome = admit(retired, crowded(retired), asking())
     assert outcome.reason is OutcomeReason.PUT_OFF
-    assert "the sweep orders it" in (outcome.warning or "")
+    assert "it has its turn later" in (outcome.warning or "")
     assert retired.record().phase is Phase.WAITING
     passes(retired, 2, until=lambda: retired.record().phase is Phase.LAUNCHED)
     assert retired.run() is v.ExitCode.DONE
@@ -170,12 +174,15 @@ def test_other_hosts_in_a_crowded_namespace_are_ordered_by_the_sweep(swept: JobW
     assert set(dns_names(leaf(swept))) == {OTHER}
 
 
-def test_an_attempt_that_runs_is_left_alone_in_a_crowded_namespace(swept: JobWorld) -> None:
+def test_an_attempt_that_runs_is_left_alone_in_a_crowded_namespace(
+    swept: JobWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ask(swept, asking())
-    launcher = crowded(swept)
+    launcher = crowded(swept, most=2)
     attempt = swept.pod()
     attempt.load()
     attempt.claim()
+    monkeypatch.setattr(room, "STARTING", 1)
     before = swept.record()
     assert admit(swept, launcher, asking(OTHER)).reason is OutcomeReason.PUT_OFF
     assert swept.record() == before

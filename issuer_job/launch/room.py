@@ -1,0 +1,156 @@
+"""Whether there is room for one more attempt just now: no namespace takes what others need of what all share.
+
+Asked at admission, where a list is dear: what a namespace has is counted once, and what is launched here is added. It
+is counted anew after a minute; where a bound is near, each second, or less often if the count takes long.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
+from threading import Lock
+
+from issuer_job.cluster import quota
+from issuer_job.cluster.api import Cluster
+from issuer_job.cluster.quota import Quota
+from issuer_job.hosts.share import Use, adds_nothing, beyond, use_of
+from issuer_job.issuers.options import Options
+from issuer_job.launch.configuration import SettingsCache
+from issuer_job.record.record import Problem, Record
+from issuer_job.record.store import list_records
+
+STARTING = 16
+"""Attempts of a namespace whose pods have not begun yet: more would wait in the scheduler before those of others."""
+JOBS_SHARE = 0.8
+"""Of the quota of Jobs, for launches at admission: the rest is the sweep's, and the CronJob's."""
+CONFIGMAPS_SHARE = 0.8
+"""Of the quota of ConfigMaps, for new certificates and hosts: the rest is for what those that are there need."""
+KEPT = 600.0
+"""Seconds that a Job is there, finished or not, as the manifests have it: launches are remembered for so long."""
+FAR, NEAR = 60.0, 1.0
+"""Seconds that a count is good for."""
+COST = 20
+"""How many times as long as it took a count is good for at least: a large namespace must not keep us busy."""
+UNSEEN = 2.0
+"""Seconds from a launch until a count, begun then, surely has it."""
+
+
+def scarce(free: Quota) -> Problem | None:
+    """What is wrong with anything new while ConfigMaps run short."""
+    left = free.free(quota.CONFIGMAPS, CONFIGMAPS_SHARE)
+    if left is None or left > 0:
+        return None
+    detail = "certjob's own quota of ConfigMaps is nearly used up: nothing new until an operator raises it"
+    return Problem(type="noRoom", detail=detail, step="share")
+
+
+@dataclass
+class _Namespace:
+    """What was counted at `at`, by name of the record, and what has been launched since."""
+
+    at: float = float("-inf")
+    good_for: float = 0.0
+    counted: dict[str, Use] = field(default_factory=dict)
+    launched: dict[str, tuple[float, Use]] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
+
+    def others(self, but: str) -> Use:
+        """What all its certificates have but one."""
+        uses = self.counted | {name: use for name, (_, use) in self.launched.items()}
+        return reduce(add, (use for name, use in uses.items() if name != but), Use())
+
+
+class Room:
+    """One per process; thread-safe. What asks the cluster raises KubeError."""
+
+    def __init__(self, settings: SettingsCache, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._lock = Lock()
+        self._namespaces: dict[str, _Namespace] = {}
+        self._made: dict[str, deque[float]] = {}
+        """When this process has launched something, by namespace; the oldest first."""
+
+    def refusal(self, cluster: Cluster, wanted: Record) -> Problem | None:
+        """Why the certificate is one too many, or has too many hosts; None for what is there already."""
+        if adds_nothing(wanted):
+            return None
+        options = self._settings.options()
+        seen = self._namespace(wanted.namespace)
+        with seen.lock:
+            others = self._counted(cluster, seen, wanted.namespace, but=wanted.name, options=options)
+        return beyond(options, wanted, others) or scarce(self._settings.quota())
+
+    def take(self, cluster: Cluster, namespace: str, name: str = "", use: Use | None = None) -> bool:
+        """Whether there is room for one more attempt, which is taken now; without `use` nothing is taken."""
+        options = self._settings.options()
+        seen = self._namespace(namespace)
+        with seen.lock:
+            others = self._counted(cluster, seen, namespace, but=name, options=options)
+            free = self._settings.quota()
+            pods, jobs = free.free(quota.PODS), free.free(quota.JOBS, JOBS_SHARE)
+            # As many as are still free: who comes later always finds something.
+            fits = (
+                others.active < options.active_orders_per_namespace
+                and others.starting < STARTING
+                and (pods is None or others.active < pods)
+                and (jobs is None or self._made_lately(namespace) < jobs)
+            )
+            if fits and use is not None:
+                seen.launched[name] = (self._clock(), use)
+                with self._lock:
+                    self._made.setdefault(namespace, deque()).append(self._clock())
+        return fits
+
+    def give_back(self, namespace: str, name: str) -> None:
+        """Nothing was launched: the room that was taken last for this record is free again."""
+        seen = self._namespace(namespace)
+        with seen.lock:
+            seen.launched.pop(name, None)
+            with self._lock:
+                if self._made.get(namespace):
+                    self._made[namespace].pop()
+
+    def _namespace(self, namespace: str) -> _Namespace:
+        with self._lock:
+            if namespace not in self._namespaces:
+                self._forget_old()
+            return self._namespaces.setdefault(namespace, _Namespace())
+
+    def _forget_old(self) -> None:
+        """What is remembered grows with what was launched lately, not with all names that anybody ever sent."""
+        now = self._clock()
+        old = [name for name, seen in self._namespaces.items() if now - seen.at > FAR and not seen.lock.locked()]
+        for name in old:
+            del self._namespaces[name]
+        for name in [name for name, times in self._made.items() if not times or now - times[-1] > KEPT]:
+            del self._made[name]
+
+    def _made_lately(self, namespace: str) -> int:
+        with self._lock:
+            times = self._made.get(namespace, deque())
+            while times and self._clock() - times[0] > KEPT:
+                times.popleft()
+            return len(times)
+
+    def _counted(self, cluster: Cluster, seen: _Namespace, namespace: str, *, but: str, options: Options) -> Use:
+        """What the namespace has besides that record, counted anew if need be. Its lock is held."""
+        others, age = seen.others(but), self._clock() - seen.at
+        bounds = (
+            (others.certificates, options.certificates_per_namespace),
+            (others.hosts, options.hosts_per_namespace),
+            (others.active, options.active_orders_per_namespace),
+            (others.starting, STARTING),
+        )
+        near = any(2 * number >= most for number, most in bounds)
+        if age <= (seen.good_for if near else FAR):
+            return others
+        begun = self._clock()
+        seen.counted = {record.name: use_of(record) for record in list_records(cluster, namespace)}
+        seen.at, seen.good_for = begun, max(NEAR, COST * (self._clock() - begun))
+        seen.launched = {name: (at, use) for name, (at, use) in seen.launched.items() if begun - at < UNSEEN}
+        return seen.others(but)

@@ -1,0 +1,110 @@
+"""Launches that had to wait: each namespace in turn, as soon as there is room for it, without waiting for a sweep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Event, Lock, Thread
+
+from issuer_job import log
+from issuer_job.cluster.api import Cluster, KubeError
+from issuer_job.demand.common import Entry
+from issuer_job.launch.launcher import Launcher, LaunchOutcome, OutcomeReason
+from issuer_job.launch.room import Room
+
+PATIENCE = 600.0
+"""Seconds after which the sweep has long come by."""
+LAUNCH_SECONDS = 30.0
+PAUSE = 0.25
+"""Seconds between two looks for room."""
+MOST = 2000
+"""Entries that wait, of all namespaces; of one at most half as many as are still free. The rest is the sweep's."""
+
+_Key = tuple[str, str]
+"""Name of the Secret, and what asks for it."""
+
+
+class Turns:
+    """Launches at once what there is room for, and the rest in turn. One per process; thread-safe.
+
+    What waits is lost with the process: that is the sweep's work, as is all that was put off for another reason.
+    """
+
+    def __init__(
+        self, cluster: Cluster, launcher: Launcher, room: Room, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._cluster = cluster
+        self._launcher = launcher
+        self._room = room
+        self._clock = clock
+        self._lock = Lock()
+        self._waiting: dict[str, dict[_Key, tuple[float, Entry]]] = {}
+        self._more = Event()
+
+    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> LaunchOutcome:
+        """See Launcher."""
+        key = (entry.secret_name, entry.source.key)
+        self._forget(namespace, key)  # what it wanted before is not wanted any more
+        outcome = self._launcher.launch(entry, namespace=namespace, deadline=deadline, expect_new=expect_new)
+        if outcome.reason is OutcomeReason.PUT_OFF:
+            self._remember(namespace, key, entry)
+        return outcome
+
+    def keep_on(self) -> None:
+        """Take turns from now on, in a thread that ends with the process."""
+
+        def forever() -> None:
+            while True:
+                self._more.wait()
+                if not self.take():
+                    time.sleep(PAUSE)
+
+        Thread(target=forever, name="turns", daemon=True).start()
+
+    def take(self) -> int:
+        """One launch of each namespace that waits and for which there is room; how many were launched."""
+        with self._lock:
+            namespaces = list(self._waiting)
+            if not namespaces:
+                self._more.clear()
+        return sum(self._take_one(namespace) for namespace in namespaces)
+
+    def _take_one(self, namespace: str) -> bool:
+        with self._lock:
+            first = next(iter(self._waiting.get(namespace, {}).items()), None)
+        if first is None:
+            return False
+        key, (since, entry) = first
+        try:
+            if self._clock() - since < PATIENCE:
+                if not self._room.take(self._cluster, namespace):
+                    return False
+                end = time.monotonic() + LAUNCH_SECONDS
+                outcome = self._launcher.launch(entry, namespace=namespace, deadline=end)
+                if outcome.reason is OutcomeReason.PUT_OFF:
+                    return False
+                log.info("launch", namespace=namespace, secret=entry.secret_name, reason=outcome.reason, after="turn")
+        except KubeError as problem:
+            log.warning("turn-put-off", namespace=namespace, problem=str(problem)[:300])
+            return False
+        except Exception:  # noqa: BLE001 - nobody would start the thread again
+            log.exception("internal-error", namespace=namespace, secret=entry.secret_name)
+        self._forget(namespace, key, entry)
+        return True
+
+    def _remember(self, namespace: str, key: _Key, entry: Entry) -> None:
+        with self._lock:
+            own = self._waiting.get(namespace, {})
+            if 2 * len(own) >= MOST - sum(map(len, self._waiting.values())):
+                return
+            self._waiting.setdefault(namespace, own)[key] = (self._clock(), entry)
+            self._more.set()
+
+    def _forget(self, namespace: str, key: _Key, entry: Entry | None = None) -> None:
+        """Unless another entry has taken its place meanwhile."""
+        with self._lock:
+            own = self._waiting.get(namespace, {})
+            if key in own and (entry is None or entry is own[key][1]):
+                del own[key]
+            if not own:
+                self._waiting.pop(namespace, None)

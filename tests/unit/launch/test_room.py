@@ -1,0 +1,247 @@
+"""Whether there is room at admission: what is counted, how often, and over all processes."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from issuer_job import vocabulary as v
+from issuer_job.cluster import quota
+from issuer_job.cluster.api import CONFIGMAPS, Cluster
+from issuer_job.cluster.quota import RESOURCE_QUOTAS
+from issuer_job.hosts.share import NAMESPACE_FULL, use_of
+from issuer_job.launch import room
+from issuer_job.launch.configuration import SettingsCache
+from issuer_job.launch.room import CONFIGMAPS_SHARE, FAR, JOBS_SHARE, KEPT, NEAR, STARTING, Room
+from issuer_job.record import transitions
+from issuer_job.record.phases import LaunchReason
+from issuer_job.record.record import Record
+from issuer_job.record.store import to_config_map
+from tests.fakes.api import status
+from tests.worlds.job import JobWorld
+from tests.worlds.samples import NOW, issued, source
+
+
+class Clock:
+    """Seconds."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def room_of(world: JobWorld, clock: Clock) -> Room:
+    settings = SettingsCache(world.cluster, clock=clock, sleep=lambda seconds: None)
+    return Room(settings, clock=clock)
+
+
+def launched(name: str, *, namespace: str = "shop") -> Record:
+    """A record as a launch writes it."""
+    wanted = transitions.wanted(namespace=namespace, secret_name=name, sources=(source(),), now=NOW)
+    return transitions.launched(wanted, now=NOW, reason=LaunchReason.NEW)
+
+
+def with_certificate(name: str) -> Record:
+    """One that has what it wants."""
+    return replace(launched(name), issued=issued(hosts=launched(name).intent.hosts))
+
+
+def store(world: JobWorld, *records: Record) -> None:
+    """As another process wrote them."""
+    for body in map(to_config_map, records):
+        world.api.add(CONFIGMAPS, v.NAMESPACE, body)
+
+
+def set_quota(world: JobWorld, kind: str, used: int, hard: int) -> None:
+    status = {"used": {kind: str(used)}, "hard": {kind: str(hard)}}
+    world.api.add(RESOURCE_QUOTAS, v.NAMESPACE, {"metadata": {"name": kind.replace("/", "-")}, "status": status})
+
+
+def takes(own: Room, world: JobWorld, name: str, *, namespace: str = "shop") -> bool:
+    wanted = launched(name, namespace=namespace)
+    return own.take(world.cluster, namespace, wanted.name, use_of(wanted))
+
+
+def lists(world: JobWorld) -> int:
+    """How often records were listed."""
+    return sum(v.RECORD_NAMESPACE in request.query.get("labelSelector", "") for request in world.api.requests)
+
+
+def test_what_other_processes_have_launched_counts(world: JobWorld, clock: Clock) -> None:
+    world.set_options(activeOrdersPerNamespace=2)
+    first, second = room_of(world, clock), room_of(world, clock)
+    assert takes(first, world, "a")
+    store(world, launched("a"))
+    assert takes(second, world, "b")
+    store(world, launched("b"))
+    clock.now += NEAR + 1
+    assert not takes(first, world, "c")
+    assert not takes(second, world, "c")
+    assert takes(first, world, "c", namespace="other")
+
+
+def test_an_attempt_that_is_superseded_takes_no_second_place(world: JobWorld, clock: Clock) -> None:
+    world.set_options(activeOrdersPerNamespace=1)
+    own = room_of(world, clock)
+    assert [takes(own, world, "a") for _ in range(3)] == [True] * 3
+
+
+def test_a_namespace_with_little_is_counted_once_a_minute(world: JobWorld, clock: Clock) -> None:
+    own = room_of(world, clock)
+    for number in range(5):
+        clock.now += 5
+        assert takes(own, world, f"h{number}")
+    assert lists(world) == 1
+    clock.now += FAR
+    assert takes(own, world, "more")
+    assert lists(world) == 2
+
+
+def test_where_a_bound_is_near_it_is_counted_each_second(world: JobWorld, clock: Clock) -> None:
+    world.set_options(activeOrdersPerNamespace=4)
+    own = room_of(world, clock)
+    for number in range(4):
+        clock.now += 0.3
+        assert takes(own, world, f"h{number}")
+    assert not takes(own, world, "h4")
+    before = lists(world)
+    clock.now += NEAR + room.UNSEEN
+    assert takes(own, world, "h4")  # none of them was ever written
+    assert lists(world) == before + 1
+
+
+def test_a_count_that_takes_long_is_made_less_often(world: JobWorld, clock: Clock) -> None:
+    world.set_options(activeOrdersPerNamespace=1)
+    own, send = room_of(world, clock), world.api.send
+
+    def slow(*args: object, **kwargs: object) -> object:
+        clock.now += 1
+        return send(*args, **kwargs)  # type: ignore[arg-type]
+
+    store(world, launched("a"))
+    world.api.send = slow  # type: ignore[method-assign,assignment]
+    assert not takes(own, world, "b")
+    before = lists(world)
+    clock.now += 15
+    assert not takes(own, world, "b")
+    assert lists(world) == before
+    clock.now += 10
+    assert not takes(own, world, "b")
+    assert lists(world) == before + 1
+
+
+def test_no_more_than_so_many_wait_for_their_pods(world: JobWorld, clock: Clock) -> None:
+    own = room_of(world, clock)
+    assert [takes(own, world, f"h{n}") for n in range(STARTING + 1)] == [True] * STARTING + [False]
+    begun = transitions.claimed(launched("h0"), NOW, holder="pod")
+    store(world, begun, *(launched(f"h{n}") for n in range(1, STARTING)))
+    clock.now += NEAR + room.UNSEEN
+    assert takes(own, world, "more")
+
+
+def test_a_namespace_has_as_many_pods_as_are_left_for_others(world: JobWorld, clock: Clock) -> None:
+    own = room_of(world, clock)
+    active = [transitions.claimed(launched(f"h{n}"), NOW, holder="pod") for n in range(6)]
+    store(world, *active)
+    set_quota(world, quota.PODS, 6, 13)
+    assert takes(own, world, "more")
+    set_quota(world, quota.PODS, 6, 12)
+    own = room_of(world, clock)
+    assert not takes(own, world, "more")
+    assert takes(own, world, "first", namespace="other")
+
+
+def test_jobs_that_exist_are_shared_and_the_last_fifth_is_the_sweeps(world: JobWorld, clock: Clock) -> None:
+    """An Ingress that is edited each second makes a Job each second; finished ones stay for ten minutes."""
+    own = room_of(world, clock)
+    for number in range(5):
+        set_quota(world, quota.JOBS, number, 10)
+        clock.now += 11
+        took = takes(own, world, "edited")
+        assert took is (number < JOBS_SHARE * 10 - number)
+    assert takes(own, world, "first", namespace="other")
+    set_quota(world, quota.JOBS, 8, 10)
+    clock.now += 20
+    assert not takes(own, world, "first", namespace="third")
+    set_quota(world, quota.JOBS, 4, 10)
+    clock.now += KEPT + 1
+    assert takes(own, world, "edited")
+
+
+def test_what_was_given_back_is_free(world: JobWorld, clock: Clock) -> None:
+    world.set_options(activeOrdersPerNamespace=1)
+    own = room_of(world, clock)
+    assert takes(own, world, "a")
+    own.give_back("shop", launched("a").name)
+    assert takes(own, world, "b")
+    own.give_back("nobody", "x")
+
+
+def test_one_certificate_too_many_is_refused_and_those_that_are_there_go_on(world: JobWorld, clock: Clock) -> None:
+    world.set_options(certificatesPerNamespace=1, hostsPerNamespace=100)
+    own = room_of(world, clock)
+    assert own.refusal(world.cluster, launched("a")) is None
+    store(world, launched("a"))
+    clock.now += FAR + 1
+    refused = own.refusal(world.cluster, launched("b"))
+    assert refused is not None
+    assert refused.type == NAMESPACE_FULL
+    assert "certificatesPerNamespace" in refused.detail
+    assert own.refusal(world.cluster, with_certificate("old")) is None
+
+
+def test_too_many_hosts_are_refused_whatever_the_number_of_certificates(world: JobWorld, clock: Clock) -> None:
+    world.set_options(hostsPerNamespace=3)
+    own = room_of(world, clock)
+    three = replace(launched("a"), intent=replace(launched("a").intent, hosts=("a.dev", "b.dev", "c.dev")))
+    assert own.refusal(world.cluster, three) is None
+    store(world, three)
+    clock.now += FAR + 1
+    refused = own.refusal(world.cluster, launched("b"))
+    assert refused is not None
+    assert "hostsPerNamespace" in refused.detail
+
+
+def test_refused_ones_do_not_keep_each_other_out(world: JobWorld, clock: Clock) -> None:
+    world.set_options(certificatesPerNamespace=1)
+    problem = transitions.Problem(type=NAMESPACE_FULL, detail="too many")
+    for name in ("a", "b"):
+        store(world, transitions.held_back(launched(name), NOW, problem=problem, until=NOW))
+    assert room_of(world, clock).refusal(world.cluster, launched("a")) is None
+
+
+def test_new_hosts_are_refused_before_configmaps_run_out_and_challenges_go_on(world: JobWorld, clock: Clock) -> None:
+    set_quota(world, quota.CONFIGMAPS, int(CONFIGMAPS_SHARE * 100), 100)
+    own = room_of(world, clock)
+    refused = own.refusal(world.cluster, launched("new"))
+    assert refused is not None
+    assert refused.type == "noRoom"
+    assert own.refusal(world.cluster, with_certificate("old")) is None
+
+
+def test_a_cluster_whose_quota_may_not_be_read_is_bounded_by_the_api_server_alone(
+    world: JobWorld, clock: Clock
+) -> None:
+    world.api.fail("GET", "resourcequotas", status(403, "Forbidden"), times=99)
+    assert takes(room_of(world, clock), world, "a")
+
+
+def test_names_that_somebody_made_up_are_forgotten(world: JobWorld, clock: Clock) -> None:
+    own = room_of(world, clock)
+    for number in range(50):
+        clock.now += 10
+        own.take(Cluster(world.api), f"namespace-{number}", "x.y")
+    assert len(own._namespaces) <= FAR / 10 + 2
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("250", 250), ("50k", 50_000), ("1M", 1_000_000), ("0", 0), ("1500m", 0), ("", 0)]
+)
+def test_quantities_of_a_quota(text: str, number: int) -> None:
+    assert quota._number(text) == number

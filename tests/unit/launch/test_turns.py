@@ -1,0 +1,153 @@
+"""Launches that had to wait at admission: in turn, as soon as there is room."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from issuer_job.cluster.api import INGRESSES, JOBS, Json
+from issuer_job.demand.common import Entry
+from issuer_job.demand.ingress import wants
+from issuer_job.launch import room, turns
+from issuer_job.launch.configuration import SettingsCache
+from issuer_job.launch.launcher import Launcher, OutcomeReason
+from issuer_job.launch.room import Room
+from issuer_job.launch.turns import PATIENCE, Turns
+from issuer_job.record.record import Phase
+from tests.fakes.api import status
+from tests.worlds.job import JobWorld, ingress
+
+
+class World:
+    """One webhook process, whose clock stands still between the tests' steps."""
+
+    def __init__(self, world: JobWorld) -> None:
+        self.world, self.seconds = world, 0.0
+        settings = SettingsCache(world.cluster)
+        self.room = Room(settings, clock=lambda: self.seconds)
+        launcher = Launcher(world.cluster, settings, clock=world.clock.read, room=self.room)
+        self.turns = Turns(world.cluster, launcher, self.room, clock=lambda: self.seconds)
+
+    def admit(self, name: str, *, namespace: str = "shop", host: str = "") -> OutcomeReason:
+        body = ingress(name, namespace=namespace, secret=name, hosts=(host or f"{name}.{namespace}.dev",))
+        self.world.api.add(INGRESSES, namespace, body)
+        end = time.monotonic() + 30
+        return self.turns.launch(self.entry(body), namespace=namespace, deadline=end, expect_new=True).reason
+
+    def entry(self, body: Json) -> Entry:
+        return wants(body, issuers=SettingsCache(self.world.cluster).issuers()).entries[0]
+
+    def end(self, name: str, namespace: str = "shop") -> None:
+        """Its Job runs to its end; a while later everybody knows."""
+        self.world.run(secret=name, namespace=namespace)
+        self.seconds += 5
+
+    def jobs(self) -> int:
+        return len(self.world.api.all(JOBS))
+
+
+@pytest.fixture
+def one(world: JobWorld) -> World:
+    """A namespace may have one order at a time."""
+    world.set_options(activeOrdersPerNamespace=1)
+    return World(world)
+
+
+def test_what_had_to_wait_is_launched_when_the_one_before_has_ended(one: World) -> None:
+    assert [one.admit(name) for name in ("a", "b", "c")] == [
+        OutcomeReason.LAUNCHED,
+        OutcomeReason.PUT_OFF,
+        OutcomeReason.PUT_OFF,
+    ]
+    one.seconds += 5
+    assert (one.turns.take(), one.jobs()) == (0, 1)
+    one.end("a")
+    assert (one.turns.take(), one.jobs()) == (1, 2)
+    assert one.turns.take() == 0
+    one.end("b")
+    assert (one.turns.take(), one.jobs()) == (1, 3)
+    one.end("c")
+    assert (one.turns.take(), one.turns._waiting) == (0, {})
+    assert {one.world.record(name).phase for name in ("a", "b", "c")} == {Phase.ISSUED}
+    assert len(one.world.ca.ordered) == 3
+
+
+def test_each_namespace_in_turn(one: World) -> None:
+    for namespace in ("shop", "other"):
+        for name in ("a", "b", "c"):
+            one.admit(name, namespace=namespace)
+    one.end("a")
+    one.end("a", "other")
+    assert one.turns.take() == 2
+    assert one.world.record("b", "other").phase is Phase.LAUNCHED
+
+
+def test_a_later_word_takes_the_place_of_the_one_that_waits(one: World) -> None:
+    one.admit("a")
+    one.admit("b", host="old.certjob.dev")
+    one.admit("b", host="new.certjob.dev")
+    one.end("a")
+    assert one.turns.take() == 1
+    assert one.world.record("b").intent.hosts == ("new.certjob.dev",)
+    one.end("b")
+    assert (one.turns.take(), one.turns._waiting) == (0, {})
+
+
+def test_what_the_sweep_has_launched_meanwhile_is_left_alone(one: World) -> None:
+    one.admit("a")
+    one.admit("b")
+    one.end("a")
+    one.world.relaunch(secret="b")
+    one.end("b")
+    before = one.jobs()
+    one.turns.take()
+    assert (one.jobs(), one.turns._waiting) == (before, {})
+
+
+def test_what_waits_for_too_long_is_left_to_the_sweep(one: World) -> None:
+    one.admit("a")
+    one.admit("b")
+    one.seconds += PATIENCE + 1
+    one.turns.take()
+    assert (one.jobs(), one.turns._waiting) == (1, {})
+
+
+def test_no_namespace_fills_the_places_in_which_others_wait(one: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "MOST", 10)
+    for number in range(9):
+        one.admit(f"h{number}")
+    kept = len(one.turns._waiting["shop"])
+    assert 3 <= kept <= 6
+    one.admit("a", namespace="other")
+    one.admit("b", namespace="other")
+    assert len(one.turns._waiting["other"]) == 1
+
+
+def test_an_api_server_that_fails_keeps_everything_waiting(one: World) -> None:
+    one.admit("a")
+    one.admit("b")
+    one.end("a")
+    one.world.api.fail("GET", "labelSelector", status(500, "InternalError"), times=1)
+    assert one.turns.take() == 0
+    assert one.turns.take() == 1
+
+
+def test_the_thread_launches_by_itself(world: JobWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "STARTING", 1)
+    monkeypatch.setattr(room, "NEAR", 0.0)
+    monkeypatch.setattr(room, "UNSEEN", 0.0)
+    settings, launched = SettingsCache(world.cluster), threading.Event()
+    own = Room(settings)
+    turn = Turns(world.cluster, Launcher(world.cluster, settings, clock=world.clock.read, room=own), own)
+    turn.keep_on()
+    for name in ("a", "b"):
+        body = ingress(name, secret=name, hosts=(f"{name}.certjob.dev",))
+        world.api.add(INGRESSES, "shop", body)
+        entry = wants(body, issuers=settings.issuers()).entries[0]
+        turn.launch(entry, namespace="shop", deadline=time.monotonic() + 30)
+    assert len(world.api.all(JOBS)) == 1
+    world.api.hooks["jobs"] = lambda write: launched.set()
+    world.run(secret="a")
+    assert launched.wait(10)
