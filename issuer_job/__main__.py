@@ -43,6 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     transfer = commands.add_parser("transfer-host", help="operator: give a host to a namespace, whoever has it")
     transfer.add_argument("host", help="a DNS name, or a wildcard")
     transfer.add_argument("namespace", help="whose Ingresses get certificates for it from now on")
+    stolen = commands.add_parser("replace-webhook-ca", help="operator: give up a CA whose key may be known to others")
+    stolen.add_argument(
+        "--at-once", action="store_true", help="do not wait until the webhook's pods show the new one"
+    )
     for name, what in (
         ("check-issuer", "operator: test an issuer, in a Job that has its credentials"),
         ("rollover-account", "operator: give an issuer's ACME account a new key"),
@@ -53,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.command == "transfer-host":
             return int(_transfer_host(given.host, given.namespace))
+        if given.command == "replace-webhook-ca":
+            return int(_replace_webhook_ca(at_once=given.at_once))
         if given.command in {"check-issuer", "rollover-account"}:
             return int(_of_issuer(given.command, given.issuer))
         return int(_COMMANDS[given.command]())
@@ -137,6 +143,14 @@ def _bootstrap() -> v.ExitCode:
 
     bootstrap(_cluster(BOOTSTRAP_DEADLINE))
     return v.ExitCode.DONE
+
+
+def _replace_webhook_ca(*, at_once: bool) -> v.ExitCode:
+    from issuer_job.polling import utc_now
+    from issuer_job.upkeep.webhook.rotation import STOLEN_PATIENCE, replace_authority
+
+    patience = 0.0 if at_once else STOLEN_PATIENCE
+    return replace_authority(_cluster(SWEEP_DEADLINE), now=utc_now(), patience=patience)
 
 
 def _transfer_host(host: str, namespace: str) -> v.ExitCode:

@@ -84,7 +84,9 @@ OPTIONS_IN_FORCE = "certjob-options-in-force"
 """What the operator's options were when a sweep last read them."""
 RESPONDER_SERVICE = "certjob-responder"
 WEBHOOK_SERVICE = "certjob-webhook"
-WEBHOOK_CONFIGURATION = "certjob"
+WEBHOOK_CONFIGURATION = "certjob-webhook"
+FORMER_WEBHOOK_CONFIGURATION = "certjob"
+"""Of 0.1.0."""
 WEBHOOK_CA_SECRET = "certjob-webhook-ca"  # noqa: S105 - a name, not a secret
 WEBHOOK_TLS_SECRET = "certjob-webhook-tls"  # noqa: S105 - a name, not a secret
 RESPONDER_PORT_NAME = "http"

@@ -22,6 +22,7 @@ from webhook.admission import Admission
 from webhook.bounded_calls import LAUNCH_THREADS, CanLaunch, KnowsIssuers
 from webhook.decide_ingress import IngressPolicy
 from webhook.decide_secret import SecretPolicy
+from webhook.door import Door, KnownPaths, configured_paths
 from webhook.policy import AdmissionPolicy
 from webhook.readiness import Readiness
 from webhook.review import MAX_BODY, BadRequest, too_large
@@ -36,7 +37,7 @@ POLICIES: Mapping[str, AdmissionPolicy] = {
     "/mutate/namespace": IngressPolicy(namespace_enabled=True),
     "/mutate/request": SecretPolicy(),
 }
-"""By the path to which the API server sends what its webhook configuration selects."""
+"""By the path, less its token, to which the API server sends what its webhook configuration selects."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Parts:
 
     launcher: CanLaunch
     settings: KnowsIssuers
+    paths: KnownPaths
     reachable: Callable[[], bool]
 
     @classmethod
@@ -55,7 +57,9 @@ class Parts:
         room = Room(settings)
         turns = Turns(cluster, Launcher(cluster, settings, room=room), room)
         turns.keep_on()
-        return cls(turns, settings, cluster.ready)
+        paths = KnownPaths(partial(configured_paths, cluster))
+        paths.keep_fresh()
+        return cls(turns, settings, paths, cluster.ready)
 
 
 def create_app(parts: Parts | None = None) -> Flask:
@@ -63,8 +67,9 @@ def create_app(parts: Parts | None = None) -> Flask:
     if parts is None:
         parts = Parts.of(Cluster(HttpTransport(connections=CONNECTIONS), timeout=SETTINGS_TIMEOUT))
     admission = Admission(parts.launcher, parts.settings)
-    readiness = Readiness(parts.reachable)
+    readiness = Readiness(lambda: parts.paths.read() and parts.reachable())
     app = Flask(__name__, static_folder=None)
+    app.wsgi_app = Door(app.wsgi_app, parts.paths)  # type: ignore[method-assign]
 
     for path, policy in POLICIES.items():
         app.add_url_rule(path, path, partial(_answered, admission, policy), methods=["POST"])

@@ -7,6 +7,7 @@ Writes nothing but an unlinked file in /dev/shm or /tmp.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import ssl
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from issuer_job import log
-from webhook.gunicorn_log import GunicornLogger
+from webhook.gunicorn_log import GunicornLogger, Tokenless
 from webhook.serving_certificate import ServingCertificate
 
 _tls = Path(os.environ.get("CERTJOB_TLS_DIR", "/tls"))
@@ -66,3 +67,5 @@ def ssl_context(config: object, default_ssl_context_factory: Callable[[], ssl.SS
 def post_fork(arbiter: object, worker: object) -> None:
     """gunicorn's hook, in the worker before it loads the application."""
     log.configure(os.environ.get("CERTJOB_LOG", "json"))
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(Tokenless(handler.formatter or logging.Formatter()))

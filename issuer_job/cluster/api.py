@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -289,6 +291,14 @@ class Cluster:
             return len(body), msgspec.json.decode(body, type=Page)
         except msgspec.DecodeError as problem:
             raise KubeError(f"GET {path}: {problem}") from None
+    def server_time(self, *, timeout: float = 2.0) -> datetime | None:
+        """The API server's clock, in whole seconds (RFC 9110, 6.6.1); None if it does not say. Raises Unreachable."""
+        answer = self.transport.send("GET", "/version", body=None, timeout=timeout)
+        try:
+            said = parsedate_to_datetime(answer.headers.get("date", ""))
+        except ValueError:
+            return None
+        return said if said.tzinfo else said.replace(tzinfo=UTC)
 
     def _send(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Json | None = None) -> Json:
         return _object(self._ask(method, path, query, body).body)

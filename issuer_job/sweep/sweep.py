@@ -34,8 +34,9 @@ from issuer_job.sweep.queue import Candidate, in_turn
 from issuer_job.sweep.situation import Action, Situation
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
-from issuer_job.upkeep import bootstrap, leftovers, untouched, webhook_certificate
+from issuer_job.upkeep import bootstrap, leftovers, untouched
 from issuer_job.upkeep.suggestions import Suggestions
+from issuer_job.upkeep.webhook import rotation
 
 CLAIMS_SHARE = 0.2
 """Of the pass's time, for giving up claims."""
@@ -57,7 +58,7 @@ def sweep(
     if not secrets.policies_in_force(cluster):
         log.error("policies-not-in-force", do="kubectl apply the manifests again")
         return v.ExitCode.LATER
-    webhook_certificate.rotate(cluster, now=now)
+    rotation.rotate(cluster, now=now)
     settings = SettingsCache(cluster)
     issuers = settings.issuers()
     try:

@@ -14,16 +14,18 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import directory_of, type_of
 from issuer_job.polling import utc_now
-from issuer_job.upkeep import webhook_certificate
+from issuer_job.upkeep.webhook import rotation
 
 
 def bootstrap(cluster: Cluster) -> None:
     """Make what is missing; run again, it changes nothing. Raises KubeError."""
-    webhook_certificate.rotate(cluster, now=utc_now())
+    behind = rotation.rotate(cluster, now=utc_now())
     issuers = Issuers.from_config_maps(cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"))
     for name, problem in issuers.broken.items():
         log.error("issuer", issuer=name, problem=problem)
     make_account_keys(cluster, issuers.valid)
+    if behind:  # an upgrade: the new pods are just coming
+        rotation.rotate(cluster, now=utc_now(), patience=rotation.INSTALL_PATIENCE)
 
 
 def make_account_keys(cluster: Cluster, issuers: Mapping[str, Issuer]) -> None:

@@ -21,7 +21,7 @@ from cryptography import x509
 
 from certs.placeholder import is_placeholder
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import SECRETS, Cluster, Json, KubeError, Resource
+from issuer_job.cluster.api import MUTATING_WEBHOOKS, SECRETS, Cluster, Json, KubeError, Resource
 from issuer_job.cluster.transport import HttpTransport
 
 PODS = Resource("/api/v1", "pods")
@@ -33,6 +33,14 @@ POLL = 0.04
 def cluster() -> Cluster:
     """The local cluster as its administrator."""
     return Cluster(HttpTransport(connections=32), timeout=30)
+
+
+def webhook_path(kind: str) -> str:
+    """The way in for reviews of a kind (annotated, namespace, request), as the API server knows it."""
+    configuration = cluster().get(MUTATING_WEBHOOKS, None, v.WEBHOOK_CONFIGURATION)
+    [entry] = [entry for entry in configuration["webhooks"] if entry["name"] == f"{kind}.certjob.io"]
+    path: str = entry["clientConfig"]["service"]["path"]
+    return path
 
 
 def root_pem(management: str = "CERTJOB_PEBBLE_MANAGEMENT") -> str:

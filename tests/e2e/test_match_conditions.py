@@ -20,7 +20,9 @@ import yaml
 
 from certs.authority import make_authority, make_leaf
 from issuer_job import vocabulary
+from issuer_job.cluster.api import MUTATING_WEBHOOKS as CONFIGURATIONS
 from tests.e2e.api import INGRESSES, MERGE_PATCH, MUTATING_WEBHOOKS, Api, Json, NewNamespace, path, wait_for
+from tests.e2e.observe import cluster
 
 MANIFEST = Path(__file__).resolve().parents[2] / "manifests/base/mutating-webhook.yaml"
 OURS = "e2e-match"
@@ -83,10 +85,13 @@ def configuration(stand_in: StandIn, mark: str) -> Json:
     """The manifest's configuration, but of the stand-in and for the marked namespaces only."""
     body: Json = yaml.safe_load(MANIFEST.read_text())
     body["metadata"] = {"name": f"{OURS}-{mark}"}
+    installed = cluster().get(CONFIGURATIONS, None, vocabulary.WEBHOOK_CONFIGURATION)
+    rules = {webhook["name"]: webhook["rules"] for webhook in installed["webhooks"]}
     for webhook in body["webhooks"]:
-        entry = webhook["clientConfig"]["service"]["path"]
-        url = f"https://localhost:{stand_in.server_port}{entry}"
+        kind = webhook["name"].partition(".")[0]
+        url = f"https://localhost:{stand_in.server_port}/mutate/{kind}"
         webhook |= {"clientConfig": {"url": url, "caBundle": stand_in.ca_bundle}, "failurePolicy": "Fail"}
+        webhook["rules"] = rules[webhook["name"]]
         webhook["namespaceSelector"].setdefault("matchLabels", {})[OURS] = mark
     return body
 

@@ -22,7 +22,7 @@ from tests.e2e.attacks import (
 )
 
 CERTJOB = vocabulary.NAMESPACE
-IDENTITIES = ["webhook", "responder", "job", "sweep", "bootstrap", "default"]
+IDENTITIES = ["webhook", "responder", "job", "sweep", "default"]
 Identity = Callable[[str], Api]
 
 
@@ -148,7 +148,7 @@ def test_creating_a_tenants_secret(
     assert_verdict(identity(service_account).call("POST", path(SECRETS, tenant), body, dryRun="All"), verdict)
 
 
-@pytest.mark.parametrize("service_account", ["responder", "bootstrap", "default"])
+@pytest.mark.parametrize("service_account", ["responder", "default"])
 def test_other_identities_write_no_tenants_secret(identity: Identity, tenant: str, service_account: str) -> None:
     answer = identity(service_account).call("POST", path(SECRETS, tenant), tls_secret(tenant, "new"), dryRun="All")
     assert answer.status == 403
@@ -242,7 +242,6 @@ def test_a_write_keeps_what_others_put_on_the_secret_and_is_conditional(
 FOREIGN = "certjob-foreign-metadata"
 UPDATES: list[tuple[str, str, Json, Json, str]] = [
     ("webhook", "webhook", {}, {}, "cannot update resource"),
-    ("bootstrap", "bootstrap", {}, {}, "cannot update resource"),
     ("job takes the label away", "job", {"labels": {}}, {}, "certjob-shape"),
     ("job makes it immutable", "job", {}, {"immutable": True}, "certjob-data"),
     ("job adds other data", "job", {}, {"data": {"tls.crt": "", "tls.key": "", "x": ""}}, "certjob-data"),
@@ -269,7 +268,7 @@ def test_only_the_sweep_deletes_and_only_placeholders(admin: Api, identity: Iden
     for name, state in (("placeholder", "placeholder"), ("issued", "issued")):
         create(admin, tls_secret(namespace, name, metadata={"name": name} | labelled(**{"certjob.io/state": state})
                                  | {"namespace": namespace}))  # fmt: skip
-    for service_account in ("webhook", "job", "bootstrap", "responder"):
+    for service_account in ("webhook", "job", "responder"):
         assert identity(service_account).call("DELETE", path(SECRETS, namespace, "placeholder")).status == 403
     assert_verdict(identity("sweep").call("DELETE", path(SECRETS, namespace, "issued")), "certjob-delete: only the")
     assert_verdict(identity("sweep").call("DELETE", path(SECRETS, namespace, "placeholder")), "ok")

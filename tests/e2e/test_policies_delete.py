@@ -81,7 +81,7 @@ def test_a_refusal_says_the_same_whatever_the_secret_holds(admin: Api, identity:
     assert answers[0] == answers[1]
 
 
-@pytest.mark.parametrize("service_account", ["webhook", "job", "bootstrap", "responder", "default"])
+@pytest.mark.parametrize("service_account", ["webhook", "job", "responder", "default"])
 def test_nobody_else_deletes_a_placeholder(
     admin: Api, identity: Identity, namespace: str, service_account: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,7 +40,6 @@ WRITES = {
     "sweep": {f"{verb} {kind}" for verb in ("POST", "PUT", "DELETE") for kind in KINDS if kind != "dns-challenge"}
     - {"DELETE options-in-force"},
     "responder": set(),
-    "bootstrap": set(),
 }  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def test_no_other_config_map_is_made(identity: Identity, body: Json, service_acc
     assert_verdict(answer, "certjob-cm")
 
 
-@pytest.mark.parametrize("service_account", ["webhook", "job", "sweep", "bootstrap", "responder"])
+@pytest.mark.parametrize("service_account", ["webhook", "job", "sweep", "responder"])
 @pytest.mark.parametrize("name", ["letsencrypt", "letsencrypt-staging", "certjob-route-policy", "kube-root-ca.crt"])
 def test_issuers_and_settings_are_the_operators(
     admin: Api, identity: Identity, name: str, service_account: str
@@ -131,26 +131,78 @@ TAKEN_OVER: list[tuple[str, Change]] = [
     ("owner", lambda b: b["metadata"].update(ownerReferences=[OTHER_OWNER])),
 ]
 CONFIGURATION = path(MUTATING_WEBHOOKS, None, vocabulary.WEBHOOK_CONFIGURATION)
+FORMER = path(MUTATING_WEBHOOKS, None, vocabulary.FORMER_WEBHOOK_CONFIGURATION)
 
 
-@pytest.mark.parametrize("service_account", ["sweep", "bootstrap"])
-def test_rotation_may_fill_in_the_ca_bundle(admin: Api, identity: Identity, service_account: str) -> None:
+def to_path(number: int, text: str) -> Change:
+    return lambda b: webhooks(b)[number]["clientConfig"]["service"].update(path=text)
+
+
+OTHER_PATHS: list[tuple[str, Change]] = [
+    ("a path that everybody knows", to_path(0, "/mutate/annotated")),
+    ("no path", lambda b: webhooks(b)[0]["clientConfig"]["service"].pop("path")),
+    ("a short token", to_path(0, "/mutate/annotated/" + "a" * 63)),
+    ("a token of other digits", to_path(0, "/mutate/annotated/" + "g" * 64)),
+    ("a path of another kind", to_path(0, "/mutate/request/" + "a" * 64)),
+    ("a path in front", to_path(0, "/x/mutate/annotated/" + "a" * 64)),
+    ("another port", lambda b: webhooks(b)[0]["clientConfig"]["service"].update(port=8443)),
+    ("no rules any more", lambda b: webhooks(b)[2].pop("rules")),
+    ("other rules", lambda b: webhooks(b)[0]["rules"][0].update(resources=["secrets"], apiGroups=[""])),
+    ("deletions, too", lambda b: webhooks(b)[2]["rules"][0]["operations"].append("DELETE")),
+]
+REFUSED = TAKEN_OVER + OTHER_PATHS
+
+
+def test_rotation_may_fill_in_ca_bundle_and_paths(admin: Api, identity: Identity) -> None:
     body = admin.call("GET", CONFIGURATION).json
     authority = admin.call("GET", path(CONFIGMAPS, CERTJOB, "kube-root-ca.crt")).json["data"]["ca.crt"]
     for webhook in webhooks(body):
         webhook["clientConfig"]["caBundle"] = encoded(authority)
-    assert_verdict(identity(service_account).call("PUT", CONFIGURATION, body, dryRun="All"), "ok")
+        kind = webhook["name"].partition(".")[0]
+        webhook["clientConfig"]["service"]["path"] = f"/mutate/{kind}/{'0123456789abcdef' * 4}"
+    assert_verdict(identity("sweep").call("PUT", CONFIGURATION, body, dryRun="All"), "ok")
 
 
-@pytest.mark.parametrize("service_account", ["sweep", "bootstrap"])
-@pytest.mark.parametrize("change", [t[1] for t in TAKEN_OVER], ids=[t[0] for t in TAKEN_OVER])
-def test_rotation_may_change_nothing_else(
-    admin: Api, identity: Identity, change: Change, service_account: str
-) -> None:
+@pytest.mark.parametrize(
+    "change", [t[1] for t in TAKEN_OVER + OTHER_PATHS], ids=[t[0] for t in TAKEN_OVER + OTHER_PATHS]
+)
+def test_rotation_may_change_nothing_else(admin: Api, identity: Identity, change: Change) -> None:
     body = admin.call("GET", CONFIGURATION).json
     change(body)
-    answer = identity(service_account).call("PUT", CONFIGURATION, body, dryRun="All")
+    answer = identity("sweep").call("PUT", CONFIGURATION, body, dryRun="All")
     assert_verdict(answer, "certjob-webhook-config")
+
+
+@pytest.fixture
+def former(admin: Api) -> Iterator[Json]:
+    """A configuration with the name that 0.1.0 gave it, for nobody's requests: one entry has no rules."""
+    body = admin.call("GET", CONFIGURATION).json
+    entries = [webhooks(body)[0] | {"name": name} for name in ("annotated.certjob.io", "request.certjob.io")]
+    entries[0] = entries[0] | {"rules": [SECRETS_RULE | {"apiGroups": ["example.test"]}]}
+    del entries[1]["rules"]
+    made = {key: body[key] for key in ("apiVersion", "kind")} | {
+        "metadata": {"name": vocabulary.FORMER_WEBHOOK_CONFIGURATION},
+        "webhooks": entries,
+    }
+    admin.call("DELETE", FORMER)  # what an upgrade has left
+    answer = admin.call("POST", path(MUTATING_WEBHOOKS), made)
+    assert answer.status == 201, answer
+    yield answer.json
+    admin.call("DELETE", FORMER)
+
+
+def test_the_configuration_of_0_1_0_may_be_sent_nothing_any_more_and_never_more(
+    identity: Identity, former: Json
+) -> None:
+    def put(change: Change) -> str:
+        body = json.loads(json.dumps(former))
+        change(body)
+        answer = identity("sweep").call("PUT", FORMER, body, dryRun="All")
+        return "ok" if answer.status == 200 else answer.message
+
+    assert put(lambda b: webhooks(b)[0].pop("rules")) == "ok"
+    for more in (lambda b: webhooks(b)[1].update(rules=[SECRETS_RULE]), to_path(0, "/mutate/annotated/" + "a" * 64)):
+        assert "certjob-webhook-config" in put(more)
 
 
 @pytest.mark.parametrize("service_account", ["webhook", "job", "responder"])
@@ -159,5 +211,5 @@ def test_others_may_not_touch_the_webhook_configuration(admin: Api, identity: Id
     assert identity(service_account).call("PUT", CONFIGURATION, body, dryRun="All").status == 403
     collection = path(MUTATING_WEBHOOKS)
     body["metadata"] = {"name": "another"}
-    for anybody in (service_account, "sweep", "bootstrap"):
+    for anybody in (service_account, "sweep"):
         assert identity(anybody).call("POST", collection, body, dryRun="All").status == 403

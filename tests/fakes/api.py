@@ -64,6 +64,8 @@ class FakeApi:
     hooks: dict[str, Hook] = field(default_factory=dict)
     """Admission by plural, for example "secrets"."""
     requests: list[Request] = field(default_factory=list)
+    date: str = ""
+    """Its clock, as `Date` says it (RFC 9110, 5.6.7); empty: it does not say."""
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
@@ -202,6 +204,8 @@ class FakeApi:
     def _answer(self, request: Request) -> Response:
         if request.path in ("/readyz", "/livez"):
             return Response(200, {}, b"ok")
+        if request.path == "/version":
+            return Response(200, {"date": self.date} if self.date else {}, b"{}")
         match = PATH.fullmatch(request.path)
         if match is None:
             return status(404, "NotFound", "the server could not find the requested resource")

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 
 from flask import Flask
 
-from issuer_job.cluster.api import Unreachable
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import Json, Unreachable
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
-from webhook.app import Parts
+from webhook.app import POLICIES, Parts
 from webhook.app import create_app as create_real_app
+from webhook.door import KnownPaths
 
 ISSUERS = Issuers(
     valid={
@@ -29,6 +31,27 @@ ISSUERS = Issuers(
     broken={"broken": "issuer broken: server must be an https URL of an ACME directory - at `$.server`"},
     default="staging",
 )
+
+
+TOKEN = "c0ffee" * 10 + "beef"
+"""What only the API server knows."""
+PATHS = ANNOTATED, NAMESPACE, REQUEST = tuple(f"{path}/{TOKEN}" for path in POLICIES)
+
+
+def configuration(*paths: str, name: str = v.WEBHOOK_CONFIGURATION) -> Json:
+    """As the cluster has it after install: `PATHS`, or those given."""
+    entries = [
+        {"name": f"{path.split('/')[2]}.certjob.io", "rules": [{}], "clientConfig": {"service": {"path": path}}}
+        for path in paths or PATHS
+    ]
+    return {"metadata": {"name": name}, "webhooks": entries}
+
+
+def known_paths() -> KnownPaths:
+    """As if the configuration named `PATHS`."""
+    paths = KnownPaths(lambda: frozenset(PATHS), sleep=lambda seconds: None)
+    paths.look()
+    return paths
 
 
 @dataclass
@@ -75,7 +98,12 @@ class FakeSettings:
         return self.known
 
 
+def parts(launcher: FakeLauncher | None = None, known: FakeSettings | None = None) -> Parts:
+    """All of them, and an API server that is there."""
+    return Parts(launcher or FakeLauncher(), known or FakeSettings(), known_paths(), lambda: True)
+
+
 def create_app() -> Flask:
     """The application on fakes; each launch takes LAUNCH_SECONDS."""
     launcher = FakeLauncher(seconds=float(os.environ.get("LAUNCH_SECONDS", "0")))
-    return create_real_app(Parts(launcher, FakeSettings(), lambda: True))
+    return create_real_app(parts(launcher))

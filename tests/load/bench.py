@@ -20,7 +20,7 @@ from pathlib import Path
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import INGRESSES, JOBS, Json, Resource
-from tests.e2e.observe import PODS, Observer, cluster, ingress, namespace
+from tests.e2e.observe import PODS, Observer, cluster, ingress, namespace, webhook_path
 
 PATIENCE = 240.0
 SERVICES = Resource("/api/v1", "services")
@@ -160,6 +160,7 @@ def _steady(
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     idle: list[http.client.HTTPSConnection] = []
+    path = webhook_path("annotated")
     begin = time.monotonic() + 0.5
 
     def one(number: int) -> float:
@@ -168,9 +169,7 @@ def _steady(
         connection = idle.pop() if idle else http.client.HTTPSConnection(address, 443, context=context, timeout=5)
 
         def send(review: Json) -> float:
-            connection.request(
-                "POST", "/mutate/annotated?timeout=5s", json.dumps(review), {"Content-Type": "application/json"}
-            )
+            connection.request("POST", f"{path}?timeout=5s", json.dumps(review), {"Content-Type": "application/json"})
             answer = connection.getresponse()
             body = json.loads(answer.read())
             if answer.status != 200 or not body["response"]["allowed"]:

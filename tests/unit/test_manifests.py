@@ -17,7 +17,9 @@ from certs.formats import Format
 from issuer_job import vocabulary as v
 from issuer_job.issuers.load import parse_issuer
 from issuer_job.tenant_secrets import access as secrets
+from issuer_job.upkeep.webhook.configuration import SENT
 from tests.worlds.documents import MANIFESTS
+from webhook.app import POLICIES
 from webhook.decide_secret import WRITERS
 
 BASE = MANIFESTS / "base"
@@ -236,6 +238,18 @@ def test_no_role_has_wildcards_or_rights_that_lead_to_other_rights() -> None:
 
 def test_no_manifest_has_a_ca_bundle_key_or_a_secret() -> None:
     assert "caBundle" not in set(keys(list(documents())))
+    for webhook in all_of("MutatingWebhookConfiguration")[v.WEBHOOK_CONFIGURATION]["webhooks"]:
+        assert "rules" not in webhook
+        assert webhook["clientConfig"] == {
+            "service": {"name": v.WEBHOOK_SERVICE, "namespace": v.NAMESPACE, "port": 443}
+        }
+
+
+def test_the_policy_knows_what_is_sent_as_the_code_does() -> None:
+    spec = all_of("ValidatingAdmissionPolicy")["certjob-webhook-config"]["spec"]
+    sent = next(x["expression"] for x in spec["variables"] if x["name"] == "sent")
+    assert json.loads(sent.replace("'", '"')) == {kind: list(what) for kind, what in SENT.items()}
+    assert {policy.removeprefix("/mutate/") for policy in POLICIES} == SENT.keys()
     assert not all_of("Secret")
 
 
@@ -303,10 +317,11 @@ def test_webhook_entries_leave_certjobs_namespaces_out() -> None:
 
 def test_no_secret_without_the_label_ever_reaches_the_webhook() -> None:
     webhooks = all_of("MutatingWebhookConfiguration")[v.WEBHOOK_CONFIGURATION]["webhooks"]
+    assert {webhook["name"] for webhook in webhooks} == {f"{kind}.certjob.io" for kind in SENT}
     for webhook in webhooks:
-        resources = {resource for rule in webhook["rules"] for resource in rule["resources"]}
-        if resources != {"ingresses"}:
-            assert resources == {"secrets"}
+        _, resource = SENT[webhook["name"].partition(".")[0]]
+        if resource != "ingresses":
+            assert resource == "secrets"
             assert webhook["objectSelector"] == {"matchLabels": {v.REQUEST: "true"}}
             conditions = {c["name"]: c["expression"] for c in webhook["matchConditions"]}
             assert all(repr(writer) in conditions["not-certjobs-own"] for writer in WRITERS)

@@ -111,9 +111,10 @@ def _webhook(work: Path) -> None:
     from certs.authority import make_authority
     from issuer_job import vocabulary as v
     from issuer_job.cluster import transport
-    from issuer_job.cluster.api import CONFIGMAPS, JOBS, POD_TEMPLATES, SECRETS, KubeError
+    from issuer_job.cluster.api import CONFIGMAPS, JOBS, MUTATING_WEBHOOKS, POD_TEMPLATES, SECRETS, KubeError
     from tests.fakes.api_server import served_api
     from tests.fakes.policies import FakePolicies
+    from tests.fakes.webhook_parts import ANNOTATED, configuration
     from tests.worlds.reviews import ingress, review
     from webhook.app import create_app
 
@@ -121,6 +122,7 @@ def _webhook(work: Path) -> None:
         transport.SERVICE_ACCOUNT = server.service_account(work / "account")
         os.environ.update(server.environment, CERTJOB_TLS_DIR=str(work))
         server.api.hooks["secrets"] = FakePolicies().secrets
+        server.api.add(MUTATING_WEBHOOKS, None, configuration())
         issuer = {"name": "ca", "labels": {v.ISSUER: "true"}, "annotations": {v.DEFAULT_ISSUER: "true"}}
         data = {v.ISSUER_KEY: "server: https://ca.certjob.dev/directory\n"}
         server.api.add(CONFIGMAPS, v.NAMESPACE, {"metadata": issuer, "data": data})
@@ -135,7 +137,7 @@ def _webhook(work: Path) -> None:
         client = application.wsgi().test_client()
         assert application.cfg.worker_class.__module__ == "webhook.worker"
         assert client.get("/readyz").status_code == 200
-        answer = client.post("/mutate/annotated", json=review(ingress())).json["response"]
+        answer = client.post(ANNOTATED, json=review(ingress())).json["response"]
         assert answer["patch"], answer
         assert server.api.all(SECRETS, "shop"), answer
         assert server.api.all(JOBS, v.NAMESPACE), answer

@@ -16,9 +16,9 @@ from certs.keys import KeyAlgorithm, generate_key, key_to_pem
 from issuer_job import vocabulary as v
 from issuer_job.issuers.load import Issuers
 from tests.fakes.certs_ca import FakeCA, pem
-from tests.fakes.webhook_parts import ISSUERS, FakeLauncher, FakeSettings
+from tests.fakes.webhook_parts import ISSUERS, REQUEST, FakeLauncher, FakeSettings, parts
 from tests.worlds.reviews import decision_on, read
-from webhook.app import Parts, create_app
+from webhook.app import create_app
 from webhook.decide_secret import SecretPolicy
 from webhook.policy import Decision
 from webhook.review import Review
@@ -26,7 +26,7 @@ from webhook.review import Review
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOSTS = "db.certjob.dev, mail.certjob.dev"
 NAMES = {"db.certjob.dev", "mail.certjob.dev"}
-PATH = "/mutate/request?timeout=5s"
+PATH = f"{REQUEST}?timeout=5s"
 JOB = "system:serviceaccount:certjob:job"
 
 
@@ -108,7 +108,7 @@ def without_label() -> dict[str, Any]:
 
 
 def client_of(launcher: FakeLauncher | None = None, known: FakeSettings | None = None) -> FlaskClient:
-    return create_app(Parts(launcher or FakeLauncher(), known or FakeSettings(), lambda: True)).test_client()
+    return create_app(parts(launcher, known)).test_client()
 
 
 def response_of(client: FlaskClient, document: Any) -> dict[str, Any]:

@@ -23,8 +23,8 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 def with_webhook(world: JobWorld) -> JobWorld:
     """With the webhook's configuration, and its certificate made."""
-    webhooks = [{"name": "annotated.certjob.io", "clientConfig": {}}]
-    world.api.add(MUTATING_WEBHOOKS, None, {"metadata": {"name": "certjob"}, "webhooks": webhooks})
+    webhooks = [{"name": "annotated.certjob.io", "clientConfig": {"service": {"name": v.WEBHOOK_SERVICE}}}]
+    world.api.add(MUTATING_WEBHOOKS, None, {"metadata": {"name": v.WEBHOOK_CONFIGURATION}, "webhooks": webhooks})
     run(world)
     return world
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -13,22 +14,23 @@ from certs.chain import has_key, parse_chain
 from certs.keys import key_from_pem
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, MUTATING_WEBHOOKS, SECRETS, Cluster, KubeError, NotFound
+from issuer_job.cluster.api import CONFIGMAPS, MUTATING_WEBHOOKS, SECRETS, Cluster, Json, KubeError, NotFound
 from issuer_job.issuers.load import Issuers
-from issuer_job.upkeep import webhook_certificate
 from issuer_job.upkeep.bootstrap import bootstrap, make_account_keys
+from issuer_job.upkeep.webhook import rotation
 from tests.fakes.api import FakeApi, status
 
 NOW = datetime(2026, 5, 5, 10, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
+NAMES = ("annotated.certjob.io", "request.certjob.io")
 PAIR = (v.WEBHOOK_CA_SECRET, v.WEBHOOK_TLS_SECRET)
 
 
 @pytest.fixture
 def api() -> FakeApi:
     api = FakeApi()
-    webhooks = [{"name": name, "clientConfig": {"service": {"name": "certjob-webhook"}}} for name in ("a", "b")]
-    api.add(MUTATING_WEBHOOKS, None, {"metadata": {"name": "certjob"}, "webhooks": webhooks})
+    webhooks = [{"name": name, "clientConfig": {"service": {"name": "certjob-webhook"}}} for name in NAMES]
+    api.add(MUTATING_WEBHOOKS, None, {"metadata": {"name": v.WEBHOOK_CONFIGURATION}, "webhooks": webhooks})
     return api
 
 
@@ -39,13 +41,24 @@ def data(api: FakeApi, name: str, key: str = "tls.crt") -> bytes:
 
 
 def bundles(api: FakeApi) -> list[bytes]:
-    stored = api.stored(MUTATING_WEBHOOKS, None, "certjob")
+    stored = api.stored(MUTATING_WEBHOOKS, None, v.WEBHOOK_CONFIGURATION)
     assert stored is not None
     return [b64decode(webhook["clientConfig"]["caBundle"]) for webhook in stored["webhooks"]]
 
 
+def entries(api: FakeApi, name: str = v.WEBHOOK_CONFIGURATION) -> list[Json]:
+    stored = api.stored(MUTATING_WEBHOOKS, None, name)
+    assert stored is not None
+    found: list[Json] = stored["webhooks"]
+    return found
+
+
+def paths(api: FakeApi, name: str = v.WEBHOOK_CONFIGURATION) -> list[str]:
+    return [entry["clientConfig"]["service"].get("path", "") for entry in entries(api, name)]
+
+
 def test_the_first_run(api: FakeApi) -> None:
-    webhook_certificate.rotate(Cluster(api), now=NOW)
+    rotation.rotate(Cluster(api), now=NOW)
     ca, leaf = data(api, v.WEBHOOK_CA_SECRET), data(api, v.WEBHOOK_TLS_SECRET)
     assert authority.is_signed_by(leaf, ca)
     assert bundles(api) == [ca, ca]
@@ -53,81 +66,107 @@ def test_the_first_run(api: FakeApi) -> None:
     assert "certjob-webhook.certjob.svc" in str(certificate.extensions[2].value) + str(list(certificate.extensions))
     assert [r.path.rpartition("/")[2] for r in api.requests if r.method in {"POST", "PUT"}] == [
         "secrets",
-        "certjob",  # trusted before anything signed by it is served
+        v.WEBHOOK_CONFIGURATION,  # trusted before anything signed by it is served
         "secrets",
     ]
 
 
 @pytest.mark.parametrize("later", [timedelta(0), DAY, 14 * DAY])
 def test_another_run_writes_nothing(api: FakeApi, later: timedelta) -> None:
-    webhook_certificate.rotate(Cluster(api), now=NOW)
+    rotation.rotate(Cluster(api), now=NOW)
     api.requests.clear()
-    webhook_certificate.rotate(Cluster(api), now=NOW + later)
+    rotation.rotate(Cluster(api), now=NOW + later)
     assert {request.method for request in api.requests} == {"GET"}
 
 
 def test_the_leaf_is_made_anew_at_half_its_life(api: FakeApi) -> None:
-    webhook_certificate.rotate(Cluster(api), now=NOW)
+    rotation.rotate(Cluster(api), now=NOW)
     before = [data(api, name) for name in PAIR]
-    webhook_certificate.rotate(Cluster(api), now=NOW + 16 * DAY)
+    rotation.rotate(Cluster(api), now=NOW + 16 * DAY)
     after = [data(api, name) for name in PAIR]
     assert after[0] == before[0]
     assert after[1] != before[1]
 
 
-def test_an_old_and_a_new_ca_are_trusted_together_until_the_old_one_expires(api: FakeApi) -> None:
-    webhook_certificate.rotate(Cluster(api), now=NOW)
+@dataclass
+class Pods:
+    """The webhook's, that know what is new or do not."""
+
+    behind: list[str] = field(default_factory=list)
+    asked: list[tuple[bytes, str]] = field(default_factory=list)
+
+    def lacking(self, cluster: Cluster, ca_pem: bytes, path: str) -> list[str]:
+        self.asked.append((ca_pem, path))
+        return self.behind
+
+
+def test_an_old_and_a_new_ca_are_trusted_together_until_every_pod_shows_a_certificate_of_the_new_one(
+    api: FakeApi,
+) -> None:
+    pods = Pods(["10.0.0.1"])
+    assert rotation.rotate(Cluster(api), now=NOW, lacking=pods.lacking) == []
+    assert pods.asked == []
     old = data(api, v.WEBHOOK_CA_SECRET)
-    webhook_certificate.rotate(Cluster(api), now=NOW + 250 * DAY)
-    new, leaf = data(api, v.WEBHOOK_CA_SECRET), data(api, v.WEBHOOK_TLS_SECRET)
-    assert new != old
-    assert authority.is_signed_by(leaf, new)
-    assert bundles(api) == [new + old] * 2
-    webhook_certificate.rotate(Cluster(api), now=NOW + 251 * DAY)
-    assert data(api, v.WEBHOOK_TLS_SECRET) == leaf
-    webhook_certificate.rotate(Cluster(api), now=NOW + 370 * DAY)
+    for day in (250, 251):
+        assert rotation.rotate(Cluster(api), now=NOW + day * DAY, lacking=pods.lacking) == ["10.0.0.1"]
+        new, leaf = data(api, v.WEBHOOK_CA_SECRET), data(api, v.WEBHOOK_TLS_SECRET)
+        assert new != old
+        assert authority.is_signed_by(leaf, new)
+        assert bundles(api) == [new + old] * 2
+    pods.behind = []
+    assert rotation.rotate(Cluster(api), now=NOW + 252 * DAY, lacking=pods.lacking) == []
     assert bundles(api) == [new] * 2
+    assert data(api, v.WEBHOOK_TLS_SECRET) == leaf
+    assert pods.asked == [(new, paths(api)[0])] * 3
+
+
+def test_an_old_ca_that_has_expired_is_not_trusted_whatever_pods_show(api: FakeApi) -> None:
+    rotation.rotate(Cluster(api), now=NOW)
+    pods = Pods(["10.0.0.1"])
+    for day in (250, 370):
+        rotation.rotate(Cluster(api), now=NOW + day * DAY, lacking=pods.lacking)
+    assert bundles(api) == [data(api, v.WEBHOOK_CA_SECRET)] * 2
 
 
 @pytest.mark.parametrize("broken", ["", "AAAA", "not base64 at all!", b64encode(b"text").decode()])
 @pytest.mark.parametrize("key", ["tls.crt", "tls.key"])
 @pytest.mark.parametrize("name", PAIR)
 def test_what_somebody_broke_is_made_anew(api: FakeApi, name: str, key: str, broken: str) -> None:
-    webhook_certificate.rotate(Cluster(api), now=NOW)
+    rotation.rotate(Cluster(api), now=NOW)
     stored = api.stored(SECRETS, v.NAMESPACE, name)
     assert stored is not None
     api.add(SECRETS, v.NAMESPACE, stored | {"data": stored["data"] | {key: broken}})
-    webhook_certificate.rotate(Cluster(api), now=NOW)
+    rotation.rotate(Cluster(api), now=NOW)
     assert authority.is_signed_by(data(api, v.WEBHOOK_TLS_SECRET), data(api, v.WEBHOOK_CA_SECRET))
     assert data(api, v.WEBHOOK_CA_SECRET) in bundles(api)[0]
 
 
 def test_a_key_of_another_certificate_is_noticed(api: FakeApi) -> None:
-    webhook_certificate.rotate(Cluster(api), now=NOW)
+    rotation.rotate(Cluster(api), now=NOW)
     stored = api.stored(SECRETS, v.NAMESPACE, v.WEBHOOK_CA_SECRET)
     assert stored is not None
     other = authority.make_authority(now=NOW)
     api.add(SECRETS, v.NAMESPACE, stored | {"data": stored["data"] | {"tls.key": b64encode(other.key_pem).decode()}})
-    webhook_certificate.rotate(Cluster(api), now=NOW)
+    rotation.rotate(Cluster(api), now=NOW)
     ca = data(api, v.WEBHOOK_CA_SECRET)
     assert has_key(parse_chain(ca)[0], key_from_pem(data(api, v.WEBHOOK_CA_SECRET, "tls.key")))
     assert authority.is_signed_by(data(api, v.WEBHOOK_TLS_SECRET), ca)
 
 
 def test_an_unreadable_bundle_is_replaced(api: FakeApi) -> None:
-    stored = api.stored(MUTATING_WEBHOOKS, None, "certjob")
+    stored = api.stored(MUTATING_WEBHOOKS, None, v.WEBHOOK_CONFIGURATION)
     assert stored is not None
     stored["webhooks"][0]["clientConfig"]["caBundle"] = "!!!"
     stored["webhooks"][1]["clientConfig"]["caBundle"] = b64encode(b"nonsense").decode()
     api.add(MUTATING_WEBHOOKS, None, stored)
-    webhook_certificate.rotate(Cluster(api), now=NOW)
+    rotation.rotate(Cluster(api), now=NOW)
     assert bundles(api) == [data(api, v.WEBHOOK_CA_SECRET)] * 2
 
 
 def test_who_loses_the_race_takes_the_winners(api: FakeApi) -> None:
     api.fail("POST", "/secrets", status(409, "AlreadyExists"))
     api.fail("PUT", "/mutatingwebhook", status(409, "Conflict"))
-    webhook_certificate.rotate(Cluster(api), now=NOW)
+    rotation.rotate(Cluster(api), now=NOW)
     assert bundles(api) == [data(api, v.WEBHOOK_CA_SECRET)] * 2
 
 
@@ -135,16 +174,16 @@ def test_who_loses_the_race_takes_the_winners(api: FakeApi) -> None:
 def test_no_end_of_races(api: FakeApi) -> None:
     api.fail("POST", "/secrets", status(409, "AlreadyExists"), times=99)
     with pytest.raises(KubeError, match="certjob-webhook-ca keeps changing"):
-        webhook_certificate.rotate(Cluster(api), now=NOW)
+        rotation.rotate(Cluster(api), now=NOW)
     api.clear_faults()
     api.fail("PUT", "/mutatingwebhook", status(409, "Conflict"), times=99)
     with pytest.raises(KubeError, match="configuration keeps changing"):
-        webhook_certificate.rotate(Cluster(api), now=NOW)
+        rotation.rotate(Cluster(api), now=NOW)
 
 
 def test_without_the_configuration_there_is_nothing_to_serve() -> None:
     with pytest.raises(NotFound):
-        webhook_certificate.rotate(Cluster(FakeApi()), now=NOW)
+        rotation.rotate(Cluster(FakeApi()), now=NOW)
 
 
 def issuer(name: str, **fields: str) -> dict[str, object]:

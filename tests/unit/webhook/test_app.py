@@ -19,8 +19,9 @@ from issuer_job.demand.ingress import TlsEntry
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
+from tests.fakes import webhook_parts as parts
 from tests.fakes.clock import QuickTime
-from tests.fakes.webhook_parts import FakeLauncher, FakeSettings
+from tests.fakes.webhook_parts import FakeLauncher, FakeSettings, known_paths
 from tests.worlds.reviews import Golden, golden_reviews, ingress, review
 from webhook import readiness
 from webhook.admission import Admission
@@ -30,12 +31,12 @@ from webhook.decide_ingress import IngressPolicy
 from webhook.readiness import Readiness
 from webhook.review import MAX_BODY, ReviewedKind
 
-ANNOTATED = "/mutate/annotated?timeout=5s"
+ANNOTATED = f"{parts.ANNOTATED}?timeout=5s"
 GOLDEN = golden_reviews()
 
 
 def client_of(launcher: FakeLauncher | None = None, known: FakeSettings | None = None) -> FlaskClient:
-    return create_app(Parts(launcher or FakeLauncher(), known or FakeSettings(), lambda: True)).test_client()
+    return create_app(parts.parts(launcher, known)).test_client()
 
 
 def response_of(client: FlaskClient, document: Any, path: str = ANNOTATED) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def tls(*secret_names: str) -> dict[str, Any]:
 @pytest.mark.parametrize("golden", GOLDEN, ids=[golden.name for golden in GOLDEN])
 def test_golden_review_through_http(golden: Golden) -> None:
     launcher = FakeLauncher()
-    path = "/mutate/namespace" if golden.namespace_enabled else "/mutate/annotated"
+    path = parts.NAMESPACE if golden.namespace_enabled else parts.ANNOTATED
     response = response_of(client_of(launcher), golden.review, path)
     assert response["uid"] == golden.review["request"]["uid"]
     patch = json.loads(b64decode(response["patch"])) if "patch" in response else []
@@ -149,7 +150,7 @@ def test_a_hanging_api_server_costs_no_more_than_the_timeout_less_a_second(hangi
     known = FakeSettings(gate=gate if hanging == "issuers" else None)
     started = time.monotonic()
     try:
-        response = response_of(client_of(launcher, known), review(tls("a", "b")), "/mutate/annotated?timeout=500ms")
+        response = response_of(client_of(launcher, known), review(tls("a", "b")), f"{parts.ANNOTATED}?timeout=500ms")
         assert 0.2 < time.monotonic() - started < 0.7
         assert all("will come later" in warning for warning in response["warnings"])
         assert len(response["warnings"]) == (2 if hanging == "launcher" else 1)
@@ -163,7 +164,7 @@ def test_a_hanging_api_server_costs_no_more_than_the_timeout_less_a_second(hangi
 def test_a_launch_may_go_on_for_a_while_after_the_answer_is_due(timeout: str, seconds: float) -> None:
     launcher = FakeLauncher()
     started = time.monotonic()
-    response_of(client_of(launcher), review(ingress()), f"/mutate/annotated?timeout={timeout}")
+    response_of(client_of(launcher), review(ingress()), f"{parts.ANNOTATED}?timeout={timeout}")
     assert launcher.deadlines[0] - started == pytest.approx(seconds + LAUNCH_SECONDS, abs=0.2)
 
 
@@ -202,16 +203,16 @@ def test_the_decision_is_one_log_line(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "content_type", "status"),
     [
-        ("GET", "/mutate/annotated", "application/json", 405),
-        ("PUT", "/mutate/namespace", "application/json", 405),
-        ("DELETE", "/mutate/annotated", "application/json", 405),
+        ("GET", parts.ANNOTATED, "application/json", 405),
+        ("PUT", parts.NAMESPACE, "application/json", 405),
+        ("DELETE", parts.ANNOTATED, "application/json", 405),
         ("POST", "/readyz", "application/json", 405),
         ("POST", "/mutate", "application/json", 404),
-        ("POST", "/mutate/annotated/", "application/json", 404),
-        ("POST", "/mutate/annotated", "text/plain", 415),
-        ("POST", "/mutate/annotated", "", 415),
-        ("POST", "/mutate/annotated", "application/yaml", 415),
-        ("POST", "/mutate/annotated", "application/json; charset=utf-8", 200),
+        ("POST", f"{parts.ANNOTATED}/", "application/json", 404),
+        ("POST", parts.ANNOTATED, "text/plain", 415),
+        ("POST", parts.ANNOTATED, "", 415),
+        ("POST", parts.ANNOTATED, "application/yaml", 415),
+        ("POST", parts.ANNOTATED, "application/json; charset=utf-8", 200),
     ],
 )
 def test_method_path_and_content_type(method: str, path: str, content_type: str, status: int) -> None:
@@ -301,7 +302,7 @@ def test_fuzz_any_ingress(new: Any, old: Any, operation: str) -> None:
 def test_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     reachable, passing = [True], QuickTime()
     monkeypatch.setattr(readiness, "time", passing)
-    app = create_app(Parts(FakeLauncher(), FakeSettings(), lambda: reachable[0]))
+    app = create_app(Parts(FakeLauncher(), FakeSettings(), known_paths(), lambda: reachable[0]))
     client = app.test_client()
     assert client.get("/livez").status_code == 200
     assert client.get("/readyz").status_code == 200
@@ -345,7 +346,11 @@ KINDS = {ReviewedKind("", "v1", "Pod")} | {policy.kind for policy in POLICIES.va
 
 @pytest.mark.parametrize(
     ("path", "kind"),
-    [(path, kind) for path, policy in POLICIES.items() for kind in sorted(KINDS - {policy.kind}, key=str)],
+    [
+        (f"{path}/{parts.TOKEN}", kind)
+        for path, policy in POLICIES.items()
+        for kind in sorted(KINDS - {policy.kind}, key=str)
+    ],
 )
 def test_whatever_another_kind_looks_like_it_is_let_pass(path: str, kind: ReviewedKind) -> None:
     odd = review({"metadata": ["a"]}, kind=msgspec.to_builtins(kind))

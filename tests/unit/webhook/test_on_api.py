@@ -13,6 +13,7 @@ from issuer_job.cluster.api import (
     CONFIGMAPS,
     INGRESSES,
     JOBS,
+    MUTATING_WEBHOOKS,
     POD_TEMPLATES,
     SECRETS,
     Cluster,
@@ -21,6 +22,7 @@ from issuer_job.cluster.api import (
     Unreachable,
 )
 from tests.fakes.api import Attempt, FakeApi, Outcome, denied, status
+from tests.fakes.webhook_parts import ANNOTATED, configuration
 from tests.worlds.reviews import ingress, review
 from webhook.app import Parts, create_app
 
@@ -38,6 +40,7 @@ def api() -> FakeApi:
     metadata = {"name": "staging", "labels": {v.ISSUER: "true"}, "annotations": {v.DEFAULT_ISSUER: "true"}}
     api.add(CONFIGMAPS, v.NAMESPACE, {"metadata": metadata, "data": {v.ISSUER_KEY: ISSUER}})
     pod = {"spec": {"containers": [{"name": "issue"}], "volumes": []}}
+    api.add(MUTATING_WEBHOOKS, None, configuration())
     api.add(POD_TEMPLATES, v.NAMESPACE, {"metadata": {"name": v.POD_TEMPLATE}, "template": pod})
     return api
 
@@ -48,7 +51,7 @@ def client(api: FakeApi) -> FlaskClient:
 
 
 def admit(client: FlaskClient, **request: Any) -> dict[str, Any]:
-    answer = client.post("/mutate/annotated?timeout=5s", json=review(ingress(), **request))
+    answer = client.post(f"{ANNOTATED}?timeout=5s", json=review(ingress(), **request))
     response: dict[str, Any] = answer.get_json()["response"]
     assert answer.status_code == 200
     assert response["allowed"] is True

@@ -22,6 +22,9 @@ import pytest
 
 from certs.authority import make_authority, make_leaf
 from certs.keys import CertifiedKey
+from issuer_job.upkeep.webhook import pods
+from issuer_job.upkeep.webhook.certificate import DNS_NAMES
+from tests.fakes.webhook_parts import ANNOTATED
 from tests.worlds.reviews import ingress, review
 from webhook import gunicorn_conf, worker
 
@@ -76,7 +79,7 @@ def start(tls: Path, **environment: str) -> Server:
 
 def install(tls: Path, authority: CertifiedKey) -> bytes:
     """Put a new serving certificate there, as the kubelet does; gives the leaf as DER."""
-    leaf = make_leaf(authority, dns_names=["localhost"], now=datetime.now(UTC))
+    leaf = make_leaf(authority, dns_names=["localhost", *DNS_NAMES], now=datetime.now(UTC))
     for name, content in (("tls.crt", leaf.cert_chain_pems), ("tls.key", leaf.key_pem)):
         part = tls / f"{name}.new"
         part.write_bytes(content)
@@ -116,7 +119,7 @@ def get(connection: HTTPSConnection, path: str) -> int:
 
 
 def admit(connection: HTTPSConnection) -> bool:
-    connection.request("POST", "/mutate/annotated?timeout=5s", BODY, JSON)
+    connection.request("POST", f"{ANNOTATED}?timeout=5s", BODY, JSON)
     answer = connection.getresponse()
     return bool(json.loads(answer.read())["response"]["allowed"])
 
@@ -147,6 +150,27 @@ def client_hello(server: Server) -> bytes:
     return out.read()
 
 
+def test_a_pod_says_whether_it_knows_the_path_and_only_to_who_signed_its_certificate(server: Server) -> None:
+    def asked(path: str, authority: CertifiedKey) -> int | None:
+        return pods.answer(("127.0.0.1", server.port), authority.cert_chain_pems, path)
+
+    assert asked(ANNOTATED, server.authority) == pods.KNOWN
+    assert asked(f"/mutate/annotated/{'0' * 64}", server.authority) == 404
+    assert asked(ANNOTATED, make_authority(now=datetime.now(UTC))) == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        assert pods.answer(free.getsockname(), server.authority.cert_chain_pems, ANNOTATED) is None
+
+
+def test_a_body_from_who_does_not_know_the_token_is_not_waited_for(server: Server) -> None:
+    connection = server.connect()
+    connection.putrequest("POST", "/mutate/annotated")
+    connection.putheader("Content-Length", str(3 << 20))
+    connection.endheaders()
+    assert connection.getresponse().status == 404
+    connection.close()
+
+
 def test_idle_and_half_open_tls_connections_do_not_starve_it(server: Server) -> None:
     hello = client_hello(server)
     with ExitStack() as crowd:
@@ -167,7 +191,7 @@ def test_idle_and_half_open_tls_connections_do_not_starve_it(server: Server) -> 
 
 def test_requests_that_never_end_are_ended(tmp_path: Path) -> None:
     server = start(tmp_path, CERTJOB_REQUEST_SECONDS="1")
-    head = b"POST /mutate/annotated HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head = b"POST " + ANNOTATED.encode() + b" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     try:
         with ExitStack() as crowd:
             for number in range(gunicorn_conf.threads + 20):
@@ -221,11 +245,11 @@ def test_tls_below_1_2_is_refused(server: Server) -> None:
     [
         (b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 5000 + b"\r\n\r\n", 431),
         (b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
-        (b"POST /mutate/annotated HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        (b"POST " + ANNOTATED.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
          b"Content-Length: 99999999999\r\n\r\n{", 413),
-        (b"POST /mutate/annotated HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        (b"POST " + ANNOTATED.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
          b"Transfer-Encoding: chunked\r\n\r\n400000\r\n" + b" " * 0x400000 + b"\r\n0\r\n\r\n", 413),
-        (b"POST /mutate/annotated HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        (b"POST " + ANNOTATED.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
          b"Transfer-Encoding: chunked\r\n\r\nzzz\r\n", 400),
         (b"nonsense\r\n\r\n", 400),
     ],

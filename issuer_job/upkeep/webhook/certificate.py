@@ -1,35 +1,39 @@
-"""The webhook's own CA and serving certificate, and the caBundle that makes the API server trust them."""
+"""The webhook's own CA and serving certificate."""
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Callable
 from datetime import datetime
 
 from certs import authority
 from certs.chain import has_key, parse_chain
-from certs.errors import CertError
 from certs.keys import CertifiedKey, key_from_pem
 from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies, changes
-from issuer_job.cluster.api import MUTATING_WEBHOOKS, SECRETS, Cluster, Json, KubeError
+from issuer_job.cluster.api import SECRETS, Cluster, Json
 
 DNS_NAMES = tuple(f"{v.WEBHOOK_SERVICE}.{v.NAMESPACE}.{suffix}" for suffix in ("svc", "svc.cluster.local"))
 
 
-def rotate(cluster: Cluster, *, now: datetime) -> None:
-    """Make what is missing or due: CA (one year), leaf (30 days, anew at half its life), caBundle.
+def ensure_authority(cluster: Cluster, *, now: datetime, unlike: bytes = b"") -> CertifiedKey:
+    """The CA (one year, anew at two thirds), made if it is missing, due, or the one that shall not be any more.
 
-    Safe to run at any time and twice at once. Raises KubeError.
+    Raises KubeError.
     """
-    ca = _ensure(
+    return _ensure(
         cluster,
         v.WEBHOOK_CA_SECRET,
-        good=lambda pair: not authority.authority_due(pair.cert_chain_pems, now=now),
+        good=lambda pair: (
+            pair.cert_chain_pems != unlike and not authority.authority_due(pair.cert_chain_pems, now=now)
+        ),
         make=lambda: authority.make_authority(now=now),
     )
-    trust(cluster, ca.cert_chain_pems, now=now)  # before anything signed by it is served
+
+
+def ensure_serving(cluster: Cluster, ca: CertifiedKey, *, now: datetime) -> None:
+    """The leaf (30 days, anew at half its life), made if it is missing, due, or another CA's. Raises KubeError."""
     _ensure(
         cluster,
         v.WEBHOOK_TLS_SECRET,
@@ -39,29 +43,6 @@ def rotate(cluster: Cluster, *, now: datetime) -> None:
         ),
         make=lambda: authority.make_leaf(ca, dns_names=DNS_NAMES, now=now),
     )
-
-
-def trust(cluster: Cluster, ca_pem: bytes, *, now: datetime) -> None:
-    """Put the CA into every caBundle of the webhook configuration, beside those that are there and still valid."""
-
-    def trusting(configuration: Json | None) -> Json:
-        if configuration is None:
-            raise KubeError("the webhook configuration was deleted")
-        for client in (webhook["clientConfig"] for webhook in configuration["webhooks"]):
-            client["caBundle"] = b64encode(_bundle(ca_pem, client.get("caBundle", ""), now)).decode()
-        return configuration
-
-    name, what = v.WEBHOOK_CONFIGURATION, "the webhook configuration"
-    stored = cluster.get(MUTATING_WEBHOOKS, None, name)
-    if changes.change(cluster, MUTATING_WEBHOOKS, None, name, trusting, held=stored, what=what).written:
-        log.info("ca-bundle", configuration=v.WEBHOOK_CONFIGURATION)
-
-
-def _bundle(ca_pem: bytes, old: str, now: datetime) -> bytes:
-    try:
-        return authority.bundle(ca_pem, b64decode(old), now=now)
-    except (CertError, ValueError):
-        return authority.bundle(ca_pem, now=now)  # somebody put something unreadable there
 
 
 def _ensure(

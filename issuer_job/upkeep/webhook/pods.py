@@ -1,0 +1,61 @@
+"""Asked of each webhook pod: which certificate it shows, and whether it knows the way in."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException
+from socket import create_connection
+
+from issuer_job import vocabulary as v
+from issuer_job.background import at_once
+from issuer_job.cluster.api import ENDPOINT_SLICES, Cluster, Json
+from issuer_job.upkeep.webhook.certificate import DNS_NAMES
+
+PATIENCE = 3.0
+"""Seconds for connecting, and for each read."""
+KNOWN = 415
+"""The answer to a POST that is no review, where the path is known; it is 404 elsewhere."""
+
+Ask = Callable[[tuple[str, int], bytes, str], int | None]
+
+
+def answer(pod: tuple[str, int], ca_pem: bytes, path: str) -> int | None:
+    """The status; 0 from who is not trusted, who is not told the path; None from nobody."""
+    try:
+        context = ssl.create_default_context(cadata=ca_pem.decode())
+        name, plain = DNS_NAMES[0], create_connection(pod, PATIENCE)
+        with plain, context.wrap_socket(plain, server_hostname=name) as tls:
+            connection = HTTPConnection(name)
+            connection.sock = tls
+            connection.request("POST", path)
+            return connection.getresponse().status
+    except (ssl.SSLError, HTTPException):
+        return 0
+    except OSError:
+        return None
+
+
+def lacking(cluster: Cluster, ca_pem: bytes, path: str, *, ask: Ask = answer) -> list[str]:
+    """IP addresses of the webhook's pods that do not show a certificate of this CA alone, or do not know the path.
+
+    One that gets no requests any more counts only if it answers. Raises KubeError.
+    """
+    slices = cluster.items(ENDPOINT_SLICES, v.NAMESPACE, labels=f"kubernetes.io/service-name={v.WEBHOOK_SERVICE}")
+    endpoints = [
+        (address, int(port["port"]), _serves(endpoint))
+        for piece in slices
+        for port in (piece.get("ports") or [])[:1]
+        for endpoint in piece.get("endpoints") or []
+        for address in endpoint["addresses"][:1]
+    ]
+    said = at_once(lambda pod: ask(pod[:2], ca_pem, path), endpoints)
+    return [
+        pod[0]
+        for pod, status in zip(endpoints, said, strict=True)
+        if status != KNOWN and (status is not None or pod[2])
+    ]
+
+
+def _serves(endpoint: Json) -> bool:
+    return (endpoint.get("conditions") or {}).get("serving") is not False
