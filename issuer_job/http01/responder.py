@@ -13,6 +13,8 @@ import signal
 import socket
 import time
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import cast
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
@@ -24,15 +26,22 @@ from issuer_job.http01.challenge_watch import ChallengeWatch, Timing
 from issuer_job.vocabulary import CHALLENGE_PATH, RESPONDER_PORT
 
 HEALTH_PORT = 8081
+HEALTH_CONNECTIONS = 50
+MAX_UNANSWERED = 6 * 1024
+"""Bytes that one connection may send before the next answer: a request's head, or several small ones."""
+MAX_UNREAD = 4 * 1024
+"""Bytes of answers that a client has not taken yet, before it gets no further one."""
+_SOCKET_BUFFERS = 16 * 1024
+"""Bytes in each direction that the kernel keeps of a connection: by itself it would take megabytes."""
 _OTHER_FILES = 512
-"""Descriptors beside the connections that are allowed: also for those that come before the oldest are cut."""
+"""Descriptors beside the connections that are allowed: also for those that come before the oldest are closed."""
 _BACKLOG = 1024
 _SHUTDOWN = 2.0
 
 
 @dataclass(frozen=True)
 class ResponderLimits:
-    """Seconds, and connections of each port. With too many, the oldest are cut: new ones get their turn."""
+    """Seconds, and connections. With too many, the oldest are cut: new ones get their turn."""
 
     idle: float = 75.0
     """For the next request, the first included; longer than ingress controllers keep theirs (nginx: 60)."""
@@ -74,13 +83,14 @@ class Responder:
         self._limits = limits or ResponderLimits()
         self._draining = False
         self._runners: list[web.AppRunner] = []
+        self._listeners: list[asyncio.Server] = []
         self._miss_logged = 0.0
         self._misses = 0
 
     @property
     def ports(self) -> tuple[int, int]:
         """Challenge port and health port."""
-        challenge, health = (int(runner.addresses[0][1]) for runner in self._runners)
+        challenge, health = (int(listener.sockets[0].getsockname()[1]) for listener in self._listeners)
         return challenge, health
 
     async def start(self, *, port: int, health_port: int) -> None:
@@ -90,15 +100,17 @@ class Responder:
         challenges.router.add_get(f"{CHALLENGE_PATH}{{token:{TOKEN.pattern}}}", self._challenge)
         health.router.add_get("/livez", self._livez)
         health.router.add_get("/readyz", self._readyz)
-        for app, number in ((challenges, port), (health, health_port)):
+        for app, number, most in (
+            (challenges, port, self._limits.connections),
+            (health, health_port, HEALTH_CONNECTIONS),
+        ):
             # The last resource that fits: also other methods of the paths above are 404, not 405.
             app.router.add_route("*", "/{path:.*}", self._nothing)
-            await self._open(app, number)
-        self._cutting = asyncio.create_task(self._cut_oldest())
+            await self._open(app, number, most)
         self._watch.start()
         log.info("responder-started", port=self.ports[0], health_port=self.ports[1])
 
-    async def _open(self, app: web.Application, port: int) -> None:
+    async def _open(self, app: web.Application, port: int, most: int) -> None:
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -110,12 +122,14 @@ class Responder:
             # Beyond these it says 400 and closes. The sizes are in bytes.
             max_line_size=2048,
             max_field_size=4096,
-            max_headers=64,
+            max_headers=48,
             read_bufsize=4096,
         )
         self._runners.append(runner)
         await runner.setup()
-        await web.SockSite(runner, _listening_socket(port), backlog=_BACKLOG).start()
+        connection = partial(_Connection, cast(web.Server, runner.server), most)
+        listening, loop = _listening_socket(port), asyncio.get_running_loop()
+        self._listeners.append(await loop.create_server(connection, sock=listening, backlog=_BACKLOG))
 
     def drain(self) -> None:
         """Not ready any more; every answer says that its connection closes, so that clients go to another pod."""
@@ -124,26 +138,20 @@ class Responder:
 
     async def stop(self) -> None:
         """Takes no connection more, closes the idle ones, and ends those that run within a few seconds."""
+        for listener in self._listeners:
+            listener.close()
         await asyncio.gather(*(runner.cleanup() for runner in self._runners))
-        self._cutting.cancel()
         self._watch.stop()
         log.info("responder-stopped")
-
-    async def _cut_oldest(self) -> None:
-        while True:
-            await asyncio.sleep(1)
-            for server in filter(None, (runner.server for runner in self._runners)):
-                for connection in server.connections[: -self._limits.connections]:
-                    connection.force_close()
 
     async def _challenge(self, request: web.Request) -> web.Response:
         token = request.match_info["token"]
         found = self._watch.index.lookup(token)
         if found is None:
             self._log_miss(token)
-            return self._answer(404)
+            return self._answer(request, 404)
         log.info("challenge-answered", token=token[:6])
-        return self._answer(200, found.encode("ascii"))
+        return self._answer(request, 200, found.encode("ascii"))
 
     def _log_miss(self, token: str) -> None:
         """At most one line a second: anybody can ask for tokens that are not there."""
@@ -154,18 +162,20 @@ class Responder:
             self._miss_logged, self._misses = now, 0
 
     async def _livez(self, request: web.Request) -> web.Response:
-        return self._health(self._watch.alive())
+        return self._health(request, self._watch.alive())
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        return self._health(self._watch.alive() and self._watch.listed.is_set() and not self._draining)
+        return self._health(request, self._watch.alive() and self._watch.listed.is_set() and not self._draining)
 
-    def _health(self, fit: bool) -> web.Response:
-        return self._answer(200, b"ok") if fit else self._answer(503, b"not ready")
+    def _health(self, request: web.Request, fit: bool) -> web.Response:
+        return self._answer(request, 200, b"ok") if fit else self._answer(request, 503, b"not ready")
 
     async def _nothing(self, request: web.Request) -> web.Response:
-        return self._answer(404)
+        return self._answer(request, 404)
 
-    def _answer(self, status: int, body: bytes = b"") -> web.Response:
+    def _answer(self, request: web.Request, status: int, body: bytes = b"") -> web.Response:
+        if request.transport is not None:
+            cast(_Connection, request.transport.get_protocol()).unanswered = 0
         headers = {"Cache-Control": "no-store", "Server": "certjob"}
         response = web.Response(status=status, body=body, headers=headers, content_type="application/octet-stream")
         if self._draining:
@@ -173,10 +183,56 @@ class Responder:
         return response
 
 
+class _Connection(asyncio.Protocol):
+    """What a connection holds in memory, and how many there are: aiohttp bounds each header, not all together."""
+
+    def __init__(self, server: web.Server, most: int) -> None:
+        self.unanswered = 0
+        self._server = server
+        self._most = most
+        self._handler = server()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Closes the oldest connections beyond the bound."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(MAX_UNREAD)
+        self._handler.connection_made(transport)
+        for connection in self._server.connections[: -self._most]:
+            connection.force_close()
+
+    def data_received(self, data: bytes) -> None:
+        """Ends the connection of a client that sends too much before it is answered."""
+        self.unanswered += len(data)
+        if self.unanswered <= MAX_UNANSWERED:
+            self._handler.data_received(data)
+        else:
+            self._transport.abort()
+
+    def eof_received(self) -> None:
+        """No half-closed connections."""
+        self._handler.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """To the handler."""
+        self._handler.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """To the handler."""
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        """To the handler."""
+        self._handler.resume_writing()
+
+
 def _listening_socket(port: int) -> socket.socket:
     if socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True)
-    return socket.create_server(("", port), backlog=_BACKLOG)
+        listening = socket.create_server(("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True)
+    else:
+        listening = socket.create_server(("", port), backlog=_BACKLOG)
+    for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):  # handed on to each connection
+        listening.setsockopt(socket.SOL_SOCKET, buffer, _SOCKET_BUFFERS)
+    return listening
 
 
 def _not_malformed(record: logging.LogRecord) -> bool:
@@ -190,10 +246,10 @@ _server_log.addFilter(_not_malformed)
 
 def _bounded_by_files(limits: ResponderLimits) -> ResponderLimits:
     """Asks for enough file descriptors for both ports, and takes fewer connections where the host refuses."""
-    wanted = 2 * limits.connections + _OTHER_FILES
+    wanted = limits.connections + HEALTH_CONNECTIONS + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return limits
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    return replace(limits, connections=max(1, (allowed - _OTHER_FILES) // 2))
+    return replace(limits, connections=max(1, allowed - HEALTH_CONNECTIONS - _OTHER_FILES))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import resource
 import signal
 import socket
 import subprocess
@@ -11,10 +13,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import pytest
+import yaml
 
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json, Unreachable
 from issuer_job.http01 import responder
@@ -22,6 +26,7 @@ from issuer_job.http01.challenge_index import ChallengeIndex
 from issuer_job.http01.challenge_watch import ChallengeWatch, Timing
 from issuer_job.http01.responder import Responder, ResponderLimits
 from tests.fakes.api import FakeApi, status
+from tests.worlds.documents import MANIFESTS
 
 QUICK = Timing(watch=(20, 20), backoff=0.01, backoff_max=0.05)
 LIMITS = ResponderLimits(connections=50)
@@ -275,10 +280,10 @@ def test_idle_connections_do_not_keep_others_out(running: Running) -> None:
     try:
         assert answers(running, A)
         # The oldest are cut, down to what is allowed; the others stay.
-        assert [connection.recv(1) for connection in idle[:150]] == [b""] * 150
-        idle[150].setblocking(False)
+        assert [connection.recv(1) for connection in idle[:151]] == [b""] * 151
+        idle[151].setblocking(False)
         with pytest.raises(BlockingIOError):
-            idle[150].recv(1)
+            idle[151].recv(1)
         assert answers(running, A)
     finally:
         for connection in idle:
@@ -441,7 +446,7 @@ def test_a_client_that_goes_on_does_not_hold_up_the_end(api: FakeApi, monkeypatc
 
 PROGRAM = """
 import logging, sys
-logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+logging.basicConfig(level=logging.INFO, format="%(message)s %(fields)s", stream=sys.stdout)
 from issuer_job.cluster.api import Cluster
 from issuer_job.http01.responder import ResponderLimits, serve
 from tests.fakes.api import FakeApi
@@ -449,14 +454,75 @@ serve(Cluster(FakeApi()), port=0, health_port=0, limits=ResponderLimits(drain=0.
 """
 
 
-@pytest.mark.process
-def test_sigterm_ends_the_process() -> None:
+@contextmanager
+def served() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A responder in a process of its own that is ready, and its port."""
     root = Path(__file__).parents[3]
     command = [sys.executable, "-W", "error", "-c", PROGRAM]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True, env={**os.environ}) as process:
         assert process.stdout is not None
-        lines = iter(process.stdout.readline, "")
-        assert any("challenges-listed" in line for line in lines)
+        try:
+            said = ""
+            while not all(event in said for event in ("responder-started", "challenges-listed")):
+                line = process.stdout.readline()
+                assert line, said
+                said += line
+            yield process, int(re.findall(r"'port': (\d+)", said)[0])
+        finally:
+            process.kill()
+
+
+def pod_limit(deployment: str) -> str:
+    """The memory that the manifest gives its container."""
+    found = yaml.safe_load_all((MANIFESTS / "base/responder.yaml").read_text())
+    (spec,) = [d["spec"] for d in found if (d["kind"], d["metadata"]["name"]) == ("Deployment", deployment)]
+    (container,) = spec["template"]["spec"]["containers"]
+    return str(container["resources"]["limits"]["memory"])
+
+
+def peak_mib(process: subprocess.Popen[str]) -> int:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) // 1024
+
+
+FULL_HEAD = b"GET /x HTTP/1.1\r\n" + b"".join(b"X-%d: " % number + b"y" * 110 + b"\r\n" for number in range(46))
+MANY_REQUESTS = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n" * 200
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("sent", [FULL_HEAD, FULL_HEAD * 40, MANY_REQUESTS], ids=["heads", "long", "unread"])
+def test_memory_is_bounded_whatever_clients_send_and_never_read(sent: bytes) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = int(pod_limit("certjob-responder").removesuffix("Mi"))
+    others = 30  # MiB, of what this process has not: the way to a real API server, and the kernel's part
+    with served() as (process, port), ExitStack() as opened:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        idle = peak_mib(process)
+        for _ in range(ResponderLimits().connections + 100):
+            client = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            client.setblocking(False)
+            with suppress(OSError):
+                client.send(sent)
+        assert get(port, path(A))[0].status == 404
+        assert process.poll() is None
+        assert idle < peak_mib(process) < limit - others
+
+
+def test_a_client_that_reads_nothing_gets_no_further_answers(running: Running) -> None:
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", running.port))
+        client.settimeout(5)
+        with pytest.raises(OSError, match=r"reset|Broken pipe|timed out"):
+            client.sendall(MANY_REQUESTS * 1000)
+    assert answers(running, A)
+
+
+@pytest.mark.process
+def test_sigterm_ends_the_process() -> None:
+    with served() as (process, _):
+        assert process.stdout is not None
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         assert "responder-stopped" in process.stdout.read()
