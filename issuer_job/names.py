@@ -1,4 +1,8 @@
-"""Names of certjob's objects: deterministic, within Kubernetes' limits, collision-free by a hash."""
+"""Names of certjob's objects: deterministic, within Kubernetes' limits.
+
+What belongs to a certificate record is named by the record's uid, which the API server makes: nobody can aim at it,
+as one can at a hash of names. Hashes of fewer than 80 bits stand for what no tenant chooses, or for one tenant's own.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +43,14 @@ def record(namespace: str, secret_name: str) -> str:
     return fit(full, _NAME_MAX, unique=full)
 
 
-def record_hash(namespace: str, secret_name: str) -> str:
-    """Ten hex digits that stand for a record in the names of what belongs to it."""
+def old_hash(namespace: str, secret_name: str) -> str:
+    """Stood for a record in names until 0.1.0: two tenants can choose names that share it."""
     return digest(namespace, secret_name)
 
 
-def job(namespace: str, secret_name: str, epoch: int) -> str:
-    """`<secretName, cut>-<record hash>-<epoch>`, at most 57 characters, without dots."""
-    tail = f"-{record_hash(namespace, secret_name)}-{epoch}"
+def job(secret_name: str, uid: str, epoch: int) -> str:
+    """`<secretName, cut>-<hash of the record's uid>-<epoch>`, at most 57 characters, without dots."""
+    tail = f"-{digest(uid)}-{epoch}"
     head = secret_name.replace(".", "-")[: _JOB_MAX - len(tail)].rstrip("-")
     return head + tail
 
@@ -57,14 +61,19 @@ def check_job(issuer: str, epoch: int) -> str:
     return f"check-{issuer}"[: _JOB_MAX - len(tail)].rstrip("-") + tail
 
 
-def challenge(namespace: str, secret_name: str, epoch: int) -> str:
-    """ConfigMap with one attempt's key authorizations."""
-    return f"challenge-{record_hash(namespace, secret_name)}-{epoch}"
+def challenge(uid: str, epoch: int) -> str:
+    """ConfigMap with the key authorizations of one attempt of the record with that uid."""
+    return f"challenge-{uid}-{epoch}"
 
 
-def pending_key(namespace: str, secret_name: str, epoch: int) -> str:
-    """Secret with the key that one attempt's order is finalized with."""
-    return f"pending-{record_hash(namespace, secret_name)}-{epoch}"
+def pending_key(uid: str, epoch: int) -> str:
+    """Secret with the key that one attempt's order is finalized with. `uid` is the record's, or its old hash."""
+    return f"pending-{uid}-{epoch}"
+
+
+def dns_trace(uid: str) -> str:
+    """ConfigMap with the TXT records that the attempts of the record with that uid have put into DNS."""
+    return f"dns-{uid}"
 
 
 def route(class_id: str, host: str) -> str:

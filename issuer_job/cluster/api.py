@@ -291,6 +291,7 @@ class Cluster:
             return len(body), msgspec.json.decode(body, type=Page)
         except msgspec.DecodeError as problem:
             raise KubeError(f"GET {path}: {problem}") from None
+
     def server_time(self, *, timeout: float = 2.0) -> datetime | None:
         """The API server's clock, in whole seconds (RFC 9110, 6.6.1); None if it does not say. Raises Unreachable."""
         answer = self.transport.send("GET", "/version", body=None, timeout=timeout)

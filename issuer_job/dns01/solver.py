@@ -87,13 +87,13 @@ class Dns01Solver:
 
     def release(self, issuer: Issuer | None) -> None:
         """See ChallengeSolver. Without an issuer a Job of that one does it."""
-        attempt, record_hash = self.attempt, self.attempt.record.hash
-        found = trace.find(attempt.cluster, record_hash)
+        attempt = self.attempt
+        found = trace.find(attempt.cluster, attempt.record)
         if found is None or issuer is None:
             return
         mine = [txt for txt in found.txt_records if self._is_ours(txt)]
-        removed = self._remove(record_hash, issuer, mine, attempt.clock() + CLEAN_UP)
-        trace.cross_out(attempt.cluster, record_hash, removed)
+        removed = self._remove(found.name, issuer, mine, attempt.clock() + CLEAN_UP)
+        trace.cross_out(attempt.cluster, found.name, removed)
         attempt.step("dns-cleaned", removed=len(removed), left=len(mine) - len(removed))
 
     def leftovers(self, issuer: Issuer, name: str, *, deadline: datetime) -> int:
@@ -105,15 +105,16 @@ class Dns01Solver:
                 record = live_record(cluster, found.record) if mine else None
             except RecordError:
                 continue  # written by a later certjob: leave it alone
-            left = [txt for txt in mine if trace.is_left_over(txt, record, now=now)]
+            owner = record if found.is_of(record) else None
+            left = [txt for txt in mine if trace.is_left_over(txt, owner, now=now)]
             if not left:
                 continue
             if clock() >= deadline:
                 break
-            removed = self._remove(found.record_hash, issuer, left, min(clock() + LEFTOVERS, deadline))
+            removed = self._remove(found.name, issuer, left, min(clock() + LEFTOVERS, deadline))
             count += len(removed)
-            trace.cross_out(cluster, found.record_hash, removed)
-            trace.give_up(cluster, found.record_hash, [txt for txt in left if txt not in removed], now=now)
+            trace.cross_out(cluster, found.name, removed)
+            trace.give_up(cluster, found.name, [txt for txt in left if txt not in removed], now=now)
         return count
 
     def _txt_record(self, challenge: HostChallenge, dns01: Dns01, place: Place) -> TxtRecord:
@@ -133,11 +134,9 @@ class Dns01Solver:
         if written := tuple(txt_records):
             trace.write_down(self.attempt.cluster, self.attempt.record, written)
 
-    def _remove(
-        self, record_hash: str, issuer: Issuer, txt_records: list[TxtRecord], deadline: datetime
-    ) -> list[TxtRecord]:
-        """Those that the certificate record has no more: removed, or left to others that need them."""
-        others = trace.needed_by_others(self.attempt.cluster, record_hash, txt_records)
+    def _remove(self, name: str, issuer: Issuer, txt_records: list[TxtRecord], deadline: datetime) -> list[TxtRecord]:
+        """Those that the trace of that name need not have any more: removed, or left to others that need them."""
+        others = trace.needed_by_others(self.attempt.cluster, name, txt_records)
         return others + Changes(self.attempt).remove(
             issuer, [txt for txt in txt_records if txt not in others], deadline
         )

@@ -8,12 +8,12 @@ the issuer, launched by the sweep, since the sweep has no credentials.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import msgspec
 
-from issuer_job import log
+from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Gone, Json
@@ -49,21 +49,23 @@ class TxtRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, r
 
 @dataclass(frozen=True)
 class Trace:
-    """The TXT records that one certificate record's attempts have not crossed out; that one's name and hash."""
+    """The TXT records that one certificate record's attempts have not crossed out; its own name, that one's name and
+    uid. Until 0.1.0 the uid was not written down: then the name has to do.
+    """
 
+    name: str
     record: str
-    record_hash: str
+    record_uid: str
     txt_records: tuple[TxtRecord, ...]
 
+    def is_of(self, record: Record | None) -> bool:
+        """Whether that is the certificate record: one that was made anew under its name is not."""
+        return record is not None and record.name == self.record and self.record_uid in {"", record.uid}
 
-def trace_name(record_hash: str) -> str:
-    """Name of the ConfigMap that belongs to a certificate record."""
-    return f"dns-{record_hash}"
 
-
-def find(cluster: Cluster, record_hash: str) -> Trace | None:
+def find(cluster: Cluster, record: Record) -> Trace | None:
     """What is written down for a certificate record. Raises KubeError."""
-    found = cluster.find(CONFIGMAPS, v.NAMESPACE, trace_name(record_hash))
+    found = cluster.find(CONFIGMAPS, v.NAMESPACE, names.dns_trace(record.uid))
     return None if found is None else read(found)
 
 
@@ -74,8 +76,9 @@ def read(config_map: Json) -> Trace:
         txt_records = msgspec.json.decode(data.get(v.TXT_RECORDS_KEY, "[]"), type=tuple[TxtRecord, ...])
     except (msgspec.DecodeError, RecursionError):
         txt_records = ()
-    name, labels = (metadata.get("annotations") or {}).get(v.RECORD, ""), metadata.get("labels") or {}
-    return Trace(name, labels.get(v.RECORD_HASH, ""), txt_records)
+    record_name = (metadata.get("annotations") or {}).get(v.RECORD, "")
+    uid = (metadata.get("labels") or {}).get(v.RECORD_UID, "")
+    return Trace(metadata["name"], record_name, uid, txt_records)
 
 
 def write_down(cluster: Cluster, record: Record, txt_records: Iterable[TxtRecord]) -> None:
@@ -85,22 +88,24 @@ def write_down(cluster: Cluster, record: Record, txt_records: Iterable[TxtRecord
     def with_new(held: Json | None) -> Json:
         former = read(held).txt_records if held is not None else ()
         merged = {txt.place: txt for txt in former} | new
-        return _config_map(record.name, record.hash, tuple(merged.values()))
+        return _config_map(Trace(names.dns_trace(record.uid), record.name, record.uid, tuple(merged.values())))
 
-    changes.change(cluster, CONFIGMAPS, v.NAMESPACE, trace_name(record.hash), with_new, held=None)
+    changes.change(cluster, CONFIGMAPS, v.NAMESPACE, names.dns_trace(record.uid), with_new, held=None)
 
 
-def cross_out(cluster: Cluster, record_hash: str, removed: Collection[TxtRecord]) -> None:
-    """After they were removed from DNS. One that was taken over meanwhile stays written down. Raises KubeError."""
+def cross_out(cluster: Cluster, name: str, removed: Collection[TxtRecord]) -> None:
+    """After they were removed from DNS, in the trace of that name. One that was taken over meanwhile stays written
+    down. Raises KubeError.
+    """
 
     def without(held: Json | None) -> Json | None:
         if held is None:
             return None
         former = read(held)
         kept = tuple(txt for txt in former.txt_records if txt not in removed)
-        return _config_map(former.record, record_hash, kept) if kept else None
+        return _config_map(replace(former, txt_records=kept)) if kept else None
 
-    changes.change(cluster, CONFIGMAPS, v.NAMESPACE, trace_name(record_hash), without)
+    changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, without)
 
 
 def traces(cluster: Cluster) -> Iterator[Trace]:
@@ -111,8 +116,8 @@ def traces(cluster: Cluster) -> Iterator[Trace]:
         log.info("leftovers-put-off", kind="TXT records")
 
 
-def needed_by_others(cluster: Cluster, record_hash: str, txt_records: Collection[TxtRecord]) -> list[TxtRecord]:
-    """Those that an attempt of another record is using: some CAs give one order to all who ask for the same hosts.
+def needed_by_others(cluster: Cluster, name: str, txt_records: Collection[TxtRecord]) -> list[TxtRecord]:
+    """Those that an attempt with another trace is using: some CAs give one order to all who ask for the same hosts.
 
     Raises KubeError.
     """
@@ -120,7 +125,7 @@ def needed_by_others(cluster: Cluster, record_hash: str, txt_records: Collection
     needed: set[tuple[str, str, str]] = set()
     for trace in traces(cluster):
         shared = places & {txt.place for txt in trace.txt_records}
-        if trace.record_hash != record_hash and shared and _is_at_work(cluster, trace.record):
+        if trace.name != name and shared and _is_at_work(cluster, trace):
             needed |= shared
     return [txt for txt in txt_records if txt.place in needed]
 
@@ -133,33 +138,34 @@ def is_left_over(txt: TxtRecord, record: Record | None, *, now: datetime) -> boo
 
 
 def left_over(cluster: Cluster, records: Iterable[Record], *, now: datetime) -> Iterator[tuple[str, list[TxtRecord]]]:
-    """What nobody needs of each trace, by the hash of its record. `records` may be minutes old. Raises KubeError."""
-    known = {record.hash: record for record in records}
+    """What nobody needs of each trace, by its name. `records` may be minutes old. Raises KubeError."""
+    known = {record.name: record for record in records}
     for trace in traces(cluster):
-        record = known.get(trace.record_hash)
-        yield trace.record_hash, [txt for txt in trace.txt_records if is_left_over(txt, record, now=now)]
+        record = known.get(trace.record)
+        owner = record if trace.is_of(record) else None
+        yield trace.name, [txt for txt in trace.txt_records if is_left_over(txt, owner, now=now)]
 
 
-def give_up(cluster: Cluster, record_hash: str, left: Iterable[TxtRecord], *, now: datetime) -> int:
+def give_up(cluster: Cluster, name: str, left: Iterable[TxtRecord], *, now: datetime) -> int:
     """Cross out those whose removal has been tried for long enough; how many. Raises KubeError."""
     hopeless = [txt for txt in left if now.timestamp() - txt.epoch > LONGEST.total_seconds()]
     for txt in hopeless:
         log.warning("txt-record-given-up", name=txt.name, value=txt.value, issuer=txt.issuer)
     if hopeless:
-        cross_out(cluster, record_hash, hopeless)
+        cross_out(cluster, name, hopeless)
     return len(hopeless)
 
 
-def _is_at_work(cluster: Cluster, record_name: str) -> bool:
+def _is_at_work(cluster: Cluster, trace: Trace) -> bool:
     try:
-        record = live_record(cluster, record_name)
+        record = live_record(cluster, trace.record)
     except RecordError:
         return True  # written by a later certjob: leave it alone
-    return record is not None and record.phase in ACTIVE
+    return record is not None and trace.is_of(record) and record.phase in ACTIVE
 
 
-def _config_map(record_name: str, record_hash: str, txt_records: tuple[TxtRecord, ...]) -> Json:
-    labels = {v.DNS_CHALLENGE: "true", v.RECORD_HASH: record_hash}
-    data = {v.TXT_RECORDS_KEY: msgspec.json.format(msgspec.json.encode(txt_records), indent=1).decode()}
-    metadata = bodies.own_metadata(trace_name(record_hash), labels, annotations={v.RECORD: record_name})
+def _config_map(trace: Trace) -> Json:
+    labels = {v.DNS_CHALLENGE: "true"} | ({v.RECORD_UID: trace.record_uid} if trace.record_uid else {})
+    data = {v.TXT_RECORDS_KEY: msgspec.json.format(msgspec.json.encode(trace.txt_records), indent=1).decode()}
+    metadata = bodies.own_metadata(trace.name, labels, annotations={v.RECORD: trace.record})
     return bodies.config_map(metadata, data)

@@ -20,7 +20,7 @@ from issuer_job.record.sources import RoutePlace
 def route_body(record: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> Json:
     """Ingress that leads the challenge path of one host, in the user's class, to the responder."""
     annotations = v.ROUTE_ANNOTATIONS | issuer.route_annotations
-    annotations[v.EPOCH_PREFIX + record.hash] = str(record.epoch)
+    annotations[v.EPOCH_PREFIX + record.uid] = str(record.epoch)
     if ingress_class.annotation is not None:
         annotations[v.INGRESS_CLASS] = ingress_class.annotation
     backend = {"service": {"name": v.RESPONDER_SERVICE, "port": {"name": v.RESPONDER_PORT_NAME}}}
@@ -89,7 +89,7 @@ def release_route(
         if not others:
             return None
         held["metadata"]["ownerReferences"] = others
-        del held["metadata"]["annotations"][v.EPOCH_PREFIX + record.hash]
+        del held["metadata"]["annotations"][v.EPOCH_PREFIX + record.uid]
         return held
 
     name, what = names.route(ingress_class.identity, host), f"the challenge route of {host}"
@@ -99,7 +99,7 @@ def release_route(
 def _held_by(route: Json, record: Record) -> Json:
     metadata = route["metadata"]
     metadata["ownerReferences"] = [*_other_owners(route, record), record.owner_reference]
-    metadata["annotations"] = (metadata.get("annotations") or {}) | {v.EPOCH_PREFIX + record.hash: str(record.epoch)}
+    metadata["annotations"] = (metadata.get("annotations") or {}) | {v.EPOCH_PREFIX + record.uid: str(record.epoch)}
     return route
 
 
@@ -110,4 +110,4 @@ def _other_owners(route: Json, record: Record) -> list[Json]:
 
 def _epoch_on(route: Json, record: Record) -> str | None:
     annotations: dict[str, str] = route["metadata"].get("annotations") or {}
-    return annotations.get(v.EPOCH_PREFIX + record.hash)
+    return annotations.get(v.EPOCH_PREFIX + record.uid)

@@ -59,7 +59,7 @@ class Http01Solver:
     def release(self, issuer: Issuer | None) -> None:
         """See ChallengeSolver: the application gets its path back."""
         record, cluster = self.attempt.record, self.attempt.cluster
-        cluster.delete(CONFIGMAPS, v.NAMESPACE, names.challenge(record.namespace, record.secret_name, record.epoch))
+        cluster.delete(CONFIGMAPS, v.NAMESPACE, names.challenge(record.uid, record.epoch))
         at_once(lambda place: routes.release_route(cluster, record, *place), record.routes)
 
     def leftovers(self, issuer: Issuer, name: str, *, deadline: datetime) -> int:
@@ -84,8 +84,8 @@ def publish(attempt: Attempt, key_authorizations: dict[str, str]) -> None:
 
 def challenge_body(record: Record, key_authorizations: dict[str, str]) -> Json:
     """What the responder answers for one attempt: token -> key authorization (RFC 8555, section 8.3)."""
-    name = names.challenge(record.namespace, record.secret_name, record.epoch)
-    labels = {v.CHALLENGE: "true", v.RECORD_HASH: record.hash}
+    name = names.challenge(record.uid, record.epoch)
+    labels = {v.CHALLENGE: "true", v.RECORD_UID: record.uid}
     metadata = bodies.own_metadata(name, labels, owner=record.owner_reference)
     return bodies.config_map(metadata, key_authorizations)
 

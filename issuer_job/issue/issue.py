@@ -80,7 +80,7 @@ def _attempt(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
 
 def _finish(attempt: Attempt, issued: Issued) -> None:
     """Tell the user, then the record; the pending key goes last."""
-    pending = transitions.attempt_of(attempt.record).pending_key
+    pending = transitions.attempt_of(attempt.record).pending_key and attempt.record.pending_name
     hosts = ", ".join(issued.hosts)
     note = f"certificate for {hosts} from issuer {attempt.record.issuer}, "
     events.tell(attempt, "CertificateIssued", f"{note}valid until {issued.not_after:%Y-%m-%d %H:%M} UTC")

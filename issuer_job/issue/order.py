@@ -134,8 +134,8 @@ class Ordering:
             order = self._polled(self.client.order(order.url), awaiting="pending")
         if order.status == "invalid":
             raise OrderUseless(f"it is invalid: {order.error or 'the CA gave no reason'}")
-        key = self._pending_key()
-        self.attempt.advance(transitions.finalizing, pending_key=self._pending_name)
+        key = self._pending_key(order)
+        self.attempt.advance(transitions.finalizing, pending_key=self.attempt.record.pending_name)
         if order.status == "ready":
             order = self._finalized(order, build_csr(key, hosts))
         order = self._polled(order, awaiting="processing")
@@ -166,32 +166,43 @@ class Ordering:
         again, left = (lambda seen: self.client.order(seen.url)), (lambda seen: seen.status != awaiting)
         return poll_until(self.attempt, again, left, [order], what="order")[0]
 
-    def _pending_key(self) -> PrivateKey:
-        """The order's key: mounted, or made now and stored before it is used. Raises OtherPod."""
+    def _pending_key(self, order: Order) -> PrivateKey:
+        """The order's key: mounted, or made now and stored before it is used. Raises OtherPod, Later."""
         attempt = self.attempt
         mounted = attempt.mounted("pending", v.PENDING_KEY)
         if mounted is not None:
+            self._require_own(order)
             return key_from_pem(mounted)
         key = generate_key(KeyAlgorithm(self.resolved.settings.key_algorithm))
         pem = key_to_pem(key)
-        secret = pending_secret(attempt.record, pem, name=self._pending_name)
+        secret = pending_secret(attempt.record, pem)
         if changes.swap(attempt.cluster, SECRETS, v.NAMESPACE, None, secret) is None:
             raise OtherPod("the pending key was stored meanwhile: the next pod has it")
         attempt.made["pending"] = pem
         return key
 
-    @property
-    def _pending_name(self) -> str:
-        """As the launcher mounted it: the inherited key, or this attempt's own."""
-        record = self.attempt.record
-        return self._state.pending_key or names.pending_key(record.namespace, record.secret_name, record.epoch)
+    def _require_own(self, order: Order) -> None:
+        """The mounted key is this record's own. Raises Later: whoever launched the Job mounted another's.
+
+        One of 0.1.0 does not say whose it is. It is good for what was finalized with it, as the certificate then
+        shows; for anything else the next attempt makes a new one.
+        """
+        record, own = self.attempt.record, "pending" in self.attempt.made
+        owner = None if own else self.attempt.mounted("pending", v.PENDING_OWNER)
+        if own or owner == record.uid.encode() or (owner is None and order.status in {"processing", "valid"}):
+            return
+        fresh = names.pending_key(record.uid, record.epoch)
+        self.attempt.advance(transitions.finalizing, pending_key=fresh)
+        detail = "the key that was kept for this order is not known to be this certificate's: a new one is made"
+        raise Later(Problem(type="foreignKey", detail=detail, step="finalize"))
 
 
-def pending_secret(record: Record, key_pem: bytes, *, name: str) -> Json:
+def pending_secret(record: Record, key_pem: bytes) -> Json:
     """The key of an attempt's order, kept until the certificate is installed."""
-    labels = {v.PENDING: "true", v.RECORD_HASH: record.hash}
-    metadata = bodies.own_metadata(name, labels, owner=record.owner_reference)
-    return bodies.secret(metadata, "Opaque", {v.PENDING_KEY: key_pem}) | {"immutable": True}
+    labels = {v.PENDING: "true", v.RECORD_UID: record.uid}
+    metadata = bodies.own_metadata(record.pending_name, labels, owner=record.owner_reference)
+    data = {v.PENDING_KEY: key_pem, v.PENDING_OWNER: record.uid.encode()}
+    return bodies.secret(metadata, "Opaque", data) | {"immutable": True}
 
 
 def check_clock(attempt: Attempt, client: AcmeClient) -> None:

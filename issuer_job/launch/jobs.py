@@ -20,15 +20,13 @@ FINISHED = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget
 def issue_job_body(record: Record, template: Json, *, account_number: int, directory: str) -> Json:
     """The Job of the record's current attempt, stamped from the PodTemplate; only its Secret volumes differ."""
     labels = _labels(record.issuer, record.uid, record.epoch)
-    labels |= {v.RECORD_HASH: record.hash, v.RECORD_NAMESPACE: record.namespace}
-    inherited = record.attempt.pending_key if record.attempt else ""
+    labels |= {v.RECORD_NAMESPACE: record.namespace}
     secrets = {
         "account": names.account(record.issuer, directory, account_number),
-        "pending": inherited or names.pending_key(record.namespace, record.secret_name, record.epoch),
+        "pending": record.pending_name,
         "credentials": names.credentials(record.issuer),
     }
-    name = names.job(record.namespace, record.secret_name, record.epoch)
-    return _stamped(template, name=name, labels=labels, about=record.name, secrets=secrets)
+    return _stamped(template, name=record.job_name, labels=labels, about=record.name, secrets=secrets)
 
 
 def check_job_body(config_map: Json, template: Json, *, account_number: int, directory: str, epoch: int) -> Json:

@@ -165,7 +165,8 @@ class _Launch:
         if stored is None:
             warning = warning or _host_warning(existing)
         elif launched:
-            reason, stored = OutcomeReason.LAUNCHED, starter.start(stored)
+            starter.start(stored)
+            reason = OutcomeReason.LAUNCHED
         else:
             reason = OutcomeReason.MERGED
             if decided.reason in {PlanReason.PUT_OFF, PlanReason.HELD_BACK}:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from issuer_job import log, names
+from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import JOBS, SECRETS, AlreadyExists, ApiError, Cluster, KubeError
 from issuer_job.http01.routes import create_route, needed_routes
@@ -20,8 +20,6 @@ from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import directory_of
 from issuer_job.launch import jobs
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.record import transitions
-from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Record
 from issuer_job.record.sources import RoutePlace
 from issuer_job.record.store import write_record
@@ -38,11 +36,10 @@ class Starter:
     clock: Callable[[], datetime]
     pool: ThreadPoolExecutor
 
-    def start(self, stored: Record) -> Record:
+    def start(self, stored: Record) -> None:
         """The effects of an attempt whose epoch is persisted: Job and routes, and the placeholder after the routes.
 
         A route or placeholder that cannot be written is left to the Job; without the Job KubeError is raised.
-        Returns the record as it is then: with a later epoch if the Job's name was taken.
         """
         job = self.pool.submit(self._create_job, stored)
         if self.settings.options().routes is Routes.ADMISSION:
@@ -50,7 +47,7 @@ class Starter:
             needed = needed_routes(stored, issuer)
             list(self.pool.map(lambda place: self._create_route(stored, place, issuer), needed))
         self.create_placeholder(stored)
-        return job.result()
+        job.result()
 
     def write_down(self, wanted: Record) -> Record | None:
         """Store a record that is not launched, with a placeholder; None if somebody else was faster."""
@@ -67,26 +64,16 @@ class Starter:
         except KubeError as problem:
             log.warning("route-failed", host=place[0], problem=str(problem))
 
-    def _create_job(self, stored: Record) -> Record:
+    def _create_job(self, stored: Record) -> None:
         try:
             self._post_job(stored, fresh=False)
         except AlreadyExists:
-            name = names.job(stored.namespace, stored.secret_name, stored.epoch)
-            labels = self.cluster.get(JOBS, v.NAMESPACE, name)["metadata"].get("labels")
-            if (labels or {}).get(v.RECORD_UID) != stored.uid:
-                # A Job of a record that was deleted and made anew within one second.
-                again = transitions.launched(stored, now=self.clock(), reason=LaunchReason.NAME_TAKEN)
-                written = write_record(self.cluster, again)
-                if written is None:
-                    raise KubeError(f"the record {stored.name} was changed meanwhile") from None
-                stored = written
-                self._post_job(stored, fresh=False)
+            return  # it is this record's: the name says which
         except ApiError as problem:
             if problem.status not in {403, 422}:
                 raise
             # The operator may just have changed the PodTemplate that the policy compares with.
             self._post_job(stored, fresh=True)
-        return stored
 
     def _issuer(self, stored: Record) -> Issuer:
         issuer = self.settings.issuers().valid.get(stored.issuer)

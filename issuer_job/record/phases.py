@@ -92,7 +92,6 @@ class LaunchReason(StrEnum):
     SEEN_AGAIN = "seen again"
     RETRY_ASKED = "retry asked for", Bearing.AFRESH
     SECRET_MISSING = "Secret missing"  # noqa: S105 - words, not a secret
-    NAME_TAKEN = "name taken"
     MISSED = "Missed"
     CHANGED = "Changed"
     JOB_NEVER_CAME = "JobNeverCame"

@@ -18,7 +18,8 @@ from issuer_job.record.sources import IngressClass, Intent, Moment, RoutePlace, 
 # Handed on from the modules that this one is built of, besides its own.
 __all__ = ["ACTIVE", "IngressClass", "Intent", "Moment", "Phase", "Settings", "Source", "SourceKind"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of a record that refers to a pending key by its own uid. All others are of version 1, which 0.1.0 can read, too."""
 HISTORY_LENGTH = 20
 
 
@@ -199,7 +200,7 @@ class Record(Stored, frozen=True, kw_only=True):
     retry: Retry | None = None
     history: tuple[HistoryEntry, ...] = ()
     ledger: tuple[LedgerEntry, ...] = ()
-    version: int = SCHEMA_VERSION
+    version: int = 1
     uid: str = ""
     resource_version: str = ""
 
@@ -209,14 +210,36 @@ class Record(Stored, frozen=True, kw_only=True):
         return names.record(self.namespace, self.secret_name)
 
     @property
-    def hash(self) -> str:
-        """Stands for the record in the names of what belongs to it."""
-        return names.record_hash(self.namespace, self.secret_name)
+    def old_hash(self) -> str:
+        """Stood for the record until 0.1.0: in what was left by then, and for nothing that is made now."""
+        return names.old_hash(self.namespace, self.secret_name)
 
     @property
     def epoch(self) -> int:
         """Of the current attempt, 0 before the first."""
         return self.attempt.epoch if self.attempt else 0
+
+    @property
+    def job_name(self) -> str:
+        """Of the Job of the current attempt."""
+        return names.job(self.secret_name, self.uid, self.epoch)
+
+    @property
+    def pending_name(self) -> str:
+        """Of the Secret with the key of the attempt's order: inherited with the order, or the attempt's own.
+
+        Whatever the record says, it is never another record's.
+        """
+        inherited = self.attempt.pending_key if self.attempt else ""
+        epoch = names.epoch_of(inherited)
+        own = inherited in {names.pending_key(self.uid, epoch), names.pending_key(self.old_hash, epoch)}
+        return inherited if own else names.pending_key(self.uid, self.epoch)
+
+    @property
+    def reader_version(self) -> int:
+        """The least `SCHEMA_VERSION` of a certjob that may go on with it."""
+        pending = self.attempt.pending_key if self.attempt else ""
+        return SCHEMA_VERSION if self.uid and pending.startswith(names.pending_key(self.uid, 0)[:-1]) else 1
 
     @property
     def issuer(self) -> str:

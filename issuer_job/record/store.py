@@ -27,10 +27,10 @@ def to_config_map(record: Record) -> Json:
     labels = {
         v.RECORD: "true",
         v.RECORD_NAMESPACE: record.namespace,
-        v.RECORD_HASH: record.hash,
         v.STATE: record.state,
     }
-    stored = msgspec.json.encode(replace(record, uid="", resource_version=""))
+    version = max(record.version, record.reader_version)
+    stored = msgspec.json.encode(replace(record, uid="", resource_version="", version=version))
     data = {v.RECORD_KEY: msgspec.json.format(stored, indent=1).decode()}
     annotations = {v.HOSTS: ",".join(record.intent.hosts)[:4096]}
     body = bodies.config_map(bodies.own_metadata(record.name, labels, annotations=annotations), data)
@@ -40,7 +40,7 @@ def to_config_map(record: Record) -> Json:
 
 
 def from_config_map(config_map: Json) -> Record:
-    """Read a record. Raises RecordError."""
+    """Read a record. Raises RecordError, also if it is another's than its ConfigMap is named for."""
     metadata: Json = config_map["metadata"]
     text = (config_map.get("data") or {}).get(v.RECORD_KEY, "")
     try:
@@ -49,7 +49,11 @@ def from_config_map(config_map: Json) -> Record:
         raise RecordError(f"record {metadata['name']}: {problem}") from None
     if record.version > SCHEMA_VERSION:
         raise RecordError(f"record {metadata['name']}: written by a later certjob (version {record.version})")
-    return replace(record, uid=metadata.get("uid", ""), resource_version=metadata.get("resourceVersion", ""))
+    if record.name != metadata["name"]:
+        raise RecordError(f"record {metadata['name']}: it says that it is {record.name}")
+    return replace(
+        record, version=1, uid=metadata.get("uid", ""), resource_version=metadata.get("resourceVersion", "")
+    )
 
 
 def live_record(cluster: Cluster, name: str) -> Record | None:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from issuer_job import log
+from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, NAMESPACES, Cluster, read_whole
 from issuer_job.demand.askers import Asker, list_askers
@@ -22,6 +22,7 @@ from issuer_job.launch.jobs import is_finished
 from issuer_job.record.intents import bounded
 from issuer_job.record.record import Record, RecordError
 from issuer_job.record.store import from_config_map
+from issuer_job.sweep.situation import AttemptKey
 from issuer_job.upkeep.leftovers import leftover_keys
 from issuer_job.upkeep.limits import Ledger
 
@@ -172,11 +173,18 @@ def read_known(cluster: Cluster, *, now: datetime) -> Known:
     return read_whole(read, "records")
 
 
-def read_jobs(cluster: Cluster) -> Mapping[str, bool]:
-    """Of each Job in certjob's namespace whether it has finished. Raises KubeError."""
-    return read_whole(
-        lambda: {job["metadata"]["name"]: is_finished(job) for job in cluster.items(JOBS, v.NAMESPACE)}, "Jobs"
-    )
+def read_jobs(cluster: Cluster) -> Mapping[AttemptKey, bool]:
+    """Of each attempt that has a Job whether that has finished. Raises KubeError."""
+
+    def read() -> Mapping[AttemptKey, bool]:
+        found: dict[AttemptKey, bool] = {}
+        for job in cluster.items(JOBS, v.NAMESPACE):
+            labels = job["metadata"].get("labels") or {}
+            key = labels.get(v.RECORD_UID, ""), names.number(labels.get(v.EPOCH, ""))
+            found[key] = is_finished(job) and found.get(key, True)
+        return found
+
+    return read_whole(read, "Jobs")
 
 
 def read_enabled(cluster: Cluster) -> frozenset[str]:

@@ -14,7 +14,7 @@ from issuer_job.record.phases import ABSENCE_GRACE, Bearing, LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Record
 from issuer_job.record.renewal import due_at
 from issuer_job.record.transitions import HELD_BACK
-from issuer_job.sweep.situation import IN_ORDER, Action, Priority, Situation, Verdict
+from issuer_job.sweep.situation import IN_ORDER, Action, AttemptKey, Priority, Situation, Verdict
 from issuer_job.tenant_secrets.access import Refusal
 
 JOB_GRACE = timedelta(seconds=60)
@@ -193,7 +193,7 @@ def renewal_is_due(s: Situation, record: Record) -> bool:
 
 def look_is_due(s: Situation, record: Record) -> bool:
     """Whether it is this Secret's turn: once an hour each, spread over the passes by name."""
-    turn = int(names.digest(record.name), 16) % LOOK_TURNS
+    turn = int(names.digest(record.uid), 16) % LOOK_TURNS  # by what nobody chooses, so that none can crowd one turn
     seconds = s.now.minute * 60 + s.now.second
     # From one sweep to the next, so that a slower schedule skips nobody's turn.
     missed = range(0, max(1, min(int(s.interval.total_seconds()), 3600)), 300)
@@ -240,8 +240,8 @@ def _others_remain(s: Situation, record: Record) -> bool:
     return bool(s.named_by) and record.phase in {Phase.ISSUED, Phase.WAITING, Phase.FAILED}
 
 
-def _job(record: Record) -> str:
-    return names.job(record.namespace, record.secret_name, record.epoch)
+def _job(record: Record) -> AttemptKey:
+    return record.uid, record.epoch
 
 
 def _urgent(verdict: Verdict, record: Record, now: datetime) -> Verdict:

@@ -13,6 +13,9 @@ from issuer_job.record import intents
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Record
 
+AttemptKey = tuple[str, int]
+"""A record's uid and an attempt's epoch: what the labels of its Job say, whatever that is called."""
+
 
 class Action(StrEnum):
     """What to do about a certificate."""
@@ -64,7 +67,7 @@ class Situation:
     """All that is known of one Secret's certificate, read beforehand.
 
     `entries` are what live Ingresses want; `named_by` are the names of all opted-in Ingresses that name the Secret,
-    also of those whose issuer or hosts are wrong just now. `jobs` says of each Job by name whether it has finished.
+    also of those whose issuer or hosts are wrong just now. `jobs` says of each attempt's Job whether it has finished.
     `hosts_free` says that it failed for the want of a host, and may have all of them now.
     `interval` is the time from one sweep to the next, `issuers` stand for the present configuration of each,
     `fallback` is the issuer that shall take over now, see `fallback.due_fallback`.
@@ -75,7 +78,7 @@ class Situation:
     record: Record | None
     entries: tuple[Entry, ...]
     named_by: frozenset[str]
-    jobs: Mapping[str, bool]
+    jobs: Mapping[AttemptKey, bool]
     issuers: Mapping[str, str]
     interval: timedelta
     now: datetime

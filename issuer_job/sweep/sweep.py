@@ -31,7 +31,7 @@ from issuer_job.sweep.effects import Effects
 from issuer_job.sweep.inventory import Live
 from issuer_job.sweep.launches import LAUNCHES, SweepLaunches
 from issuer_job.sweep.queue import Candidate, in_turn
-from issuer_job.sweep.situation import Action, Situation
+from issuer_job.sweep.situation import Action, AttemptKey, Situation
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
 from issuer_job.upkeep import bootstrap, leftovers, untouched
@@ -111,10 +111,10 @@ def _launch_checks(effects: Effects) -> None:
     """Jobs that test new and edited issuers, and remove TXT records left in DNS; what no Job can remove is told."""
     cluster, now, with_leftovers = effects.cluster, effects.now, set[str]()
     with _guarded(effects, "checks-put-off"):
-        for record_hash, left in trace.left_over(cluster, effects.known.records.values(), now=now):
+        for name, left in trace.left_over(cluster, effects.known.records.values(), now=now):
             with_leftovers |= {txt.issuer for txt in left}
             lost = [txt for txt in left if txt.issuer not in effects.issuers.valid]  # no Job has their credentials
-            effects.counts["TXT records given up"] += trace.give_up(cluster, record_hash, lost, now=now)
+            effects.counts["TXT records given up"] += trace.give_up(cluster, name, lost, now=now)
         effects.counts["checks launched"] += launch_due(cluster, leftovers=with_leftovers, now=now)
 
 
@@ -139,7 +139,7 @@ def _tidy_claims(effects: Effects, options: Options, live: Live, interval: timed
 
 
 def _situations(
-    effects: Effects, live: Live, jobs: Mapping[str, bool], interval: timedelta, holders: Holders
+    effects: Effects, live: Live, jobs: Mapping[AttemptKey, bool], interval: timedelta, holders: Holders
 ) -> Iterator[Situation]:
     records, issuers, now = effects.known.records, effects.issuers, effects.now
     for key in records.keys() | live.entries.keys():

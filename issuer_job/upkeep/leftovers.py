@@ -35,7 +35,7 @@ def release_leftovers(cluster: Cluster, records: Iterable[Record], *, now: datet
     of it goes. Each write is conditional on what was listed: who changed it meanwhile is at work. Raises KubeError.
     """
     released: Counter[str] = Counter()
-    holders = _Holders(cluster, {record.hash: record for record in records if record.phase in ACTIVE}, now)
+    holders = _Holders(cluster, _by_key(record for record in records if record.phase in ACTIVE), now)
     for resource, route in _as_far_as_listed(list_routes(cluster), "routes"):
         place = place_of(route)
         kept = None if place is None else holders.keepers(route, _holds(route), place)
@@ -54,17 +54,19 @@ def leftover_keys(record: Record, *, now: datetime) -> list[str]:
     """
     used = set() if record.attempt is None else {record.attempt.pending_key}
     if record.phase in ACTIVE:
-        used.add(names.pending_key(record.namespace, record.secret_name, record.epoch))
+        used |= {record.pending_name, *pending_names(record, record.epoch)}
     found = []
     for epoch in sorted({entry.epoch for entry in record.history if entry.epoch}):
         moments = [epoch, *(entry.at.timestamp() for entry in record.history if entry.epoch >= epoch)]
         ages = [timedelta(seconds=now.timestamp() - moment) for moment in moments]
-        name = names.pending_key(record.namespace, record.secret_name, epoch)
-        if name in used or ages[0] > KEY_LIFE:
-            continue
-        if any(KEY_AGE <= age <= KEY_AGE + KEY_PERIOD for age in ages):
-            found.append(name)
+        if ages[0] <= KEY_LIFE and any(KEY_AGE <= age <= KEY_AGE + KEY_PERIOD for age in ages):
+            found += [name for name in pending_names(record, epoch) if name not in used]
     return found
+
+
+def pending_names(record: Record, epoch: int) -> tuple[str, str]:
+    """Under which names a key of that attempt may be stored: by the record's uid, or of 0.1.0 by its hash."""
+    return names.pending_key(record.uid, epoch), names.pending_key(record.old_hash, epoch)
 
 
 def delete_keys(cluster: Cluster, record: Record, now: datetime) -> None:
@@ -81,7 +83,7 @@ def delete_keys(cluster: Cluster, record: Record, now: datetime) -> None:
 
 @dataclass
 class _Holders:
-    """Which attempts hold something. `active` are records by their hash."""
+    """Which attempts hold something. `active` are records as holds name them."""
 
     cluster: Cluster
     active: dict[str, Record]
@@ -89,13 +91,13 @@ class _Holders:
     looked_up: dict[str, Record | None] = field(default_factory=dict)
 
     def keepers(self, held: Json, holds: dict[str, int], place: RoutePlace | None = None) -> dict[str, Record] | None:
-        """The records whose holds stay, by their hashes, as they are stored now; None: all do, leave it alone.
+        """The records whose holds stay, as they are stored now, as holds name them; None: all do, leave it alone.
 
-        A hold is an attempt's epoch, in unix seconds, by its record's hash; that on a route is one at its place.
+        A hold is an attempt's epoch, in unix seconds, by its record's uid; that on a route is one at its place.
         """
         metadata, grace = held["metadata"], ATTEMPT_GRACE.total_seconds()
-        young = {h for h, epoch in holds.items() if self.now.timestamp() - epoch < grace}
-        known = {h for h, epoch in holds.items() if h in young or _is_at(self.active.get(h), epoch, place)}
+        young = {uid for uid, epoch in holds.items() if self.now.timestamp() - epoch < grace}
+        known = {uid for uid, epoch in holds.items() if uid in young or _is_at(self.active.get(uid), epoch, place)}
         is_new = self.now - datetime.fromisoformat(metadata["creationTimestamp"]) < ATTEMPT_GRACE
         if is_new or (holds and known == holds.keys()):
             return None
@@ -103,17 +105,22 @@ class _Holders:
             live = self._live(metadata.get("ownerReferences") or [])
         except RecordError:
             return None  # written by a later certjob
-        stay = {h for h, epoch in holds.items() if h in young or _is_at(live.get(h), epoch, place)}
-        kept = {h: live[h] for h in stay & live.keys()}
+        stay = {uid for uid, epoch in holds.items() if uid in young or _is_at(live.get(uid), epoch, place)}
+        kept = {uid: live[uid] for uid in stay & live.keys()}
         return None if kept and kept.keys() == holds.keys() else kept
 
     def _live(self, owners: Iterable[Json]) -> dict[str, Record]:
-        """The owners' records by their hashes. Raises RecordError, KubeError."""
+        """The owners' records as holds name them. Raises RecordError, KubeError."""
         for name in (owner["name"] for owner in owners):
             if name not in self.looked_up:
                 self.looked_up[name] = live_record(self.cluster, name)
         found = (self.looked_up[owner["name"]] for owner in owners)
-        return {record.hash: record for record in found if record is not None}
+        return _by_key(record for record in found if record is not None)
+
+
+def _by_key(records: Iterable[Record]) -> dict[str, Record]:
+    """By uid; and by what a pod of 0.1.0, which may still be at work, holds a route with."""
+    return {key: record for record in records for key in (record.old_hash, record.uid)}
 
 
 def _is_at(record: Record | None, epoch: int, place: RoutePlace | None) -> bool:
@@ -125,13 +132,13 @@ def _is_at(record: Record | None, epoch: int, place: RoutePlace | None) -> bool:
 
 def _release_route(cluster: Cluster, resource: Resource, route: Json, kept: dict[str, Record]) -> bool:
     """Take the holds off that no attempt has any more; without a hold the route goes."""
-    metadata, keepers = route["metadata"], {record.name for record in kept.values()}
+    metadata, keepers = route["metadata"], {record.uid for record in kept.values()}
     annotations = {
         key: value
         for key, value in (metadata.get("annotations") or {}).items()
         if not key.startswith(v.EPOCH_PREFIX) or key.removeprefix(v.EPOCH_PREFIX) in kept
     }
-    owners = [owner for owner in metadata.get("ownerReferences") or [] if owner["name"] in keepers]
+    owners = [owner for owner in metadata.get("ownerReferences") or [] if owner["uid"] in keepers]
     left = route | {"metadata": metadata | {"ownerReferences": owners, "annotations": annotations}}
     if changes.swap(cluster, resource, v.NAMESPACE, route, left if kept else None) is None:
         return False
@@ -141,7 +148,7 @@ def _release_route(cluster: Cluster, resource: Resource, route: Json, kept: dict
 
 def _clean_challenge(cluster: Cluster, challenge: Json, holders: _Holders) -> bool:
     metadata = challenge["metadata"]
-    hold = {metadata["labels"].get(v.RECORD_HASH, ""): names.epoch_of(metadata["name"])}
+    hold = {owner["uid"]: names.epoch_of(metadata["name"]) for owner in metadata.get("ownerReferences") or []}
     kept = holders.keepers(challenge, hold)
     if kept is None or changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, challenge, None) is None:
         return False
@@ -158,7 +165,7 @@ def _as_far_as_listed(found: Iterator[T], what: str) -> Iterator[T]:
 
 
 def _holds(route: Json) -> dict[str, int]:
-    """Epochs by the hash of the record; what is no number is as old as can be."""
+    """Epochs by the uid of the record; what is no number is as old as can be."""
     annotations: dict[str, str] = route["metadata"].get("annotations") or {}
     return {
         key.removeprefix(v.EPOCH_PREFIX): names.number(value)

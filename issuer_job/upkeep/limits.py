@@ -212,7 +212,7 @@ def _period(window: timedelta) -> str:
 
 
 def _exactly(hosts: Iterable[str]) -> _Key:
-    return "set", names.digest(*sorted(without_redundant(hosts)), length=16)
+    return "set", names.digest(*sorted(without_redundant(hosts)), length=32)
 
 
 def _by_domain(hosts: Iterable[str]) -> set[_Key]:

@@ -17,6 +17,7 @@ from issuer_job.record.phases import ABSENCE_GRACE
 from issuer_job.record.record import Phase, Record
 from issuer_job.record.store import delete_record, fresh, write_record
 from issuer_job.tenant_secrets.access import Look, Looker, Refusal, SecretRefused, look_by_policy
+from issuer_job.upkeep.leftovers import pending_names
 
 
 def retire(cluster: Cluster, record: Record, *, now: datetime, looker: Looker = look_by_policy) -> bool:
@@ -68,7 +69,7 @@ def _is_named(cluster: Cluster, record: Record) -> bool:
 
 
 def _delete_challenges(cluster: Cluster, record: Record) -> None:
-    labels = f"{v.CHALLENGE}=true,{v.RECORD_HASH}={record.hash}"
+    labels = f"{v.CHALLENGE}=true,{v.RECORD_UID}={record.uid}"
     for challenge in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=labels):
         name, uid = challenge["metadata"]["name"], challenge["metadata"]["uid"]
         if names.epoch_of(name) <= record.epoch:
@@ -112,8 +113,6 @@ def _holds_placeholder(seen: Look) -> bool:
 def _delete_keys(cluster: Cluster, record: Record) -> None:
     """By name: certjob cannot list Secrets."""
     epochs = {entry.epoch for entry in record.history} | {record.epoch}
-    keys = {names.pending_key(record.namespace, record.secret_name, epoch) for epoch in epochs if epoch}
-    if record.attempt is not None and record.attempt.pending_key:
-        keys.add(record.attempt.pending_key)
-    for name in sorted(keys):
+    keys = {name for epoch in epochs if epoch for name in pending_names(record, epoch)}
+    for name in sorted(keys | {record.pending_name}):
         cluster.delete(SECRETS, v.NAMESPACE, name)

@@ -177,7 +177,7 @@ class Certificate:
     def pod(self, wire: Wire | None = None) -> Attempt:
         """A pod of the newest Job, with the Secrets mounted that are there now."""
         wire = wire or Wire()
-        job = self.held[names.job(self.namespace, self.secret, self.record.epoch)]
+        job = self.held[self.record.job_name]
         mounts = Path(tempfile.mkdtemp(dir=self.root))
         for volume in job["spec"]["template"]["spec"]["volumes"]:
             if "secret" in volume:
@@ -237,7 +237,7 @@ class Certificate:
 
     def left_over(self, hosts: Sequence[str] = ()) -> list[str]:
         """Names of the record's pending keys, challenges and routes that are still there."""
-        mine = f"{v.RECORD_HASH}={self.record.hash}"
+        mine = f"{v.RECORD_UID}={self.record.uid}"
         kept = [
             *cluster().items(SECRETS, v.NAMESPACE, labels=f"{v.PENDING}=true,{mine}"),
             *cluster().items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.CHALLENGE}=true,{mine}"),
@@ -253,8 +253,9 @@ class Certificate:
 
     def jobs(self) -> list[Json]:
         """Real Jobs of the record, of any epoch and any of its lives."""
-        hashed = names.record_hash(self.namespace, self.secret)
-        return list(cluster().items(JOBS, v.NAMESPACE, labels=f"{v.RECORD_HASH}={hashed}"))
+        name = names.record(self.namespace, self.secret)
+        found = cluster().items(JOBS, v.NAMESPACE, labels=f"{v.RECORD_NAMESPACE}={self.namespace}")
+        return [job for job in found if job["metadata"]["annotations"][v.RECORD] == name]
 
     def _mount(self, directory: Path, secret: str) -> None:
         found = cluster().find(SECRETS, v.NAMESPACE, secret)

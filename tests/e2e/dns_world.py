@@ -22,7 +22,6 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Pod
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Json
-from issuer_job.dns01 import trace as dns_leftovers
 from issuer_job.dns01.lookup import Lookup, NoAnswer
 from issuer_job.dns01.solver import Dns01Solver
 from issuer_job.issuers.load import parse_issuer
@@ -100,5 +99,6 @@ def texts(name: str, *, server: str = PRIMARY) -> frozenset[str]:
 
 def trace(namespace: str, secret: str) -> Json | None:
     """The ConfigMap in which a record's TXT records are written down."""
-    name = dns_leftovers.trace_name(names.record_hash(namespace, secret))
-    return cluster().find(CONFIGMAPS, v.NAMESPACE, name)
+    record = names.record(namespace, secret)
+    found = cluster().items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.DNS_CHALLENGE}=true")
+    return next((one for one in found if one["metadata"]["annotations"][v.RECORD] == record), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -175,5 +176,11 @@ def record_of(namespace: str, issuer: str) -> Record:
     intent = Intent(hosts=(f"*.{namespace}.dns.test",), settings=Settings(issuer=issuer))
     now = datetime.now(UTC)
     return Record(
-        namespace=namespace, secret_name="gone-tls", phase=Phase.ISSUED, intent=intent, sources=(), since=now
+        namespace=namespace,
+        secret_name="gone-tls",
+        phase=Phase.ISSUED,
+        intent=intent,
+        sources=(),
+        since=now,
+        uid=str(uuid4()),
     )

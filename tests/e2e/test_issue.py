@@ -41,8 +41,8 @@ def test_nothing_is_left_of_a_finished_order(namespace: str) -> None:
     record = world.wait_issued(namespace, "clean-tls", [host])
     route = names.route("field:traefik", host)
     wait_for(lambda: cluster().find(INGRESSES, v.NAMESPACE, route) is None, what="the challenge route is gone")
-    assert cluster().find(CONFIGMAPS, v.NAMESPACE, names.challenge(namespace, "clean-tls", record.epoch)) is None
-    pending = names.pending_key(namespace, "clean-tls", record.epoch)
+    assert cluster().find(CONFIGMAPS, v.NAMESPACE, names.challenge(record.uid, record.epoch)) is None
+    pending = names.pending_key(record.uid, record.epoch)
     wait_for(lambda: cluster().find(SECRETS, v.NAMESPACE, pending) is None, what="the pending key is gone")
 
 

@@ -102,6 +102,13 @@ def test_the_canary_is_refused_by_the_policy(identity: Identity, service_account
     assert vocabulary.CANARY_DENIAL in answer.message
 
 
+@pytest.mark.parametrize("service_account", ["webhook", "job", "sweep"])
+def test_nothing_is_written_in_namespaces_that_are_left_out(identity: Identity, service_account: str) -> None:
+    for namespace in vocabulary.EXCLUDED_NAMESPACES:
+        body = tls_secret(namespace, "e2e-excluded")
+        assert identity(service_account).call("POST", path(SECRETS, namespace), body, dryRun="All").status == 403
+
+
 def labelled(**changes: str) -> Json:
     return {"labels": {"certjob.io/managed": "true", "certjob.io/state": "placeholder"} | changes}
 

@@ -16,9 +16,10 @@ CERTJOB = vocabulary.NAMESPACE
 Identity = Callable[[str], Api]
 Change = Callable[[Json], Any]
 
-UID = "11111111-1111-1111-1111-111111111111"
+UID, ANOTHER = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
 OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "tenant.web", "uid": UID}
 EPOCH = 1700000000
+OLD = names.old_hash("tenant", "web")
 ACCOUNT = names.account("pebble", "https://ca.test/dir", 1)
 NEXT = names.account("pebble", "https://ca.test/dir", 2)
 
@@ -42,16 +43,21 @@ def job(template: Json) -> Json:
     }
     pod = {"labels": dict(labels), "annotations": {"certjob.io/record": "tenant.web"}}
     metadata = {
-        "name": names.job("tenant", "web", EPOCH),
+        "name": names.job("web", UID, EPOCH),
         "labels": labels,
         "annotations": {"certjob.io/record": "tenant.web"},
     }
-    codes: Json = {"containerName": "issue", "operator": "In", "values": [10, 11, 12]}
+    fail: Json = {"containerName": "issue", "operator": "In", "values": [10, 11, 12]}
+    rules: list[Json] = [
+        {"action": "FailJob", "onExitCodes": fail},
+        {"action": "Ignore", "onExitCodes": fail | {"values": [13]}},
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    ]
     spec = {
         "backoffLimit": 3,
         "ttlSecondsAfterFinished": 600,
         "podReplacementPolicy": "Failed",
-        "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": codes}]},
+        "podFailurePolicy": {"rules": rules},
         "template": {"metadata": pod, "spec": copy.deepcopy(template)},
     }
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
@@ -111,6 +117,14 @@ def check_job(*changes: Change) -> Change:
     return change
 
 
+IGNORED: Json = {"action": "Ignore", "onPodConditions": [{"type": "Ready", "status": "False"}]}
+
+
+def failure_rule(number: int, **changes: Any) -> Change:
+    """Another rule in the podFailurePolicy."""
+    return lambda body: body["spec"]["podFailurePolicy"]["rules"][number]["onExitCodes"].update(changes)
+
+
 def record_name(name: str) -> Change:
     """Name another record, on Job and pod."""
 
@@ -124,7 +138,10 @@ def record_name(name: str) -> Change:
 ALLOWED_JOBS: list[tuple[str, Change]] = [
     ("as it is", lambda body: None),
     ("with account", mount("account", ACCOUNT)),
-    ("with pending key", mount("pending", names.pending_key("tenant", "web", EPOCH))),
+    ("with pending key", mount("pending", names.pending_key(UID, EPOCH))),
+    ("with an earlier attempt's pending key", mount("pending", names.pending_key(UID, EPOCH - 600))),
+    ("with a pending key of 0.1.0", mount("pending", names.pending_key(names.old_hash("tenant", "web"), EPOCH))),
+    ("under the name that 0.1.0 gives it", lambda body: body["metadata"].update(name=f"web-{OLD}-{EPOCH}")),
     ("with credentials", mount("credentials", names.credentials("pebble"))),
     ("with a deadline", lambda body: body["spec"].update(activeDeadlineSeconds=3600)),
     ("test of an issuer", check_job()),
@@ -132,7 +149,7 @@ ALLOWED_JOBS: list[tuple[str, Change]] = [
         "test of an issuer, with its keys",
         check_job(mount("account", ACCOUNT), mount("next", NEXT), mount("credentials", names.credentials("pebble"))),
     ),
-    ("with the record's hash", label("certjob.io/record-hash", names.record_hash("tenant", "web"))),
+    ("with the label that 0.1.0 gives it", label("certjob.io/record-hash", OLD)),
 ]
 
 
@@ -183,7 +200,9 @@ REFUSED_JOBS: list[tuple[str, Change]] = [
     ("account of an issuer with a longer name", mount("account", ACCOUNT.replace("pebble", "pebble-2"))),
     ("CA as account", mount("account", "certjob-webhook-ca")),
     ("CA as pending key", mount("pending", "certjob-webhook-ca")),
-    ("pending key with a tail", mount("pending", names.pending_key("tenant", "web", EPOCH) + "-x")),
+    ("pending key of another record", mount("pending", names.pending_key(ANOTHER, EPOCH))),
+    ("pending key of any record", label("certjob.io/record-uid", f"1{34 * '.'}1")),
+    ("pending key with a tail", mount("pending", names.pending_key(UID, EPOCH) + "-x")),
     ("credentials of another issuer", mount("credentials", "credentials-letsencrypt")),
     ("credentials as account", mount("account", "credentials-pebble")),
     ("host path as account", lambda b: [v.update(HOSTPATH) or v.pop("secret") for v in pod(b)["volumes"][1:2]]),
@@ -193,26 +212,26 @@ REFUSED_JOBS: list[tuple[str, Change]] = [
     ("credentials as next account key", mount("next", "credentials-pebble")),
     ("test of an issuer with another's next key", check_job(
         mount("next", names.account("letsencrypt", "https://ca.test/dir", 2)))),
-    ("test of an issuer with a pending key", check_job(mount("pending", names.pending_key("tenant", "web", EPOCH)))),
+    ("test of an issuer with a pending key", check_job(mount("pending", names.pending_key(UID, EPOCH)))),
     ("test of an issuer with credentials as next key", check_job(mount("next", "credentials-pebble"))),
     ("test of an issuer with the CA as next key", check_job(mount("next", "certjob-webhook-ca"))),
     ("test of another issuer", check_job(record_name("letsencrypt"))),
     ("test of an issuer under another name", check_job(lambda b: b["metadata"].update(
-        name=names.job("tenant", "web", EPOCH)))),
+        name=names.job("web", UID, EPOCH)))),
     ("bare record", record_name("pebble")),
     ("issuer that is an expression", label("certjob.io/issuer", "p.bble")),
     ("no issuer", lambda b: b["metadata"]["labels"].pop("certjob.io/issuer")),
     ("another issuer on the pod", lambda b: pod_metadata(b)["labels"].update({"certjob.io/issuer": "x"})),
     ("another epoch on the pod", lambda b: pod_metadata(b)["labels"].update({"certjob.io/epoch": "1"})),
     ("another epoch than the name's", label("certjob.io/epoch", "1700000001")),
-    ("epoch that is no number", label("certjob.io/epoch", names.job("tenant", "web", EPOCH).removeprefix("web-"))),
+    ("epoch that is no number", label("certjob.io/epoch", names.job("web", UID, EPOCH).removeprefix("web-"))),
     ("record uid that is none", label("certjob.io/record-uid", "x")),
     ("another application", label("app.kubernetes.io/name", "x")),
     ("annotation of others", lambda b: b["metadata"]["annotations"].update({"example.org/x": "y"})),
     ("record that is no name, twice", lambda b: (b["metadata"]["annotations"].update({"certjob.io/record": "-x"}),
                                                  pod_metadata(b)["annotations"].update({"certjob.io/record": "-x"}))),
     ("name without a hash", lambda b: b["metadata"].update(name=f"web-{EPOCH}")),
-    ("long name", lambda b: b["metadata"].update(name="w" * 36 + names.job("tenant", "web", EPOCH)[3:])),
+    ("long name", lambda b: b["metadata"].update(name="w" * 36 + names.job("web", UID, EPOCH)[3:])),
     ("another component", label("app.kubernetes.io/component", "webhook")),
     ("label of others", label("sidecar.istio.io/inject", "true")),
     ("pod label of others", lambda b: pod_metadata(b)["labels"].update({"example.org/x": "y"})),
@@ -232,6 +251,12 @@ REFUSED_JOBS: list[tuple[str, Change]] = [
     ("deadline", lambda b: b["spec"].update(activeDeadlineSeconds=86400)),
     ("kept for ever", lambda b: b["spec"].pop("ttlSecondsAfterFinished")),
     ("kept for a week", lambda b: b["spec"].update(ttlSecondsAfterFinished=604800)),
+    ("no podFailurePolicy", lambda b: b["spec"].pop("podFailurePolicy")),
+    ("pods for ever", failure_rule(1, values=[1, 13])),
+    ("a failure that counts", failure_rule(0, values=[10, 11])),
+    ("every other code ignored", failure_rule(1, operator="NotIn")),
+    ("codes of any container", failure_rule(0, containerName=None)),
+    ("a rule that goes first", lambda b: b["spec"]["podFailurePolicy"]["rules"].insert(0, IGNORED)),
     ("suspended", lambda b: b["spec"].update(suspend=True)),
     ("selector of its own", lambda b: b["spec"].update(
         manualSelector=True, selector={"matchLabels": {"certjob.io/epoch": str(EPOCH)}})),

@@ -15,7 +15,9 @@ CERTJOB = vocabulary.NAMESPACE
 Identity = Callable[[str], Api]
 REPLICATE = "replicator.v1.mittwald.de/replicate-"
 
-PENDING = names.pending_key("tenant", "web", 1700000000)
+UID, ANOTHER = OWNER["uid"], "22222222-2222-2222-2222-222222222222"
+PENDING, OTHERS = names.pending_key(UID, 1700000000), names.pending_key(ANOTHER, 1700000000)
+OLD = names.pending_key(names.old_hash("tenant", "web"), 1700000000)
 ACCOUNT = names.account("pebble", "https://ca.test/dir", 1)
 
 
@@ -26,7 +28,10 @@ def own(name: str, kind: str = "Opaque", **metadata: Any) -> Json:
 
 
 TLS = "kubernetes.io/tls"
-PENDING_METADATA: Json = {"labels": {"certjob.io/pending": "true"}, "ownerReferences": [OWNER]}
+OLD_METADATA: Json = {"labels": {"certjob.io/pending": "true"}, "ownerReferences": [OWNER]}
+PENDING_METADATA: Json = OLD_METADATA | {"labels": {"certjob.io/pending": "true", "certjob.io/record-uid": UID}}
+ANOTHERS: Json = PENDING_METADATA | {"ownerReferences": [OWNER | {"uid": ANOTHER}]}
+ANY: Json = PENDING_METADATA | {"labels": {"certjob.io/pending": "true", "certjob.io/record-uid": f"1{34 * '.'}1"}}
 TOKEN = {"kubernetes.io/service-account.name": "sweep"}
 OWN: list[tuple[str, str, Json, str]] = [
     ("pending key", "job", own(PENDING, **PENDING_METADATA), "ok"),
@@ -38,6 +43,12 @@ OWN: list[tuple[str, str, Json, str]] = [
     ("serving certificate", "job", own(vocabulary.WEBHOOK_TLS_SECRET, TLS), "certjob-own-name"),
     ("serving certificate", "webhook", own(vocabulary.WEBHOOK_TLS_SECRET, TLS), "certjob-own-name"),
     ("account key", "webhook", own(ACCOUNT), "certjob-own-name"),
+    ("pending key by a pod of 0.1.0", "job", own(OLD, **OLD_METADATA), "ok"),
+    ("pending key with another's name", "job", own(OTHERS, **PENDING_METADATA), "certjob-own-name"),
+    ("pending key with another's name, of 0.1.0", "job", own(OTHERS, **OLD_METADATA), "certjob-own-name"),
+    ("pending key with another's owner", "job", own(PENDING, **ANOTHERS), "certjob-own-name"),
+    ("pending key with no owner's label", "job", own(PENDING, **OLD_METADATA), "certjob-own-name"),
+    ("pending key of anybody", "job", own(PENDING, **ANY), "certjob-own-name"),
     ("pending key", "sweep", own(PENDING, **PENDING_METADATA), "certjob-own-name"),
     ("pending key without owner", "job", own(PENDING, labels=PENDING_METADATA["labels"]), "certjob-own-name"),
     ("pending key without label", "job", own(PENDING, ownerReferences=[OWNER]), "certjob-own-name"),
@@ -75,7 +86,7 @@ def test_creating_a_secret_in_certjobs_namespace(
 
 
 def test_own_secrets_are_not_updated_and_only_pending_keys_deleted(admin: Api, identity: Identity) -> None:
-    key = names.pending_key("e2e-policies", "own", 1)
+    key = names.pending_key(UID, 1)
     account = names.account("e2e-policies", "https://ca.test/dir", 1)
     metadata: Json = {"labels": {"certjob.io/pending": "true"}}
     try:

@@ -24,7 +24,7 @@ def route(host: str = "www.example.org") -> Json:
     """A challenge route as certjob makes it."""
     service = {"name": vocabulary.RESPONDER_SERVICE, "port": {"name": vocabulary.RESPONDER_PORT_NAME}}
     challenge = {"path": vocabulary.CHALLENGE_PATH, "pathType": "Prefix", "backend": {"service": service}}
-    epoch = {vocabulary.EPOCH_PREFIX + names.record_hash("tenant", "web"): str(EPOCH)}
+    epoch = {vocabulary.EPOCH_PREFIX + UID: str(EPOCH)}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from issuer_job import names, vocabulary
-from issuer_job.dns01 import trace
 from tests.e2e.api import CONFIGMAPS, MUTATING_WEBHOOKS, Api, Json, path
 from tests.e2e.attacks import assert_verdict, encoded
 
@@ -27,8 +26,8 @@ RECORD = names.record("e2e-policies", "web")
 KINDS = {
     "record": RECORD,
     "claim": names.claim("e2e-policies.test"),
-    "challenge": names.challenge("e2e-policies", "web", EPOCH),
-    "dns-challenge": trace.trace_name(names.record_hash("e2e-policies", "web")),
+    "challenge": names.challenge(UID, EPOCH),
+    "dns-challenge": names.dns_trace(UID),
     "issuer-state": names.issuer_state("e2e-policies", "https://ca.test/dir"),
     "options-in-force": vocabulary.OPTIONS_IN_FORCE,
 }
@@ -45,6 +44,7 @@ WRITES = {
 
 def config_map(name: str, kind: str = "", **metadata: Any) -> Json:
     labels = {f"certjob.io/{kind}": "true"} if kind else {}
+    labels |= {"certjob.io/namespace": name.partition(".")[0]} if kind == "record" else {}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels} | metadata}
 
 
@@ -87,6 +87,17 @@ BAD_CONFIG_MAPS: list[tuple[str, Json]] = [
     ("finalizer", config_map("a.b", "record", finalizers=["example.test/hold"])),
     ("owner", config_map("a.b", "record", ownerReferences=[OTHER_OWNER])),
     ("immutable", config_map("a.b", "record") | {"immutable": True}),
+    (
+        "record of another namespace",
+        config_map("a.b", labels={"certjob.io/record": "true", "certjob.io/namespace": "b"}),
+    ),
+    ("record of no namespace", config_map("a.b", labels={"certjob.io/record": "true"})),
+    (
+        "another record's challenge",
+        config_map(
+            names.challenge(UID, EPOCH), "challenge", ownerReferences=[OWNER | {"uid": UID.replace("1", "2")}]
+        ),
+    ),
 ]
 
 
@@ -95,6 +106,20 @@ BAD_CONFIG_MAPS: list[tuple[str, Json]] = [
 def test_no_other_config_map_is_made(identity: Identity, body: Json, service_account: str) -> None:
     answer = identity(service_account).call("POST", path(CONFIGMAPS, CERTJOB), body, dryRun="All")
     assert_verdict(answer, "certjob-cm")
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict"),
+    [("Launched", "ok"), ("Issued", "ok"), ("Retired", "certjob-cm"), ("Orphaned", "certjob-cm"), ("", "ok")],
+)
+def test_how_an_attempt_went_is_not_the_webhooks_to_say(
+    identity: Identity, stored_kinds: None, state: str, verdict: str
+) -> None:
+    body = config_map(RECORD, "record")
+    body["metadata"]["labels"] |= {"certjob.io/state": state} if state else {}
+    where = path(CONFIGMAPS, CERTJOB, RECORD)
+    assert_verdict(identity("webhook").call("PUT", where, body, dryRun="All"), verdict)
+    assert_verdict(identity("sweep").call("PUT", where, body, dryRun="All"), "ok")
 
 
 @pytest.mark.parametrize("service_account", ["webhook", "job", "sweep", "responder"])

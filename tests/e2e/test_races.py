@@ -239,8 +239,8 @@ def test_a_finished_attempt_leaves_route_and_token_to_the_next_one(
     record = one.record
     held = route(one.hosts[0])
     assert held is not None
-    assert held["metadata"]["annotations"][v.EPOCH_PREFIX + record.hash] == str(record.epoch)
-    name = names.challenge(namespace, one.secret, record.epoch)
+    assert held["metadata"]["annotations"][v.EPOCH_PREFIX + record.uid] == str(record.epoch)
+    name = names.challenge(record.uid, record.epoch)
     assert len(cluster().get(CONFIGMAPS, v.NAMESPACE, name)["data"]) == 2
     answer.open()
     assert newer.end() is v.ExitCode.DONE

@@ -105,15 +105,14 @@ def leave_behind(record: Record) -> None:
     for host, ingress_class in record.routes:
         routes.join_route(cluster(), record, host, ingress_class, ISSUER)
     cluster().create(CONFIGMAPS, v.NAMESPACE, challenge_body(record, {"t" * 43: "k"}))
-    name = names.pending_key(record.namespace, record.secret_name, record.epoch)
-    cluster().create(SECRETS, v.NAMESPACE, pending_secret(record, b"key", name=name))
+    cluster().create(SECRETS, v.NAMESPACE, pending_secret(record, b"key"))
 
 
 def left_by(record: Record) -> list[str]:
     """What is there of that."""
     found = [(INGRESSES, names.route(klass.identity, host)) for host, klass in record.routes]
-    found.append((CONFIGMAPS, names.challenge(record.namespace, record.secret_name, record.epoch)))
-    found.append((SECRETS, names.pending_key(record.namespace, record.secret_name, record.epoch)))
+    found.append((CONFIGMAPS, names.challenge(record.uid, record.epoch)))
+    found.append((SECRETS, names.pending_key(record.uid, record.epoch)))
     return [name for resource, name in found if cluster().find(resource, v.NAMESPACE, name) is not None]
 
 
@@ -236,7 +235,7 @@ def test_leftovers_of_an_attempt_that_is_over_go_and_those_of_others_stay(as_swe
     assert [owner["name"] for owner in route["metadata"]["ownerReferences"]] == [active.name]
     assert left_by(ended) == [
         names.route("field:traefik", shared),
-        names.pending_key(namespace, "over-tls", ended.epoch),
+        names.pending_key(ended.uid, ended.epoch),
     ]
     assert clean(3) == 0
     leftovers.delete_keys(as_sweep, ended, now)

@@ -175,6 +175,6 @@ def test_job_is_cleaned_up_after_ten_minutes(namespace: str) -> None:
     host = f"ttl.{namespace}.test"
     world.create(namespace, world.manifest("ttl", [host], tls_acme="true"))
     record = world.wait_issued(namespace, "ttl-tls", [host])
-    job: Json = cluster().get(JOBS, v.NAMESPACE, names.job(namespace, "ttl-tls", record.epoch))
+    job: Json = cluster().get(JOBS, v.NAMESPACE, record.job_name)
     assert job["spec"]["ttlSecondsAfterFinished"] == 600
     assert job["spec"]["template"]["spec"]["activeDeadlineSeconds"] == 300

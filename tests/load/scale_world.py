@@ -49,6 +49,7 @@ class World:
     count: int
 
     def __post_init__(self) -> None:
+        self._uids = set[str]()
         self.now = datetime.now(UTC)
         self.authority = make_authority(now=self.now - LIFETIME, lifetime=3 * LIFETIME)
         found = cluster().items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true")
@@ -74,13 +75,12 @@ class World:
 
     @cached_property
     def _stems(self) -> frozenset[str]:
-        """What tells our objects in certjob's namespace: claims, routes, records by namespace, Jobs by hash."""
+        """What tells our objects in certjob's namespace: claims, routes, records by namespace, Jobs by record."""
         known = set(self.spaces)
         for number in range(self.count):
             klass = IngressClass(field=CLASS).identity
             known |= {names.claim(self.host(number)), names.route(klass, self.host(number))}
-            known.add(names.record_hash(self.space(number), self.secret(number)))
-        return frozenset(known)
+        return frozenset(known | {names.digest(uid) for uid in self._uids})
 
     def space(self, number: int) -> str:
         """The namespace of a certificate."""
@@ -117,7 +117,7 @@ class World:
         stored = cluster().create(INGRESSES, space, self._ingress(number))
         cluster().create(CONFIGMAPS, v.NAMESPACE, claim_body(host, space))
         record = self._record(stored, certified)
-        cluster().create(CONFIGMAPS, v.NAMESPACE, to_config_map(record))
+        self._uids.add(cluster().create(CONFIGMAPS, v.NAMESPACE, to_config_map(record))["metadata"]["uid"])
         cluster().create(SECRETS, space, self._secret(record, certified))
 
     def _secret(self, record: Record, certified: CertifiedKey) -> Json:

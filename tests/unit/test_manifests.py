@@ -14,11 +14,14 @@ import pytest
 import yaml
 
 from certs.formats import Format
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.issuers.load import parse_issuer
+from issuer_job.launch import jobs
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.upkeep.webhook.configuration import SENT
 from tests.worlds.documents import MANIFESTS
+from tests.worlds.samples import record
 from webhook.app import POLICIES
 from webhook.decide_secret import WRITERS
 
@@ -307,12 +310,47 @@ def test_well_known_objects_have_the_vocabularys_names() -> None:
 def test_webhook_entries_leave_certjobs_namespaces_out() -> None:
     webhooks = all_of("MutatingWebhookConfiguration")[v.WEBHOOK_CONFIGURATION]["webhooks"]
     for webhook in webhooks:
-        (names,) = webhook["namespaceSelector"]["matchExpressions"]
-        assert set(names["values"]) == v.EXCLUDED_NAMESPACES
+        (left_out,) = webhook["namespaceSelector"]["matchExpressions"]
+        assert set(left_out["values"]) == v.EXCLUDED_NAMESPACES
         assert webhook["clientConfig"]["service"]["name"] == v.WEBHOOK_SERVICE
         assert webhook["sideEffects"] == "NoneOnDryRun"
     assert [webhook["failurePolicy"] for webhook in webhooks] == ["Ignore", "Ignore", "Fail"]
     assert webhooks[1]["namespaceSelector"]["matchLabels"] == {v.NAMESPACE_ENABLED: "true"}
+
+
+@pytest.mark.parametrize("name", ["certjob-tenant-secrets", "certjob-secrets-delete", "certjob-complete-tls"])
+def test_policies_leave_out_the_namespaces_that_the_code_leaves_out(name: str) -> None:
+    spec = all_of("ValidatingAdmissionPolicy")[name]["spec"]
+    excluded = [re.findall(r"request\.namespace [!=]= '([a-z-]+)'", expression) for expression in expressions(spec)]
+    assert {namespace for found in excluded for namespace in found} == v.EXCLUDED_NAMESPACES
+
+
+def test_the_policy_pins_which_pods_of_a_job_count() -> None:
+    template = all_of("PodTemplate")[v.POD_TEMPLATE]
+    made = jobs.issue_job_body(record(), template, account_number=1, directory="https://ca.certjob.dev/dir")
+    spec = all_of("ValidatingAdmissionPolicy")["certjob-jobs"]["spec"]
+    (rule,) = [r["expression"] for r in spec["validations"] if r["message"] == "certjob-job: podFailurePolicy"]
+    pinned = [yaml.safe_load(found) for found in re.findall(r"== (\[.*?\])(?: &&|$)", rule)]
+    rules = made["spec"]["podFailurePolicy"]["rules"]
+    codes = [r.get("onExitCodes", {}) for r in rules]
+    assert pinned == [
+        [r["action"] for r in rules],
+        [c.get("containerName", "") for c in codes],
+        [c.get("operator", "") for c in codes],
+        [c.get("values", []) for c in codes],
+        [[f"{c['type']}={c['status']}" for c in r.get("onPodConditions", [])] for r in rules],
+    ]
+
+
+@pytest.mark.parametrize("uid", ["0f6bd5b4-9a4f-4d8e-9a1e-7f1f6f5d3c2b", "0123456789"], ids=["uid", "hash of 0.1.0"])
+def test_policies_know_what_belongs_to_a_record(uid: str) -> None:
+    spec = all_of("ValidatingAdmissionPolicy")["certjob-configmaps"]["spec"]
+    patterns = dict(re.findall(r"'([a-z-]+)': '(\^[^']+)'", next(e for e in expressions(spec) if "^claim-" in e)))
+    assert re.fullmatch(patterns["challenge"], names.challenge(uid, 1_700_000_000))
+    assert re.fullmatch(patterns["dns-challenge"], names.dns_trace(uid))
+    deletions = json.dumps(all_of("ValidatingAdmissionPolicy")["certjob-secrets-delete"])
+    (pending,) = re.findall(r"matches\('(\^pending[^']+)'\)", deletions)
+    assert re.fullmatch(pending, names.pending_key(uid, 1_700_000_000))
 
 
 def test_no_secret_without_the_label_ever_reaches_the_webhook() -> None:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import re
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from issuer_job import names
+from tests.worlds.samples import attempt, record
 
 LABEL = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
 SUBDOMAIN = st.lists(LABEL, min_size=1, max_size=5).map(".".join).filter(lambda name: len(name) <= 253)
 EPOCH = st.integers(1_700_000_000, 9_999_999_999)
+UID = st.uuids(version=4).map(str)
 SERVER = "https://ca.certjob.dev/directory"
 
 
-@given(LABEL, SUBDOMAIN, EPOCH)
-def test_every_name_is_one_that_kubernetes_takes(namespace: str, secret: str, epoch: int) -> None:
+@given(LABEL, SUBDOMAIN, UID, EPOCH)
+def test_every_name_is_one_that_kubernetes_takes(namespace: str, secret: str, uid: str, epoch: int) -> None:
     for name in (
         names.record(namespace, secret),
-        names.challenge(namespace, secret, epoch),
-        names.pending_key(namespace, secret, epoch),
+        names.challenge(uid, epoch),
+        names.pending_key(uid, epoch),
+        names.dns_trace(uid),
         names.event(secret, "CertificateIssued", "uid", str(epoch)),
         names.issuer_state(namespace, SERVER),
         names.account(namespace, SERVER, 7),
@@ -33,19 +38,50 @@ def test_every_name_is_one_that_kubernetes_takes(namespace: str, secret: str, ep
         assert names.is_dns_subdomain(name), name
 
 
-@given(LABEL, SUBDOMAIN, EPOCH)
-def test_a_job_leaves_room_for_its_pods(namespace: str, secret: str, epoch: int) -> None:
-    name = names.job(namespace, secret, epoch)
+@given(SUBDOMAIN, UID, EPOCH)
+def test_a_job_leaves_room_for_its_pods(secret: str, uid: str, epoch: int) -> None:
+    name = names.job(secret, uid, epoch)
     assert len(name) <= 57
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
-    assert name.endswith(f"-{names.record_hash(namespace, secret)}-{epoch}")
+    assert name.endswith(f"-{names.digest(uid)}-{epoch}")
+
+
+def belongings(secret: str, uid: str, epoch: int) -> set[str]:
+    """All names of what belongs to one attempt of a record."""
+    own = {names.challenge(uid, epoch), names.pending_key(uid, epoch), names.dns_trace(uid)}
+    return own | {names.job(secret, uid, epoch)}
+
+
+@given(SUBDOMAIN, SUBDOMAIN, UID, UID, EPOCH, EPOCH)
+def test_nothing_of_two_records_ever_meets_whatever_their_secrets_are_called(
+    secret: str, other: str, uid: str, another: str, epoch: int, later: int
+) -> None:
+    if uid != another:
+        assert not belongings(secret, uid, epoch) & belongings(other, another, later)
+
+
+@given(LABEL, SUBDOMAIN, UID, EPOCH, EPOCH)
+def test_a_record_has_nothing_but_its_own_pending_keys(
+    namespace: str, secret: str, uid: str, epoch: int, other: int
+) -> None:
+    """Whatever somebody has written into it."""
+    made = replace(record(), namespace=namespace, secret_name=secret, uid=uid)
+    own = {names.pending_key(who, other) for who in (uid, names.old_hash(namespace, secret))}
+    others = {
+        names.pending_key(str(UUID(int=5)), other),
+        names.pending_key("0" * 10, other),
+        "certjob-webhook-ca",
+        "",
+    }
+    for name in own | others:
+        named = replace(made, attempt=attempt(epoch=epoch, pending_key=name)).pending_name
+        assert named == (name if name in own else names.pending_key(uid, epoch))
 
 
 @given(LABEL, LABEL, SUBDOMAIN, SUBDOMAIN)
 def test_two_secrets_have_two_records(namespace: str, other: str, secret: str, another: str) -> None:
     if (namespace, secret) != (other, another):
         assert names.record(namespace, secret) != names.record(other, another)
-        assert names.record_hash(namespace, secret) != names.record_hash(other, another)
 
 
 @given(st.text(max_size=300), st.integers(20, 253))
@@ -61,12 +97,10 @@ def test_long_names_with_one_beginning_stay_apart() -> None:
     assert names.record("shop", long + "aaa") != names.record("shop", long + "bbb")
     assert names.added_secret(long, "", ()) != names.added_secret(long + "b", "", ())
     assert len(names.record("n" * 63, "s" * 253)) == 253
-    assert names.job("shop", "s" * 253, 1) != names.job("shop", "s" * 252, 1)
 
 
 def test_dots_do_not_run_names_together() -> None:
-    assert names.job("shop", "a.b", 1) != names.job("shop", "a-b", 1)
-    assert names.job("shop", "a.b", 1).startswith("a-b-")
+    assert names.job("a.b", "uid", 1).startswith("a-b-")
     assert names.record("a", "b.c") == "a.b.c"
 
 
@@ -116,5 +150,5 @@ def test_what_is_no_number_is_none(text: str) -> None:
 
 def test_an_epoch_is_what_a_name_ends_with() -> None:
     assert names.number("0007") == 7
-    assert names.epoch_of(names.challenge("shop", "web-tls", 1_700_000_000)) == 1_700_000_000
+    assert names.epoch_of(names.challenge("0f6bd5b4-9a4f-4d8e-9a1e-7f1f6f5d3c2b", 1_700_000_000)) == 1_700_000_000
     assert names.epoch_of("challenge-1-x") == names.epoch_of("") == 0

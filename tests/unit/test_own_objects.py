@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 
 from issuer_job import names
 from issuer_job import vocabulary as v
@@ -12,14 +13,16 @@ from issuer_job.http01.solver import challenge_body
 from issuer_job.issue.order import pending_secret
 from issuer_job.issuers.state import state_body
 from issuer_job.record.record import Phase
-from tests.worlds.samples import record
+from tests.worlds.samples import attempt, record
 
 SERVER = "https://ca.certjob.dev/dir"
 
 
 def test_keys_are_immutable_and_named_as_the_policies_want() -> None:
-    pending = pending_secret(record(), b"k", name=names.pending_key("shop", "web-tls", 5))
-    assert re.fullmatch("pending-[0-9a-f]{10}-[0-9]{1,20}", pending["metadata"]["name"])
+    pending = pending_secret(record(attempt=attempt(pending_key="")), b"k")
+    assert pending["metadata"]["name"] == names.pending_key(record().uid, record().epoch)
+    assert pending["metadata"]["labels"][v.RECORD_UID] == record().uid
+    assert b64decode(pending["data"][v.PENDING_OWNER]).decode() == record().uid
     assert pending["metadata"]["ownerReferences"] == [record().owner_reference]
     account = account_secret("le", SERVER, 2, b"k")
     assert re.fullmatch(

@@ -156,8 +156,7 @@ class JobWorld:
 
     def pod(self, *, secret: str = "web-tls", namespace: str = "shop", transport: Transport | None = None) -> Attempt:
         """A pod of the record's newest Job, with its Secrets mounted as they are now."""
-        record = self.record(secret, namespace)
-        return self.pod_of(names.job(namespace, secret, record.epoch), transport=transport)
+        return self.pod_of(self.record(secret, namespace).job_name, transport=transport)
 
     def pod_of(self, name: str, *, transport: Transport | None = None) -> Attempt:
         """A pod of a Job."""

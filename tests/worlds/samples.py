@@ -57,7 +57,7 @@ def attempt(**fields: object) -> AttemptState:
         order_url="https://ca/order/1",
         order_expires=LATER,
         orders_dropped=1,
-        pending_key="pending-0123456789-1",
+        pending_key="pending-record-uid-1",
         secret_uid="s",
         secret_version="9",
     )

@@ -142,7 +142,7 @@ def test_an_attempt_that_has_ended_says_how(launched: JobWorld, phase: Phase, co
 
 def broken(world: JobWorld, how: str) -> Json:
     """The record as nobody can read it: of a later certjob, or damaged by hand."""
-    body = to_config_map(replace(world.record(), version=2))
+    body = to_config_map(replace(world.record(), version=3))
     body["data"] = {"later": body["data"], "damaged": {v.RECORD_KEY: "{"}, "empty": None}[how]
     return world.api.add(CONFIGMAPS, v.NAMESPACE, body)
 

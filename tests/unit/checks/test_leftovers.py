@@ -64,7 +64,7 @@ def clean(world: JobWorld) -> v.ExitCode:
 
 def test_the_job_leaves_alone_what_belongs_to_a_record_that_it_cannot_read(world: JobWorld) -> None:
     annotate(world, check="never")
-    stored = world.api.add(CONFIGMAPS, v.NAMESPACE, to_config_map(replace(left_over(world), version=2)))
+    stored = world.api.add(CONFIGMAPS, v.NAMESPACE, to_config_map(replace(left_over(world), version=3)))
     world.clock.ahead += 5 * MINUTE
     assert clean(world) is v.ExitCode.DONE
     assert left(world) == 1

@@ -328,7 +328,7 @@ def test_a_value_that_another_order_is_using_stays(dns_world: DnsWorld) -> None:
     dns_world.apply(WILD, secret="other")
 
     def shared() -> None:
-        mine = dns_leftovers.find(dns_world.jobs.cluster, dns_world.jobs.record().hash)
+        mine = dns_leftovers.find(dns_world.jobs.cluster, dns_world.jobs.record())
         assert mine is not None
         theirs = [replace(txt, holder="other-pod") for txt in mine.txt_records]
         dns_leftovers.write_down(dns_world.jobs.cluster, dns_world.jobs.record("other"), theirs)

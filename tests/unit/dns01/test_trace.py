@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, Cluster
 from issuer_job.dns01 import trace
@@ -20,7 +22,7 @@ EPOCH = int(NOW.timestamp()) - 1000
 
 def record(phase: Phase = Phase.ISSUED, *, secret: str = "web-tls") -> Record:
     intent = Intent(hosts=("*.example.org",), settings=Settings(issuer="ca"))
-    return Record(namespace="shop", secret_name=secret, phase=phase, intent=intent, sources=(), since=NOW)
+    return Record(namespace="shop", secret_name=secret, phase=phase, intent=intent, sources=(), since=NOW, uid=secret)
 
 
 def txt(value: str = "a", *, epoch: int = EPOCH, issuer: str = "ca", holder: str = "pod-1") -> TxtRecord:
@@ -36,6 +38,9 @@ def txt(value: str = "a", *, epoch: int = EPOCH, issuer: str = "ca", holder: str
     )
 
 
+TRACE = names.dns_trace(record().uid)
+
+
 @pytest.fixture
 def api() -> FakeApi:
     return FakeApi()
@@ -43,7 +48,7 @@ def api() -> FakeApi:
 
 def stored(api: FakeApi) -> tuple[TxtRecord, ...]:
     """What is written down for the record."""
-    found = trace.find(Cluster(api), record().hash)
+    found = trace.find(Cluster(api), record())
     return () if found is None else found.txt_records
 
 
@@ -64,17 +69,17 @@ def test_a_later_attempt_adds_and_takes_over(api: FakeApi) -> None:
 def test_what_was_taken_over_is_not_crossed_out(api: FakeApi) -> None:
     trace.write_down(Cluster(api), record(), [txt("a")])
     trace.write_down(Cluster(api), record(), [txt("a", holder="pod-2")])
-    trace.cross_out(Cluster(api), record().hash, [txt("a")])
+    trace.cross_out(Cluster(api), TRACE, [txt("a")])
     assert stored(api) == (txt("a", holder="pod-2"),)
 
 
 def test_nothing_is_left_when_all_is_crossed_out(api: FakeApi) -> None:
     trace.write_down(Cluster(api), record(), [txt("a"), txt("b")])
-    trace.cross_out(Cluster(api), record().hash, [txt("a")])
+    trace.cross_out(Cluster(api), TRACE, [txt("a")])
     assert stored(api) == (txt("b"),)
-    trace.cross_out(Cluster(api), record().hash, [txt("b")])
+    trace.cross_out(Cluster(api), TRACE, [txt("b")])
     assert api.all(CONFIGMAPS, v.NAMESPACE) == []
-    trace.cross_out(Cluster(api), record().hash, [txt("b")])
+    trace.cross_out(Cluster(api), TRACE, [txt("b")])
 
 
 def test_writers_at_the_same_time_lose_nothing(api: FakeApi) -> None:
@@ -82,7 +87,7 @@ def test_writers_at_the_same_time_lose_nothing(api: FakeApi) -> None:
     api.fail("PUT", "/configmaps/", status(409, "Conflict"))
     trace.write_down(Cluster(api), record(), [txt("b")])
     api.fail("DELETE", "/configmaps/", status(409, "Conflict"))
-    trace.cross_out(Cluster(api), record().hash, [txt("a"), txt("b")])
+    trace.cross_out(Cluster(api), TRACE, [txt("a"), txt("b")])
     assert stored(api) == ()
 
 
@@ -114,7 +119,7 @@ def test_removal_is_tried_for_a_week(api: FakeApi) -> None:
     week = int((NOW - timedelta(days=7)).timestamp())
     young, old = txt("a", epoch=week + 60), txt("b", epoch=week - 60)
     trace.write_down(Cluster(api), record(), [young, old])
-    assert trace.give_up(Cluster(api), record().hash, [young, old], now=NOW) == 1
+    assert trace.give_up(Cluster(api), TRACE, [young, old], now=NOW) == 1
     assert stored(api) == (young,)
 
 
@@ -129,3 +134,29 @@ def test_the_sweep_learns_whose_credentials_are_needed(api: FakeApi) -> None:
 def test_without_leftovers_one_request_is_made(api: FakeApi) -> None:
     assert list(left_over(Cluster(api), [], now=NOW)) == []
     assert len(api.requests) == 1
+
+
+def test_what_an_earlier_record_of_the_name_left_is_left_over(api: FakeApi) -> None:
+    """The record was deleted and made anew: its attempts know nothing of that."""
+    busy = record(Phase.AUTHORIZING)
+    trace.write_down(Cluster(api), replace(busy, uid="of a former one"), [txt("a")])
+    trace.write_down(Cluster(api), busy, [txt("b")])
+    found = dict(left_over(Cluster(api), [busy], now=NOW))
+    assert found == {names.dns_trace("of a former one"): [txt("a")], TRACE: []}
+
+
+@pytest.mark.parametrize(("phase", "left"), [(Phase.AUTHORIZING, []), (Phase.ISSUED, [txt("a")])])
+def test_a_trace_of_0_1_0_is_its_records_by_name_until_it_is_crossed_out(
+    api: FakeApi, phase: Phase, left: list[TxtRecord]
+) -> None:
+    trace.write_down(Cluster(api), record(), [txt("a")])
+    (made,) = api.all(CONFIGMAPS, v.NAMESPACE)
+    api.remove(CONFIGMAPS, v.NAMESPACE, TRACE)
+    old = names.dns_trace(record().old_hash)
+    api.add(CONFIGMAPS, v.NAMESPACE, made | {"metadata": made["metadata"] | {"name": old, "labels": OLD_LABELS}})
+    assert dict(left_over(Cluster(api), [record(phase)], now=NOW)) == {old: left}
+    trace.cross_out(Cluster(api), old, [txt("a")])
+    assert api.all(CONFIGMAPS, v.NAMESPACE) == []
+
+
+OLD_LABELS = {v.DNS_CHALLENGE: "true", "certjob.io/record-hash": record().old_hash}

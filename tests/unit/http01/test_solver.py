@@ -60,7 +60,7 @@ def test_a_release_leaves_it_to_the_others_and_the_last_one_deletes(api: FakeApi
     stored = api.stored(INGRESSES, v.NAMESPACE, ROUTE)
     assert stored is not None
     assert [k for k in stored["metadata"]["annotations"] if k.startswith(v.EPOCH_PREFIX)] == [
-        v.EPOCH_PREFIX + THEIRS.hash
+        v.EPOCH_PREFIX + THEIRS.uid
     ]
     routes.release_route(cluster, THEIRS, HOST, NGINX)
     assert api.stored(INGRESSES, v.NAMESPACE, ROUTE) is None
@@ -113,7 +113,7 @@ def test_a_challenge_is_made_or_replaced(world: JobWorld) -> None:
     pod.load()
     solver.publish(pod, {"t1": "t1.x"})
     solver.publish(pod, {"t2": "t2.x"})
-    name = names.challenge("shop", "web-tls", pod.record.epoch)
+    name = names.challenge(pod.record.uid, pod.record.epoch)
     stored = world.api.stored(CONFIGMAPS, v.NAMESPACE, name)
     assert stored is not None
     assert stored["data"] == {"t2": "t2.x"}
@@ -160,7 +160,7 @@ def test_a_release_that_fails_is_left_to_the_sweep(world: JobWorld) -> None:
 
 
 def world_challenge(world: JobWorld) -> str:
-    return names.challenge("shop", "web-tls", world.record().epoch)
+    return names.challenge(world.record().uid, world.record().epoch)
 
 
 def test_route_and_token_of_the_newer_attempt_survive_the_end_of_the_older(world: JobWorld, tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_the_route_leads_just_the_challenge_path_of_one_host_to_the_responder() 
     assert body["metadata"]["annotations"] == {
         **v.ROUTE_ANNOTATIONS,
         v.INGRESS_CLASS: "old",
-        v.EPOCH_PREFIX + mine().hash: "5",
+        v.EPOCH_PREFIX + mine().uid: "5",
     }
 
 

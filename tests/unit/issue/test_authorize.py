@@ -117,7 +117,7 @@ class Watch:
 
     def before(self, request: Request) -> Reply | None:
         path, nth, reply = self.fault
-        present = names.challenge("shop", "web-tls", self.world.record().epoch) in self.world.left_over()
+        present = names.challenge(self.world.record().uid, self.world.record().epoch) in self.world.left_over()
         self.seen.append((request.path, present))
         if request.path != path or len([one for one, _ in self.seen if one == path]) != nth:
             return None

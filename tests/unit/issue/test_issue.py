@@ -79,10 +79,10 @@ def test_challenge_and_route_are_there_when_the_ca_looks_and_gone_when_it_is_sur
     world.apply(ingress())
     world.ca.before = before
     world.run()
-    epoch = world.record().epoch
+    uid, epoch = world.record().uid, world.record().epoch
     route = names.route("field:traefik", HOST)
-    assert left["/chall/1/0"] == [route, names.challenge("shop", "web-tls", epoch)]
-    assert names.pending_key("shop", "web-tls", epoch) in left["/finalize/1"]
+    assert left["/chall/1/0"] == [route, names.challenge(uid, epoch)]
+    assert names.pending_key(uid, epoch) in left["/finalize/1"]
 
 
 def test_the_event_comes_before_issued_and_the_pending_key_goes_last(world: JobWorld) -> None:

@@ -110,7 +110,7 @@ def test_a_secret_that_is_deleted_during_the_order_is_not_made_again(world: JobW
     assert world.issue(attempt) is v.ExitCode.LATER
     assert not secret_is_there(world)
     assert world.record().phase is Phase.ORPHANED
-    assert world.left_over() == [names.pending_key("shop", NAME, world.record().epoch)]
+    assert world.left_over() == [names.pending_key(world.record().uid, world.record().epoch)]
 
 
 def test_a_good_certificate_that_its_owner_brought_is_adopted(world: JobWorld) -> None:

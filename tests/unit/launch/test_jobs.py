@@ -26,7 +26,7 @@ def test_the_job_differs_from_the_template_in_its_secrets_only() -> None:
     volumes = {volume["name"]: volume["secret"]["secretName"] for volume in spec["volumes"]}
     assert volumes == {
         "account": names.account("le", SERVER, 3),
-        "pending": "pending-0123456789-1",  # inherited
+        "pending": "pending-record-uid-1",  # inherited
         "credentials": "credentials-le",
         "next": "next-none",
     }
@@ -35,7 +35,7 @@ def test_the_job_differs_from_the_template_in_its_secrets_only() -> None:
     }
     own = jobs.issue_job_body(record(attempt=attempt(pending_key="")), template, account_number=1, directory=SERVER)
     assert own["spec"]["template"]["spec"]["volumes"][1]["secret"]["secretName"] == names.pending_key(
-        "shop", "web-tls", record().epoch
+        record().uid, record().epoch
     )
 
 

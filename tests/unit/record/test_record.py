@@ -48,14 +48,13 @@ def test_the_config_map() -> None:
     assert metadata["labels"] == {
         v.RECORD: "true",
         v.RECORD_NAMESPACE: "shop",
-        v.RECORD_HASH: full_record().hash,
         v.STATE: "Issued",
         v.MANAGED_BY: "certjob",
     }
     assert metadata["annotations"] == {v.HOSTS: "a.certjob.dev,b.certjob.dev"}
     assert (metadata["uid"], metadata["resourceVersion"]) == ("record-uid", "7")
     text = to_config_map(full_record())["data"][v.RECORD_KEY]
-    assert "record-uid" not in text
+    assert '"uid": "record-uid"' not in text
     assert "launchedAt" in text
 
 
@@ -71,8 +70,8 @@ def test_fields_of_a_later_minor_version_are_ignored() -> None:
 
 
 def test_a_later_version_is_refused() -> None:
-    with pytest.raises(RecordError, match=r"shop\.web-tls: written by a later certjob \(version 2\)"):
-        from_config_map(stored(version=2))
+    with pytest.raises(RecordError, match=r"shop\.web-tls: written by a later certjob \(version 3\)"):
+        from_config_map(stored(version=3))
 
 
 DEEP = {v.RECORD_KEY: '{"x":' + "[" * 100_000}

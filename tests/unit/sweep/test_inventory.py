@@ -162,14 +162,26 @@ def test_a_record_that_cannot_be_read_is_left_out(api: FakeApi) -> None:
 @pytest.mark.parametrize(("value", "finished"), [("True", True), ("False", False)])
 def test_a_job_that_is_over_or_just_ending(api: FakeApi, condition: str, value: str, finished: bool) -> None:
     conditions = [{"type": "Suspended", "status": "True"}, {"type": condition, "status": value}]
-    api.add(JOBS, v.NAMESPACE, {"metadata": {"name": "j"}, "status": {"conditions": conditions}})
-    assert read_jobs(Cluster(api)) == {"j": finished}
+    api.add(JOBS, v.NAMESPACE, job("j") | {"status": {"conditions": conditions}})
+    assert read_jobs(Cluster(api)) == {("u", 5): finished}
 
 
 @pytest.mark.parametrize("body", [{}, {"status": {}}, {"status": {"conditions": None}}])
 def test_a_job_that_has_just_been_made(api: FakeApi, body: Json) -> None:
-    api.add(JOBS, v.NAMESPACE, {"metadata": {"name": "j"}, **body})
-    assert read_jobs(Cluster(api)) == {"j": False}
+    api.add(JOBS, v.NAMESPACE, job("j") | body)
+    assert read_jobs(Cluster(api)) == {("u", 5): False}
+
+
+@pytest.mark.parametrize("finished", [("True", "False"), ("False", "True")])
+def test_an_attempt_with_two_jobs_has_ended_when_both_have(api: FakeApi, finished: tuple[str, str]) -> None:
+    """One that 0.1.0 launched, and whatever is launched for the same epoch later."""
+    for name, value in zip("ab", finished, strict=True):
+        api.add(JOBS, v.NAMESPACE, job(name) | {"status": {"conditions": [{"type": "Complete", "status": value}]}})
+    assert read_jobs(Cluster(api)) == {("u", 5): False}
+
+
+def job(name: str) -> Json:
+    return {"metadata": {"name": name, "labels": {v.RECORD_UID: "u", v.EPOCH: "5"}}}
 
 
 def test_the_whole_record_if_it_is_the_one_that_was_listed(api: FakeApi) -> None:

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from issuer_job import names
 from issuer_job.backoff import LONGEST_ASKED
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import ABSENT
@@ -18,12 +17,12 @@ from issuer_job.record.phases import ABSENCE_GRACE, LaunchReason
 from issuer_job.record.record import ACTIVE, Issued, Phase, Record, Retry, Settings, Source
 from issuer_job.sweep import rules
 from issuer_job.sweep.rules import after_look, judge_situation
-from issuer_job.sweep.situation import Action, Priority, Situation, Verdict
+from issuer_job.sweep.situation import Action, AttemptKey, Priority, Situation, Verdict
 from issuer_job.tenant_secrets.access import Refusal
 from tests.worlds.samples import HOSTS, NOW, PROBLEM, attempt, issued, record, source
 
-JOB = names.job("shop", "web-tls", record().epoch)
-RUNNING, FINISHED, ABSENT_JOB = {JOB: False}, {JOB: True}, dict[str, bool]()
+JOB = record().uid, record().epoch
+RUNNING, FINISHED, ABSENT_JOB = {JOB: False}, {JOB: True}, dict[AttemptKey, bool]()
 IN_ORDER = Verdict(Action.NOTHING, LaunchReason.IN_ORDER)
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 IDLE = sorted({Phase.ISSUED, Phase.WAITING, Phase.FAILED})
@@ -37,7 +36,7 @@ def situation(
     now: datetime = NOW,
     sources: tuple[Source, ...] = (source(),),
     named_by: frozenset[str] | None = None,
-    jobs: Mapping[str, bool] = RUNNING,
+    jobs: Mapping[AttemptKey, bool] = RUNNING,
     issuers: Mapping[str, str] | None = None,
     interval: timedelta = 5 * MINUTE,
 ) -> Situation:

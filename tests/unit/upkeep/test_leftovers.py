@@ -270,16 +270,21 @@ def history(*ages: timedelta, phase: Phase = Phase.ISSUED, pending: str = "") ->
     return record(phase, attempt=attempt(epoch=entries[-1].epoch, pending_key=pending), history=entries)
 
 
-def key(age: timedelta) -> str:
-    return names.pending_key("shop", "web-tls", int((NOW - age).timestamp()))
+def named(*ages: timedelta) -> list[str]:
+    """By the record's uid, and by its hash as 0.1.0 did."""
+    return [key(age, uid) for age in ages for uid in (record().uid, record().old_hash)]
+
+
+def key(age: timedelta, uid: str = record().uid) -> str:
+    return names.pending_key(uid, int((NOW - age).timestamp()))
 
 
 @pytest.mark.parametrize(
-    ("age", "named"),
+    ("age", "left"),
     [(HOUR * 0.9, False), (HOUR * 1.1, True), (HOUR * 2.4, True), (HOUR * 2.6, False)],
 )
-def test_a_key_is_left_over_between_one_and_two_and_a_half_hours(age: timedelta, named: bool) -> None:
-    assert leftovers.leftover_keys(history(age), now=NOW) == ([key(age)] if named else [])
+def test_a_key_is_left_over_between_one_and_two_and_a_half_hours(age: timedelta, left: bool) -> None:
+    assert leftovers.leftover_keys(history(age), now=NOW) == (named(age) if left else [])
 
 
 def test_every_key_has_its_turn_in_an_hourly_look() -> None:
@@ -291,7 +296,7 @@ def test_every_key_has_its_turn_in_an_hourly_look() -> None:
 
 def test_the_key_that_the_record_refers_to_stays() -> None:
     waiting = history(2 * HOUR, phase=Phase.WAITING, pending=key(2 * HOUR))
-    assert leftovers.leftover_keys(waiting, now=NOW) == []
+    assert leftovers.leftover_keys(waiting, now=NOW) == named(2 * HOUR)[1:]
 
 
 def test_the_key_of_an_active_attempt_stays_although_it_is_not_written_down_yet() -> None:
@@ -299,11 +304,11 @@ def test_the_key_of_an_active_attempt_stays_although_it_is_not_written_down_yet(
 
 
 def test_an_inherited_key_is_left_over_after_the_attempt_that_used_it() -> None:
-    assert leftovers.leftover_keys(history(30 * HOUR, 2 * HOUR), now=NOW) == [key(30 * HOUR), key(2 * HOUR)]
+    assert leftovers.leftover_keys(history(30 * HOUR, 2 * HOUR), now=NOW) == named(30 * HOUR, 2 * HOUR)
 
 
 def test_a_key_older_than_any_order_was_deleted_long_ago() -> None:
-    assert leftovers.leftover_keys(history(9 * 24 * HOUR, 2 * HOUR), now=NOW) == [key(2 * HOUR)]
+    assert leftovers.leftover_keys(history(9 * 24 * HOUR, 2 * HOUR), now=NOW) == named(2 * HOUR)
 
 
 def stored_key(api: FakeApi, name: str) -> None:
@@ -317,7 +322,8 @@ def keys(api: FakeApi) -> list[str]:
 def test_left_over_keys_are_deleted_by_name_as_the_record_is_now(world: World) -> None:
     stored = world.store(replace(history(3 * HOUR, 2 * HOUR), uid="", resource_version=""))
     for age in (3 * HOUR, 2 * HOUR):
-        stored_key(world.api, key(age))
+        stored_key(world.api, key(age, stored.uid))
+        stored_key(world.api, key(age, stored.old_hash))
     stored_key(world.api, "pending-0000000000-1")
     leftovers.delete_keys(world.cluster, replace(stored, history=()), NOW)
     assert keys(world.api) == ["pending-0000000000-1"]

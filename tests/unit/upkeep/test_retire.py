@@ -85,8 +85,7 @@ class World:
         klass = record.sources[0].ingress_class
         routes.join_route(self.cluster, record, host, klass, ISSUER)
         self.api.add(CONFIGMAPS, v.NAMESPACE, challenge_body(record, {"token": "key"}))
-        name = names.pending_key(record.namespace, record.secret_name, record.epoch)
-        self.api.add(SECRETS, v.NAMESPACE, pending_secret(record, b"key", name=name))
+        self.api.add(SECRETS, v.NAMESPACE, pending_secret(record, b"key"))
 
     def record(self) -> Record:
         found = self.api.stored(CONFIGMAPS, v.NAMESPACE, self.last.name)
@@ -136,7 +135,7 @@ def test_a_challenge_whose_name_ends_with_no_epoch_goes_too(world: World, tail: 
 def test_a_route_whose_epoch_somebody_has_edited_goes_too(world: World, epoch: str) -> None:
     orphan = world.orphan()
     edited = world.api.all(INGRESSES, v.NAMESPACE)[0]
-    edited["metadata"]["annotations"][v.EPOCH_PREFIX + orphan.hash] = epoch
+    edited["metadata"]["annotations"][v.EPOCH_PREFIX + orphan.uid] = epoch
     world.api.add(INGRESSES, v.NAMESPACE, edited)
     assert retire.retire(world.cluster, orphan, now=NOW)
     assert world.left() == []
@@ -167,7 +166,7 @@ def test_the_word_is_the_last_write(world: World) -> None:
     world.api.requests.clear()
     retire.retire(world.cluster, orphan, now=NOW)
     writes = [r for r in world.api.requests if r.method != "GET" and "dryRun" not in r.query]
-    assert len(writes) == 8
+    assert len(writes) == 10
     assert (writes[-1].method, writes[-1].path.rpartition("/")[2]) == ("PUT", orphan.name)
 
 
@@ -292,7 +291,7 @@ def test_a_later_attempts_route_stays(world: World) -> None:
 
 
 def test_an_inherited_key_goes_too(world: World) -> None:
-    name = "pending-0123456789-1"
+    name = names.pending_key(world.last.uid, 1)
     world.api.add(SECRETS, v.NAMESPACE, {"metadata": {"name": name}})
     attempt = replace(transitions.attempt_of(world.last), pending_key=name)
     assert retire.retire(world.cluster, world.orphan(attempt=attempt), now=NOW)
