@@ -42,10 +42,10 @@ class FakeInternet:
         port = self.sites.get(address)
         if port is None:
             raise OSError(errno.EHOSTUNREACH, "No route to host")
-        return _Link(_connect(("127.0.0.1", port), timeout=timeout), address)
+        return Link(_connect(("127.0.0.1", port), timeout=timeout), address)
 
 
-class _Link(socket.socket):
+class Link(socket.socket):
     """A connection that says whom it was meant for."""
 
     def __init__(self, connection: socket.socket, peer: tuple[str, int]) -> None:

@@ -31,8 +31,9 @@ from issuer_job.dns01 import lookup
 from issuer_job.http01 import probe_http
 from issuer_job.http01.challenge_index import ChallengeIndex
 from issuer_job.http01.challenge_watch import ChallengeWatch
-from issuer_job.http01.responder import Responder
+from issuer_job.http01.responder import Responder, _Connection
 from tests.fakes.api import FakeApi
+from tests.fakes.internet import Link
 from tests.fuzz.target import Target
 from webhook import gunicorn_conf
 from webhook.review import MAX_BODY
@@ -178,7 +179,7 @@ def _probe(data: bytes) -> None:
         with suppress(BlockingIOError):
             far.send(data)
         far.shutdown(socket.SHUT_WR)
-        real, probe_http._connect = probe_http._connect, lambda *_: near.dup()
+        real, probe_http._connect = probe_http._connect, lambda *_: Link(near.dup(), ("192.0.2.1", 80))
         try:
             seen = probe_http.fetch("a.test", 80, PATH + TOKEN, f"{TOKEN}.abc")
         finally:
@@ -207,15 +208,12 @@ def _responder() -> Callable[[bytes], None]:
     loop.run_until_complete(responder.start(port=0, health_port=0))
     server = responder._runners[0].server
     assert server is not None
-    responder._cutting.cancel()
-    with suppress(asyncio.CancelledError):
-        loop.run_until_complete(responder._cutting)
 
     async def one(data: bytes) -> bytes:
         near, far = socket.socketpair()
         near.setblocking(False)
         far.setblocking(False)
-        transport, _ = await loop.connect_accepted_socket(server, far)
+        transport, _ = await loop.connect_accepted_socket(lambda: _Connection(server, 50), far)
         try:
             with suppress(ConnectionError):
                 await loop.sock_sendall(near, data)
