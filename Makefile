@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock lint schema picture unit process install e2e test demo bench dns-bench scale soak chaos fuzz fuzz-short
+.PHONY: help venv lock lint schema picture unit process install e2e test demo bench fairness dns-bench scale soak chaos fuzz fuzz-short
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
@@ -77,6 +77,9 @@ demo: venv install  ## one Ingress on the local cluster, with the timeline of wh
 
 bench: venv  ## measure on the running local cluster: single applies, burst, admission, memory
 	tests/cluster/run $(VENV)/bin/python -m tests.load.bench $(BENCH)
+
+fairness: venv  ## what one namespace's certificates take beside 200 of another, on the running local cluster
+	tests/cluster/run $(VENV)/bin/python -m tests.load.fairness $(BENCH)
 
 dns-bench: venv  ## measure DNS-01 on the running local cluster: single wildcards, burst
 	tests/cluster/run $(VENV)/bin/python -m tests.load.dns_bench $(BENCH)

@@ -78,9 +78,17 @@ class CaLimits(Part, frozen=True):
     """What certjob does not exceed at the CA, per account; 0 is no limit. The defaults are Let's Encrypt's."""
 
     orders: Annotated[Limit, says("Orders in 3 hours.")] = 300
+    per_namespace: Annotated[
+        Limit | None, says("Of these, what one namespace has whatever the others do; a tenth if not given.")
+    ] = None
     per_registered_domain: Annotated[Limit, says("Certificates in 7 days for a public suffix and one label.")] = 50
     per_exact_set: Annotated[Limit, says("Certificates in 7 days for exactly the same hosts.")] = 5
     failed_validations: Annotated[Limit, says("Failed validations of one host in an hour.")] = 5
+
+    @property
+    def share(self) -> int:
+        """Of the orders, what a namespace has whatever the others do: at least one; 0 is no limit."""
+        return max(1, self.orders // 10) if self.per_namespace is None and self.orders else self.per_namespace or 0
 
 
 class Fallback(Part, frozen=True):

@@ -20,6 +20,7 @@ from issuer_job.hosts import at_launch
 from issuer_job.hosts.precedence import Denial
 from issuer_job.hosts.share import use_of
 from issuer_job.issuers.load import ABSENT
+from issuer_job.issuers.types import type_of
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.room import Room
 from issuer_job.launch.start import Starter
@@ -39,6 +40,9 @@ class OutcomeReason(StrEnum):
     UNCHANGED = "Unchanged"
     MERGED = "Merged"
     PUT_OFF = "PutOff"
+    """There was no room just now."""
+    LEFT = "LeftToSweep"
+    """Its namespace has had many orders lately: the sweep, which knows those of all, decides."""
     HELD_UP = "HeldUp"
     """Written down, with what an operator has to put right first."""
     HOST_CLAIMED = "HostClaimed"
@@ -132,11 +136,11 @@ class _Launch:
         starter, namespace, name = self.starter, self.namespace, names.record(self.namespace, self.entry.secret_name)
         existing: Record | None = None
         decided: Plan
-        missing = room = launched = False
+        missing = room = ordered = launched = False
         planned = partial(plan, entry=self.entry, namespace=namespace)
 
         def merged(found: Record | None) -> Record | None:
-            nonlocal existing, decided, missing, room
+            nonlocal existing, decided, missing, room, ordered
             existing, decided = found, planned(found, now=starter.clock())
             if expect_new and found is not None and decided.reason in {PlanReason.UNCHANGED, PlanReason.JOINED}:
                 # An Ingress made anew: if its Secret went with the old one, the certificate is gone.
@@ -144,12 +148,9 @@ class _Launch:
                 decided = _for_missing_secret(found, decided, starter.clock()) if missing else decided
             if decided.launch and decided.record is not None:
                 self._refuse_too_many(decided.record, found)
-                room = (
-                    room
-                    or self.room is None
-                    or self.room.take(starter.cluster, namespace, name, use_of(decided.record))
-                )
-            if decided.launch and not room and not missing:
+                room = room or self._takes_room(decided.record)
+                ordered = ordered or (room and self._may_order(decided.record))
+            if decided.launch and not (room and ordered) and not missing:
                 decided = planned(found, now=starter.clock(), may_launch=False)
             if decided.launch and decided.record is not None:
                 self._preconditions(decided.record)
@@ -160,7 +161,7 @@ class _Launch:
             launched = stored is not None and decided.launch
         finally:
             if room and not launched and self.room is not None:
-                self.room.give_back(namespace, name)
+                self.room.give_back(namespace, name, self.entry.source.settings.issuer if ordered else "")
         reason, warning = OutcomeReason.UNCHANGED, _warning(self.entry, decided)
         if stored is None:
             warning = warning or _host_warning(existing)
@@ -172,7 +173,8 @@ class _Launch:
             if decided.reason in {PlanReason.PUT_OFF, PlanReason.HELD_BACK}:
                 starter.create_placeholder(stored)  # HTTPS works all the same
         if decided.reason is PlanReason.PUT_OFF:
-            reason = OutcomeReason.PUT_OFF
+            reason = OutcomeReason.LEFT if room else OutcomeReason.PUT_OFF
+            warning = warning or f"Secret {self.entry.secret_name[:40]}: {_PUT_OFF[reason]}"
         return self._outcome(reason, stored or existing, warning)
 
     def hold_up(self, problem: Problem) -> LaunchOutcome:
@@ -204,6 +206,17 @@ class _Launch:
         if self.entry.source.kind.makes_secret:
             return self.starter.secret_is_missing(existing)
         return self.starter.create_placeholder(existing)
+
+    def _takes_room(self, wanted: Record) -> bool:
+        room, use = self.room, use_of(wanted)
+        return room is None or room.take(self.starter.cluster, wanted.namespace, wanted.name, use)
+
+    def _may_order(self, wanted: Record) -> bool:
+        """Whether admission orders it: of one whose issuer cannot be used the start tells."""
+        issuer = self.starter.settings.issuers().valid.get(wanted.intent.settings.issuer)
+        if self.room is None or issuer is None or not type_of(issuer).counts_orders:
+            return True
+        return self.room.order(wanted.intent.settings.issuer, wanted.namespace, issuer.limits)
 
     def _refuse_too_many(self, wanted: Record, found: Record | None) -> None:
         problem = None if self.room is None else self.room.refusal(self.starter.cluster, wanted)
@@ -244,13 +257,17 @@ def _for_missing_secret(existing: Record, decided: Plan, now: datetime) -> Plan:
     return Plan(PlanReason.SEEN_AGAIN, launched, launch=True, minor=decided.minor)
 
 
+_PUT_OFF: Mapping[OutcomeReason, str] = {
+    OutcomeReason.PUT_OFF: "many orders in this namespace just now, it has its turn later",
+    OutcomeReason.LEFT: "many orders of this namespace lately, the sweep orders it",
+}
+
+
 def _warning(entry: Entry, decided: Plan) -> str | None:
     if decided.minor:
         return f"Secret {entry.secret_name[:40]}: an older Ingress decides issuer and key algorithm"
     if decided.reason is PlanReason.LEFT_OUT:
         return f"Secret {entry.secret_name[:40]}: {LEFT_OUT}"
-    if decided.reason is PlanReason.PUT_OFF:
-        return f"Secret {entry.secret_name[:40]}: many orders in this namespace just now, it has its turn later"
     return None
 
 

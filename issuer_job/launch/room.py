@@ -19,8 +19,10 @@ from issuer_job.cluster.api import Cluster
 from issuer_job.cluster.quota import Quota
 from issuer_job.hosts.share import Use, adds_nothing, beyond, use_of
 from issuer_job.issuers.options import Options
+from issuer_job.issuers.schema import CaLimits
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.record.record import Problem, Record
+from issuer_job.record.ledger_entries import WINDOWS
+from issuer_job.record.record import Counted, Problem, Record
 from issuer_job.record.store import list_records
 
 STARTING = 16
@@ -35,6 +37,7 @@ FAR, NEAR = 60.0, 1.0
 """Seconds that a count is good for."""
 COST = 20
 """How many times as long as it took a count is good for at least: a large namespace must not keep us busy."""
+ORDERS_PERIOD = WINDOWS[Counted.ORDER].total_seconds()
 UNSEEN = 2.0
 """Seconds from a launch until a count, begun then, surely has it."""
 
@@ -64,6 +67,32 @@ class _Namespace:
         return reduce(add, (use for name, use in uses.items() if name != but), Use())
 
 
+@dataclass
+class _Recent:
+    """What happened within so many seconds, by a key."""
+
+    seconds: float
+    times: dict[str, deque[float]] = field(default_factory=dict)
+    """The oldest first."""
+
+    def add(self, key: str, now: float) -> None:
+        self.times.setdefault(key, deque()).append(now)
+
+    def take_back(self, key: str) -> None:
+        if self.times.get(key):
+            self.times[key].pop()
+
+    def number(self, key: str, now: float) -> int:
+        times = self.times.get(key, deque())
+        while times and now - times[0] > self.seconds:
+            times.popleft()
+        return len(times)
+
+    def forget(self, now: float) -> None:
+        for key in [key for key, times in self.times.items() if not times or now - times[-1] > self.seconds]:
+            del self.times[key]
+
+
 class Room:
     """One per process; thread-safe. What asks the cluster raises KubeError."""
 
@@ -72,8 +101,10 @@ class Room:
         self._clock = clock
         self._lock = Lock()
         self._namespaces: dict[str, _Namespace] = {}
-        self._made: dict[str, deque[float]] = {}
-        """When this process has launched something, by namespace; the oldest first."""
+        self._made = _Recent(KEPT)
+        """Jobs of this process, by namespace."""
+        self._ordered = _Recent(ORDERS_PERIOD)
+        """Its orders, by issuer and namespace, and by issuer."""
 
     def refusal(self, cluster: Cluster, wanted: Record) -> Problem | None:
         """Why the certificate is one too many, or has too many hosts; None for what is there already."""
@@ -103,17 +134,33 @@ class Room:
             if fits and use is not None:
                 seen.launched[name] = (self._clock(), use)
                 with self._lock:
-                    self._made.setdefault(namespace, deque()).append(self._clock())
+                    self._made.add(namespace, self._clock())
         return fits
 
-    def give_back(self, namespace: str, name: str) -> None:
-        """Nothing was launched: the room that was taken last for this record is free again."""
+    def order(self, issuer: str, namespace: str, limits: CaLimits) -> bool:
+        """Whether admission orders without asking who knows all orders, the sweep; if so, it is counted.
+
+        Each process has a share for each namespace, and half of all orders: two of them keep within the limit.
+        """
+        if not limits.orders:
+            return True
+        own, all_of_it, now = f"{issuer}/{namespace}", issuer, self._clock()
+        with self._lock:
+            mine, everybody = self._ordered.number(own, now), self._ordered.number(all_of_it, now)
+            fits = (not limits.share or mine < limits.share) and everybody < max(1, limits.orders // 2)
+            for key in (own, all_of_it) if fits else ():
+                self._ordered.add(key, now)
+        return fits
+
+    def give_back(self, namespace: str, name: str, issuer: str = "") -> None:
+        """Nothing was launched: the room that was taken last for this record is free, and its order not made."""
         seen = self._namespace(namespace)
         with seen.lock:
             seen.launched.pop(name, None)
             with self._lock:
-                if self._made.get(namespace):
-                    self._made[namespace].pop()
+                self._made.take_back(namespace)
+                for key in (f"{issuer}/{namespace}", issuer):
+                    self._ordered.take_back(key)
 
     def _namespace(self, namespace: str) -> _Namespace:
         with self._lock:
@@ -127,15 +174,12 @@ class Room:
         old = [name for name, seen in self._namespaces.items() if now - seen.at > FAR and not seen.lock.locked()]
         for name in old:
             del self._namespaces[name]
-        for name in [name for name, times in self._made.items() if not times or now - times[-1] > KEPT]:
-            del self._made[name]
+        self._made.forget(now)
+        self._ordered.forget(now)
 
     def _made_lately(self, namespace: str) -> int:
         with self._lock:
-            times = self._made.get(namespace, deque())
-            while times and self._clock() - times[0] > KEPT:
-                times.popleft()
-            return len(times)
+            return self._made.number(namespace, self._clock())
 
     def _counted(self, cluster: Cluster, seen: _Namespace, namespace: str, *, but: str, options: Options) -> Use:
         """What the namespace has besides that record, counted anew if need be. Its lock is held."""

@@ -196,7 +196,7 @@ class SweepLaunches:
             return None
         replaces = replaceable(wanted, directory=issuer.server)
         exempt = issued is not None and bool(replaces) and issued.is_suggested(now)
-        return PlannedOrder(name, issuer.limits, wanted.intent.identifiers, exempt)
+        return PlannedOrder(name, issuer.limits, wanted.intent.identifiers, exempt, wanted.namespace)
 
     def _held(self, situation: Situation, order: PlannedOrder) -> OverLimit | None:
         """Which limit of its issuer's CA the order would exceed now.

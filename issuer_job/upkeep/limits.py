@@ -16,6 +16,7 @@ from certs.hostnames import first_few, without_redundant
 from issuer_job import names
 from issuer_job.issuers.schema import CaLimits
 from issuer_job.record.ledger_entries import WINDOWS
+from issuer_job.record.phases import GONE
 from issuer_job.record.record import ACTIVE, Counted, Problem, Record
 
 UNDER_WAY = timedelta(minutes=20)
@@ -30,6 +31,7 @@ class PlannedOrder:
     limits: CaLimits
     hosts: tuple[str, ...]
     exempt: bool = False
+    namespace: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class OverLimit:
 _Key = tuple[str, str]
 """What is counted, and of whom."""
 _ORDERS = ("orders", "")
+_ORDERS_OF = "orders of"
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,14 @@ class _Ordered:
     hosts: tuple[str, ...]
     order: bool
     certificate: bool
+    namespace: str = ""
 
     def counts_for(self, key: _Key) -> bool:
         """Whether it is one of those that are counted there."""
-        if key == _ORDERS:
+        if key in {_ORDERS, (_ORDERS_OF, self.namespace)}:
             return self.order
+        if key[0] == _ORDERS_OF:
+            return False
         same = key in _by_domain(self.hosts) if key[0] == "domain" else key == _exactly(self.hosts)
         return self.certificate and same
 
@@ -84,12 +90,15 @@ class _Counts:
     """Of one issuer. Each number is when something stops to count, in seconds since 1970; all lists are sorted."""
 
     times: dict[_Key, list[float]] = field(default_factory=lambda: defaultdict(list))
+    users: set[str] = field(default_factory=set)
+    """Namespaces that have certificates from it."""
     certificates: list[_Ordered] = field(default_factory=list)
     """Not yet counted by domain: a pass that launches nothing does without the list of suffixes."""
 
     def add(self, ordered: _Ordered) -> None:
         if ordered.order:
             insort(self.times[_ORDERS], ordered.over)
+            insort(self.times[_ORDERS_OF, ordered.namespace], ordered.over)
         if ordered.certificate:
             insort(self.times[_exactly(ordered.hosts)], ordered.over)
             self.certificates.append(ordered)
@@ -117,6 +126,8 @@ class Ledger:
 
     def add(self, record: Record) -> None:
         """What the record remembers, and what its attempt, if one is under way, is about to do."""
+        if record.phase not in GONE:
+            self._issuers[record.issuer].users.add(record.namespace)
         for entry in record.ledger:
             over, counts = (entry.at + WINDOWS[entry.kind]).timestamp(), self._issuers[entry.issuer]
             if entry.exempt:
@@ -126,14 +137,14 @@ class Ledger:
                     insort(counts.times["failures", host], over)
             else:
                 is_order = entry.kind is Counted.ORDER
-                counts.add(_Ordered(over, entry.hosts, order=is_order, certificate=not is_order))
+                counts.add(_Ordered(over, entry.hosts, is_order, not is_order, record.namespace))
         if (own := _under_way(record)) is not None:
             self._issuers[record.issuer].add(own)
 
     def count(self, order: PlannedOrder, now: datetime) -> None:
         """The order has just been launched."""
         over, counts = (now + UNDER_WAY).timestamp(), not order.exempt
-        self._issuers[order.issuer].add(_Ordered(over, order.hosts, order=counts, certificate=counts))
+        self._issuers[order.issuer].add(_Ordered(over, order.hosts, counts, counts, order.namespace))
 
     def allowed(self, record: Record | None, order: PlannedOrder, now: datetime) -> OverLimit | None:
         """None if the order is within every limit, else the limit that it must wait for the longest.
@@ -161,6 +172,8 @@ class Ledger:
                     for kind, of in sorted(_by_domain(hosts))
                 ]
         held = [(until, bound) for bound in bounds if (until := bound.free_at(counts.of(bound, own, now), now))]
+        if not order.exempt:
+            held += self._beyond_share(order, counts, own, now)
         if not held:
             return None
         until, bound = max(held, key=lambda pair: pair[0])
@@ -169,6 +182,23 @@ class Ledger:
             f"{_period(WINDOWS[bound.kind])}; there is room again at {until:%Y-%m-%d %H:%M:%S} UTC"
         )
         return OverLimit(Problem(type="heldBack", detail=detail, step="limits"), until)
+
+    def _beyond_share(
+        self, order: PlannedOrder, counts: _Counts, own: _Ordered | None, now: datetime
+    ) -> list[tuple[datetime, _Bound]]:
+        """A namespace that has had its share has more only of what the others' leave: at most half of all is kept for
+        them, and a tenth for newcomers where nobody else uses the issuer.
+        """
+        limits, share = order.limits, order.limits.share
+        if not limits.orders or not share:
+            return []
+        others = len(counts.users - {order.namespace})
+        kept = min(share * others, limits.orders // 2) if others else min(share, limits.orders // 10)
+        what = f"orders of namespace {order.namespace}, while the rest is kept for others,"
+        mine = _Bound(what, share, Counted.ORDER, (_ORDERS_OF, order.namespace))
+        left = _Bound("orders", max(1, limits.orders - kept), Counted.ORDER, _ORDERS)
+        times = [bound.free_at(counts.of(bound, own, now), now) for bound in (mine, left)]
+        return [] if None in times else [(min(time for time in times if time), mine)]
 
 
 def registered_domain(host: str) -> str:
@@ -203,7 +233,7 @@ def _under_way(record: Record) -> _Ordered | None:
     if record.phase not in ACTIVE or attempt is None:
         return None
     over = (attempt.launched_at + UNDER_WAY).timestamp()
-    return _Ordered(over, record.intent.hosts, order=not attempt.order_url, certificate=not attempt.replaces)
+    return _Ordered(over, record.intent.hosts, not attempt.order_url, not attempt.replaces, record.namespace)
 
 
 def _period(window: timedelta) -> str:

@@ -503,3 +503,40 @@ def test_a_missing_secret_is_not_forgotten_when_the_record_changes_meanwhile(wor
     world.api.fail("PUT", "/configmaps/shop.web-tls", status(409, "Conflict"))
     assert launch(world, expect_new=True).reason is OutcomeReason.LAUNCHED
     assert len(world.api.all(JOBS)) == 2
+
+
+def test_more_orders_than_a_namespaces_share_are_left_to_the_sweep(world: JobWorld) -> None:
+    world.set_issuer(limits={"orders": 20})
+    own = launcher(world)
+    outcomes = [
+        launch(world, ingress(f"w{n}", secret=f"w{n}", hosts=(f"w{n}.certjob.dev",)), by=own) for n in range(3)
+    ]
+    assert [outcome.reason for outcome in outcomes] == [
+        OutcomeReason.LAUNCHED,
+        OutcomeReason.LAUNCHED,
+        OutcomeReason.LEFT,
+    ]
+    assert "the sweep orders it" in (outcomes[2].warning or "")
+    assert world.record("w2").phase is Phase.WANTED
+    assert world.secret("w2")["metadata"]["labels"][v.STATE] == "placeholder"
+
+
+def test_an_order_that_another_namespaces_host_stopped_takes_nobodys_share(world: JobWorld) -> None:
+    world.set_issuer(limits={"orders": 10})
+    own = launcher(world)
+    world.api.add(CONFIGMAPS, v.NAMESPACE, claim_body(HOSTS[0], "other"))
+    assert launch(world, by=own).reason is OutcomeReason.HOST_CLAIMED
+    other = ingress("second", secret="second-tls", hosts=("c.certjob.dev",))
+    assert launch(world, other, by=own).reason is OutcomeReason.LAUNCHED
+
+
+@pytest.mark.parametrize("kind", ["certificates", "hosts"])
+def test_one_too_many_is_not_written_down_and_takes_no_claim(world: JobWorld, kind: str) -> None:
+    world.set_options(**{f"{kind}PerNamespace": 1})
+    own = launcher(world)
+    assert launch(world, ingress(hosts=(HOST,)), by=own).reason is OutcomeReason.LAUNCHED
+    before = len(world.api.all(CONFIGMAPS))
+    outcome = launch(world, ingress("second", secret="second-tls", hosts=("c.certjob.dev",)), by=own)
+    assert outcome.reason is OutcomeReason.TOO_MANY
+    assert f"option {kind}PerNamespace" in (outcome.warning or "")
+    assert len(world.api.all(CONFIGMAPS)) == before

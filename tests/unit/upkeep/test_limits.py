@@ -41,7 +41,7 @@ def ask(
     issuer: str = "le",
     exempt: bool = False,
 ) -> OverLimit | None:
-    return asked.allowed(of, PlannedOrder(issuer, limits, hosts or HOSTS, exempt), now)
+    return asked.allowed(of, PlannedOrder(issuer, limits, hosts or HOSTS, exempt, "shop"), now)
 
 
 def until(held: OverLimit | None) -> datetime:
@@ -70,7 +70,7 @@ def test_a_full_limit_holds_back_until_it_is_not_full(
 
 @pytest.mark.parametrize(("counted", "limits", "period"), LIMITED)
 def test_one_below_the_limit_is_allowed(counted: LedgerEntry, limits: CaLimits, period: timedelta) -> None:
-    twice = CaLimits(**{name: 2 * getattr(limits, name) for name in limits.__struct_fields__})
+    twice = CaLimits(**{name: 2 * (getattr(limits, name) or 0) for name in limits.__struct_fields__})
     assert ask(ledger(counted), twice) is None
 
 
@@ -266,3 +266,76 @@ def test_what_a_wildcard_beside_it_covers_makes_no_other_set() -> None:
     assert ask(asked, one, "*.x.dev", "api.x.dev") is not None
     assert ask(asked, one, "*.x.dev") is not None
     assert ask(asked, one, "*.x.dev", "x.dev") is None
+
+
+# No namespace takes the orders of the others.
+
+
+def ordered(namespace: str, number: int) -> Record:
+    """One certificate of the namespace, for which so many orders were made an hour ago."""
+    entries = tuple(entry(ORDER, ago=HOUR) for _ in range(number))
+    return replace(record(Phase.ISSUED), namespace=namespace, secret_name=f"{namespace}-{number}", ledger=entries)
+
+
+def ask_for(namespace: str, limits: CaLimits, *records: Record, exempt: bool = False) -> OverLimit | None:
+    made = Ledger()
+    for one in records:
+        made.add(one)
+    return made.allowed(None, PlannedOrder("le", limits, OTHER, exempt, namespace), NOW)
+
+
+HUNDRED = replace(NONE, orders=100)
+OTHERS = [ordered(f"n{number}", 1) for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "held"),
+    [
+        pytest.param(89, 0, False, id="alone it has all but what is kept for newcomers"),
+        pytest.param(90, 0, True, id="alone, the last tenth"),
+        pytest.param(49, 1, False, id="within what the shares of the others leave"),
+        pytest.param(45, 5, True, id="beyond it"),
+        pytest.param(9, 5, False, id="within its own share"),
+    ],
+)
+def test_a_namespace_has_more_than_its_share_only_of_what_the_others_shares_leave(
+    own: int, others: int, held: bool
+) -> None:
+    answer = ask_for("hog", HUNDRED, ordered("hog", own), *OTHERS[:others])
+    assert (answer is not None) is held
+
+
+def test_when_only_what_is_kept_is_left_each_other_namespace_still_has_its_share() -> None:
+    hog, full = ordered("hog", 50), ordered("full", 10)
+    assert ask_for("hog", HUNDRED, hog, full, *OTHERS) is not None
+    assert ask_for("full", HUNDRED, hog, full, *OTHERS) is not None
+    assert ask_for("n1", HUNDRED, hog, full, *OTHERS) is None
+    assert ask_for("new", HUNDRED, hog, full, *OTHERS) is None
+
+
+def test_it_says_whose_orders_they_are_and_when_there_is_room() -> None:
+    held = ask_for("hog", HUNDRED, ordered("hog", 50), *OTHERS)
+    assert until(held) == NOW + 2 * HOUR
+    assert held is not None
+    assert "50 of at most 10 orders of namespace hog, while the rest is kept for others, within 3 hours" in str(held)
+
+
+def test_what_the_ca_does_not_count_is_nobodys_share() -> None:
+    assert ask_for("hog", HUNDRED, ordered("hog", 60), *OTHERS, exempt=True) is None
+
+
+@pytest.mark.parametrize(("share", "held"), [(None, True), (20, False), (0, False), (1, False)])
+def test_the_operator_sets_the_share(share: int | None, held: bool) -> None:
+    limits = replace(HUNDRED, per_namespace=share)
+    answer = ask_for("hog", limits, ordered("hog", 15), ordered("other", 60), *OTHERS)
+    assert (answer is not None) is held
+
+
+def test_the_share_is_a_tenth_and_at_least_one() -> None:
+    assert [replace(NONE, orders=orders).share for orders in (300, 5, 0)] == [30, 1, 0]
+    assert CaLimits().share == 30
+
+
+def test_a_certificate_that_nobody_wants_any_more_keeps_nothing_for_its_namespace() -> None:
+    gone = [replace(one, phase=Phase.RETIRED) for one in OTHERS]
+    assert ask_for("hog", HUNDRED, ordered("hog", 60), *gone) is None
