@@ -11,6 +11,7 @@ from issuer_job import vocabulary as v
 from issuer_job.attempt.findings import CheckReason, Finding, MountedIssuer
 from issuer_job.cluster.api import CONFIGMAPS
 from issuer_job.issuers.load import IssuerError, is_issuer, parse_issuer
+from issuer_job.issuers.options import HostPolicy, OptionsError, read_options
 from issuer_job.issuers.schema import PathType, Solver
 
 MAX_FALLBACKS = 10
@@ -44,6 +45,30 @@ def solvers_are_of_use(mounted: MountedIssuer) -> Iterator[Finding]:
                 at = f"{path}.selector.ingressClasses[{index}]"
                 yield _solver_warning(f"class {name!r} is not among the issuer's ingressClasses", at)
         yield from _zone_warnings(solver, path)
+
+
+def somebody_says_who_may_have_which_host(mounted: MountedIssuer) -> Iterator[Finding]:
+    """A warning: over DNS a CA learns that the operator has the zone, and nothing of the tenant."""
+    issuer = mounted.issuer
+    if issuer.allowed_hosts or issuer.allowed_namespaces:
+        return
+    open_to_all = [
+        number
+        for number, solver in enumerate(issuer.solvers)
+        if solver.dns01 and not (solver.selector.dns_names or solver.selector.dns_zones)
+    ]
+    if not open_to_all or _is_listed(mounted):
+        return
+    what = "every namespace may have every host of the provider's zones that no other has: set allowedHosts"
+    for number in open_to_all:
+        yield _solver_warning(what, f"$.solvers[{number}]")
+
+
+def _is_listed(mounted: MountedIssuer) -> bool:
+    try:
+        return read_options(mounted.attempt.cluster).host_policy is HostPolicy.ALLOW_LIST
+    except OptionsError:
+        return True  # nothing is launched
 
 
 def _zone_warnings(solver: Solver, path: str) -> Iterator[Finding]:
@@ -102,6 +127,7 @@ def route_settings_are_allowed(mounted: MountedIssuer) -> Iterator[Finding]:
 QUESTIONS: tuple[Question, ...] = (
     dns_providers_are_known,
     solvers_are_of_use,
+    somebody_says_who_may_have_which_host,
     fallback_exists,
     route_settings_are_allowed,
 )

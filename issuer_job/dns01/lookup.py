@@ -79,11 +79,14 @@ class Lookup:
     def __post_init__(self) -> None:
         self.nameservers = self.nameservers or configured(RESOLV_CONF.read_text())
 
-    def place(self, name: str, *, zone: str = "") -> Place:
+    def place(self, name: str, *, zone: str = "", alias_zones: Iterable[str] = (), anywhere: bool = False) -> Place:
         """Where the TXT record that a CA looks for at `name` has to be: at the end of its CNAME chain.
 
-        With `zone` no SOA is looked for within it. Raises DnsLookupError.
+        With `zone` no SOA is looked for within it. Whoever has the name decides where its alias leads, and so where a
+        solver's credentials write: only within `zone` and `alias_zones`, and at challenge names where that does no
+        harm, unless the credentials are good for single names: then it may lead `anywhere`. Raises DnsLookupError.
         """
+        own = [_name(one) for one in (*alias_zones, *([zone] if zone else []))]
         given, chain = _name(zone) if zone else None, [_name(name)]
         while True:
             current = chain[-1]
@@ -96,9 +99,25 @@ class Lookup:
             if len(chain) > LONGEST_CHAIN:
                 raise DnsLookupError(f"{name} is an alias of more than {LONGEST_CHAIN} others in a row")
             chain.append(target)
-        if given is not None and not current.is_subdomain(given):
+        for_aliases = any(current.is_subdomain(one) for one in own)
+        if given is not None and not for_aliases:
             raise DnsLookupError(f"{name} leads to {_text(current)}, which is not in the solver's zone {zone}")
-        return Place(_text(current), _text(given or above), self.servers(given or above))
+        if len(chain) > 1 and not (for_aliases or anywhere or self._is_harmless(current, above)):
+            raise DnsLookupError(
+                f"{name} is an alias of {_text(current)}, where nothing is written: an operator can add its zone, if "
+                f"that is for challenges alone, as {_text(current.parent())}, to the solver's aliasZones"
+            )
+        return Place(_text(current), _text(above), self.servers(above))
+
+    def _is_harmless(self, name: Name, zone: Name) -> bool:
+        """Whether it is a challenge name (RFC 8555, section 8.4), where nobody looks for anything else, and the name
+        that it is for loses nothing by it: one that a wildcard stands for would exist from then on, without the
+        wildcard's records (RFC 4592, section 2.2.2).
+        """
+        if name.labels[0].lower() != b"_acme-challenge":
+            return False
+        above = name.parent()
+        return not above.is_subdomain(zone) or above == zone or not self._under_wildcard(above, zone)
 
     def zone_of(self, name: Name) -> Name:
         """The zone that the name is in, by its SOA record (RFC 2308, section 3). Raises DnsLookupError."""
@@ -148,9 +167,13 @@ class Lookup:
 
     def _by_wildcard(self, name: Name, zone: Name, target: Name) -> bool:
         """Whether the alias comes from a wildcard (RFC 4592): a TXT record at the name itself takes its place."""
-        stranger = dns.name.Name((f"_certjob-{secrets.token_hex(4)}".encode(), *name.parent().labels))
+        stranger = _stranger(name.parent())
         answer = self._of_zone(stranger, zone)
         return any(rrset[0].target == target for rrset in _of(answer.answer, stranger, dns.rdatatype.CNAME))
+
+    def _under_wildcard(self, name: Name, zone: Name) -> bool:
+        """Whether a wildcard answers for names beside it, and so perhaps for itself."""
+        return self._of_zone(_stranger(name.parent()), zone).rcode() != dns.rcode.NXDOMAIN
 
     def _of_zone(self, name: Name, zone: Name) -> Message:
         for server in self.servers(zone):
@@ -217,6 +240,11 @@ def configured(resolv_conf: str) -> tuple[Address, ...]:
             except ValueError:
                 continue
     return tuple(found)
+
+
+def _stranger(parent: Name) -> Name:
+    """A name below `parent` that nobody has made."""
+    return dns.name.Name((f"_certjob-{secrets.token_hex(4)}".encode(), *parent.labels))
 
 
 def _of(rrsets: Iterable[dns.rrset.RRset], name: Name, rdtype: dns.rdatatype.RdataType) -> list[dns.rrset.RRset]:

@@ -163,7 +163,9 @@ def _places(solvers: Mapping[str, Dns01], seconds_left: Callable[[], float]) -> 
     def place(host: str) -> Place:
         name = PREFIX + host.removeprefix("*.")  # a wildcard's is the domain's own (RFC 8555, section 8.4)
         try:
-            return lookups[servers[host]].place(name, zone=solvers[host].zone)
+            dns01, anywhere = solvers[host], find_provider(solvers[host].provider).by_name
+            lookup = lookups[servers[host]]
+            return lookup.place(name, zone=dns01.zone, alias_zones=dns01.alias_zones, anywhere=anywhere)
         except DnsLookupError as problem:
             raise Later(Problem(type="dnsLookup", detail=str(problem), host=host, step=STEP)) from None
 

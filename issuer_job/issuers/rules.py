@@ -151,6 +151,8 @@ def _dns01_problems(dns01: Dns01, path: str) -> Iterator[PathProblem]:
         yield from _option_problems(option, value, f"{path}.options.{option[:100]}")
     if dns01.zone:
         yield from _zone_problems(dns01.zone, f"{path}.zone")
+    for number, zone in enumerate(dns01.alias_zones):
+        yield from _zone_problems(zone, f"{path}.aliasZones[{number}]")
     for number, server in enumerate(dns01.nameservers):
         try:
             nameserver(server)

@@ -99,6 +99,10 @@ class Dns01(Part, frozen=True):
         ),
     ] = {}
     zone: Annotated[str, says("The zone; else it is found by its SOA record.", pattern=f"^$|{_ZONE}")] = ""
+    alias_zones: Annotated[
+        tuple[ZoneName, ...],
+        says("Zones for challenges that aliases (CNAME) of challenge names may lead into.", max_length=MAX_LIST),
+    ] = ()
     nameservers: Annotated[
         tuple[str, ...],
         says(
@@ -112,6 +116,7 @@ class Dns01(Part, frozen=True):
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "zone", normalize(self.zone))
+        msgspec.structs.force_setattr(self, "alias_zones", tuple(map(normalize, self.alias_zones)))
 
     @property
     def patience(self) -> timedelta:

@@ -84,7 +84,7 @@ def test_powerdns_gets_a_wildcard_with_its_apex(namespace: str, issuer: str) -> 
 def test_an_alias_leads_to_another_zone(namespace: str) -> None:
     apex, target = f"{namespace}.dns.test", f"{namespace}.challenges.deleg.test"
     dns_world.set_alias(f"_acme-challenge.{apex}", target)
-    with dns_world.dns_issuer([dns_world.ddns()]) as issuer:
+    with dns_world.dns_issuer([dns_world.ddns(aliasZones=["challenges.deleg.test"])]) as issuer:
         world.create(namespace, world.manifest("alias", [f"*.{apex}"], issuer=issuer))
         world.wait_issued(namespace, "alias-tls", [f"*.{apex}"])
         assert logged(namespace, "dns-presented")[0]["names"] == [target]
@@ -94,9 +94,19 @@ def test_an_alias_leads_to_another_zone(namespace: str) -> None:
 def test_an_alias_leads_to_another_provider(namespace: str) -> None:
     apex, target = f"{namespace}.dns.test", f"{namespace}.pdns.test"
     dns_world.set_alias(f"_acme-challenge.{apex}", target)
-    with dns_world.dns_issuer([dns_world.powerdns()]) as issuer:
+    with dns_world.dns_issuer([dns_world.powerdns(aliasZones=["pdns.test"])]) as issuer:
         world.create(namespace, world.manifest("alias", [f"*.{apex}"], issuer=issuer))
         world.wait_issued(namespace, "alias-tls", [f"*.{apex}"])
+
+
+def test_an_alias_that_a_tenant_chose_writes_nothing(namespace: str, issuer: str) -> None:
+    host, target = f"evil.{namespace}.dns.test", f"x.www.{namespace}.challenges.deleg.test"
+    dns_world.set_alias(f"_acme-challenge.{host}", target)
+    world.create(namespace, world.manifest("alias", [host], issuer=issuer))
+    told = world.wait_event(namespace, "alias", "CertificateFailed")
+    assert target in told
+    assert "aliasZones" in told
+    assert not logged(namespace, "dns-presented")
 
 
 def test_many_hosts_of_one_zone_are_one_order_and_one_login(namespace: str, issuer: str) -> None:

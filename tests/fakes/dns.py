@@ -127,7 +127,8 @@ class FakeDns:
             zone = self._zone(name)
             if zone is not None:
                 self._put(answer.authority, zone, "SOA", self.records[zone, "SOA"])
-            known = any(other.is_subdomain(name) and data for (other, _), data in self.records.items())
+            near = {name, _wildcard(name)}
+            known = any(data and any(map(other.is_subdomain, near)) for (other, _), data in self.records.items())
             if not known and not self._data(address, name, "TXT"):
                 answer.set_rcode(dns.rcode.NXDOMAIN)
 
@@ -137,8 +138,7 @@ class FakeDns:
         if data := self.records.get((name, kind)):
             return data
         exists = any(other == name and data for (other, _), data in self.records.items())
-        wildcard = dns.name.Name((b"*", *name.parent().labels)) if len(name) > 1 else name
-        return [] if exists or self.texts[address, name] else self.records.get((wildcard, kind), [])
+        return [] if exists or self.texts[address, name] else self.records.get((_wildcard(name), kind), [])
 
     def _zone(self, name: Name) -> Name | None:
         found = [zone for zone in self.zones if name.is_subdomain(zone)]
@@ -146,6 +146,11 @@ class FakeDns:
 
     def _put(self, section: list[dns.rrset.RRset], name: Name, kind: str, data: list[str]) -> None:
         section.append(dns.rrset.from_text_list(name, 60, "IN", kind, data))
+
+
+def _wildcard(name: Name) -> Name:
+    """The one directly beside the name."""
+    return dns.name.Name((b"*", *name.parent().labels)) if len(name) > 1 else name
 
 
 @contextmanager

@@ -92,4 +92,5 @@ PROVIDER = DnsProvider(
     required=("server", "accounts"),
     scope=Scope.VALUE,
     keeps=2,
+    by_name=True,
 )

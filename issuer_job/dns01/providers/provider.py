@@ -38,7 +38,8 @@ class DnsProvider:
 
     Of its `options` the `secrets` are keys of the issuer's credentials. Without `required` ones it needs any of the
     secrets, unless it is `ambient`: then the pod may bring what it needs. `keeps` says how many values of a name it
-    has, if the oldest go by themselves and none is removed; 0 if all stay. `lacks` says what the image has not.
+    has, if the oldest go by themselves and none is removed; 0 if all stay. `by_name`: it has credentials for single
+    names, so that an alias leads to no other. `lacks` says what the image has not.
     """
 
     name: str
@@ -49,4 +50,5 @@ class DnsProvider:
     ambient: bool = False
     scope: Scope = Scope.NAME
     keeps: int = 0
+    by_name: bool = False
     lacks: Callable[[], str] = lambda: ""

@@ -22,7 +22,7 @@ from tests.fakes.acme import Reply, problem
 from tests.worlds.check import annotate, check, credentials, events_of, found, launch, one, pod, state
 from tests.worlds.job import ISSUER, JobWorld, ingress
 
-DNS: dict[str, Any] = {"solvers": [{"dns01": {"provider": "cloudflare"}}]}
+DNS: dict[str, Any] = {"allowedNamespaces": ["shop"], "solvers": [{"dns01": {"provider": "cloudflare"}}]}
 
 
 def test_a_good_issuer_is_ready_and_has_its_account(world: JobWorld) -> None:
@@ -87,7 +87,7 @@ FINDINGS: list[tuple[dict[str, Any], CheckReason, str, str]] = [
     ({"existingAccountKey": "tls.key"}, CheckReason.EXISTING_KEY, "$.existingAccountKey", "no key tls.key of Secret"),
     (DNS, CheckReason.DNS, "$.solvers[0].dns01.options.auth_token", "cloudflare needs auth_token"),
     (
-        {"solvers": [{"dns01": {"provider": "nobody"}}]},
+        {"allowedNamespaces": ["shop"], "solvers": [{"dns01": {"provider": "nobody"}}]},
         CheckReason.DNS,
         "$.solvers[0].dns01.provider",
         "nobody",
@@ -243,6 +243,31 @@ def test_warnings_keep_no_issuer_from_being_ready(world: JobWorld) -> None:
     [event] = events_of(world)
     assert event["reason"] == "IssuerReady"
     assert "warning, Solvers: " in event["note"]
+
+
+def test_dns_for_everybody_is_warned_of(world: JobWorld) -> None:
+    """A CA learns over DNS that the operator has the zone, and nothing of the tenant."""
+    solver = {"dns01": {"provider": "ddns", "options": {"ddns_server": "10.0.0.1"}}}
+    credentials(world, {"auth_token": b"x"})
+    rule = {"namespaces": ["*"], "suffixes": ["certjob.dev"]}
+    bounded: list[dict[str, Any]] = [
+        {"solvers": [solver | {"selector": {"dnsZones": ["certjob.dev"]}}]},
+        {"solvers": [solver], "allowedHosts": [rule]},
+        {"solvers": [solver], "allowedNamespaces": ["shop"]},
+    ]
+    world.set_issuer(solvers=[solver])
+    assert check(world) is v.ExitCode.DONE
+    [warned] = found(world)
+    assert (warned.reason, warned.path, warned.warning) == (CheckReason.SOLVERS, "$.solvers[0]", True)
+    assert "allowedHosts" in warned.message
+    world.set_options(hostPolicy="allow-list", allowedHosts=[rule])
+    check(world)
+    assert found(world) == []
+    world.set_options(hostPolicy="first-claim")
+    for fields in bounded:
+        world.set_issuer(**fields)
+        check(world)
+        assert found(world) == [], fields
 
 
 def test_many_warnings_hide_no_fault(world: JobWorld) -> None:

@@ -77,7 +77,7 @@ def test_a_chain_of_aliases_is_followed_to_its_end(world: FakeDns, lookup: Looku
     world.zone("deleg.example", servers=[THREE])
     world.set(NAME, "CNAME", "middle.example.org.")
     world.set("middle.example.org", "CNAME", "Target.Deleg.example.")
-    place = lookup.place(NAME)
+    place = lookup.place(NAME, alias_zones=["Deleg.example"])
     assert (place.name, place.zone, place.servers) == (
         "target.deleg.example",
         "deleg.example",
@@ -128,6 +128,46 @@ def test_a_given_zone_may_be_the_aliases_target(world: FakeDns, lookup: Lookup) 
     world.zone("deleg.example", servers=[THREE])
     world.set(NAME, "CNAME", "target.deleg.example.")
     assert lookup.place(NAME, zone="deleg.example").name == "target.deleg.example"
+
+
+@pytest.mark.parametrize("zones", [(), ("other.example",), ("eleg.example",)])
+@pytest.mark.parametrize("target", ["x.www.victim.deleg.example", "x.deleg.example", "acme-challenge.deleg.example"])
+def test_an_alias_writes_nowhere_but_where_the_operator_lets_it(
+    world: FakeDns, lookup: Lookup, target: str, zones: tuple[str, ...]
+) -> None:
+    """Who has the name may be a tenant, and the credentials are good for all of the operator's zones."""
+    world.zone("deleg.example", servers=[THREE])
+    world.set(NAME, "CNAME", f"{target}.")
+    with pytest.raises(DnsLookupError, match=rf"an alias of {target}, where nothing is written.* aliasZones"):
+        lookup.place(NAME, alias_zones=zones)
+    assert lookup.place(NAME, alias_zones=(*zones, "deleg.example")).name == target
+    assert lookup.place(NAME, alias_zones=zones, anywhere=True).name == target
+
+
+def test_an_alias_zone_counts_beside_the_given_one(world: FakeDns, lookup: Lookup) -> None:
+    world.zone("deleg.example", servers=[THREE])
+    world.set(NAME, "CNAME", "target.deleg.example.")
+    place = lookup.place(NAME, zone="example.org", alias_zones=["deleg.example"])
+    assert (place.name, place.zone) == ("target.deleg.example", "deleg.example")
+
+
+@pytest.mark.parametrize("name", ["_acme-challenge.shop.deleg.example", "_ACME-challenge.deleg.example"])
+def test_an_alias_to_another_challenge_name_is_followed(world: FakeDns, lookup: Lookup, name: str) -> None:
+    world.zone("deleg.example", servers=[THREE])
+    world.set(NAME, "CNAME", f"{name}.")
+    assert lookup.place(NAME).name == name.lower()
+
+
+def test_an_alias_takes_no_wildcard_away_from_others(world: FakeDns, lookup: Lookup) -> None:
+    """With a TXT record below it, `www` would exist, and the wildcard's address would not be its own any more."""
+    world.zone("deleg.example", servers=[THREE])
+    world.set("*.deleg.example", "A", "192.0.2.7")
+    world.set(NAME, "CNAME", "_acme-challenge.www.deleg.example.")
+    with pytest.raises(DnsLookupError, match="where nothing is written"):
+        lookup.place(NAME)
+    assert lookup.place(NAME, alias_zones=["deleg.example"]).name == "_acme-challenge.www.deleg.example"
+    world.set(NAME, "CNAME", "_acme-challenge.deleg.example.")
+    assert lookup.place(NAME).name == "_acme-challenge.deleg.example"
 
 
 def test_where_no_authoritative_server_answers_the_recursive_one_is_asked(world: FakeDns, lookup: Lookup) -> None:

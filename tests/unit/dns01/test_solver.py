@@ -170,7 +170,20 @@ def test_after_the_timeout_the_ca_is_asked_all_the_same(dns_world: DnsWorld) -> 
     assert dns_world.is_clean()
 
 
+def test_an_alias_that_a_tenant_chose_writes_nothing(dns_world: DnsWorld) -> None:
+    dns_world.dns.zone("deleg.example", servers=[TWO])
+    dns_world.dns.set(NAME, "CNAME", "x.www.victim.deleg.example.")
+    dns_world.apply(WILD)
+    assert dns_world.jobs.run() is v.ExitCode.LATER
+    retry = dns_world.jobs.record().retry
+    assert retry is not None
+    assert (retry.problem.type, retry.problem.host) == ("dnsLookup", WILD)
+    assert "aliasZones" in retry.problem.detail
+    assert dns_world.provider.calls == []
+
+
 def test_an_alias_is_written_at_its_end(dns_world: DnsWorld) -> None:
+    dns_world.set_issuer(dns_world.solver(aliasZones=["deleg.example"]))
     dns_world.dns.zone("deleg.example", servers=[TWO])
     dns_world.dns.set(NAME, "CNAME", "target.deleg.example.")
     dns_world.apply(WILD)
