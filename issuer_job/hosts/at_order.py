@@ -96,7 +96,7 @@ def _made_good(attempt: Attempt, options: Options, made: datetime | None) -> boo
         judged = judge_claim(mine, claims.rivals(cluster, mine, above=above), namers)
         if not judged.stands:
             claims.give_up_claim(cluster, mine)
-            raise _refused(mine.host)
+            raise _contested(mine.host) if judged.contested else _refused(mine.host)
         yielding |= {rival.name: rival for rival in judged.yielding}
     # Their Jobs may mark them at this very moment: only one of the two writes takes place.
     if not all(claims.give_up_claim(cluster, rival) for rival in yielding.values()):
@@ -111,6 +111,14 @@ def _refused(host: str, until: datetime | None = None) -> Permanent:
             f"another namespace has this host, at least until {until:%Y-%m-%d %H:%M} UTC; an operator can transfer it"
         )
     return Permanent(Problem(type=Denial.CLAIMED, detail=detail, host=host, step="claims"))
+
+
+def _contested(host: str) -> Permanent:
+    detail = (
+        "another namespace names this host in an older Ingress that was changed since: nobody can tell who was "
+        "first. An operator decides, by transfer-host"
+    )
+    return Permanent(Problem(type=Denial.CONTESTED, detail=detail, host=host, step="claims"))
 
 
 def _namers(attempt: Attempt, hosts: Collection[str], namespace: str | None = None) -> Namers:

@@ -22,6 +22,8 @@ class Denial(StrEnum):
     """Why a namespace may not have a host: types of problems."""
 
     CLAIMED = "hostClaimed"
+    CONTESTED = "hostContested"
+    """Another namespace names it in an older object that was changed since: nobody can tell who was first."""
     NOT_ALLOWED = "hostNotAllowed"
 
 
@@ -200,10 +202,13 @@ class Namers:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Whether a claim that was not checked yet may stand. `yielding` are those that must go for it."""
+    """Whether a claim that was not checked yet may stand. `yielding` are those that must go for it; `contested`: it
+    falls for nothing but what cannot be shown.
+    """
 
     stands: bool
     yielding: tuple[Claim, ...] = ()
+    contested: bool = False
 
 
 def judge_claim(mine: Claim, rivals: Iterable[Claim], namers: Namers) -> Judgement:
@@ -212,11 +217,12 @@ def judge_claim(mine: Claim, rivals: Iterable[Claim], namers: Namers) -> Judgeme
     A rival that was checked stands. Of two that were not, the one that is provably older does; a tie goes by the
     names of the claims, so that everybody who sees both comes to the same end.
     """
-    if namers.somebody_was_there(mine.namespace, mine.host, claimed=mine.created):
-        return Judgement(False)
     others = [rival for rival in rivals if is_rival(mine, rival)]
     if any(rival.checked or _order(rival, namers) < _order(mine, namers) for rival in others):
         return Judgement(False)
+    if namers.somebody_was_there(mine.namespace, mine.host, claimed=mine.created):
+        shown = namers.somebody_was_there(mine.namespace, mine.host, claimed=mine.created, provably=True)
+        return Judgement(False, contested=not shown)
     return Judgement(True, tuple(others))
 
 

@@ -244,6 +244,10 @@ class _Launch:
 LEFT_OUT = f"too many share it (at most {MAX_SOURCES}, and {MAX_HOSTS} hosts): left out"
 _DENIALS: Mapping[str, tuple[OutcomeReason, str]] = {
     Denial.CLAIMED: (OutcomeReason.HOST_CLAIMED, "belongs to another namespace: no certificate"),
+    Denial.CONTESTED: (
+        OutcomeReason.HOST_CLAIMED,
+        "is another namespace's too: no certificate until an operator decides",
+    ),
     Denial.NOT_ALLOWED: (OutcomeReason.HOST_NOT_LISTED, "is not allowed in this namespace: no certificate"),
 }
 """By the type of the problem that a record has."""

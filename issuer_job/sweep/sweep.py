@@ -19,13 +19,14 @@ from issuer_job.demand.fallback import due_fallback
 from issuer_job.dns01 import trace
 from issuer_job.hosts import at_sweep
 from issuer_job.hosts.at_sweep import Holders
+from issuer_job.hosts.precedence import Denial
 from issuer_job.issuers.options import HostPolicy, Options, remember_options
 from issuer_job.issuers.types import directory_of
 from issuer_job.launch.configuration import BrokenOptions, SettingsCache
 from issuer_job.launch.launcher import Launcher
 from issuer_job.polling import utc_now
 from issuer_job.record.phases import SWEEP_INTERVAL
-from issuer_job.record.record import RecordError
+from issuer_job.record.record import Record, RecordError
 from issuer_job.sweep import inventory, rules, secret_requests
 from issuer_job.sweep.effects import Effects
 from issuer_job.sweep.inventory import Live
@@ -84,6 +85,7 @@ def sweep(
     # Before the launches: a host that is given up now is somebody else's in the same pass.
     holders = _tidy_claims(effects, options, live, interval)
     _judge_all(_situations(effects, live, jobs, interval, holders), effects, launches)
+    counts["hosts contested"] = sum(map(_is_contested, known.records.values()))
     counts["completed"] = untouched.complete_or_tell(cluster, live.bare, issuers, options, now=now)
     untouched.tell(cluster, live.untold, now=now)
     counts.update(leftovers.release_leftovers(cluster, known.records.values(), now=now))
@@ -92,6 +94,11 @@ def sweep(
     fields |= {name: count for name, count in counts.items() if count}
     log.info("swept", **fields, seconds=round(time.monotonic() - started, 1))
     return v.ExitCode.DONE
+
+
+def _is_contested(record: Record) -> bool:
+    """Whether it waits for an operator to say whose a host is."""
+    return record.retry is not None and record.retry.problem.type == Denial.CONTESTED
 
 
 @contextmanager

@@ -130,6 +130,29 @@ def test_a_host_that_somebody_elses_ingress_has_had_is_not_ordered(world: JobWor
     assert "elsewhere" not in note
 
 
+def test_a_host_of_which_nobody_can_tell_who_was_first_is_an_operators_to_give(
+    swept: JobWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An Ingress that is older and was changed: it may have named the host all along, or only to be in the way."""
+    caplog.set_level("INFO")
+    swept.api.add(INGRESSES, "elsewhere", plain("elsewhere", "other.dev", creationTimestamp=OLD))
+    swept.api.add(INGRESSES, "elsewhere", plain("elsewhere", creationTimestamp=OLD))
+    swept.api.add(NAMESPACES, None, {"metadata": {"name": "shop"}})
+    apply(swept)
+    assert swept.run() is v.ExitCode.PERMANENT
+    assert (trouble(swept).type, trouble(swept).host) == ("hostContested", HOST)
+    assert "elsewhere" not in trouble(swept).detail
+    again = swept.apply(ingress())[0]
+    assert again.warning == f"{HOST} is another namespace's too: no certificate until an operator decides"
+    run(swept)
+    assert [r.__dict__["fields"]["hosts contested"] for r in caplog.records if r.message == "swept"][-1] == 1
+    assert given(swept, namespace="shop") is v.ExitCode.DONE
+    run(swept)
+    assert swept.run() is v.ExitCode.DONE
+    run(swept)
+    assert "hosts contested" not in [r.__dict__["fields"] for r in caplog.records if r.message == "swept"][-1]
+
+
 def test_its_own_older_ingress_gives_a_namespace_its_host(world: JobWorld) -> None:
     world.api.add(INGRESSES, "elsewhere", plain("elsewhere", creationTimestamp="2026-02-01T00:00:00Z"))
     world.api.add(INGRESSES, "shop", ingress(creationTimestamp=OLD))

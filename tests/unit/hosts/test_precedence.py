@@ -154,6 +154,15 @@ def test_an_own_ingress_that_is_older_still_and_never_changed_goes_first() -> No
     assert not judge_claim(claim("a.x.dev", "two"), [], namers(theirs, mine)).stands
 
 
+@pytest.mark.parametrize(("generation", "contested"), [(1, False), (2, True)])
+def test_a_claim_that_falls_for_what_cannot_be_shown_is_contested(generation: int, contested: bool) -> None:
+    theirs = namers(ingress("two", "a.x.dev", created=T - HOUR, generation=generation))
+    judged = judge_claim(claim("a.x.dev", "one"), [], theirs)
+    assert (judged.stands, judged.contested) == (False, contested)
+    rival = claim("*.x.dev", "two", T - HOUR, checked=T)
+    assert not judge_claim(claim("a.x.dev", "one"), [rival], theirs).contested
+
+
 def test_nobody_writes_a_host_into_an_old_ingress_to_be_the_older_one() -> None:
     served_all_along = ingress("victim", "bank.x.dev", created=T - HOUR)
     old_and_edited_today = ingress("attacker", "bank.x.dev", created=T - 1000 * HOUR, generation=2)
