@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from issuer_job.demand.common import Entry
 from issuer_job.record import intents, transitions
+from issuer_job.record.ledger_entries import MOST_FAILED, worn_out
 from issuer_job.record.phases import ACTIVE, GONE, LaunchReason, Phase
 from issuer_job.record.record import Problem, Record, Source
 
@@ -66,9 +67,13 @@ def _merged(existing: Record, source: Source, now: datetime) -> Plan:
     def launch(reason: PlanReason, why: LaunchReason) -> Plan:
         return Plan(reason, transitions.launched(record, now=now, reason=why), launch=True, minor=minor)
 
-    if _asks_for_retry(existing, source, now):
+    asks_again, changed = _asks_for_retry(existing, source, now), record.intent.hash != existing.intent.hash
+    worn = worn_out(record, now) if asks_again or changed else None
+    if worn is not None:
+        return Plan(PlanReason.HELD_BACK, _worn_out(record, now, *worn), minor=minor)
+    if asks_again:
         return launch(PlanReason.RETRY_ASKED, LaunchReason.RETRY_ASKED)
-    if record.intent.hash != existing.intent.hash:
+    if changed:
         same_issuer = record.intent.settings.issuer == existing.intent.settings.issuer
         if existing.phase is Phase.LAUNCHED and same_issuer:
             # Its Job has not claimed the attempt yet and reads the intent when it does. Another issuer
@@ -128,6 +133,13 @@ def is_held_back(record: Record, now: datetime) -> bool:
     if retry is None or record.phase in ACTIVE or record.intent.hash not in retry.hashes:
         return False
     return retry.not_before is None or now < retry.not_before
+
+
+def _worn_out(record: Record, now: datetime, host: str, until: datetime) -> Record:
+    """A new attempt would fail as the last ones did, at the cost of what the CA allows for the host."""
+    detail = f"{host[:60]} failed {MOST_FAILED} times in an hour: again at {until:%H:%M} UTC"
+    problem = Problem(type=transitions.HELD_BACK, detail=detail, host=host, step="launch")
+    return transitions.held_back(record, now=now, problem=problem, until=until)
 
 
 def _kept_waiting(record: Record, now: datetime) -> Record:

@@ -270,6 +270,9 @@ _PUT_OFF: Mapping[OutcomeReason, str] = {
 def _warning(entry: Entry, decided: Plan) -> str | None:
     if decided.minor:
         return f"Secret {entry.secret_name[:40]}: an older Ingress decides issuer and key algorithm"
+    held = decided.record.retry if decided.reason is PlanReason.HELD_BACK and decided.record else None
+    if held is not None and held.problem.type == transitions.HELD_BACK:
+        return f"Secret {entry.secret_name[:40]}: {held.problem.detail}"
     if decided.reason is PlanReason.LEFT_OUT:
         return f"Secret {entry.secret_name[:40]}: {LEFT_OUT}"
     return None

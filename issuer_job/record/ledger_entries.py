@@ -8,6 +8,10 @@ from msgspec.structs import replace
 
 from issuer_job.record.record import Counted, LedgerEntry, Problem, Record
 
+MOST_FAILED = 4
+"""Failed validations of a host in an hour, after which what its owner changes starts no attempt: Let's Encrypt allows
+five, and one is left for certjob's own.
+"""
 LEDGER_LENGTH = 100
 LEDGER_HOSTS = 1000
 """In all entries of a record: it has to fit into a ConfigMap, whose limit is 1 MiB."""
@@ -35,6 +39,17 @@ def with_failure(record: Record, problem: Problem, *, now: datetime) -> Record:
     if problem.step != "authorization" or not problem.host:
         return record
     return _with(record, Counted.FAILURE, now, (problem.host,))
+
+
+def worn_out(record: Record, now: datetime) -> tuple[str, datetime] | None:
+    """A host of the intent that failed too often within an hour, and when it may be tried again; None if all may."""
+    found, issuer = [], record.intent.settings.issuer
+    for host in record.intent.hosts:
+        failures = (e for e in record.ledger if (e.kind, e.issuer) == (Counted.FAILURE, issuer) and host in e.hosts)
+        ends = sorted(end for e in failures if (end := e.at + WINDOWS[Counted.FAILURE]) > now)
+        if len(ends) >= MOST_FAILED:
+            found.append((host, min(ends[-MOST_FAILED], now + WINDOWS[Counted.FAILURE])))
+    return max(found, key=lambda pair: pair[1], default=None)
 
 
 def remembered(ledger: tuple[LedgerEntry, ...], entry: LedgerEntry, *, now: datetime) -> tuple[LedgerEntry, ...]:

@@ -75,8 +75,14 @@ def launched(
         renews=old.renews or reason.bearing is Bearing.REPLACES,
         interval=interval or old.interval,
     )
-    retry = None if reason.bearing is Bearing.AFRESH else record.retry
+    retry = None if reason.bearing is Bearing.AFRESH and not _asked_for_again(record, reason) else record.retry
     return _move(replace(record, attempt=attempt, retry=retry), P.LAUNCHED, now, "launched", str(reason))
+
+
+def _asked_for_again(record: Record, reason: LaunchReason) -> bool:
+    """Whether its owner asks for it after a failed validation: it is tried, and if it fails again it waits longer."""
+    failed = record.retry is not None and record.retry.problem.step == "authorization"
+    return failed and reason is LaunchReason.RETRY_ASKED
 
 
 def relaunched(record: Record, now: datetime) -> Record:

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from issuer_job.demand.common import Entry
 from issuer_job.demand.plan import Plan, PlanReason, is_held_back, plan
 from issuer_job.record import intents, transitions
-from issuer_job.record.record import ACTIVE, Phase, Record, Retry, Settings, Source
+from issuer_job.record.ledger_entries import MOST_FAILED
+from issuer_job.record.record import ACTIVE, Counted, LedgerEntry, Phase, Record, Retry, Settings, Source
 from tests.worlds.samples import HOSTS, LATER, NOW, PROBLEM, record, source
 
 GONE = {Phase.UNCONFIRMED, Phase.ORPHANED, Phase.RETIRED}
@@ -178,8 +179,59 @@ def test_a_new_value_of_the_retry_annotation_ends_the_back_off(phase: Phase, for
     made = decided(existing, source(retry="2"))
     assert (made.reason, made.launch) == (PlanReason.RETRY_ASKED, True)
     assert made.record is not None
-    assert made.record.retry is None
     assert made.record.sources[0].retry == "2"
+
+
+@pytest.mark.parametrize(("step", "failures"), [("authorization", 3), ("newOrder", None)])
+def test_it_does_not_make_those_failures_forgotten_that_the_ca_counts(step: str, failures: int | None) -> None:
+    problem = replace(PROBLEM, step=step)
+    existing = failed(Phase.WAITING, HOSTS[:1], not_before=LATER + timedelta(hours=1), problem=problem)
+    made = decided(existing, source(retry="2"))
+    assert made.record is not None
+    assert (made.record.retry.failures if made.record.retry else None) == failures
+
+
+def worn(number: int, *, ago: timedelta = timedelta(minutes=20), host: str = HOSTS[0]) -> Record:
+    """A record of which so many validations of a host failed."""
+    entries = tuple(
+        LedgerEntry(at=LATER - ago - timedelta(minutes=n), kind=Counted.FAILURE, issuer="le", hosts=(host,))
+        for n in range(number)
+    )
+    return replace(failed(Phase.WAITING, HOSTS[:1], not_before=LATER + timedelta(hours=1)), ledger=entries)
+
+
+CHANGES = [
+    pytest.param(source(retry="2"), id="retry"),
+    pytest.param(source(hosts=(*HOSTS, "c.certjob.dev")), id="one more host"),
+    pytest.param(source(settings=Settings(issuer="le", preferred_chain="X1")), id="another chain"),
+]
+
+
+@pytest.mark.parametrize("changed", CHANGES)
+def test_no_change_starts_an_attempt_for_a_host_that_failed_four_times_in_an_hour(changed: Source) -> None:
+    assert decided(worn(MOST_FAILED - 1), changed).launch
+    made = decided(worn(MOST_FAILED), changed)
+    assert (made.reason, made.launch) == (PlanReason.HELD_BACK, False)
+    assert made.record is not None
+    assert made.record.retry is not None
+    assert made.record.retry.not_before == LATER + timedelta(minutes=37)
+    assert f"{HOSTS[0]} failed 4 times in an hour" in made.record.retry.problem.detail
+    assert made.record.intent == intents.asked(worn(0), changed).intent  # it is what is ordered then
+    assert not decided(made.record, replace(changed, retry="3")).launch
+
+
+@pytest.mark.parametrize("changed", CHANGES)
+def test_what_failed_long_ago_or_was_another_host_holds_nothing_back(changed: Source) -> None:
+    assert decided(worn(9, ago=timedelta(hours=1)), changed).launch
+    assert decided(worn(9, host="x.certjob.dev"), changed).launch
+
+
+def test_another_issuer_counts_for_itself() -> None:
+    assert decided(worn(9), source(settings=OTHER)).launch
+
+
+def test_without_the_host_that_fails_it_is_ordered_at_once() -> None:
+    assert decided(worn(9), source(hosts=HOSTS[1:])).launch
 
 
 @pytest.mark.parametrize("retry", ["", "1"])
