@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache
 
 from issuer_job import log
 from issuer_job import vocabulary as v
@@ -17,7 +18,7 @@ from issuer_job.hosts.loss import Certified, LostRight, certified, looked_at, lo
 from issuer_job.hosts.precedence import Claim, Denial, Namers, is_rival, judge_claim, not_allowed, wildcard_of
 from issuer_job.issuers.options import HostPolicy, Options
 from issuer_job.record.phases import GONE, SWEEP_INTERVAL
-from issuer_job.record.record import Record
+from issuer_job.record.record import Record, RecordError
 
 Named = Collection[tuple[str, str]]
 
@@ -98,13 +99,13 @@ def tidy(
     if options.host_policy is not HostPolicy.FIRST_CLAIM:
         return holders, counts
     records = list(records)
-    known = certified(records)
+    known = cache(lambda: certified(records))
     holders.made.update(_namespaces(cluster))
     try:
         for item in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.CLAIM}=true"):
             claim = Claim.from_config_map(item)
             unlabelled = v.CLAIM_PARENT not in item["metadata"]["labels"]
-            if unlabelled and _labelled(cluster, claim, now if (claim.namespace, claim.host) in known else None):
+            if unlabelled and _labelled(cluster, claim, now if (claim.namespace, claim.host) in known() else None):
                 counts["claims labelled"] += 1  # what is to be done about it is the next pass's
             else:
                 holders.add(claim)
@@ -115,8 +116,12 @@ def tidy(
     for claim in list(holders.claims.values()):
         if time.monotonic() >= until:
             counts["claims put off"] += 1
-        else:
+            continue
+        try:
             counts.update(pass_.settle(claim))
+        except (ApiError, RecordError) as problem:  # one that somebody made by hand may be what the policies refuse
+            log.warning("claim-unreadable", claim=claim.name, problem=str(problem))
+            counts["trouble"] += 1
     return holders, counts
 
 
@@ -149,7 +154,7 @@ class _Pass:
     cluster: Cluster
     holders: Holders
     requested: Named
-    known: Certified
+    known: Callable[[], Certified]
     interval: timedelta
     forfeit: Callable[[LostRight], bool]
     _live: dict[str, set[str]] = field(default_factory=dict)
@@ -171,7 +176,9 @@ class _Pass:
         return Counter({"claims released": 1})
 
     def _tell_losses(self, claim: Claim, *, lapses: bool) -> bool:
-        lost = lost_by(claim, self.known, lapses=lapses, now=self.holders.now)
+        if not lapses and not claim.former:
+            return True
+        lost = lost_by(claim, self.known(), lapses=lapses, now=self.holders.now)
         return all(self.forfeit(right) for right in lost)
 
     def _must_yield(self, claim: Claim) -> bool:

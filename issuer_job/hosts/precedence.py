@@ -89,13 +89,14 @@ class Claim:
         checked = _moment(notes[v.CHECKED], created) if v.CHECKED in notes else None
         never = datetime.min.replace(tzinfo=UTC)
         since, seen = (_moment(notes.get(key, ""), never) for key in (v.UNNAMED_SINCE, v.UNNAMED_SEEN))
+        namespace, former = str(data.get("namespace", "")), notes.get(v.FORMER, "")
         unnamed = since >= (checked or created)  # else it is about the time before an operator gave it away
         return cls(
             host=str(data.get("host", "")),
-            namespace=str(data.get("namespace", "")),
+            namespace=namespace,
             created=created,
             checked=checked,
-            former=notes.get(v.FORMER, ""),
+            former="" if former == namespace else former,  # an operator has confirmed what it had
             unnamed_since=since if unnamed else None,
             unnamed_seen=max(since, seen) if unnamed else None,
             name=metadata["name"],

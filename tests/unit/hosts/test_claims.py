@@ -156,6 +156,24 @@ def test_a_claim_that_may_not_be_labelled_keeps_no_other_from_being_tidied(
     assert "claim-unreadable" in caplog.text
 
 
+def test_a_claim_that_may_not_be_written_keeps_no_other_from_being_tidied(
+    cluster: Cluster, api: FakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(4):
+        taken(cluster, f"unused{number}.dev", "two")
+    tidy(cluster, after=timedelta(0))
+    taken(cluster, "by-hand.dev", "two")
+
+    def refused(attempt: Attempt) -> Response | None:
+        mine = attempt.old is not None and attempt.old["data"].get("host") == "by-hand.dev"
+        return status(403, "Forbidden", "denied request: certjob-cm") if mine else None
+
+    api.hooks["configmaps"] = refused
+    counts = tidy(cluster)[1]
+    assert (counts["claims released"], counts["trouble"]) == (4, 1)
+    assert "claim-unreadable" in caplog.text
+
+
 @pytest.mark.parametrize("checked", [False, True])
 @pytest.mark.parametrize(
     ("ingresses", "gone"),
@@ -297,6 +315,17 @@ def test_a_right_that_is_transferred_is_told_once(cluster: Cluster) -> None:
     assert lost(cluster, certificate("shop", forfeited=(HOSTS[0],)), after=timedelta(0)) == []
     claims.transfer(cluster, HOSTS[0], "three", now=utc_now())
     assert taken(cluster, HOSTS[0], "one").former == "two"
+
+
+def test_a_host_that_is_given_to_whom_it_belongs_is_not_lost(cluster: Cluster, api: FakeApi) -> None:
+    taken(cluster, HOSTS[0], "shop", checked=True)
+    claims.transfer(cluster, HOSTS[0], "shop", now=utc_now())
+    assert lost(cluster, certificate("shop"), after=timedelta(0)) == []
+    by_hand = api.stored(CONFIGMAPS, v.NAMESPACE, names.claim(HOSTS[0]))
+    assert by_hand is not None
+    by_hand["metadata"]["annotations"][v.FORMER] = "shop"
+    api.add(CONFIGMAPS, v.NAMESPACE, by_hand)
+    assert lost(cluster, certificate("shop"), after=timedelta(0)) == []
 
 
 @pytest.mark.parametrize(
