@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.errors import CertError
 from certs.hostnames import first_few, normalize
@@ -48,6 +49,11 @@ class IssuedCertificate:
     key_id: str
     ari_cert_id: str | None
     issuer_name: str
+
+    @property
+    def leaf_pem(self) -> str:
+        """The certificate alone."""
+        return self.leaf.public_bytes(Encoding.PEM).decode("ascii")
 
 
 def parse_chain(pem: bytes) -> tuple[x509.Certificate, ...]:

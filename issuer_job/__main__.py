@@ -30,6 +30,7 @@ SWEEP_DEADLINE = 220.0
 BOOTSTRAP_DEADLINE = 240.0
 TRANSFER_DEADLINE = 30.0
 CHECK_DEADLINE = 400.0
+REVOKE_DEADLINE = 1200.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,6 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
     stolen.add_argument(
         "--at-once", action="store_true", help="do not wait until the webhook's pods show the new one"
     )
+    revoke = commands.add_parser("revoke", help="operator: revoke a certificate, and get another with a new key")
+    revoke.add_argument("namespace")
+    revoke.add_argument("secret", help="the Secret that holds it")
+    revoke.add_argument("--reason", default="unspecified", help="what the CA is told (RFC 5280): keyCompromise, ...")
+    revoke.add_argument(
+        "--serial", default="", help="an earlier certificate of the Secret, by its serial number in hex"
+    )
     for name, what in (
         ("check-issuer", "operator: test an issuer, in a Job that has its credentials"),
         ("rollover-account", "operator: give an issuer's ACME account a new key"),
@@ -59,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
             return int(_transfer_host(given.host, given.namespace))
         if given.command == "replace-webhook-ca":
             return int(_replace_webhook_ca(at_once=given.at_once))
+        if given.command == "revoke":
+            return int(_revoke(given.namespace, given.secret, given.reason, given.serial))
         if given.command in {"check-issuer", "rollover-account"}:
             return int(_of_issuer(given.command, given.issuer))
         return int(_COMMANDS[given.command]())
@@ -167,6 +177,20 @@ def _of_issuer(command: str, issuer: str) -> v.ExitCode:
     logging.getLogger().setLevel(logging.WARNING)  # people read what the command says
     asked = IssuerCommand(cluster=_cluster(CHECK_DEADLINE), name=issuer, clock=utc_now)
     return asked.check() if command == "check-issuer" else asked.roll_over()
+
+
+def _revoke(namespace: str, secret: str, reason: str, serial: str) -> v.ExitCode:
+    from issuer_job.checks.revocation_command import RevokeCommand
+    from issuer_job.polling import utc_now
+    from issuer_job.upkeep.revocations import Reason, Revocation
+
+    if reason not in set(Reason):
+        log.error("revoke", problem=f"the reason is none of {', '.join(Reason)}")
+        return v.ExitCode.PERMANENT
+    logging.getLogger().setLevel(logging.ERROR)  # people read what the command says
+    number = serial.replace(":", "").lower().lstrip("0")
+    asked = Revocation(namespace=namespace, secret_name=secret, reason=Reason(reason), serial=number)
+    return RevokeCommand(cluster=_cluster(REVOKE_DEADLINE), revocation=asked, clock=utc_now).run()
 
 
 def _cluster(seconds: float) -> Cluster:

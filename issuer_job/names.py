@@ -91,6 +91,11 @@ def claim_parent(host: str) -> str:
     return digest(host.partition(".")[2], length=32)
 
 
+def revocation(namespace: str, secret_name: str, which: str) -> str:
+    """ConfigMap of one revocation; `which` is the certificate's serial number, or tells one request from others."""
+    return f"revocation-{digest(namespace, secret_name, which, length=32)}"
+
+
 def directory_hash(server: str) -> str:
     """Ten hex digits that stand for an ACME directory URL."""
     return digest(server)

@@ -12,7 +12,7 @@ from certs.chain import choose_chain, leads_to
 from issuer_job.acme_client import orders
 from issuer_job.acme_client.accounts import AccountClient
 from issuer_job.acme_client.answers import Answer
-from issuer_job.acme_client.problems import AcmeError, AcmeUnavailable, unavailable
+from issuer_job.acme_client.problems import NO_TYPE, AcmeError, AcmeProblem, AcmeUnavailable, unavailable
 
 MAX_ORDER_PAGES = 20
 MAX_ORDERS_SEARCHED = 100
@@ -106,6 +106,27 @@ class AcmeClient(AccountClient):
             urls += answer.read(orders.read_order_urls)
             page = next(iter(answer.links("next")), None)
         return urls
+
+    def revoke(self, certificate_der: bytes, *, reason: int = 0) -> bool:
+        """Revoke a certificate (DER) that this account ordered, or whose names it has proven (7.6).
+
+        `reason` is a code of RFC 5280 5.3.1; 0, unspecified, is left out, and so is one that the CA does not take
+        (`badRevocationReason`). False if it was revoked before.
+        """
+        url = self.directory.revoke_cert
+        if url is None:
+            detail = "the CA's directory offers no revocation"
+            raise AcmeError(AcmeProblem(NO_TYPE, detail), step="revokeCert")
+        payload = {"certificate": encode_b64jose(certificate_der), **({"reason": reason} if reason else {})}
+        try:
+            self._transport.post(url, payload, step="revokeCert")
+        except AcmeError as refusal:
+            if refusal.problem.type == "badRevocationReason" and reason:
+                return self.revoke(certificate_der)
+            if refusal.problem.type != "alreadyRevoked":
+                raise
+            return False
+        return True
 
     # Authorizations (7.5)
 

@@ -1,8 +1,8 @@
 """An issuer's own Job: tests the issuer, and does with its account and its credentials what no order does.
 
 That is: takes over the account key of an earlier installation, gives the account a new key, corrects its addresses,
-and removes TXT records that were left in DNS. The outcome is in the issuer's state, in an Event on its ConfigMap and
-in the log.
+revokes certificates, and removes TXT records that were left in DNS. The outcome is in the issuer's state, in an Event
+on its ConfigMap and in the log.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from issuer_job import vocabulary as v
 from issuer_job.attempt import events
 from issuer_job.attempt.attempt import Attempt, Later, Stop, Superseded
 from issuer_job.attempt.findings import CheckReason, Finding, MountedIssuer
-from issuer_job.checks.leftovers import clean_dns, is_dns_cleaning, only_clean_dns
+from issuer_job.checks.leftovers import clear, is_clearing, only_clear
 from issuer_job.checks.questions import QUESTIONS
 from issuer_job.cluster.api import CONFIGMAPS, Json
 from issuer_job.issue.obtaining.registry import obtaining_of
@@ -66,8 +66,8 @@ def _checked(attempt: Attempt, config_map: Json) -> v.ExitCode:
         findings = [Finding(reason=CheckReason.BROKEN, message=str(problem).removeprefix(f"issuer {name}: "))]
         return _tell(attempt, config_map, "", findings)
     mounted = MountedIssuer(attempt, name, issuer, config_map["metadata"].get("annotations") or {})
-    if is_dns_cleaning(mounted):
-        return only_clean_dns(mounted)
+    if is_clearing(mounted):
+        return only_clear(mounted)
     findings = [finding for question in QUESTIONS for finding in question(mounted)]
     try:
         findings += obtaining_of(issuer).examine(mounted)
@@ -75,7 +75,7 @@ def _checked(attempt: Attempt, config_map: Json) -> v.ExitCode:
         note_in_state(attempt.cluster, name, directory_of(issuer), {LAUNCHED_FOR: ""})
         raise
     code = _tell(attempt, config_map, directory_of(issuer), findings)
-    clean_dns(mounted)
+    clear(mounted)
     return code
 
 

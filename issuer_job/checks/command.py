@@ -57,11 +57,11 @@ class IssuerCommand:
 
     def _run(self, checked: CheckedIssuer) -> IssuerState | None:
         """Launch the Job and wait for what it writes; None if that did not come."""
-        job = self._launched(checked)
+        job = self.launched(checked)
         if job is None:
             return None
         self.say(f"{self.name}: Job {job} (kubectl logs -n {v.NAMESPACE} job/{job})")
-        epoch, poll = job.rpartition("-")[2], self._poll()
+        epoch, poll = job.rpartition("-")[2], self.poll()
         while True:
             found = self.cluster.find(JOBS, v.NAMESPACE, job)
             state = load_state(self.cluster, self.name, checked.directory)
@@ -75,12 +75,12 @@ class IssuerCommand:
                 return None
             self.sleep(delay.total_seconds())
 
-    def _launched(self, checked: CheckedIssuer) -> str | None:
+    def launched(self, checked: CheckedIssuer, *, only_clean: bool = False) -> str | None:
         """Name of the Job, launched once the one that still runs has ended; None if that does not end."""
-        former, poll = "", self._poll()
+        former, poll = "", self.poll()
         while True:
             try:
-                return launch_check(self.cluster, checked, now=self.clock())
+                return launch_check(self.cluster, checked, only_clean=only_clean, now=self.clock())
             except CheckStillRuns as running:
                 if not former:
                     self.say(f"{self.name}: waits until Job {running} has ended")
@@ -91,7 +91,8 @@ class IssuerCommand:
                 return None
             self.sleep(delay.total_seconds())
 
-    def _poll(self) -> Poll:
+    def poll(self) -> Poll:
+        """For as long as a Job may take."""
         started = self.clock()
         return Poll(started=started, deadline=started + PATIENCE)
 

@@ -1,4 +1,6 @@
-"""TXT records that were left in DNS, removed by an issuer's own Job: only Jobs have the issuer's credentials."""
+"""What waits for an issuer's own Job, as only Jobs have the issuer's credentials: certificates to be revoked, and TXT
+records that were left in DNS.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from datetime import timedelta
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt.findings import MountedIssuer
+from issuer_job.checks.revocation import revoke_all
 from issuer_job.cluster.api import KubeError
 from issuer_job.issue.solvers import SOLVERS
 from issuer_job.issuers.state import note_in_state
@@ -19,17 +22,25 @@ RESERVE = timedelta(seconds=20)
 """Of the pod's time: for crossing out what is gone."""
 
 
-def is_dns_cleaning(mounted: MountedIssuer) -> bool:
+def is_clearing(mounted: MountedIssuer) -> bool:
     """Whether this is all that the Job was launched for. Raises KubeError."""
     return mounted.state.data.get(CLEANING_EPOCH) == str(mounted.attempt.pod.epoch)
 
 
-def only_clean_dns(mounted: MountedIssuer) -> v.ExitCode:
-    """Ask no CA, and leave the outcome of the last test as it is. Raises KubeError."""
-    if clean_dns(mounted):
+def only_clear(mounted: MountedIssuer) -> v.ExitCode:
+    """Test nothing, and leave the outcome of the last test as it is. Raises OtherPod, KubeError."""
+    if clear(mounted):
         done = {CLEANED_EPOCH: str(mounted.attempt.pod.epoch)}
         note_in_state(mounted.attempt.cluster, mounted.name, directory_of(mounted.issuer), done)
     return v.ExitCode.DONE
+
+
+def clear(mounted: MountedIssuer) -> int:
+    """Do what waits, within the pod's time; how much of it. What cannot be done now is left to the next Job.
+
+    Raises OtherPod, KubeError.
+    """
+    return revoke_all(mounted) + clean_dns(mounted)
 
 
 def clean_dns(mounted: MountedIssuer) -> int:

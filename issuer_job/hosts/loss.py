@@ -4,7 +4,7 @@ This is the one place that says so, and `at_sweep.tidy` the one that acts on it,
 
 1. `lost_by` names the records of the former holder whose certificates are still good for the host.
 2. Each is written down first: `transitions.forfeited` puts the host into `record.issued.forfeited`. From then on that
-   tuple says that the certificate is to be revoked; it is empty again as soon as another one is issued.
+   tuple, which those in `record.former` have too, says that the certificate is to be revoked; it stays with it.
 3. Only then does the claim go. A pass that dies in between does both again; what was written down already is not
    named again.
 
@@ -59,9 +59,8 @@ def certified(records: Iterable[Record]) -> Certified:
     """Whose certificates, and for what. Pure."""
     found: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
-        if record.issued is not None and record.issued.directory:
-            for host in record.issued.hosts:
-                found[record.namespace, host].append(record)
+        for host in {host for issued in record.certificates for host in issued.hosts}:
+            found[record.namespace, host].append(record)
     return found
 
 
@@ -72,8 +71,8 @@ def lost_by(claim: Claim, known: Certified, *, lapses: bool, now: datetime) -> I
     """
     lapsed = lapses and claim.checked is not None
     for record in known.get((claim.namespace if lapsed else claim.former, claim.host), ()):
-        issued = record.issued
-        if issued is not None and issued.not_after > now and claim.host not in issued.forfeited:
+        good = (one for one in record.certificates if one.not_after > now and claim.host in one.hosts)
+        if any(claim.host not in one.forfeited for one in good):
             yield LostRight(record, claim.host, Loss.LAPSED if lapsed else Loss.TRANSFERRED)
 
 

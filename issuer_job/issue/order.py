@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from certs.csr import build_csr
 from certs.errors import CertError
-from certs.keys import KeyAlgorithm, PrivateKey, generate_key, key_from_pem, key_to_pem
+from certs.keys import KeyAlgorithm, PrivateKey, generate_key, key_from_pem, key_id, key_to_pem
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Order
@@ -172,7 +172,12 @@ class Ordering:
         mounted = attempt.mounted("pending", v.PENDING_KEY)
         if mounted is not None:
             self._require_own(order)
-            return key_from_pem(mounted)
+            held = key_from_pem(mounted)
+            if attempt.record.has_revoked(key_id=key_id(held.public_key())):
+                attempt.advance(transitions.key_dropped)
+                detail = "the order's key is of a certificate that was revoked: the next attempt makes another"
+                raise Later(Problem(type="keyRevoked", detail=detail, step="order"), wait=timedelta(0))
+            return held
         key = generate_key(KeyAlgorithm(self.resolved.settings.key_algorithm))
         pem = key_to_pem(key)
         secret = pending_secret(attempt.record, pem)

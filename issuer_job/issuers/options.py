@@ -51,7 +51,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The numbers are bounds, which what is there already may exceed; `complete_tls` lets the sweep add the entry
     to an empty spec.tls that the webhook was not there to add (it needs `manifests/optional/complete-tls.yaml`).
     `allowed_hosts` are for the policy allow-list alone, and that policy needs them. `claim_grace` is for first-claim:
-    how long a namespace may leave a host that it has unnamed before others can have it.
+    how long a namespace may leave a host that it has unnamed before others can have it; `revoke_lost_hosts`: whether
+    the former holder's certificates are revoked then.
     """
 
     routes: Routes = Routes.ADMISSION
@@ -63,6 +64,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     host_policy: HostPolicy = HostPolicy.FIRST_CLAIM
     allowed_hosts: tuple[HostRule, ...] = ()
     claim_grace: Annotated[str, msgspec.Meta(extra_json_schema={"pattern": DURATION})] = "24h"
+    revoke_lost_hosts: bool = True
 
     def __post_init__(self) -> None:
         try:

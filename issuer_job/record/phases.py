@@ -106,6 +106,7 @@ class LaunchReason(StrEnum):
     RENEWAL_DUE = "RenewalDue", Bearing.REPLACES
     LOOK_DUE = "LookDue"
     SECRET_NOT_GOOD = "SecretNotGood"  # noqa: S105 - a word, not a secret
+    REVOKED = "Revoked", Bearing.REPLACES
     NOT_WANTED = "NotWanted"
     SOURCE_GONE = "SourceGone"
     ASKS_NO_MORE = "AsksNoMore"

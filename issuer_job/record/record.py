@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from msgspec.structs import replace
+
 from certs.hostnames import without_redundant
 from issuer_job import names
 from issuer_job.cluster.api import Json
@@ -95,7 +97,8 @@ class Issued(Stored, frozen=True):
 
     `formats` are those that were written with it. `secret_uid` and `secret_version` are those of the Secret when it
     was proven, empty while it is being written. `forfeited` are hosts of it to which its namespace has lost the right
-    since (see `hosts.loss`): whoever can shall revoke it.
+    since (see `hosts.loss`): it is to be revoked. `leaf` is its PEM if a CA issued it, without the chain; empty if
+    that is larger than 8 KiB, in lists of records, and in records of an earlier certjob.
     """
 
     hosts: tuple[str, ...]
@@ -114,6 +117,7 @@ class Issued(Stored, frozen=True):
     secret_version: str = ""
     renewal: Renewal | None = None
     forfeited: tuple[str, ...] = ()
+    leaf: str = ""
 
     def __str__(self) -> str:
         return f"until {self.not_after:%Y-%m-%d %H:%M:%SZ}, serial {self.serial}"
@@ -131,6 +135,15 @@ class Issued(Stored, frozen=True):
         window = self.renewal
         young = now - self.at < self.lifetime / 10
         return bool(not young and window and window.start and window.end and window.start <= now < window.end)
+
+
+class Revoked(Stored, frozen=True):
+    """A certificate that is to be revoked, or was: neither it nor its key may stay anywhere."""
+
+    serial: str
+    key_id: str
+    not_after: Moment
+    reason: str = ""
 
 
 class Retry(Stored, frozen=True):
@@ -186,7 +199,10 @@ class HistoryEntry(Stored, frozen=True):
 
 
 class Record(Stored, frozen=True, kw_only=True):
-    """One target Secret's certificate. `resource_version` and `uid` are the ConfigMap's."""
+    """One target Secret's certificate. `resource_version` and `uid` are the ConfigMap's.
+
+    `former` are certificates from a CA before the one that is issued which are still valid, the last one last.
+    """
 
     namespace: str
     secret_name: str
@@ -200,6 +216,8 @@ class Record(Stored, frozen=True, kw_only=True):
     retry: Retry | None = None
     history: tuple[HistoryEntry, ...] = ()
     ledger: tuple[LedgerEntry, ...] = ()
+    former: tuple[Issued, ...] = ()
+    revoked: tuple[Revoked, ...] = ()
     version: int = 1
     uid: str = ""
     resource_version: str = ""
@@ -270,6 +288,29 @@ class Record(Stored, frozen=True, kw_only=True):
     def only_its_secret_asks(self) -> bool:
         """Whether nobody but the owner of the Secret wants it, as far as is known."""
         return all(source.kind.makes_secret for source in self.sources)
+
+    @property
+    def certificates(self) -> tuple[Issued, ...]:
+        """Those from a CA that may still be valid, the last one first."""
+        every = (self.issued, *self.former[::-1])
+        return tuple(one for one in every if one is not None and one.directory)
+
+    def has_revoked(self, *, serial: str = "", key_id: str = "") -> bool:
+        """Whether a certificate with this serial number, or for this key, is one that may not stay."""
+        return any(one.serial == serial or one.key_id == key_id for one in self.revoked)
+
+    @property
+    def is_revoked(self) -> bool:
+        """Whether what is issued is."""
+        issued = self.issued
+        return issued is not None and self.has_revoked(serial=issued.serial, key_id=issued.key_id)
+
+    @property
+    def listed(self) -> Record:
+        """Without what is only of use to whoever has to do with this one record."""
+        short = tuple(replace(one, leaf="") for one in self.former)
+        issued = self.issued and replace(self.issued, leaf="")
+        return replace(self, history=(), ledger=(), issued=issued, former=short)
 
     @property
     def owner_reference(self) -> Json:

@@ -20,11 +20,15 @@ from issuer_job.record.record import (
     Record,
     Renewal,
     Retry,
+    Revoked,
     Source,
 )
 
 P = Phase
 
+MOST_FORMER = 4
+"""Certificates that are remembered after the next one was issued."""
+MOST_REVOKED = 20
 FAILED_HASHES = 4
 """Intents that failed before the last one and are remembered: some tools flap between two."""
 
@@ -75,6 +79,8 @@ def launched(
         renews=old.renews or reason.bearing is Bearing.REPLACES,
         interval=interval or old.interval,
     )
+    if reason is LaunchReason.REVOKED:
+        attempt = replace(attempt, **NO_ORDER)  # it may be what led to the certificate, with its key
     retry = None if reason.bearing is Bearing.AFRESH and not _asked_for_again(record, reason) else record.retry
     return _move(replace(record, attempt=attempt, retry=retry), P.LAUNCHED, now, "launched", str(reason))
 
@@ -162,12 +168,12 @@ def issued(record: Record, now: datetime, *, issued: Issued) -> Record:
     if attempt_of(record).order_url:
         record = with_certificate(record, issued.hosts, now=now)
     record = with_attempt(record, **NO_ORDER, orders_dropped=0, crashes=0, renews=False)
-    return _move(replace(record, issued=issued, retry=None), P.ISSUED, now, "issued", str(issued))
+    return _move(_holding(replace(record, retry=None), issued, now), P.ISSUED, now, "issued", str(issued))
 
 
 def adopted(record: Record, now: datetime, *, issued: Issued) -> Record:
     """The Secret's owner put a good certificate there: it stays until it is due."""
-    record = replace(record, issued=issued, retry=None)
+    record = _holding(replace(record, retry=None), issued, now)
     return _move(record, P.ISSUED, now, "adopted", f"put there by hand, {issued}")
 
 
@@ -179,13 +185,28 @@ def renewal_suggested(record: Record, now: datetime, *, renewal: Renewal) -> Rec
 
 
 def forfeited(record: Record, now: datetime, *, host: str, cause: str) -> Record:
-    """The certificate is good for a host to which its namespace has no right any more, see `hosts.loss`."""
-    if record.issued is None:
-        raise IllegalTransition(f"{record.name} has no certificate")
-    lost = tuple(dict.fromkeys((*record.issued.forfeited, host)))
-    return _noted(
-        replace(record, issued=replace(record.issued, forfeited=lost)), now, "host lost", f"{host}: {cause}"
-    )
+    """What is good for the host is so without a right of its namespace's, see `hosts.loss`."""
+
+    def marked(one: Issued) -> Issued:
+        hit = one.directory and host in one.hosts
+        return replace(one, forfeited=tuple(dict.fromkeys((*one.forfeited, host)))) if hit else one
+
+    issued, former = record.issued and marked(record.issued), tuple(map(marked, record.former))
+    return _noted(replace(record, issued=issued, former=former), now, "host lost", f"{host}: {cause}")
+
+
+def revoked(record: Record, now: datetime, *, certificate: Revoked) -> Record:
+    """The certificate is about to be revoked: it is not to be found good anywhere, and its key is of no more use."""
+    if certificate in record.revoked:
+        return record
+    kept = [one for one in record.revoked if one.not_after > now and one.serial != certificate.serial]
+    record = replace(record, revoked=(*kept[-MOST_REVOKED + 1 :], certificate))
+    return _noted(record, now, "to be revoked", f"serial {certificate.serial}, {certificate.reason}")
+
+
+def key_dropped(record: Record, now: datetime) -> Record:
+    """The order's key is one that may not be used any more: the next attempt makes another, and another order."""
+    return _move(with_attempt(record, **NO_ORDER), P.ORDERING, now, "key dropped", "its certificate was revoked")
 
 
 def waiting(
@@ -283,6 +304,12 @@ def _move(record: Record, phase: Phase, now: datetime, event: str = "", detail: 
         raise IllegalTransition(f"{record.name}: {record.phase} -> {phase}")
     noted = _noted(record, now, event, detail) if event else record
     return replace(noted, phase=phase, since=record.since if phase is record.phase else now)
+
+
+def _holding(record: Record, issued: Issued, now: datetime) -> Record:
+    """With what is in the Secret now. What was there before stays known as long as it is valid."""
+    before = [one for one in record.certificates[::-1] if one.serial != issued.serial and one.not_after > now]
+    return replace(record, issued=issued, former=tuple(before[-MOST_FORMER:]))
 
 
 def _noted(record: Record, now: datetime, event: str, detail: str) -> Record:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ParamSpec
 
-from msgspec.structs import replace
-
 from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.attempt import events
@@ -185,7 +183,7 @@ class Effects:
         stored = self.write(self.known.records[key], transitions.forfeited, host=host, cause=right.cause)
         if stored is None:
             return False
-        self.known.records[key] = replace(stored, history=(), ledger=())
+        self.known.records[key] = stored.listed
         self.counts["rights lost"] += 1
         log.warning("right-lost", record=stored.name, host=host, cause=right.cause)
         note = f"{host}: the certificate is still valid, but the namespace has no right to the host: {right.cause}"
@@ -197,7 +195,7 @@ class Effects:
         """Keep what the CA said about the certificate's renewal. Raises KubeError, RecordError."""
         stored = self.write(record, transitions.renewal_suggested, renewal=renewal)
         if stored is not None:
-            self.known.records[record.namespace, record.secret_name] = replace(stored, history=(), ledger=())
+            self.known.records[record.namespace, record.secret_name] = stored.listed
             self.counts["renewal suggestions"] += 1
 
     def put_off(self, situation: Situation, record: Record, verdict: Verdict, problem: Problem) -> None:

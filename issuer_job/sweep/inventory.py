@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from msgspec.structs import replace
-
 from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, NAMESPACES, Cluster, read_whole
@@ -167,7 +165,7 @@ def read_known(cluster: Cluster, *, now: datetime) -> Known:
             known.uses[record.namespace] += use_of(record)
             if leftover_keys(record, now=now):
                 known.leftover_keys.add(key)
-            known.records[key] = replace(record, history=(), ledger=())
+            known.records[key] = record.listed
         return known
 
     return read_whole(read, "records")

@@ -201,10 +201,10 @@ class SweepLaunches:
     def _held(self, situation: Situation, order: PlannedOrder) -> OverLimit | None:
         """Which limit of its issuer's CA the order would exceed now.
 
-        None for a certificate that ends soon: the limits are kept for the CA's sake; here it may speak for itself.
+        None for one that ends soon or was revoked: limits are kept for the CA's sake; here it may speak for itself.
         """
         record, now = situation.record, self._effects.now
-        if record is not None and ends_soon(record, now=now, interval=situation.interval):
+        if record is not None and (record.is_revoked or ends_soon(record, now=now, interval=situation.interval)):
             return None
         return self._effects.known.ledger.allowed(record, order, now)
 

@@ -186,6 +186,11 @@ def something_else_was_issued(s: Situation, record: Record) -> bool:
     )
 
 
+def certificate_was_revoked(s: Situation, record: Record) -> bool:
+    """It was revoked, or is about to be: another key and another certificate take its place."""
+    return record.phase is Phase.ISSUED and record.is_revoked
+
+
 def renewal_is_due(s: Situation, record: Record) -> bool:
     """The time has come that the CA suggested, that its owner asked for, or that its lifetime gives."""
     return record.phase is Phase.ISSUED and record.issued is not None and s.now >= due_at(record, interval=s.interval)
@@ -230,6 +235,7 @@ RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (
     (hosts_are_free, Verdict(Action.NEW_EPOCH, LaunchReason.HOSTS_FREE, Priority.RETRY)),
     (daily_retry_is_due, Verdict(Action.NEW_EPOCH, LaunchReason.DAILY_RETRY, Priority.RETRY)),
     (secret_may_be_handed_over, Verdict(Action.KNOCK, LaunchReason.HANDED_OVER, Priority.RETRY)),
+    (certificate_was_revoked, Verdict(Action.NEW_EPOCH, LaunchReason.REVOKED, Priority.URGENT)),
     (something_else_was_issued, Verdict(Action.NEW_EPOCH, LaunchReason.CHANGED, Priority.MISSED)),
     (renewal_is_due, Verdict(Action.LOOK, LaunchReason.RENEWAL_DUE)),
     (look_is_due, Verdict(Action.LOOK, LaunchReason.LOOK_DUE)),

@@ -36,6 +36,7 @@ from issuer_job.sweep.situation import Action, AttemptKey, Situation
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
 from issuer_job.upkeep import bootstrap, leftovers, untouched
+from issuer_job.upkeep.revoking import Attending
 from issuer_job.upkeep.suggestions import Suggestions
 from issuer_job.upkeep.webhook import rotation
 
@@ -89,7 +90,7 @@ def sweep(
     counts["completed"] = untouched.complete_or_tell(cluster, live.bare, issuers, options, now=now)
     untouched.tell(cluster, live.untold, now=now)
     counts.update(leftovers.release_leftovers(cluster, known.records.values(), now=now))
-    _launch_checks(effects)
+    _launch_checks(effects, _revocations(effects, holders, options))
     fields = {"records": len(known.records), "ingresses": live.count, "unreadable": known.unreadable}
     fields |= {name: count for name, count in counts.items() if count}
     log.info("swept", **fields, seconds=round(time.monotonic() - started, 1))
@@ -114,9 +115,21 @@ def _guarded(effects: Effects, event: str, **about: str) -> Iterator[None]:
     effects.counts["trouble"] += 1
 
 
-def _launch_checks(effects: Effects) -> None:
-    """Jobs that test new and edited issuers, and remove TXT records left in DNS; what no Job can remove is told."""
-    cluster, now, with_leftovers = effects.cluster, effects.now, set[str]()
+def _revocations(effects: Effects, holders: Holders, options: Options) -> set[str]:
+    """See that certificates come to be revoked; the issuers whose Jobs have something to do."""
+    attending = Attending(
+        effects.cluster, effects.known.records, effects.issuers, holders, options.revoke_lost_hosts, effects.now
+    )
+    with _guarded(effects, "revocations-put-off"):
+        due, counts = attending.attend()
+        effects.counts.update(counts)
+        return due
+    return set()
+
+
+def _launch_checks(effects: Effects, with_leftovers: set[str]) -> None:
+    """Jobs that test new and edited issuers, and do what waits for them; what none of them can do is told."""
+    cluster, now = effects.cluster, effects.now
     with _guarded(effects, "checks-put-off"):
         for name, left in trace.left_over(cluster, effects.known.records.values(), now=now):
             with_leftovers |= {txt.issuer for txt in left}

@@ -17,6 +17,9 @@ from issuer_job.record.record import Issued, Record
 from issuer_job.record.renewal import due_at
 from issuer_job.tenant_secrets.access import Content, Look
 
+LARGEST_LEAF = 8 * 1024
+"""Bytes of a certificate that its record keeps."""
+
 
 class Misfit(StrEnum):
     """What is wrong with a certificate that is good in itself."""
@@ -25,6 +28,7 @@ class Misfit(StrEnum):
     OTHER_INTENT = "OtherIntent"
     OTHER_ISSUER = "OtherIssuer"
     LACKS_FORMATS = "LacksFormats"
+    REVOKED = "Revoked"
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ def judge(record: Record, seen: Look, *, now: datetime, interval: timedelta, ren
     )
     if not stored.ok or issued is None:
         return Fitness(stored.reason, stored.message, same)
+    if record.has_revoked(serial=issued.serial, key_id=issued.key_id):
+        return _REVOKED
     if same and renews:
         return _TO_BE_REPLACED
     if former is None and seen.issuer not in {"", record.intent.settings.issuer}:
@@ -84,7 +90,7 @@ def installed(
     """What the record says of a certificate in its Secret: its attempt `ordered` it, or else its owner has put it
     there, so that no CA will be asked about it.
     """
-    attempt = record.attempt if ordered else None
+    attempt, leaf = record.attempt if ordered else None, certificate.leaf_pem
     return Issued(
         hosts=record.intent.hosts,
         intent_hash=record.intent.hash,
@@ -100,9 +106,11 @@ def installed(
         formats=record.intent.settings.formats,
         secret_uid=seen.uid,
         secret_version=seen.resource_version,
+        leaf=leaf if ordered and len(leaf) <= LARGEST_LEAF else "",
     )
 
 
+_REVOKED = Fitness(Misfit.REVOKED, "It was revoked, or its key's certificate was.", same=True)
 _TO_BE_REPLACED = Fitness(Misfit.TO_BE_REPLACED, "A new one is wanted in any case.", same=True)
 
 
@@ -112,6 +120,8 @@ def _by_record(record: Record, seen: Look, *, now: datetime, interval: timedelta
         return Fitness(seen.content, "The record knows nothing of this Secret.")
     if former.intent_hash != record.intent.hash:  # what it was written in cannot be seen, either
         return Fitness(Misfit.OTHER_INTENT, "Something else was wanted when it was issued.", same=True)
+    if record.is_revoked:
+        return _REVOKED
     if renews:
         return _TO_BE_REPLACED
     if now >= due_at(record, interval=interval):

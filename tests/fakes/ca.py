@@ -45,7 +45,8 @@ class FakeOrders(FakeAcme):
     same account and names, as at Let's Encrypt; `failing`: problem by host; `stolen`: so many orders are finalized by
     somebody else just before us; `before` is called with every request and may answer it, `latency` before that, for
     several requests at a time; `backwards`: orders list their authorizations so; `refuses_redundant`: names that a
-    wildcard beside them covers, as Let's Encrypt does and Pebble does not; `clock` is its own.
+    wildcard beside them covers, as Let's Encrypt does and Pebble does not; `clock` is its own. `revoked` has reasons
+    by serial number, `reasons` are those that it takes.
     """
 
     def __init__(self, base: str) -> None:
@@ -53,6 +54,8 @@ class FakeOrders(FakeAcme):
         self.ordered: list[FakeOrder] = []
         self.accounts: list[str] = []
         self.directory["keyChange"] = f"{base}/key-change"
+        self.directory["revokeCert"] = f"{base}/revoke"
+        self.revoked: dict[str, int | None] = {}
         self.contacts: dict[str, list[str]] = {}
         self.lists_orders = True
         self.reuses = False
@@ -65,6 +68,7 @@ class FakeOrders(FakeAcme):
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.tells_time = True
         self.finalized = 0
+        self.reasons = (1, 3, 4, 5, 9)
         self._lock = threading.Lock()
 
     def forget_account(self, url: str) -> None:
@@ -90,6 +94,8 @@ class FakeOrders(FakeAcme):
                 return self._new_account(request)
             case ["key-change"]:
                 return self._change_key(request.payload, account)
+            case ["revoke"]:
+                return self._revoke(request.payload, account)
             case ["acct", _] if request.payload:
                 self.contacts[account] = request.payload["contact"]
                 return Reply(200, {"status": "valid"})
@@ -134,6 +140,20 @@ class FakeOrders(FakeAcme):
             return problem("conflict", "another account has it", status=409, headers={"Location": holder})
         self._keys[account] = new
         return Reply(200, {"status": "valid"})
+
+    def _revoke(self, payload: dict[str, Any], account: str) -> Reply:
+        """RFC 8555, section 7.6."""
+        leaf = x509.load_der_x509_certificate(b64decode(payload["certificate"]))
+        serial = f"{leaf.serial_number:x}"
+        orders = [order for order in self.ordered if order.chain and leaf.public_bytes(Encoding.PEM) in order.chain]
+        if not orders or orders[0].account != account:
+            return problem("unauthorized", "another account's", status=403)
+        if serial in self.revoked:
+            return problem("alreadyRevoked", "it was")
+        if payload.get("reason") not in (None, *self.reasons):
+            return problem("badRevocationReason", "not that one")
+        self.revoked[serial] = payload.get("reason")
+        return Reply(200, {})
 
     def _new_order(self, request: Request, account: str) -> Reply:
         hosts = [item["value"] for item in request.payload["identifiers"]]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from issuer_job.account import account
-from issuer_job.account.replacement import block, forget_dead, is_dead
+from issuer_job.account.replacement import block, drop_url, forget_dead, is_dead
 from issuer_job.acme_client import AcmeError, AcmeUnavailable
 from issuer_job.attempt.attempt import Attempt, Later, Permanent, Resolved
 from issuer_job.attempt.findings import Finding, MountedIssuer
@@ -38,6 +38,19 @@ class Acme:
                         # The same order would bring the same again, as long as the CA keeps it.
                         attempt.advance(transitions.order_dropped, reason=error.problem.detail)
                     raise _refused(mounted, error) from None
+
+    def revoke(self, mounted: MountedIssuer, certificate_der: bytes, *, reason: int) -> bool:
+        try:
+            with account.connected(mounted) as client:
+                return client.revoke(certificate_der, reason=reason)
+        except AcmeError as error:
+            stop = _stop(error, host="")
+            # What passes are an account that is found anew, a limit, and all that is no word of the CA about it.
+            passes = isinstance(error, AcmeUnavailable) or error.is_rate_limited or error.step != "revokeCert"
+            lost = error.problem.type == "accountDoesNotExist"
+            if lost:
+                drop_url(mounted, mounted.state, mounted.state.account_url)
+            raise (stop if passes or lost else Permanent(stop.problem)) from None
 
     def examine(self, mounted: MountedIssuer) -> Iterator[Finding]:
         from issuer_job.account.examination import examine_account  # an order asks none of this

@@ -8,10 +8,11 @@ from typing import Protocol
 
 from certs.chain import IssuedCertificate, check_issued
 from certs.keys import PrivateKey, key_to_pem
-from issuer_job.attempt.attempt import Attempt, Resolved
+from issuer_job.attempt.attempt import Attempt, Permanent, Resolved
 from issuer_job.attempt.findings import Finding, MountedIssuer
 from issuer_job.issue.solvers import AttemptSolvers
 from issuer_job.issuers.schema import Issuer
+from issuer_job.record.record import Problem
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,13 @@ class Obtaining(Protocol):
         can take it up at any point; what it returns MUST come from `accepted`. It MUST end by the attempt's
         deadline. A type that proves hosts presents through `solvers` alone.
         Raises Later, Permanent, OtherPod, Superseded, KubeError.
+        """
+
+    def revoke(self, mounted: MountedIssuer, certificate_der: bytes, *, reason: int) -> bool:
+        """Have a certificate (DER) revoked, with a code of RFC 5280, section 5.3.1; False if it was before.
+
+        It runs in the issuer's own Job, and may come again after a crash.
+        Raises Permanent if that cannot be done, Later, OtherPod, KubeError.
         """
 
     def examine(self, mounted: MountedIssuer) -> Iterator[Finding]:
@@ -69,6 +77,12 @@ OBTAINING: dict[str, Callable[[], Obtaining]] = {"acme": _acme, "selfsigned": _s
 def obtaining_of(issuer: Issuer) -> Obtaining:
     """What obtains the issuer's certificates."""
     return OBTAINING[issuer.type]()
+
+
+def not_revocable(name: str, what: str) -> Permanent:
+    """How it ends where nobody can revoke: `what` has signed the certificates of the issuer of that name."""
+    detail = f"issuer {name}: {what}, and nobody publishes what is revoked: whoever trusts it does so until it ends"
+    return Permanent(Problem(type="notRevocable", detail=detail, step="revokeCert"))
 
 
 def accepted(attempt: Attempt, key: PrivateKey, chain_pem: bytes, hosts: Collection[str]) -> Obtained:

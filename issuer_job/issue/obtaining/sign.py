@@ -11,7 +11,7 @@ from certs.leaf import PrivateAuthority
 from certs.signing import read_authority, self_sign, sign
 from issuer_job.attempt.attempt import Attempt, Later, Resolved
 from issuer_job.attempt.findings import CheckReason, Finding, MountedIssuer
-from issuer_job.issue.obtaining.registry import Obtained, accepted
+from issuer_job.issue.obtaining.registry import Obtained, accepted, not_revocable
 from issuer_job.issue.solvers import AttemptSolvers
 from issuer_job.issuers.types import directory_of, lifetime_of
 from issuer_job.record import transitions
@@ -27,6 +27,9 @@ class SelfSigned:
     def obtain(self, attempt: Attempt, resolved: Resolved, solvers: AttemptSolvers) -> Obtained:
         return _signed(attempt, resolved, lambda: None)
 
+    def revoke(self, mounted: MountedIssuer, certificate_der: bytes, *, reason: int) -> bool:
+        raise not_revocable(mounted.name, "each certificate is signed with its own key")
+
     def examine(self, mounted: MountedIssuer) -> Iterator[Finding]:
         return iter(())
 
@@ -37,6 +40,9 @@ class OwnAuthority:
     def obtain(self, attempt: Attempt, resolved: Resolved, solvers: AttemptSolvers) -> Obtained:
         mounted = MountedIssuer(attempt, resolved.name, resolved.issuer)
         return _signed(attempt, resolved, lambda: _authority(mounted))
+
+    def revoke(self, mounted: MountedIssuer, certificate_der: bytes, *, reason: int) -> bool:
+        raise not_revocable(mounted.name, "its certificates are signed with a CA key pair of your own")
 
     def examine(self, mounted: MountedIssuer) -> Iterator[Finding]:
         try:
