@@ -28,13 +28,14 @@ KINDS = {
     "claim": names.claim("e2e-policies.test"),
     "challenge": names.challenge(UID, EPOCH),
     "dns-challenge": names.dns_trace(UID),
+    "revocation": names.revocation("e2e-policies", "web", "ab"),
     "issuer-state": names.issuer_state("e2e-policies", "https://ca.test/dir"),
     "options-in-force": vocabulary.OPTIONS_IN_FORCE,
 }
 WRITES = {
     "webhook": {"POST record", "PUT record", "POST claim"},
     "job": {"PUT record", "POST claim", "PUT claim", "DELETE claim", "POST challenge", "PUT challenge",
-            "DELETE challenge", "POST issuer-state", "PUT issuer-state",
+            "DELETE challenge", "POST issuer-state", "PUT issuer-state", "PUT revocation",
             "POST dns-challenge", "PUT dns-challenge", "DELETE dns-challenge"},
     "sweep": {f"{verb} {kind}" for verb in ("POST", "PUT", "DELETE") for kind in KINDS if kind != "dns-challenge"}
     - {"DELETE options-in-force"},

@@ -20,6 +20,7 @@ from issuer_job.record.record import (
     Record,
     Renewal,
     Retry,
+    Revoked,
     Settings,
     Source,
     SourceKind,
@@ -131,9 +132,11 @@ def full_record() -> Record:
         attempt=attempt(
             reason="RenewalDue", issuer="other", crashes=1, replaces="x.y", renews=True, interval=timedelta(hours=1)
         ),
-        issued=issued(renewal=renewal, forfeited=HOSTS[:1]),
+        issued=issued(leaf="PEM", renewal=renewal, forfeited=HOSTS[:1]),
         retry=retry,
         history=(HistoryEntry(at=NOW, epoch=5, event="issued", detail="d"),),
+        former=(issued(serial="ce", leaf="PEM"),),
+        revoked=(Revoked(serial="ce", key_id="ab", not_after=LATER, reason="superseded"),),
         ledger=(LedgerEntry(at=NOW, kind=Counted.CERTIFICATE, issuer="le", hosts=HOSTS, exempt=True),),
         uid="record-uid",
         resource_version="7",

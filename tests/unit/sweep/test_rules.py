@@ -101,6 +101,7 @@ def test_the_order_of_the_rules() -> None:
         ("hosts_are_free", "new epoch", "HostsFree", 2),
         ("daily_retry_is_due", "new epoch", "DailyRetry", 2),
         ("secret_may_be_handed_over", "knock", "HandedOver", 2),
+        ("certificate_was_revoked", "new epoch", "Revoked", 0),
         ("something_else_was_issued", "new epoch", "Changed", 1),
         ("renewal_is_due", "look", "RenewalDue", 3),
         ("look_is_due", "look", "LookDue", 3),

@@ -1,0 +1,194 @@
+"""Certificates that outlive the right to a host are revoked, once; what cannot be is said, and comes to an end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES
+from issuer_job.hosts import claims
+from issuer_job.record.record import Phase
+from issuer_job.upkeep.revocations import Outcome
+from tests.fakes.acme import Reply
+from tests.worlds.check import check_jobs
+from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
+from tests.worlds.revocation import issued, pass_by, revocations, run_check_jobs, told
+from tests.worlds.sweep import delete_ingress, issue_one, run, write
+
+HOUR = timedelta(hours=1)
+CESSATION = 5
+
+
+@pytest.fixture
+def certified(swept: JobWorld) -> JobWorld:
+    """With a certificate, good for 90 days, and a short grace."""
+    swept.set_options(claimGrace="10m")
+    issue_one(swept)
+    lives_long(swept)
+    return swept
+
+
+def lives_long(world: JobWorld) -> None:
+    end = issued(world).not_before + timedelta(days=90)
+    write(world, replace(world.record(), issued=replace(issued(world), not_after=end)))
+
+
+def give_away(world: JobWorld, host: str = HOST, to: str = "team-b") -> None:
+    """As `transfer-host` does."""
+    claims.transfer(world.cluster, host, to, now=world.clock.read())
+
+
+def test_the_former_holders_certificate_is_revoked_once_after_a_transfer(certified: JobWorld) -> None:
+    first = issued(certified)
+    certified.set_options(claimGrace="6d")  # team-b takes its time
+    give_away(certified)
+    pass_by(certified)
+    assert certified.ca.revoked == {first.serial: CESSATION}
+    assert {about["kind"] for about in told(certified, "CertificateRevoked")} == {"Secret", "Ingress", "ConfigMap"}
+    for _ in range(4):
+        pass_by(certified, after=HOUR)
+    assert len([request for request in certified.ca.requests if request.path == "/revoke"]) == 1
+    assert len(check_jobs(certified)) == 1
+    assert certified.record().phase is Phase.FAILED  # the host is another's
+    assert len(certified.ca.ordered) == 1
+
+
+def test_and_after_a_lapse(certified: JobWorld) -> None:
+    first = issued(certified)
+    delete_ingress(certified)
+    for _ in range(6):
+        pass_by(certified)
+    assert certified.ca.revoked == {first.serial: CESSATION}
+    assert certified.record().phase is Phase.RETIRED
+
+
+def test_not_where_the_operator_does_not_want_it(certified: JobWorld) -> None:
+    certified.set_options(claimGrace="10m", revokeLostHosts=False)
+    give_away(certified)
+    pass_by(certified)
+    assert (certified.ca.revoked, revocations(certified), check_jobs(certified)) == ({}, [], [])
+    certified.set_options(claimGrace="10m")
+    pass_by(certified)
+    assert list(certified.ca.revoked) == [issued(certified).serial]
+
+
+def test_not_when_the_host_came_back_meanwhile(certified: JobWorld) -> None:
+    certified.set_options(claimGrace="10m", revokeLostHosts=False)
+    give_away(certified)
+    pass_by(certified)
+    assert issued(certified).forfeited == (HOST,)
+    give_away(certified, to="shop")
+    certified.set_options(claimGrace="10m")
+    for _ in range(3):
+        pass_by(certified)
+    assert certified.ca.revoked == {}
+
+
+def test_a_word_in_the_record_alone_revokes_nothing(certified: JobWorld) -> None:
+    """Records can be written by more than the sweep."""
+    write(certified, replace(certified.record(), issued=replace(issued(certified), forfeited=(HOST,))))
+    for _ in range(3):
+        pass_by(certified)
+    assert (certified.ca.revoked, revocations(certified)) == ({}, [])
+
+
+def test_a_certificate_from_before_the_one_in_the_secret(certified: JobWorld) -> None:
+    """The Ingress went over to another host: the certificate for the former one is still good, whoever has it."""
+    first = issued(certified)
+    certified.apply(ingress(hosts=("new.certjob.dev",)))
+    assert certified.run() is v.ExitCode.DONE
+    lives_long(certified)
+    second = issued(certified)
+    for _ in range(6):
+        pass_by(certified)
+    assert certified.ca.revoked == {first.serial: CESSATION}
+    assert issued(certified).serial == second.serial
+    assert certified.record().phase is Phase.ISSUED
+
+
+def test_one_host_of_several(swept: JobWorld) -> None:
+    """What names it is revoked; for the others another is made once nothing asks for that host any more."""
+    hosts = (HOST, "b.certjob.dev")
+    swept.set_options(claimGrace="10m")
+    issue_one(swept, ingress(hosts=hosts))
+    first = issued(swept)
+    give_away(swept)
+    pass_by(swept)
+    assert swept.ca.revoked == {first.serial: CESSATION}
+    swept.apply(ingress(hosts=("b.certjob.dev",)))
+    assert swept.run() is v.ExitCode.DONE
+    assert issued(swept).hosts == ("b.certjob.dev",)
+    pass_by(swept)
+    assert len(swept.ca.revoked) == 1
+
+
+def test_its_secret_and_its_ingress_are_gone(certified: JobWorld) -> None:
+    first = issued(certified)
+    certified.api.remove(INGRESSES, "shop", "web")
+    give_away(certified)
+    pass_by(certified)
+    assert certified.ca.revoked == {first.serial: CESSATION}
+
+
+def test_an_issuer_that_is_gone_is_said_in_both_places_and_counted(
+    certified: JobWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    first = issued(certified)
+    issuer = certified.api.stored(CONFIGMAPS, v.NAMESPACE, ISSUER)
+    assert issuer is not None
+    certified.api.remove(CONFIGMAPS, v.NAMESPACE, ISSUER)
+    give_away(certified)
+    pass_by(certified)
+    about = told(certified, "CertificateNotRevoked")
+    assert {(one["kind"], one["namespace"]) for one in about} >= {("Secret", "shop"), ("ConfigMap", v.NAMESPACE)}
+    notes = [note for reason, note in certified.events() if reason == "CertificateNotRevoked"]
+    assert all("there is no issuer any more with the CA that it is from" in note for note in notes)
+    assert [r.fields["revocations without issuer"] for r in caplog.records if r.message == "swept"][-1] == 1  # type: ignore[attr-defined]
+    pass_by(certified)
+    assert len(told(certified, "CertificateNotRevoked")) == len(about)
+    certified.api.add(CONFIGMAPS, v.NAMESPACE, issuer)
+    pass_by(certified)
+    assert certified.ca.revoked == {first.serial: CESSATION}
+
+
+def test_what_cannot_be_revoked_for_a_week_is_given_up_and_not_asked_for_again(
+    certified: JobWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    certified.ca.before = lambda request: Reply(503, raw=b"") if request.path == "/revoke" else None
+    give_away(certified)
+    for _ in range(9):
+        certified.clock.ahead += timedelta(hours=23)
+        run(certified)
+        run_check_jobs(certified)
+    assert [r for r in caplog.records if r.message == "swept" and "revocations given up" in r.fields]  # type: ignore[attr-defined]
+    assert all(held.revocation.outcome is Outcome.GIVEN_UP for held in revocations(certified))
+    asked = len(certified.ca.requests)
+    for _ in range(3):
+        certified.clock.ahead += timedelta(hours=23)
+        run(certified)
+        run_check_jobs(certified)
+    assert "/revoke" not in [request.path for request in certified.ca.requests[asked:]]
+
+
+def test_one_that_has_ended_needs_no_revocation(swept: JobWorld) -> None:
+    swept.set_options(claimGrace="10m")
+    issue_one(swept)
+    swept.clock.ahead += timedelta(days=2)
+    give_away(swept)
+    run(swept)
+    assert revocations(swept) == []
+
+
+def test_many_at_once_are_asked_for_in_turn_and_revoked_by_one_job(certified: JobWorld) -> None:
+    secrets = [f"s{number}-tls" for number in range(6)]
+    for number, secret in enumerate(secrets):
+        issue_one(certified, ingress(f"i{number}", secret=secret, hosts=(f"h{number}.dev",)), secret=secret)
+        give_away(certified, f"h{number}.dev")
+    pass_by(certified)
+    assert len(certified.ca.revoked) == len(secrets)
+    assert len(check_jobs(certified)) == 1
