@@ -75,6 +75,28 @@ def test_who_writes_which_config_map(
         assert answer.status == 403, answer
 
 
+CHECKED = {vocabulary.CHECKED: "2026-01-01T00:00:00+00:00"}
+
+
+@pytest.fixture
+def checked_claim(admin: Api) -> Iterator[Json]:
+    """A host that somebody holds."""
+    name = names.claim("e2e-held.test")
+    body = config_map(name, "claim", annotations=CHECKED) | {"data": {"host": "e2e-held.test", "namespace": "tenant"}}
+    answer = admin.call("POST", path(CONFIGMAPS, CERTJOB), body)
+    assert answer.status == 201, answer
+    yield answer.json
+    admin.call("DELETE", path(CONFIGMAPS, CERTJOB, name))
+
+
+def test_no_job_takes_a_host_from_whom_it_belongs_to(identity: Identity, checked_claim: Json) -> None:
+    where = path(CONFIGMAPS, CERTJOB, checked_claim["metadata"]["name"])
+    unmarked = checked_claim | {"metadata": checked_claim["metadata"] | {"annotations": {}}}
+    for verb, body in (("DELETE", None), ("PUT", checked_claim), ("PUT", unmarked)):
+        assert_verdict(identity("job").call(verb, where, body, dryRun="All"), "what was checked no Job touches")
+        assert_verdict(identity("sweep").call(verb, where, body, dryRun="All"), "ok")
+
+
 BAD_CONFIG_MAPS: list[tuple[str, Json]] = [
     ("issuer", config_map("evil", "issuer")),
     ("issuer and record", config_map("a.b", labels={"certjob.io/issuer": "true", "certjob.io/record": "true"})),
