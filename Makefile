@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock lint schema picture unit process install e2e test demo bench fairness dns-bench scale soak chaos fuzz fuzz-short
+.PHONY: help venv lock audit base-image lint schema picture unit process install e2e test demo bench fairness dns-bench scale soak chaos fuzz fuzz-short
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
@@ -35,6 +35,15 @@ lock:  ## write the hash-locked requirements anew from pyproject.toml (needs uv)
 	$(LOCK) --extra job --extra dns-extras $(JOB_LACKS) --output-file issuer_job/requirements-dns-extras.txt
 	cp tests/requirements.txt webhook/requirements.txt
 	$(LOCK) --extra webhook --no-emit-package pycparser --output-file webhook/requirements.txt
+
+audit: venv  ## whether anything is known against the locked versions (ADVISORIES=PATH of a database)
+	$(PY) -m supply.audit $(ADVISORIES)
+
+BASE := python:3.13-slim
+base-image:  ## pin the images' base to what its tag names today (needs docker with buildx)
+	set -e -o pipefail; digest=$$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' $(BASE)); \
+	[[ $$digest =~ ^sha256:[0-9a-f]{64}$$ ]]; \
+	sed -i -E "s|^ARG PYTHON_IMAGE=.*|ARG PYTHON_IMAGE=$(BASE)@$$digest|" Dockerfile.job Dockerfile.webhook
 
 lint: venv  ## ruff, mypy --strict and the import contracts
 	$(VENV)/bin/ruff check .

@@ -28,7 +28,7 @@ from tests.cluster.shell import run, telling_line
 from tests.cluster.tools import content_hash, go_build
 
 MOST_LAYERS = 150
-PACKAGES = {"job": ("certs", "issuer_job"), "webhook": ("certs", "issuer_job", "webhook")}
+PACKAGES = {"job": ("certs", "issuer_job", "supply"), "webhook": ("certs", "issuer_job", "webhook", "supply")}
 
 
 @dataclass(frozen=True)

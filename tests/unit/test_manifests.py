@@ -56,6 +56,18 @@ def older() -> dict[tuple[str, str], Json]:
     return found
 
 
+def with_component(name: str) -> list[Json]:
+    """What is installed with a directory of manifests/optional/ that an overlay names as a component."""
+    found = copy.deepcopy(list(documents()))
+    for patch in yaml.safe_load((MANIFESTS / "optional" / name / "kustomization.yaml").read_text())["patches"]:
+        kind, pattern = patch["target"]["kind"], patch["target"]["name"]
+        chosen = [d for d in found if d["kind"] == kind and re.fullmatch(pattern, d["metadata"]["name"])]
+        assert chosen, patch["target"]
+        for document in chosen:
+            jsonpatch.apply_patch(document, yaml.safe_load(patch["patch"]), in_place=True)
+    return found
+
+
 def all_of(kind: str) -> dict[str, Json]:
     """By name."""
     return {d["metadata"]["name"]: d for d in documents() if d["kind"] == kind}
@@ -388,6 +400,14 @@ def test_pods_are_restricted_and_bounded(name: str, spec: Json) -> None:
         assert container["image"] in {"certjob-job", "certjob-webhook"}
     for volume in spec["volumes"]:
         assert volume.get("emptyDir", {"sizeLimit": ""}).keys() >= {"sizeLimit"}
+
+
+def test_with_user_namespaces_every_pod_has_one_and_nothing_else_changes() -> None:
+    changed = with_component("user-namespaces")
+    specs = [spec for document in changed if (spec := pod_spec(document))]
+    assert len(specs) == len(list(pod_specs())) == 5
+    assert [spec.pop("hostUsers") for spec in specs] == [False] * 5
+    assert changed == list(documents())
 
 
 def test_service_accounts_give_no_token_to_pods_that_do_not_ask() -> None:

@@ -36,6 +36,17 @@ def locked(requirements: Path) -> set[str]:
     return {name for name, marker in pins if not marker or Marker(marker).evaluate()}
 
 
+def archives(requirements: Path, python: str) -> dict[tuple[str, str], set[str]]:
+    """The SHA-256 of the archives that each distribution (name, version) may come from, for a version of Python."""
+    found = {}
+    for block in re.split(r"\n(?=[a-z0-9])", requirements.read_text()):
+        pin = re.match(r"([a-z0-9.-]+)==([^\s;]+)(?: *; *([^\\]+?))? *\\", block)
+        here = {"python_version": python.rpartition(".")[0], "python_full_version": python}
+        if pin and (not pin[3] or Marker(pin[3]).evaluate(here)):
+            found[pin[1], pin[2]] = set(re.findall(r"--hash=sha256:([0-9a-f]{64})", block))
+    return found
+
+
 def removed(dockerfile: Path) -> set[str]:
     """What an image does not keep, as patterns of paths below /app: of the product, and of its libraries in `lib`."""
     found = re.findall(r"cd /app/(\w+)(?:;| &&)[\s\\]+rm -rf ([^;\n]+)", dockerfile.read_text())
