@@ -80,7 +80,7 @@ def test_in_certjobs_namespace_only_of_issuers(identity: Identity) -> None:
     assert_verdict(answer, "certjob-event")
 
 
-@pytest.mark.parametrize("service_account", ["webhook", "responder", "bootstrap"])
+@pytest.mark.parametrize("service_account", ["webhook", "responder"])
 def test_others_write_none(identity: Identity, service_account: str) -> None:
     answer = identity(service_account).call("POST", path(EVENTS, "default"), event(INGRESS), dryRun="All")
     assert answer.status == 403, answer
