@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cache
 
 from issuer_job import log
 from issuer_job import vocabulary as v
@@ -99,13 +98,13 @@ def tidy(
     if options.host_policy is not HostPolicy.FIRST_CLAIM:
         return holders, counts
     records = list(records)
-    known = cache(lambda: certified(records))
+    known = certified(records)
     holders.made.update(_namespaces(cluster))
     try:
         for item in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.CLAIM}=true"):
             claim = Claim.from_config_map(item)
             unlabelled = v.CLAIM_PARENT not in item["metadata"]["labels"]
-            if unlabelled and _labelled(cluster, claim, now if (claim.namespace, claim.host) in known() else None):
+            if unlabelled and _labelled(cluster, claim, now if (claim.namespace, claim.host) in known else None):
                 counts["claims labelled"] += 1  # what is to be done about it is the next pass's
             else:
                 holders.add(claim)
@@ -122,7 +121,43 @@ def tidy(
         except (ApiError, RecordError) as problem:  # one that somebody made by hand may be what the policies refuse
             log.warning("claim-unreadable", claim=claim.name, problem=str(problem))
             counts["trouble"] += 1
+    for namespace, host in _unclaimed(holders, known):
+        if time.monotonic() >= until:
+            counts["claims put off"] += 1
+        else:
+            counts["claims made good"] += _made_good(cluster, holders, host, namespace)
     return holders, counts
+
+
+def _unclaimed(holders: Holders, known: Certified) -> list[tuple[str, str]]:
+    """Namespaces with a certificate for a host that they name and nobody claims, and which is theirs to have.
+
+    After a time of another policy, or when claims were deleted by mistake: else whoever names such a host meanwhile
+    could keep it from them, and would be asked about only when the certificate is renewed.
+    """
+    return [
+        (namespace, host)
+        for (namespace, host), records in known.items()
+        if host not in holders.claims
+        and (namespace, host) in holders.namers
+        and any(_is_in_use(record, host, holders) for record in records)
+        and holders.may_have(namespace, host)
+    ]
+
+
+def _is_in_use(record: Record, host: str, holders: Holders) -> bool:
+    issued, made = record.issued, holders.made.get(record.namespace)
+    if issued is None or record.phase in GONE or host in issued.forfeited or issued.not_after <= holders.now:
+        return False
+    return made is None or issued.at >= made
+
+
+def _made_good(cluster: Cluster, holders: Holders, host: str, namespace: str) -> bool:
+    """Take the claim, and mark it as a Job would: no other that overlaps may be there once it is (see `claims`)."""
+    mine = claims.take(cluster, host, namespace)
+    if mine.namespace != namespace or mine.checked is not None or claims.rivals(cluster, mine):
+        return False
+    return claims.mark_checked(cluster, mine, now=holders.now)
 
 
 def _labelled(cluster: Cluster, claim: Claim, checked: datetime | None) -> bool:
@@ -154,7 +189,7 @@ class _Pass:
     cluster: Cluster
     holders: Holders
     requested: Named
-    known: Callable[[], Certified]
+    known: Certified
     interval: timedelta
     forfeit: Callable[[LostRight], bool]
     _live: dict[str, set[str]] = field(default_factory=dict)
@@ -176,9 +211,7 @@ class _Pass:
         return Counter({"claims released": 1})
 
     def _tell_losses(self, claim: Claim, *, lapses: bool) -> bool:
-        if not lapses and not claim.former:
-            return True
-        lost = lost_by(claim, self.known(), lapses=lapses, now=self.holders.now)
+        lost = lost_by(claim, self.known, lapses=lapses, now=self.holders.now)
         return all(self.forfeit(right) for right in lost)
 
     def _must_yield(self, claim: Claim) -> bool:

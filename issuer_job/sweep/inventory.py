@@ -107,7 +107,7 @@ def read_live(cluster: Cluster, issuers: Issuers, records: Mapping[Key, Record],
     `records` are all there are. `claimed`: hosts belong to who claims them, so that it counts who names those.
     """
     enabled = read_enabled(cluster)
-    only = _claimed_hosts(cluster) | _denied_hosts(records.values()) if claimed else frozenset[str]()
+    only = _claimed_hosts(cluster) | _at_stake(records.values()) if claimed else frozenset[str]()
 
     def read() -> Live:
         live = Live(namers=Namers(only=only))
@@ -142,10 +142,12 @@ def _claimed_hosts(cluster: Cluster) -> frozenset[str]:
     return read_whole(read, "claims")
 
 
-def _denied_hosts(records: Iterable[Record]) -> frozenset[str]:
-    """Hosts of records that might not have one."""
-    denied = (r for r in records if r.retry is not None and r.retry.problem.type in set(Denial))
-    return frozenset(host for record in denied for host in record.intent.hosts)
+def _at_stake(records: Iterable[Record]) -> frozenset[str]:
+    """Hosts of certificates, whether or not they are claimed, and of records that might not have one."""
+    denials = set(Denial)
+    asked = (r.intent.hosts for r in records if r.retry is not None and r.retry.problem.type in denials)
+    certified = (r.issued.hosts for r in records if r.issued is not None and r.issued.directory)
+    return frozenset(host for hosts in (*asked, *certified) for host in hosts)
 
 
 def read_known(cluster: Cluster, *, now: datetime) -> Known:

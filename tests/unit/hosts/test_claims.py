@@ -350,6 +350,62 @@ def test_a_claim_that_was_never_checked_is_no_right(cluster: Cluster) -> None:
     assert holder(cluster, HOSTS[0]) is None
 
 
+# Certificates without claims.
+
+
+def with_certificates(cluster: Cluster, *ingresses: Json, records: tuple[Record, ...]) -> dict[str, int]:
+    return tidy(cluster, *ingresses, after=MINUTE, records=records)[1]
+
+
+def test_a_certificate_whose_claim_is_gone_gets_it_back(cluster: Cluster, api: FakeApi) -> None:
+    """Deleted by mistake, or never made under another policy: a newcomer must not find the host free."""
+    held = certificate("shop", hosts=(HOSTS[0],))
+    named = ingress("shop", HOSTS[0], creationTimestamp=OLD)
+    assert with_certificates(cluster, named, records=(held,))["claims made good"] == 1
+    found = taken(cluster, HOSTS[0], "newcomer")
+    assert (found.namespace, found.checked is not None) == ("shop", True)
+    api.requests.clear()
+    with_certificates(cluster, named, records=(held,))
+    assert {request.method for request in api.requests} == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("held", "ingresses"),
+    [
+        (certificate("shop", hosts=(HOSTS[0],)), []),
+        (certificate("shop", hosts=(HOSTS[0],)), [ingress("other", HOSTS[0])]),
+        (certificate("shop", hosts=(HOSTS[0],), directory=""), [ingress("shop", HOSTS[0])]),
+        (certificate("shop", hosts=(HOSTS[0],), forfeited=(HOSTS[0],)), [ingress("shop", HOSTS[0])]),
+        (certificate("shop", hosts=(HOSTS[0],), not_after=CHECKED), [ingress("shop", HOSTS[0])]),
+        (replace(certificate("shop", hosts=(HOSTS[0],)), phase=Phase.RETIRED), [ingress("shop", HOSTS[0])]),
+        (
+            certificate("shop", hosts=(HOSTS[0],)),
+            [ingress("shop", HOSTS[0]), ingress("other", HOSTS[0], creationTimestamp=OLD)],
+        ),
+    ],
+    ids=["not named", "another's", "its owner's", "forfeited", "ended", "retired", "somebody was there"],
+)
+def test_a_certificate_that_gives_no_claim(cluster: Cluster, held: Record, ingresses: list[Json]) -> None:
+    assert with_certificates(cluster, *ingresses, records=(held,)).get("claims made good", 0) == 0
+    assert holder(cluster, HOSTS[0]) is None
+
+
+def test_a_claim_that_overlaps_and_comes_in_between_keeps_the_mark_away(cluster: Cluster, api: FakeApi) -> None:
+    made_meanwhile = claim_body("*.certjob.dev", "two")
+
+    def meanwhile(attempt: Attempt) -> Response | None:
+        if attempt.method == "POST" and api.stored(CONFIGMAPS, v.NAMESPACE, names.claim("*.certjob.dev")) is None:
+            api.hooks.pop("configmaps")
+            api.add(CONFIGMAPS, v.NAMESPACE, made_meanwhile)
+        return None
+
+    api.hooks["configmaps"] = meanwhile
+    held = certificate("shop", hosts=(HOSTS[0],))
+    named = ingress("shop", HOSTS[0], creationTimestamp=OLD)
+    assert with_certificates(cluster, named, records=(held,))["claims made good"] == 0
+    assert taken(cluster, HOSTS[0], "shop").checked is None
+
+
 # A namespace that is made anew.
 
 
