@@ -104,6 +104,7 @@ class LaunchReason(StrEnum):
     DAILY_RETRY = "DailyRetry"
     HANDED_OVER = "HandedOver"
     RENEWAL_DUE = "RenewalDue", Bearing.REPLACES
+    SHARED_KEY = "SharedKey", Bearing.REPLACES
     LOOK_DUE = "LookDue"
     SECRET_NOT_GOOD = "SecretNotGood"  # noqa: S105 - a word, not a secret
     REVOKED = "Revoked", Bearing.REPLACES

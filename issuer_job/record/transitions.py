@@ -172,9 +172,12 @@ def issued(record: Record, now: datetime, *, issued: Issued) -> Record:
 
 
 def adopted(record: Record, now: datetime, *, issued: Issued) -> Record:
-    """The Secret's owner put a good certificate there: it stays until it is due."""
+    """The Secret holds another good certificate than the record says: put there by its owner, it stays until it is
+    due; or the one that was issued, of which the record says something else.
+    """
     record = _holding(replace(record, retry=None), issued, now)
-    return _move(record, P.ISSUED, now, "adopted", f"put there by hand, {issued}")
+    why = "as the Secret has it" if issued.directory else "put there by hand"
+    return _move(record, P.ISSUED, now, "adopted", f"{why}, {issued}")
 
 
 def renewal_suggested(record: Record, now: datetime, *, renewal: Renewal) -> Record:

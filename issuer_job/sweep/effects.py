@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ParamSpec
 
-from issuer_job import log, names
+from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.attempt import events
 from issuer_job.backoff import wait_after
@@ -104,11 +104,25 @@ class Effects:
         unique = (record.uid, issued.serial, share)
         self.tell(situation, record, "CertificateExpiring", f"{note}{problem.detail} ({problem.type})", unique)
 
+    def warn_of_shared_key(self, situation: Situation, record: Record) -> None:
+        """Whoever holds the other Secret can be this one's hosts: that is for users and operators to know at once."""
+        if not situation.shares_key or record.issued is None:
+            return
+        self.counts["keys shared"] += 1
+        log.error("key-shared", record=record.name, key=record.issued.key_id, serial=record.issued.serial)
+        if not situation.named_by:
+            return
+        what = "a certificate with a new key is ordered"
+        if not rules.key_is_shared(situation, record):
+            what = "it stays, as its owner put it there or a new key was shared as well: find out who copies it"
+        note = f"another certificate's Secret holds the same private key; {what}"
+        self.tell(situation, record, "CertificateKeyShared", note, (record.uid, record.issued.key_id))
+
     def warn_of_standstill(self, situation: Situation, record: Record) -> None:
         """Nothing in certjob is wrong, perhaps, and nothing happens: somebody has to know."""
         if not rules.stands_still(situation, record):
             return
-        job = names.job(record.namespace, record.secret_name, record.epoch)
+        job = record.job_name
         look = f"kubectl describe pod -n {v.NAMESPACE} -l job-name={job}"
         why = f"a pod of Job {job} finds no room, no image or no way to the API server, or its node is lost: {look}"
         if not rules.job_is_there(situation, record):

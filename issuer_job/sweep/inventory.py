@@ -90,13 +90,17 @@ class Live:
 
 @dataclass
 class Known:
-    """The records, without their histories; `leftover_keys` are those that may have left pending keys over."""
+    """The records, without their histories; `leftover_keys` are those that may have left pending keys over.
+
+    `key_holders` says of how many records' certificates each private key is, by its id.
+    """
 
     records: dict[Key, Record] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     leftover_keys: set[Key] = field(default_factory=set)
     uses: dict[str, Use] = field(default_factory=lambda: defaultdict(Use))
     """Of each namespace."""
+    key_holders: Counter[str] = field(default_factory=Counter)
     unreadable: int = 0
 
 
@@ -165,6 +169,7 @@ def read_known(cluster: Cluster, *, now: datetime) -> Known:
             key = (record.namespace, record.secret_name)
             known.ledger.add(record)
             known.uses[record.namespace] += use_of(record)
+            known.key_holders.update([record.issued.key_id] if record.issued else ())
             if leftover_keys(record, now=now):
                 known.leftover_keys.add(key)
             known.records[key] = record.listed

@@ -191,6 +191,15 @@ def certificate_was_revoked(s: Situation, record: Record) -> bool:
     return record.phase is Phase.ISSUED and record.is_revoked
 
 
+def key_is_shared(s: Situation, record: Record) -> bool:
+    """Another Secret has the private key that certjob made for this one; unless a new key has been shared as well:
+    whoever copies Secrets all the time shall not have orders made all the time.
+    """
+    made = record.issued is not None and record.issued.directory
+    again = record.attempt is not None and record.attempt.reason == LaunchReason.SHARED_KEY
+    return record.phase is Phase.ISSUED and s.shares_key and bool(made) and not again
+
+
 def renewal_is_due(s: Situation, record: Record) -> bool:
     """The time has come that the CA suggested, that its owner asked for, or that its lifetime gives."""
     return record.phase is Phase.ISSUED and record.issued is not None and s.now >= due_at(record, interval=s.interval)
@@ -237,6 +246,7 @@ RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (
     (secret_may_be_handed_over, Verdict(Action.KNOCK, LaunchReason.HANDED_OVER, Priority.RETRY)),
     (certificate_was_revoked, Verdict(Action.NEW_EPOCH, LaunchReason.REVOKED, Priority.URGENT)),
     (something_else_was_issued, Verdict(Action.NEW_EPOCH, LaunchReason.CHANGED, Priority.MISSED)),
+    (key_is_shared, Verdict(Action.LOOK, LaunchReason.SHARED_KEY, Priority.MISSED)),
     (renewal_is_due, Verdict(Action.LOOK, LaunchReason.RENEWAL_DUE)),
     (look_is_due, Verdict(Action.LOOK, LaunchReason.LOOK_DUE)),
 )

@@ -161,7 +161,7 @@ def _tidy_claims(effects: Effects, options: Options, live: Live, interval: timed
 def _situations(
     effects: Effects, live: Live, jobs: Mapping[AttemptKey, bool], interval: timedelta, holders: Holders
 ) -> Iterator[Situation]:
-    records, issuers, now = effects.known.records, effects.issuers, effects.now
+    records, issuers, now, holders_of = effects.known.records, effects.issuers, effects.now, effects.known.key_holders
     for key in records.keys() | live.entries.keys():
         record = records.get(key)
         yield Situation(
@@ -175,6 +175,7 @@ def _situations(
             now=now,
             hosts_free=record is not None and holders.free_again(record),
             fallback="" if record is None else due_fallback(record, issuers.valid, now=now),
+            shares_key=record is not None and record.issued is not None and holders_of[record.issued.key_id] > 1,
         )
 
 
@@ -202,6 +203,7 @@ def _settled(candidate: Candidate, effects: Effects) -> list[Candidate]:
         if record is not None and effects.has_time():
             effects.warn_of_end(situation, record)
             effects.warn_of_standstill(situation, record)
+            effects.warn_of_shared_key(situation, record)
             if verdict.action in {Action.LOOK, Action.KNOCK}:
                 verdict = effects.look(situation, record, verdict)
                 situation = replace(situation, entries=verdict.entries or situation.entries)

@@ -62,7 +62,7 @@ def judge(record: Record, seen: Look, *, now: datetime, interval: timedelta, ren
     if seen.found and seen.content is not Content.SHOWN:
         return _by_record(record, seen, now=now, interval=interval, renews=renews)
     former, issued = record.issued, _held(record, seen, now=now)
-    same = former is not None and issued is not None and former.serial == issued.serial
+    same = former is not None and issued is not None and _facts(former) == _facts(issued)
     stored = judge_stored(
         seen.stored if seen.found else None,
         hosts=record.intent.hosts,
@@ -145,7 +145,15 @@ def _held(record: Record, seen: Look, *, now: datetime) -> Issued | None:
         formats=found.formats,
         secret_uid=found.secret_uid,
         secret_version=found.secret_version,
+        key_id=found.key_id,
+        not_before=found.not_before,
+        not_after=found.not_after,
     )
+
+
+def _facts(issued: Issued) -> tuple[object, ...]:
+    """What the certificate itself says: where a record says something else, it is the record that is wrong."""
+    return issued.serial, issued.key_id, issued.not_before, issued.not_after
 
 
 def _is_for_intent(record: Record, former: Issued) -> bool:

@@ -103,6 +103,7 @@ def test_the_order_of_the_rules() -> None:
         ("secret_may_be_handed_over", "knock", "HandedOver", 2),
         ("certificate_was_revoked", "new epoch", "Revoked", 0),
         ("something_else_was_issued", "new epoch", "Changed", 1),
+        ("key_is_shared", "look", "SharedKey", 1),
         ("renewal_is_due", "look", "RenewalDue", 3),
         ("look_is_due", "look", "LookDue", 3),
     ]
@@ -420,3 +421,20 @@ def test_what_a_look_leads_to(action: Action, why: LaunchReason, is_good: bool, 
 
 def test_without_a_record_a_look_leads_to_nothing() -> None:
     assert after_look(situation(None), Verdict(Action.LOOK, LaunchReason.LOOK_DUE), good=False) == IN_ORDER
+
+
+@pytest.mark.parametrize(
+    ("existing", "shared"),
+    [
+        (at_rest(), True),
+        (at_rest(attempt=attempt(reason="RenewalDue")), True),
+        (at_rest(attempt=attempt(reason="SharedKey")), False),
+        (at_rest(issued=good(directory="")), False),
+        (at_rest(Phase.WAITING), False),
+    ],
+    ids=["issued", "renewed", "made for this", "put there by hand", "waiting"],
+)
+def test_a_key_that_another_record_has_is_made_anew_once(existing: Record, shared: bool) -> None:
+    found = judge_situation(dataclasses.replace(situation(existing, now=QUIET), shares_key=True))
+    assert (found == Verdict(Action.LOOK, LaunchReason.SHARED_KEY, Priority.MISSED)) is shared
+    assert verdict(existing, now=QUIET).reason is not LaunchReason.SHARED_KEY

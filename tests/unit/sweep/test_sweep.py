@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import pytest
 
-from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, NAMESPACES, Json, KubeError, Response
 from issuer_job.hosts.claims import claim_body
@@ -495,7 +494,7 @@ class Pages:
 def test_an_attempt_whose_pods_never_start_is_told_once(swept: JobWorld) -> None:
     """No room, an image that nobody has, a node that is lost: nothing in certjob is wrong, and nothing happens."""
     swept.apply(ingress())
-    name = names.job("shop", "web-tls", swept.record().epoch)
+    name = swept.record().job_name
     swept.clock.ahead += 3 * MINUTE
     run(swept)
     assert stalls(swept) == []
