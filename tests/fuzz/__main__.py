@@ -45,7 +45,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("target", nargs="*")
     parser.add_argument("--seconds", type=float, default=300.0, help="for each target")
-    parser.add_argument("--inputs", type=int, help="so many for each target, from Hypothesis, the same each time")
+    parser.add_argument("--inputs", type=int, help="so many for each target, the same ones each time")
     parser.add_argument("--corpus", default="", help="a folder that is kept and begun with")
     parser.add_argument("--replay", type=Path, help="a file with one input, for the one target that is named")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
@@ -99,7 +99,10 @@ def _one(options: argparse.Namespace) -> int:
         return 0
     if guided:
         engines.by_atheris(target, seconds=options.seconds, corpus=Path(options.corpus) / target.name, report=path)
-    report = engines.by_hypothesis(target, inputs=options.inputs, seconds=options.seconds)
+    if options.inputs:
+        report = engines.by_number(target, inputs=options.inputs)
+    else:
+        report = engines.by_hypothesis(target, seconds=options.seconds)
     engines.write(path, report)
     return 0
 

@@ -42,25 +42,29 @@ def instrument() -> None:
     atheris.instrument_imports(include=PRODUCT).__enter__()
 
 
-def by_hypothesis(
-    target: Target, *, inputs: int | None = None, seconds: float = float("inf"), seed: int = 0
-) -> Report:
-    """Inputs from Hypothesis' randomness: the same ones for the same seed. Raises what the target raises.
+def by_number(target: Target, *, inputs: int) -> Report:
+    """So many inputs, the same ones each time. Raises what the target raises."""
+    budget, started = Budget(target), time.monotonic()
+    budget.warm_up()
+    for number in range(inputs):
+        chance = random.Random(number)
+        budget(mutated(chance.choice(target.seeds), target.seeds, chance))
+    return _report(budget, "number", time.monotonic() - started)
 
-    Ends after so many inputs, or at the first after so many seconds.
-    """
+
+def by_hypothesis(target: Target, *, seconds: float, batch: int = 2000) -> Report:
+    """Inputs from Hypothesis' randomness, others in each run, for so many seconds. Raises what the target raises."""
     from hypothesis import HealthCheck, Phase, given, settings
-    from hypothesis import seed as seeded
     from hypothesis import strategies as st
 
-    budget, started, batch = Budget(target), time.monotonic(), inputs or 2000
+    budget, started = Budget(target), time.monotonic()
     budget.warm_up()
 
     def one(start: bytes, chance: random.Random) -> None:
         budget(mutated(start, target.seeds, chance))
 
     drawn = given(st.sampled_from(target.seeds), st.randoms(use_true_random=False))(one)
-    while budget.inputs < (inputs or float("inf")) and time.monotonic() - started < seconds:
+    while time.monotonic() - started < seconds:
         chosen = settings(
             max_examples=batch,
             deadline=None,
@@ -68,7 +72,7 @@ def by_hypothesis(
             suppress_health_check=list(HealthCheck),
             phases=[Phase.generate],
         )
-        seeded(seed + budget.inputs)(chosen(drawn))()
+        chosen(drawn)()
     return _report(budget, "Hypothesis", time.monotonic() - started)
 
 

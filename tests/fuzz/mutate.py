@@ -42,8 +42,8 @@ def _edit(document: Any, seeds: Sequence[bytes], chance: random.Random) -> None:
         return
     holder, key = chance.choice(places)
     edits: Sequence[Callable[[], Any]] = (
-        lambda: chance.choice(_VALUES),
-        lambda: chance.choice(_VALUES),
+        lambda: deepcopy(chance.choice(_VALUES)),
+        lambda: deepcopy(chance.choice(_VALUES)),
         lambda: _another(holder[key], chance),
         lambda: _another(holder[key], chance),
         lambda: _of_seeds(seeds, chance),
@@ -84,7 +84,7 @@ def _of_seeds(seeds: Sequence[bytes], chance: random.Random) -> Any:
     try:
         document = json.loads(chance.choice(seeds))
     except ValueError:
-        return chance.choice(_VALUES)
+        return deepcopy(chance.choice(_VALUES))
     places = list(_places([document]))
     holder, key = chance.choice(places)
     return deepcopy(holder[key])
