@@ -31,6 +31,7 @@ BOOTSTRAP_DEADLINE = 240.0
 TRANSFER_DEADLINE = 30.0
 CHECK_DEADLINE = 400.0
 REVOKE_DEADLINE = 1200.0
+SELF_TEST_DEADLINE = 60.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("responder", help="answer HTTP-01 challenges for all orders")
     commands.add_parser("sweep", help="one pass: launch what was missed or put off")
     commands.add_parser("bootstrap", help="make the webhook's certificate and the issuers' account keys")
+    commands.add_parser("self-test", help="operator: try every policy and every right that certjob must not have")
     transfer = commands.add_parser("transfer-host", help="operator: give a host to a namespace, whoever has it")
     transfer.add_argument("host", help="a DNS name, or a wildcard")
     transfer.add_argument("namespace", help="whose Ingresses get certificates for it from now on")
@@ -155,6 +157,24 @@ def _bootstrap() -> v.ExitCode:
     return v.ExitCode.DONE
 
 
+def _self_test() -> v.ExitCode:
+    """As each identity that the kubeconfig may impersonate; in a pod as its own."""
+    from issuer_job.cluster.transport import HttpTransport
+    from issuer_job.tenant_secrets.access import look_by_policy
+    from issuer_job.upkeep.self_test import IDENTITIES, identity_of, self_test
+
+    looker = _looker()
+    if looker is None:
+        return v.ExitCode.PERMANENT
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        cluster = _cluster(SELF_TEST_DEADLINE)
+        clusters = {identity_of(cluster): cluster}
+    else:
+        users = {name: f"system:serviceaccount:{v.NAMESPACE}:{name}" for name in IDENTITIES}
+        clusters = {name: Cluster(HttpTransport(user=user)) for name, user in users.items()}
+    return self_test(clusters, looks=looker is look_by_policy)
+
+
 def _replace_webhook_ca(*, at_once: bool) -> v.ExitCode:
     from issuer_job.polling import utc_now
     from issuer_job.upkeep.webhook.rotation import STOLEN_PATIENCE, replace_authority
@@ -199,7 +219,13 @@ def _cluster(seconds: float) -> Cluster:
     return Cluster(RetryingTransport(HttpTransport(), deadline=time.monotonic() + seconds))
 
 
-_COMMANDS = {"issue": _issue, "responder": _responder, "sweep": _sweep, "bootstrap": _bootstrap}
+_COMMANDS = {
+    "issue": _issue,
+    "responder": _responder,
+    "sweep": _sweep,
+    "bootstrap": _bootstrap,
+    "self-test": _self_test,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

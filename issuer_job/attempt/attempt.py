@@ -20,7 +20,8 @@ from issuer_job.record import transitions
 from issuer_job.record.annotations import ANNOTATIONS, Settings
 from issuer_job.record.record import ACTIVE, Problem, Record, Source
 from issuer_job.record.store import Arrow, change_record, live_record, write_record
-from issuer_job.tenant_secrets.access import Looker, look_by_policy, policies_in_force
+from issuer_job.tenant_secrets import canary
+from issuer_job.tenant_secrets.access import Looker, look_by_policy
 
 P = ParamSpec("P")
 
@@ -138,7 +139,8 @@ class Attempt:
 
     def require_policies(self) -> None:
         """Raises Later while the admission policies that bound what a Job may do are not in force."""
-        if not policies_in_force(self.cluster):
+        if found := next(canary.problems(self.cluster, canary.FOR_JOBS), ""):
+            self.step("policies-not-in-force", problem=found)
             detail = "certjob's admission policies are not in force: apply the manifests again"
             raise Later(Problem(type="policiesNotInForce", detail=detail, step="canary"), wait=timedelta(minutes=1))
 

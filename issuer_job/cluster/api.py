@@ -67,6 +67,7 @@ NAMESPACES = Resource("/api/v1", "namespaces")
 POD_TEMPLATES = Resource("/api/v1", "podtemplates")
 JOBS = Resource("/apis/batch/v1", "jobs")
 INGRESSES = Resource("/apis/networking.k8s.io/v1", "ingresses")
+LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
 EVENTS = Resource("/apis/events.k8s.io/v1", "events")
 ENDPOINT_SLICES = Resource("/apis/discovery.k8s.io/v1", "endpointslices")
 MUTATING_WEBHOOKS = Resource("/apis/admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations")
@@ -245,20 +246,28 @@ class Cluster:
         return self._send("PUT", path, _write_query(dry_run), body)
 
     def delete(
-        self, resource: Resource, namespace: str | None, name: str, *, uid: str = "", resource_version: str = ""
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str = "",
+        resource_version: str = "",
+        dry_run: bool = False,
     ) -> None:
         """DELETE, with uid and resourceVersion of exactly that object; one that is gone already is fine.
 
-        Raises Conflict.
+        Raises Conflict; a dry run NotFound, too.
         """
         body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         seen = {"uid": uid, "resourceVersion": resource_version}
         if any(seen.values()):
             body["preconditions"] = {key: value for key, value in seen.items() if value}
         try:
-            self._send("DELETE", resource.path(namespace, name), None, body)
+            self._send("DELETE", resource.path(namespace, name), {"dryRun": "All"} if dry_run else None, body)
         except NotFound:
-            return
+            if dry_run:
+                raise
 
     def watch(
         self, resource: Resource, namespace: str, *, labels: str, resource_version: str, seconds: int

@@ -37,7 +37,9 @@ class _Server:
 class HttpTransport:
     """`api.Transport` over kept connections. Raises KubeError where there is no way to an API server."""
 
-    def __init__(self, *, connections: int = 8) -> None:
+    def __init__(self, *, connections: int = 8, user: str = "") -> None:
+        """`user`: on whose behalf, by impersonation."""
+        self._user = {"Impersonate-User": user} if user else {}
         in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ
         self._server = _by_service_account(connections) if in_cluster else _by_kubeconfig(connections)
 
@@ -84,7 +86,7 @@ class HttpTransport:
             method,
             self._server.url + path,
             body=body,
-            headers={**headers, **self._server.credentials()},
+            headers={**headers, **self._user, **self._server.credentials()},
             timeout=timeout,
             preload_content=False,
             redirect=False,

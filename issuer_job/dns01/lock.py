@@ -14,9 +14,8 @@ from datetime import datetime
 from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies, changes
-from issuer_job.cluster.api import Cluster, Json, KubeError, Resource
+from issuer_job.cluster.api import LEASES, Cluster, Json, KubeError
 
-LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 0.5
 MARGIN = 10

@@ -30,7 +30,8 @@ from issuer_job.record.intents import MAX_HOSTS, MAX_SOURCES
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Problem, Record, RecordError
 from issuer_job.record.store import change_record
-from issuer_job.tenant_secrets import access as secrets
+from issuer_job.tenant_secrets.access import Refusal
+from issuer_job.tenant_secrets.canary import LaunchCanaries
 
 
 class OutcomeReason(StrEnum):
@@ -89,6 +90,7 @@ class Launcher:
         """Without `room` it launches what it is told: a sweep has counted before."""
         self._starter = Starter(cluster, settings, clock, ThreadPoolExecutor(threads, thread_name_prefix="launch"))
         self._room = room
+        self._canaries = LaunchCanaries()
 
     def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> LaunchOutcome:
         """Make sure that an attempt for this entry exists, if it needs one.
@@ -96,7 +98,7 @@ class Launcher:
         `expect_new` saves a request when there is no record yet.
         Never raises KubeError: what could not be done now is an outcome with a warning, and the sweep's work.
         """
-        launch = _Launch(self.until(deadline), self._room, entry, namespace)
+        launch = _Launch(self.until(deadline), self._room, self._canaries, entry, namespace)
         try:
             if entry.problem is not None:
                 return launch.hold_up(entry.problem)
@@ -128,6 +130,7 @@ class _Launch:
 
     starter: Starter
     room: Room | None
+    canaries: LaunchCanaries
     entry: Entry
     namespace: str
 
@@ -229,16 +232,17 @@ class _Launch:
     def _preconditions(self, wanted: Record) -> None:
         """The policies are in force, and this namespace may have every host."""
         cluster, pool, options = self.starter.cluster, self.starter.pool, self.starter.settings.options()
-        canary: Future[bool] = pool.submit(secrets.policies_in_force, cluster)
+        canary: Future[str] = pool.submit(self.canaries.problem, cluster)
         denied = at_launch.denied(cluster, options, wanted.intent.hosts, wanted.namespace, pool=pool)
         if denied is not None:
             reason, why = _DENIALS[denied.reason]
             if denied.until is not None:
                 why = f"belongs to another namespace until {denied.until:%d %b %H:%M} UTC: no certificate"
             raise _Stopped(reason, denied.reason, f"{denied.host[:70]} {why}")
-        if not canary.result():
+        if problem := canary.result():
+            log.error("policies-not-in-force", problem=problem)
             detail = "certjob's admission policies are not in force: no certificate until they are"
-            raise _Stopped(OutcomeReason.NOT_IN_FORCE, secrets.Refusal.NOT_IN_FORCE, detail)
+            raise _Stopped(OutcomeReason.NOT_IN_FORCE, Refusal.NOT_IN_FORCE, detail)
 
 
 LEFT_OUT = f"too many share it (at most {MAX_SOURCES}, and {MAX_HOSTS} hosts): left out"

@@ -33,7 +33,7 @@ from issuer_job.sweep.inventory import Live
 from issuer_job.sweep.launches import LAUNCHES, SweepLaunches
 from issuer_job.sweep.queue import Candidate, in_turn
 from issuer_job.sweep.situation import Action, AttemptKey, Situation
-from issuer_job.tenant_secrets import access as secrets
+from issuer_job.tenant_secrets import canary
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
 from issuer_job.upkeep import bootstrap, leftovers, untouched
 from issuer_job.upkeep.revoking import Attending
@@ -57,8 +57,9 @@ def sweep(
     One bad Ingress or record does not stop it. Raises KubeError when the cluster cannot be read as a whole.
     """
     started, now = time.monotonic(), clock()
-    if not secrets.policies_in_force(cluster):
-        log.error("policies-not-in-force", do="kubectl apply the manifests again")
+    if found := list(canary.problems(cluster, canary.FOR_SWEEPS)):
+        for problem in found:
+            log.error("policies-not-in-force", problem=problem, do="kubectl apply the manifests again")
         return v.ExitCode.LATER
     rotation.rotate(cluster, now=now)
     settings = SettingsCache(cluster)

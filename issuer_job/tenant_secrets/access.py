@@ -1,4 +1,4 @@
-"""Writing tenants' Secrets without any right to read them: canary, look, preflight, conditional write.
+"""Writing tenants' Secrets without any right to read them: look, preflight, conditional write.
 
 A look is a dry-run PUT. The admission policy `certjob-look` answers it with the stored data, for managed Secrets
 only; without that policy, before Kubernetes 1.36, the answer still has the Secret's uid and resourceVersion, which
@@ -17,7 +17,7 @@ from enum import StrEnum
 from certs.validity import StoredCertificate
 from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies
-from issuer_job.cluster.api import SECRETS, AlreadyExists, ApiError, Cluster, Conflict, Json, NotFound
+from issuer_job.cluster.api import SECRETS, ApiError, Cluster, Conflict, Json, NotFound
 from issuer_job.record.record import Record
 
 
@@ -94,28 +94,6 @@ def look_secret(namespace: str, name: str, *, asking: bool = False) -> Json:
         "annotations": {v.LOOK: "true"},
     }
     return bodies.secret(metadata, v.TLS_SECRET_TYPE, {"tls.crt": b"", "tls.key": b""})
-
-
-def canary_secret() -> Json:
-    """What certjob must never be able to write: the policies have to refuse it (sent with dryRun)."""
-    return bodies.secret({"name": "certjob-canary", "namespace": v.CANARY_NAMESPACE}, "Opaque", {})
-
-
-def policies_in_force(cluster: Cluster) -> bool:
-    """The canary: an unlabelled Opaque Secret outside certjob must be refused by our own policy.
-
-    Any other answer means that the policies are missing or do not bind; raises KubeError without an answer.
-    """
-    try:
-        cluster.create(SECRETS, v.CANARY_NAMESPACE, canary_secret(), dry_run=True)
-    except AlreadyExists:
-        return False
-    except ApiError as answer:
-        if answer.status in {403, 422} and v.CANARY_DENIAL in answer.message:
-            return True
-        if answer.status >= 429:
-            raise
-    return False
 
 
 Looker = Callable[[Cluster, Record], Look]

@@ -16,6 +16,7 @@ from issuer_job.demand.askers import Asker
 from issuer_job.demand.common import Notice
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.options import Options
+from issuer_job.tenant_secrets.canary import COMPLETE_TLS
 
 T = TypeVar("T")
 
@@ -31,9 +32,12 @@ def complete_or_tell(
 
     The webhook sees the update, if it is there again, and launches; otherwise the next pass does.
     """
-    completed = 0
+    completed, may_complete = 0, options.complete_tls
+    if may_complete and (problem := COMPLETE_TLS.problem(cluster)):
+        log.error("policies-not-in-force", problem=problem)
+        may_complete = False
     for asker in _some(bare, lambda asker: asker.namespace):
-        if options.complete_tls and _complete(cluster, asker, issuers):
+        if may_complete and _complete(cluster, asker, issuers):
             completed += 1
             continue
         _tell(cluster, asker, "CertificateMissed", MISSED, now)

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
 from issuer_job.cluster.api import Json, Resource, Response, Unreachable
+from tests.fakes.policies import refused_canary
 from tests.fakes.store import (
     PATH,
     Attempt,
@@ -64,6 +65,8 @@ class FakeApi:
     hooks: dict[str, Hook] = field(default_factory=dict)
     """Admission by plural, for example "secrets"."""
     requests: list[Request] = field(default_factory=list)
+    missing_policies: set[str] = field(default_factory=set)
+    """Policies of certjob whose canaries are not refused. That for tenants' Secrets is a hook: see `policies`."""
     date: str = ""
     """Its clock, as `Date` says it (RFC 9110, 5.6.7); empty: it does not say."""
 
@@ -139,6 +142,8 @@ class FakeApi:
         """See Transport."""
         with self._changed:
             request = self._log(method, path, body)
+            if (refusal := refused_canary(request, self.missing_policies)) is not None:
+                return refusal
             fault = self._fault(method, path)
             if fault is None or fault.after:
                 answer = self._answer(request)

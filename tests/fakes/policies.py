@@ -6,12 +6,13 @@ as far as the code reads them.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from certs.formats import Format
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json, Response
-from tests.fakes.api import Attempt, denied, status
+from tests.fakes.store import Attempt, Request, denied, status
 
 
 @dataclass
@@ -41,6 +42,37 @@ class FakePolicies:
         if refused is None and attempt.method == "POST" and attempt.namespace in self.full:
             refused = denied(f'secrets "{attempt.name}" is forbidden: exceeded quota: few, requested: secrets=1')
         return refused or new
+
+
+_OWN = {
+    "secrets": ("certjob-own-secrets", "certjob-own-name"),
+    "configmaps": ("certjob-configmaps", "certjob-cm"),
+    "ingresses": ("certjob-routes", "certjob-route"),
+    "jobs": ("certjob-jobs", "certjob-job"),
+    "leases": ("certjob-leases", "certjob-lease"),
+}
+
+
+def refused_canary(request: Request, missing: Collection[str]) -> Response | None:
+    """What the API server says of a canary, but of that for tenants' Secrets; None of all else, and where the policy
+    is among the missing ones.
+    """
+    parts = request.path.split("/")
+    if request.query.get("dryRun") != "All" or (request.method == "POST" and parts[-2] == v.CANARY_NAMESPACE):
+        return None
+    policy, denial = "", ""
+    metadata = (request.body or {}).get("metadata") or {}
+    if request.method == "POST" and metadata.get("name") == "certjob-canary":
+        policy, denial = _OWN[parts[-1]]
+    elif request.method == "DELETE" and parts[-2] == "secrets":
+        policy, denial = "certjob-secrets-delete", "certjob-delete"
+    elif request.method == "PUT" and "certjob-canary" in (metadata.get("labels") or {}):
+        if parts[-2] == "ingresses":
+            return denied('User "system:serviceaccount:certjob:sweep" cannot update resource "ingresses"')
+        policy = denial = "certjob-webhook-config"
+    if not policy or policy in missing:
+        return None
+    return denied(f"ValidatingAdmissionPolicy '{policy}' with binding '{policy}' denied request: {denial}: no")
 
 
 _KEPT = ("finalizers", "ownerReferences")

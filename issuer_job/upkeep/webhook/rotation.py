@@ -15,7 +15,7 @@ from issuer_job.upkeep.webhook import certificate, configuration, pods
 Lacking = Callable[[Cluster, bytes, str], list[str]]
 """See `pods.lacking`."""
 
-INSTALL_PATIENCE = 120.0
+INSTALL_PATIENCE = 60.0
 STOLEN_PATIENCE = 150.0
 """Seconds. The kubelet gives a pod its new certificate within a minute and a half."""
 PAUSE = 1.0

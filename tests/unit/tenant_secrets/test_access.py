@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import SECRETS, AlreadyExists, ApiError, Cluster, Conflict, Json, Response, Unreachable
+from issuer_job.cluster.api import SECRETS, AlreadyExists, ApiError, Cluster, Conflict, Json, Response
 from issuer_job.record.record import Issued, Phase, Record
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Content, Looker, Refusal, SecretRefused, look_by_policy, look_by_version
@@ -50,37 +50,6 @@ def body(uid: str = "", version: str = "") -> Json:
         not_after=NOW,
         further={},
     )
-
-
-def test_the_canary_is_refused_by_our_policy(api: FakeApi) -> None:
-    assert secrets.policies_in_force(Cluster(api))
-    [request] = api.requests
-    assert (request.query["dryRun"], request.body["type"] if request.body else "") == ("All", "Opaque")
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Response(201, {}, b"{}"),
-        status(409, "AlreadyExists"),
-        status(403, "Forbidden", 'User "job" cannot create resource "secrets"'),
-        status(403, "Forbidden", "another-policy denied request: certjob-shaped"[:-8]),
-        status(404, "NotFound", 'namespaces "default" not found'),
-        status(401, "Unauthorized"),
-    ],
-)
-def test_no_other_answer_is_believed(api: FakeApi, answer: Response) -> None:
-    api.fail("POST", "/secrets", answer)
-    assert not secrets.policies_in_force(Cluster(api))
-
-
-@pytest.mark.parametrize(
-    "fault", [status(429, "TooManyRequests"), status(503, "ServiceUnavailable"), Unreachable("x")]
-)
-def test_no_answer_is_no_verdict(api: FakeApi, fault: Response | Exception) -> None:
-    api.fail("POST", "/secrets", fault)
-    with pytest.raises((ApiError, Unreachable)):
-        secrets.policies_in_force(Cluster(api))
 
 
 def test_a_look_sees_what_is_stored_and_changes_nothing(api: FakeApi) -> None:

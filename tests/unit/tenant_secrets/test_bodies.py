@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.tenant_secrets.access import Look, canary_secret, look_secret
+from issuer_job.tenant_secrets.access import Look, look_secret
 from issuer_job.tenant_secrets.bodies import tls_secret
+from issuer_job.tenant_secrets.canary import canary_secret
 from tests.worlds.samples import HOSTS, record
 
 

@@ -1,0 +1,174 @@
+"""The canaries: what the admission policies must refuse, tried as dry runs before anything is done.
+
+Rights without policies would be rights without bounds. Only a refusal by the policy itself counts: whatever else
+answers, nothing is done.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from issuer_job import vocabulary as v
+from issuer_job.background import at_once
+from issuer_job.cluster import bodies
+from issuer_job.cluster.api import (
+    CONFIGMAPS,
+    INGRESSES,
+    JOBS,
+    LEASES,
+    MUTATING_WEBHOOKS,
+    SECRETS,
+    ApiError,
+    Cluster,
+    Json,
+    NotFound,
+    Resource,
+)
+
+NAME = "certjob-canary"
+LIFETIME = 60.0
+"""Seconds for which a process that goes on believes what all canaries said; the first is sent each time."""
+NO_RIGHT = "cannot "
+"""What the API server says where RBAC gives no right: there is nothing to bound."""
+_REFUSED = frozenset({403, 422})
+
+
+@dataclass(frozen=True)
+class Canary:
+    """One thing that `policy` refuses with a message that begins with `denial`, to the identities that have a right
+    to do such things. `send` is a dry run; False: there is nothing to try it on.
+    """
+
+    policy: str
+    denial: str
+    identities: frozenset[str]
+    send: Callable[[Cluster], bool]
+
+    def problem(self, cluster: Cluster) -> str:
+        """Empty if the policy is in force, for this identity; else a sentence. Raises KubeError without an answer."""
+        try:
+            if not self.send(cluster):
+                return ""
+        except ApiError as answer:
+            if answer.status >= 429:
+                raise
+            if answer.status not in _REFUSED:
+                return f"the canary of policy {self.policy} was answered with {answer}"[:400]
+            if f"denied request: {self.denial}" in answer.message:
+                return ""
+            first = "denied" in answer.message  # by another policy or webhook
+            advice = f" first, exempt the group system:serviceaccounts:{v.NAMESPACE} there" if first else ""
+            return f"something else refuses the canary of policy {self.policy}{advice}: {answer.message[:300]}"
+        return f"admission policy {self.policy} is not in force"
+
+
+def canary_secret() -> Json:
+    """What certjob must never be able to write: the policies have to refuse it (sent with dryRun)."""
+    return bodies.secret({"name": NAME, "namespace": v.CANARY_NAMESPACE}, "Opaque", {})
+
+
+def _creating(policy: str, denial: str, identities: str, resource: Resource, body: Json) -> Canary:
+    def send(cluster: Cluster) -> bool:
+        cluster.create(resource, body["metadata"]["namespace"], body, dry_run=True)
+        return True
+
+    return Canary(policy, denial, frozenset(identities.split()), send)
+
+
+def _own(resource: Resource, kind: str, **fields: object) -> Json:
+    metadata = {"name": NAME, "namespace": v.NAMESPACE}
+    return {"apiVersion": resource.api_version, "kind": kind, "metadata": metadata, **fields}
+
+
+def _delete_secret(cluster: Cluster) -> bool:
+    try:
+        cluster.delete(SECRETS, v.NAMESPACE, v.WEBHOOK_TLS_SECRET, dry_run=True)
+    except NotFound:
+        return False
+    return True
+
+
+def _change_configuration(cluster: Cluster) -> bool:
+    held = cluster.find(MUTATING_WEBHOOKS, None, v.WEBHOOK_CONFIGURATION)
+    if held is not None:
+        cluster.update(MUTATING_WEBHOOKS, None, _marked(held), dry_run=True)
+    return held is not None
+
+
+def _change_ingress(cluster: Cluster) -> bool:
+    some = next(cluster.pages(INGRESSES, limit=20)).objects()
+    held = [ingress for ingress in some if ingress["metadata"]["namespace"] not in v.EXCLUDED_NAMESPACES]
+    try:
+        for ingress in held[:1]:
+            cluster.update(INGRESSES, ingress["metadata"]["namespace"], _marked(ingress), dry_run=True)
+    except ApiError as answer:
+        if NO_RIGHT not in answer.message:  # it is optional, manifests/optional/complete-tls.yaml
+            raise
+        return False
+    return bool(held)
+
+
+def _marked(held: Json) -> Json:
+    labels = (held["metadata"].get("labels") or {}) | {NAME: "true"}
+    return held | {"metadata": held["metadata"] | {"labels": labels}}
+
+
+_POD = {"restartPolicy": "Never", "containers": [{"name": "canary", "image": "canary"}]}
+_JOB = _own(JOBS, "Job", spec={"template": {"spec": _POD}})
+_BACKEND = {"service": {"name": "canary", "port": {"number": 80}}}
+_INGRESS = _own(INGRESSES, "Ingress", spec={"defaultBackend": _BACKEND})
+_SECRET = _own(SECRETS, "Secret", type="Opaque")
+_WRITERS = "webhook job sweep"
+
+TENANT_SECRETS = _creating("certjob-tenant-secrets", "certjob-shape", _WRITERS, SECRETS, canary_secret())
+COMPLETE_TLS = Canary("certjob-complete-tls", "certjob-complete", frozenset({"sweep"}), _change_ingress)
+"""Lists Ingresses: for when the option completeTls is on."""
+OTHERS = (
+    _creating("certjob-own-secrets", "certjob-own-name", _WRITERS, SECRETS, _SECRET),
+    _creating("certjob-configmaps", "certjob-cm", _WRITERS, CONFIGMAPS, _own(CONFIGMAPS, "ConfigMap")),
+    _creating("certjob-routes", "certjob-route", _WRITERS, INGRESSES, _INGRESS),
+    _creating("certjob-jobs", "certjob-job", "webhook sweep", JOBS, _JOB),
+    _creating("certjob-leases", "certjob-lease", "job", LEASES, _own(LEASES, "Lease")),
+    Canary("certjob-secrets-delete", "certjob-delete", frozenset({"job", "sweep"}), _delete_secret),
+    Canary("certjob-webhook-config", "certjob-webhook-config", frozenset({"sweep"}), _change_configuration),
+    COMPLETE_TLS,
+)
+CANARIES = (TENANT_SECRETS, *OTHERS)
+"""Of every validating policy, those first that protect most. `certjob-look` shows itself in each look."""
+
+
+def canaries_of(identity: str) -> tuple[Canary, ...]:
+    """What bounds the rights of this service account."""
+    return tuple(canary for canary in CANARIES if identity in canary.identities)
+
+
+FOR_JOBS = canaries_of("job")[:3]
+"""Each costs a Job a request, and the sweep sends them all."""
+FOR_SWEEPS = tuple(canary for canary in canaries_of("sweep") if canary is not COMPLETE_TLS)
+
+
+def problems(cluster: Cluster, canaries: tuple[Canary, ...]) -> Iterator[str]:
+    """What each that is not in force has to say, sent one after the other. Raises KubeError."""
+    yield from filter(None, (canary.problem(cluster) for canary in canaries))
+
+
+class LaunchCanaries:
+    """For what launches all the time: webhook and sweep. Thread-safe."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._checked = -math.inf
+        self._others = tuple(c for c in canaries_of("webhook") if c is not TENANT_SECRETS)
+
+    def problem(self, cluster: Cluster) -> str:
+        """Empty if every policy that bounds a launch is in force; else a sentence. Raises KubeError."""
+        now = self._clock()
+        if found := TENANT_SECRETS.problem(cluster):
+            return found
+        if now - self._checked > LIFETIME:
+            found = next(filter(None, at_once(lambda canary: canary.problem(cluster), self._others)), "")
+            self._checked = self._checked if found else now
+        return found
