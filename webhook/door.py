@@ -16,7 +16,7 @@ from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import MUTATING_WEBHOOKS, Cluster, KubeError
 
-REMEMBERED = 60.0
+REMEMBERED = 30.0
 """Seconds for which a path is good that the configuration names no more: other API servers may be behind."""
 INTERVAL = 10.0
 PAUSE = 1.0

@@ -16,6 +16,7 @@ from issuer_job.background import at_once
 from issuer_job.cluster import bodies
 from issuer_job.cluster.api import (
     CONFIGMAPS,
+    EVENTS,
     INGRESSES,
     JOBS,
     LEASES,
@@ -121,6 +122,17 @@ _JOB = _own(JOBS, "Job", spec={"template": {"spec": _POD}})
 _BACKEND = {"service": {"name": "canary", "port": {"number": 80}}}
 _INGRESS = _own(INGRESSES, "Ingress", spec={"defaultBackend": _BACKEND})
 _SECRET = _own(SECRETS, "Secret", type="Opaque")
+_EVENT = _own(
+    EVENTS,
+    "Event",
+    eventTime="2026-01-01T00:00:00.000000Z",
+    reportingController="certjob.io/canary",
+    reportingInstance=NAME,
+    action="Issue",
+    reason="Canary",
+    type="Normal",
+    regarding={"apiVersion": "v1", "kind": "ConfigMap", "namespace": v.NAMESPACE, "name": NAME},
+)
 _WRITERS = "webhook job sweep"
 
 TENANT_SECRETS = _creating("certjob-tenant-secrets", "certjob-shape", _WRITERS, SECRETS, canary_secret())
@@ -131,6 +143,7 @@ OTHERS = (
     _creating("certjob-configmaps", "certjob-cm", _WRITERS, CONFIGMAPS, _own(CONFIGMAPS, "ConfigMap")),
     _creating("certjob-routes", "certjob-route", _WRITERS, INGRESSES, _INGRESS),
     _creating("certjob-jobs", "certjob-job", "webhook sweep", JOBS, _JOB),
+    _creating("certjob-events", "certjob-event", "job sweep", EVENTS, _EVENT),
     _creating("certjob-leases", "certjob-lease", "job", LEASES, _own(LEASES, "Lease")),
     Canary("certjob-secrets-delete", "certjob-delete", frozenset({"job", "sweep"}), _delete_secret),
     Canary("certjob-webhook-config", "certjob-webhook-config", frozenset({"sweep"}), _change_configuration),

@@ -8,12 +8,15 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+
+import pytest
 
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, MUTATING_WEBHOOKS, SECRETS, Json, Resource
 from tests.e2e import world
-from tests.e2e.api import kubectl
+from tests.e2e.api import kubectl, wait_for
 from tests.e2e.observe import cluster, webhook_path
 from tests.e2e.sweeps import run_sweep, sweep_as_job, sweeps_suspended
 from tests.worlds.reviews import review
@@ -33,6 +36,16 @@ def sent(path: str, document: Json) -> int:
     status = connection.getresponse().status
     connection.close()
     return status
+
+
+@pytest.fixture(autouse=True)
+def settled(namespace: str) -> None:
+    """An upgrade on this cluster has come to its end: what 0.1.0 left is sent nothing, and nobody remembers it."""
+    former = cluster().find(MUTATING_WEBHOOKS, None, v.FORMER_WEBHOOK_CONFIGURATION) or {}
+    if any("rules" in entry for entry in former.get("webhooks", ())):
+        run_sweep()
+    unknown = partial(sent, FIXED, forged(namespace, dry_run=True))
+    wait_for(lambda: unknown() == 404, what="the paths of 0.1.0 are forgotten", seconds=90)
 
 
 def forged(namespace: str, *, dry_run: bool = False) -> Json:

@@ -49,6 +49,7 @@ _OWN = {
     "configmaps": ("certjob-configmaps", "certjob-cm"),
     "ingresses": ("certjob-routes", "certjob-route"),
     "jobs": ("certjob-jobs", "certjob-job"),
+    "events": ("certjob-events", "certjob-event"),
     "leases": ("certjob-leases", "certjob-lease"),
 }
 

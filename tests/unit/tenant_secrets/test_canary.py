@@ -123,8 +123,8 @@ def test_who_has_which_rights() -> None:
     writes = {"tenant-secrets", "own-secrets", "configmaps", "routes"}
     assert policies == {
         "webhook": writes | {"jobs"},
-        "job": writes | {"leases", "secrets-delete"},
-        "sweep": writes | {"jobs", "secrets-delete", "webhook-config", "complete-tls"},
+        "job": writes | {"leases", "secrets-delete", "events"},
+        "sweep": writes | {"events", "jobs", "secrets-delete", "webhook-config", "complete-tls"},
         "responder": set(),
     }
     assert [one.policy for one in canary.FOR_JOBS] == [
