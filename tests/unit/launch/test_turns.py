@@ -95,6 +95,14 @@ def test_a_later_word_takes_the_place_of_the_one_that_waits(one: World) -> None:
     assert (one.turns.take(), one.turns._waiting) == (0, {})
 
 
+def test_what_is_launched_at_once_by_a_later_word_waits_no_more(one: World) -> None:
+    one.admit("a")
+    one.admit("b", host="old.certjob.dev")
+    one.end("a")
+    assert one.admit("b", host="new.certjob.dev") is OutcomeReason.LAUNCHED
+    assert one.turns._waiting == {}
+
+
 def test_what_the_sweep_has_launched_meanwhile_is_left_alone(one: World) -> None:
     one.admit("a")
     one.admit("b")
