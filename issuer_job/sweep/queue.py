@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from issuer_job.sweep.situation import Priority, Situation, Verdict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A certificate of which something follows."""
 

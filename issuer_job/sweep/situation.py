@@ -48,7 +48,7 @@ class Priority(IntEnum):
     REST = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What follows for one certificate. `entries`, if any, is what a look has shown to be wanted."""
 
@@ -62,7 +62,7 @@ class Verdict:
         return intents.without_gone(record, now) if self.action is Action.DROP_SOURCES else record
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Situation:
     """All that is known of one Secret's certificate, read beforehand.
 
