@@ -1,7 +1,7 @@
 """Whether there is room for one more attempt just now: no namespace takes what others need of what all share.
 
 Asked at admission, where a list is dear: what a namespace has is counted once, and what is launched here is added. It
-is counted anew after a minute; where a bound is near, each second, or less often if the count takes long.
+is counted anew after a minute; where a bound is near, twice a second, or less often if the count takes long.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from issuer_job.record.ledger_entries import WINDOWS
 from issuer_job.record.record import Counted, Problem, Record
 from issuer_job.record.store import list_records
 
-STARTING = 16
+STARTING = 8
 """Attempts of a namespace whose pods have not begun yet: more would wait in the scheduler before those of others."""
 JOBS_SHARE = 0.8
 """Of the quota of Jobs, for launches at admission: the rest is the sweep's, and the CronJob's."""
@@ -33,7 +33,7 @@ CONFIGMAPS_SHARE = 0.8
 """Of the quota of ConfigMaps, for new certificates and hosts: the rest is for what those that are there need."""
 KEPT = 600.0
 """Seconds that a Job is there, finished or not, as the manifests have it: launches are remembered for so long."""
-FAR, NEAR = 60.0, 1.0
+FAR, NEAR = 60.0, 0.5
 """Seconds that a count is good for."""
 COST = 20
 """How many times as long as it took a count is good for at least: a large namespace must not keep us busy."""
@@ -196,5 +196,9 @@ class Room:
         begun = self._clock()
         seen.counted = {record.name: use_of(record) for record in list_records(cluster, namespace)}
         seen.at, seen.good_for = begun, max(NEAR, COST * (self._clock() - begun))
-        seen.launched = {name: (at, use) for name, (at, use) in seen.launched.items() if begun - at < UNSEEN}
+        seen.launched = {
+            name: (at, use)
+            for name, (at, use) in seen.launched.items()
+            if begun - at < UNSEEN and not seen.counted.get(name, Use()).active
+        }
         return seen.others(but)
