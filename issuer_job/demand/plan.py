@@ -86,7 +86,7 @@ def _merged(existing: Record, source: Source, now: datetime) -> Plan:
         return launch(PlanReason.CHANGED, LaunchReason.EDITED)
     if gone and is_held_back(record, now):
         return Plan(PlanReason.HELD_BACK, _kept_waiting(record, now), minor=minor)
-    if gone or existing.phase is Phase.WANTED:
+    if gone or existing.phase is Phase.WANTED or _waited_for_room(existing, now):
         return launch(PlanReason.SEEN_AGAIN, LaunchReason.SEEN_AGAIN)
     if _new_source(existing, source):
         return Plan(PlanReason.JOINED, record, minor=minor)
@@ -117,6 +117,15 @@ def _asks_for_retry(existing: Record, source: Source, now: datetime) -> bool:
     if not source.retry or retry is None or any(s.retry == source.retry for s in existing.sources):
         return False
     return existing.phase not in ACTIVE and not _is_bound(existing, now)
+
+
+def _waited_for_room(existing: Record, now: datetime) -> bool:
+    """Whether nothing but a launch was wanting, and may be tried now."""
+    retry = existing.retry
+    if existing.phase is not Phase.WAITING or retry is None or retry.not_before is None:
+        return False
+    only_room = (retry.problem.type, retry.problem.step) == (transitions.HELD_BACK, _CROWDED.step)
+    return only_room and now >= retry.not_before
 
 
 def _is_bound(record: Record, now: datetime) -> bool:

@@ -11,7 +11,7 @@ from issuer_job.demand.common import Entry
 from issuer_job.demand.plan import Plan, PlanReason, is_held_back, plan
 from issuer_job.record import intents, transitions
 from issuer_job.record.ledger_entries import MOST_FAILED
-from issuer_job.record.record import ACTIVE, Counted, LedgerEntry, Phase, Record, Retry, Settings, Source
+from issuer_job.record.record import ACTIVE, Counted, LedgerEntry, Phase, Record, Retry, Settings, Source, SourceKind
 from tests.worlds.samples import HOSTS, LATER, NOW, PROBLEM, record, source
 
 GONE = {Phase.UNCONFIRMED, Phase.ORPHANED, Phase.RETIRED}
@@ -163,6 +163,20 @@ def test_put_off_the_first_time_it_is_written_down() -> None:
 @pytest.mark.parametrize("phase", sorted(set(Phase) - {Phase.LAUNCHED}))
 def test_put_off_later_nothing_is_written(phase: Phase) -> None:
     assert put_off(record(phase), source(hosts=HOSTS[:1])) == Plan(PlanReason.PUT_OFF)
+
+
+def asking(*hosts: str) -> Source:
+    """A Secret, which nobody can list."""
+    return source(hosts=hosts or HOSTS, kind=SourceKind.SECRET)
+
+
+def test_what_only_waited_for_room_is_launched_when_it_is_asked_for_again() -> None:
+    held = put_off(record(Phase.FAILED, sources=(asking(),)), asking("new.certjob.dev")).record
+    assert held is not None
+    assert held.phase is Phase.WAITING
+    assert decided(held, asking("new.certjob.dev")).launch
+    by_ca = replace(held, retry=replace(held.retry, problem=replace(PROBLEM, type="rateLimited")))
+    assert not decided(by_ca, asking("new.certjob.dev")).launch
 
 
 def test_what_needs_no_launch_is_not_put_off() -> None:
