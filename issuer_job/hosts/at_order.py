@@ -93,7 +93,7 @@ def _made_good(attempt: Attempt, options: Options, made: datetime | None) -> boo
     yielding: dict[str, Claim] = {}
     above = cache(partial(claims.claim_of, cluster))
     for mine in unchecked:
-        judged = judge_claim(mine, claims.rivals(cluster, mine, above=above), namers)
+        judged = judge_claim(mine, claims.rivals(cluster, mine, made=made, above=above), namers, made=made)
         if not judged.stands:
             claims.give_up_claim(cluster, mine)
             raise _contested(mine.host) if judged.contested else _refused(mine.host)

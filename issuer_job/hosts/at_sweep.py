@@ -73,8 +73,13 @@ class Holders:
     def rivals(self, mine: Claim) -> list[Claim]:
         """Claims of other namespaces that overlap."""
         wildcard = wildcard_of(mine.host)
+        made = self.made.get(mine.namespace)
         near = {wildcard} if wildcard is not None else self._below.get(mine.host, set())
-        return [claim for host in near if (claim := self.claims.get(host)) is not None and is_rival(mine, claim)]
+        return [
+            claim
+            for host in near
+            if (claim := self.claims.get(host)) is not None and is_rival(mine, claim, made=made)
+        ]
 
 
 def tidy(
@@ -154,8 +159,8 @@ def _is_in_use(record: Record, host: str, holders: Holders) -> bool:
 
 def _made_good(cluster: Cluster, holders: Holders, host: str, namespace: str) -> bool:
     """Take the claim, and mark it as a Job would: no other that overlaps may be there once it is (see `claims`)."""
-    mine = claims.take(cluster, host, namespace)
-    if mine.namespace != namespace or mine.checked is not None or claims.rivals(cluster, mine):
+    mine, made = claims.take(cluster, host, namespace), holders.made.get(namespace)
+    if mine.namespace != namespace or mine.checked is not None or claims.rivals(cluster, mine, made=made):
         return False
     return claims.mark_checked(cluster, mine, now=holders.now)
 

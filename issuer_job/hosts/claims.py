@@ -42,19 +42,26 @@ def namespace_made(cluster: Cluster, namespace: str) -> datetime | None:
     return None if found is None else datetime.fromisoformat(found["metadata"]["creationTimestamp"])
 
 
-def rivals(cluster: Cluster, mine: Claim, *, above: Callable[[str], Claim | None] | None = None) -> list[Claim]:
+def rivals(
+    cluster: Cluster,
+    mine: Claim,
+    *,
+    made: datetime | None = None,
+    above: Callable[[str], Claim | None] | None = None,
+) -> list[Claim]:
     """The claims of other namespaces that overlap this one, as they are stored now. Raises KubeError.
 
-    `above` knows the claims of wildcards without asking: names next to each other have the same one above them.
+    `made` is when this one's namespace was made, if that is known. `above` knows the claims of wildcards without
+    asking: names next to each other have the same one above them.
     """
     wildcard = wildcard_of(mine.host)
     if wildcard is not None:
         found = above(wildcard) if above is not None else claim_of(cluster, wildcard)
-        return [found] if found is not None and is_rival(mine, found) else []
+        return [found] if found is not None and is_rival(mine, found, made=made) else []
     below = f"{v.CLAIM}=true,{v.CLAIM_PARENT}={names.claim_parent(mine.host)}"
     unlabelled = f"{v.CLAIM}=true,!{v.CLAIM_PARENT}"  # by hand, or by an earlier certjob: the sweep labels them
     items = (item for labels in (below, unlabelled) for item in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=labels))
-    return [claim for claim in map(Claim.from_config_map, items) if is_rival(mine, claim)]
+    return [claim for claim in map(Claim.from_config_map, items) if is_rival(mine, claim, made=made)]
 
 
 def mark_checked(cluster: Cluster, claim: Claim, *, now: datetime) -> bool:

@@ -212,13 +212,14 @@ class Judgement:
     contested: bool = False
 
 
-def judge_claim(mine: Claim, rivals: Iterable[Claim], namers: Namers) -> Judgement:
+def judge_claim(mine: Claim, rivals: Iterable[Claim], namers: Namers, *, made: datetime | None = None) -> Judgement:
     """Whether `mine` stands against whoever named the host earlier, and against others' claims that overlap it.
 
+    `made` is when its namespace was made, if that is known.
     A rival that was checked stands. Of two that were not, the one that is provably older does; a tie goes by the
     names of the claims, so that everybody who sees both comes to the same end.
     """
-    others = [rival for rival in rivals if is_rival(mine, rival)]
+    others = [rival for rival in rivals if is_rival(mine, rival, made=made)]
     if any(rival.checked or _order(rival, namers) < _order(mine, namers) for rival in others):
         return Judgement(False)
     if namers.somebody_was_there(mine.namespace, mine.host, claimed=mine.created):
@@ -227,9 +228,9 @@ def judge_claim(mine: Claim, rivals: Iterable[Claim], namers: Namers) -> Judgeme
     return Judgement(True, tuple(others))
 
 
-def is_rival(mine: Claim, other: Claim) -> bool:
-    """Whether the other claim is another namespace's and overlaps."""
-    return other.namespace != mine.namespace and overlap(mine.host, other.host)
+def is_rival(mine: Claim, other: Claim, *, made: datetime | None = None) -> bool:
+    """Whether the other claim overlaps and is another namespace's: of one of the same name before `made`, too."""
+    return overlap(mine.host, other.host) and not other.is_of(mine.namespace, made)
 
 
 def _order(claim: Claim, namers: Namers) -> tuple[datetime, str]:

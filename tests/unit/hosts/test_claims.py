@@ -18,7 +18,7 @@ from issuer_job.hosts import at_sweep, claims
 from issuer_job.hosts.at_sweep import Holders
 from issuer_job.hosts.claims import claim_body
 from issuer_job.hosts.loss import LostRight
-from issuer_job.hosts.precedence import Claim, Namers
+from issuer_job.hosts.precedence import Claim, Namers, judge_claim
 from issuer_job.issuers.options import HostPolicy, Options
 from issuer_job.polling import utc_now
 from issuer_job.record.phases import ABSENCE_GRACE
@@ -429,6 +429,17 @@ def test_a_namespace_made_anew_does_not_inherit_what_the_one_before_had(cluster:
     assert released(cluster, named, start=26 * HOUR, after=27 * HOUR) == 1
     claims.transfer(cluster, "a.dev", "one", now=utc_now() + 2 * HOUR)
     assert tidy(cluster, named, after=3 * HOUR)[0].may_have("one", "a.dev")
+
+
+def test_a_namespace_made_anew_does_not_inherit_a_wildcard_above_its_host(cluster: Cluster, api: FakeApi) -> None:
+    wildcard = taken(cluster, "*.x.dev", "one", checked=True)
+    mine = taken(cluster, "a.x.dev", "one")
+    assert claims.rivals(cluster, mine, made=CHECKED) == []
+    later = utc_now() + HOUR
+    assert claims.rivals(cluster, mine, made=later) == [wildcard]
+    assert not judge_claim(mine, [wildcard], Namers(), made=later).stands
+    made(api, "one", later)
+    assert not tidy(cluster, after=2 * HOUR)[0].may_have("one", "b.x.dev")
 
 
 def test_clocks_of_api_servers_that_differ_by_seconds_take_nothing_away(cluster: Cluster, api: FakeApi) -> None:
