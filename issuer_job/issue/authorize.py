@@ -56,9 +56,10 @@ def authorize(attempt: Attempt, client: AcmeClient, order: Order, issuer: Issuer
     """
     authorizations = sorted(at_once(client.authorization, order.authorization_urls), key=lambda one: one.host)
     for authorization in authorizations:
-        _asked_for(authorization, {normalize(host) for host in order.identifiers})
         _not_failed(authorization)
     pending = [authorization for authorization in authorizations if not authorization.is_final]
+    for authorization in pending:  # the CA may have proofs of a domain above for long: those need none of ours
+        _asked_for(authorization, {normalize(host) for host in order.identifiers})
     if pending:
         challenges = [_host_challenge(attempt, client, authorization, issuer) for authorization in pending]
         solvers.present(challenges, issuer)

@@ -272,6 +272,21 @@ def test_a_proof_for_a_host_that_was_not_ordered_is_not_given(world: JobWorld, h
     assert world.left_over() == []
 
 
+def test_a_ca_that_knows_the_domain_above_already_needs_no_proof(world: JobWorld) -> None:
+    def before(request: Request) -> Reply | None:
+        for order in world.ca.ordered:
+            order.status = "ready" if order.status == "pending" else order.status
+        if not request.path.startswith("/authz/"):
+            return None
+        identifier = {"type": "dns", "value": HOST.partition(".")[2]}
+        return document(world.ca._answer(request), identifier=identifier, status="valid")
+
+    world.ca.before = before
+    world.apply(ingress())
+    assert world.run() is v.ExitCode.DONE
+    assert_good_secret(world)
+
+
 HOSTILE_TEXT = "\x1b[31m\ud800\u202e\u200b" + "x" * 100_000 + "\r\nlevel=error msg=forged"
 
 
