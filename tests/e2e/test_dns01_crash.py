@@ -60,8 +60,8 @@ def test_killed_after_every_write_nothing_stays_in_dns(
 ) -> None:
     whole = Wire()
     assert made(new_certificate, issuer, namespace, "whole").run(whole) is v.ExitCode.DONE
-    assert whole.count("POST .*/configmaps/dns-[0-9a-f]{10}")
-    assert whole.count("DELETE .*/configmaps/dns-[0-9a-f]{10}")
+    assert whole.count("POST .*/configmaps/dns-[0-9a-f-]{36}")
+    assert whole.count("DELETE .*/configmaps/dns-[0-9a-f-]{36}")
 
     def killed(number: int) -> str:
         one = made(new_certificate, issuer, namespace, f"n{number}")
@@ -82,9 +82,9 @@ def test_killed_after_every_write_nothing_stays_in_dns(
 
 
 MOMENTS: list[tuple[str, Callable[[Wire], None]]] = [
-    ("before the TXT record is added", lambda wire: wire.after("POST .*/configmaps/dns-[0-9a-f]{10}", wire.kill)),
-    ("before the TXT record is removed", lambda wire: wire.after("GET .*/configmaps/dns-[0-9a-f]{10}", wire.kill)),
-    ("before it is crossed out", lambda wire: wire.before("DELETE .*/configmaps/dns-[0-9a-f]{10}", wire.kill)),
+    ("before the TXT record is added", lambda wire: wire.after("POST .*/configmaps/dns-[0-9a-f-]{36}", wire.kill)),
+    ("before the TXT record is removed", lambda wire: wire.after("GET .*/configmaps/dns-[0-9a-f-]{36}", wire.kill)),
+    ("before it is crossed out", lambda wire: wire.before("DELETE .*/configmaps/dns-[0-9a-f-]{36}", wire.kill)),
 ]
 
 
