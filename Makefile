@@ -101,3 +101,10 @@ soak: venv  ## 40 minutes of ten-minute certificates, watched
 
 chaos: venv  ## a burst while Pebble, the webhook and the API server fail
 	tests/cluster/run $(VENV)/bin/python -m tests.load.chaos $(BENCH)
+
+# The version that the row `upgrade` comes from and goes back to.
+.PHONY: faults
+FROM ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
+faults: venv  ## every fault on the running local cluster, one after the other (FAULTS="--only NAME": some)
+	$(PY) -m tests.load.faults.former $(FROM)
+	tests/cluster/run $(VENV)/bin/python -m tests.load.faults $(FAULTS)

@@ -59,8 +59,11 @@ def create_route(cluster: Cluster, record: Record, place: RoutePlace, issuer: Is
     cluster.create(INGRESSES, v.NAMESPACE, route_body(record, *place, issuer))
 
 
-def join_route(cluster: Cluster, record: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> None:
-    """Make sure that the host's route exists and that this attempt holds it. Raises KubeError."""
+def join_route(cluster: Cluster, record: Record, host: str, ingress_class: IngressClass, issuer: Issuer) -> bool:
+    """Make sure that the host's route exists and that this attempt holds it; whether it was written.
+
+    Raises KubeError.
+    """
     wanted = route_body(record, host, ingress_class, issuer)
 
     def joined(held: Json | None) -> Json:
@@ -69,7 +72,7 @@ def join_route(cluster: Cluster, record: Record, host: str, ingress_class: Ingre
         return held if _epoch_on(held, record) == str(record.epoch) else _held_by(held, record)
 
     name, what = wanted["metadata"]["name"], f"the challenge route of {host}"
-    changes.change(cluster, INGRESSES, v.NAMESPACE, name, joined, what=what)
+    return changes.change(cluster, INGRESSES, v.NAMESPACE, name, joined, what=what).written
 
 
 def release_route(

@@ -34,13 +34,12 @@ class Http01Solver:
     attempt: Attempt
     probe_hosts: ProbeHosts = probe.probe_hosts
     slow_release = False
+    _issuer: Issuer | None = None
 
     def present(self, challenges: Sequence[HostChallenge], issuer: Issuer) -> None:
         """See ChallengeSolver. The trace is in the objects' names and owners."""
-        attempt, record = self.attempt, self.attempt.record
-        publish(attempt, {challenge.token: challenge.key_authorization for challenge in challenges})
-        needed = routes.needed_routes(record, issuer)
-        at_once(lambda place: routes.join_route(attempt.cluster, record, *place, issuer), needed)
+        self._issuer = issuer
+        self._present(challenges, issuer)
 
     def wait(self, challenges: Sequence[HostChallenge]) -> None:
         """See ChallengeSolver. A cluster that cannot reach itself through its own front door does not block."""
@@ -49,8 +48,20 @@ class Http01Solver:
         found = probe.probe_endpoints(addresses, last.token, last.key_authorization, deadline=_half_time(attempt))
         self._tell("probe-responders", found, responders=len(addresses))
         results = self.probe_hosts(challenges, deadline=_half_time(attempt))
+        unseen = not all(result.ok for result in results)
+        if unseen and self._issuer is not None and self._present(challenges, self._issuer):
+            attempt.step("presented-again", hosts=[challenge.host for challenge in challenges])
+            results = self.probe_hosts(challenges, deadline=_half_time(attempt))
         for challenge, result in zip(challenges, results, strict=True):
             self._tell("probe-host", result, host=challenge.host)
+
+    def _present(self, challenges: Sequence[HostChallenge], issuer: Issuer) -> bool:
+        """Whether anything had to be written: somebody may have deleted what was there."""
+        attempt, record = self.attempt, self.attempt.record
+        published = publish(attempt, {challenge.token: challenge.key_authorization for challenge in challenges})
+        needed = routes.needed_routes(record, issuer)
+        joined = at_once(lambda place: routes.join_route(attempt.cluster, record, *place, issuer), needed)
+        return published or any(joined)
 
     def _tell(self, event: str, seen: ProbeResult, **about: object) -> None:
         seconds = round(seen.seconds, 3)
@@ -72,14 +83,18 @@ def _half_time(attempt: Attempt) -> float:
     return time.monotonic() + (attempt.deadline - attempt.clock()).total_seconds() / 2
 
 
-def publish(attempt: Attempt, key_authorizations: dict[str, str]) -> None:
-    """Create or replace the attempt's challenge ConfigMap. Raises KubeError."""
+def publish(attempt: Attempt, key_authorizations: dict[str, str]) -> bool:
+    """Create or replace the attempt's challenge ConfigMap, if it is not so already; whether it was written.
+
+    Raises KubeError.
+    """
     body = challenge_body(attempt.record, key_authorizations)
 
     def published(held: Json | None) -> Json:
         return held if held is not None and held.get("data") == body["data"] else body
 
-    changes.change(attempt.cluster, CONFIGMAPS, v.NAMESPACE, body["metadata"]["name"], published, held=None)
+    name = body["metadata"]["name"]
+    return changes.change(attempt.cluster, CONFIGMAPS, v.NAMESPACE, name, published, held=None).written
 
 
 def challenge_body(record: Record, key_authorizations: dict[str, str]) -> Json:

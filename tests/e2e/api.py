@@ -62,10 +62,15 @@ class Endpoint:
 class Api:
     """One identity at the API server. Each thread has its own connection."""
 
-    def __init__(self, endpoint: Endpoint, token: str | None) -> None:
+    def __init__(self, endpoint: Endpoint, token: str | None, *, acts_as: str = "") -> None:
         self._endpoint = endpoint
         self._token = token
+        self._acts_as = acts_as
         self._local = threading.local()
+
+    def acting_as(self, user: str) -> Api:
+        """The same identity, which speaks for another user: of the administrator."""
+        return Api(self._endpoint, self._token, acts_as=user)
 
     def call(
         self,
@@ -81,6 +86,8 @@ class Api:
         headers = {"Accept": "application/json", "Content-Type": content_type}
         if self._token is not None:
             headers["Authorization"] = "Bearer " + self._token
+        if self._acts_as:
+            headers["Impersonate-User"] = self._acts_as
         data = None if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()
         try:
             return self._send(method, url, data, headers)

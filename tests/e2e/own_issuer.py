@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -127,15 +127,25 @@ def forget(issuer: str) -> None:
 
 def orders_of(issuer: str) -> list[Order]:
     """Every order that the issuer's accounts ever made, as the CA has them. Raises KubeError, AcmeError."""
+    return orders_by(issuer, account_keys(issuer).values())
+
+
+def account_keys(issuer: str) -> dict[str, bytes]:
+    """The keys (PEM) of the issuer's accounts by their Secret's uid."""
+    stored = cluster().items(SECRETS, v.NAMESPACE, labels=f"{v.ACCOUNT}=true")
+    mine = [secret for secret in stored if secret["metadata"]["name"].startswith(f"account-{issuer}-")]
+    return {secret["metadata"]["uid"]: b64decode(secret["data"][v.ACCOUNT_KEY]) for secret in mine}
+
+
+def orders_by(issuer: str, keys: Iterable[bytes]) -> list[Order]:
+    """Every order of the accounts with these keys at the issuer's CA."""
     config = parse_issuer(cluster().get(CONFIGMAPS, v.NAMESPACE, issuer))
     found: list[Order] = []
-    for secret in cluster().items(SECRETS, v.NAMESPACE, labels=f"{v.ACCOUNT}=true"):
-        if not secret["metadata"]["name"].startswith(f"account-{issuer}-"):
-            continue
+    for key in keys:
         with AcmeClient.connect(
             config.server,
             ca_bundle_pem=config.ca_bundle.encode() or None,
-            account_key_pem=b64decode(secret["data"][v.ACCOUNT_KEY]),
+            account_key_pem=key,
             account_url=None,
             user_agent="certjob-tests",
         ) as client:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import Resource
-from tests.e2e.api import kubectl, wait_for
+from issuer_job.cluster.api import KubeError, Resource
+from tests.cluster import processes
+from tests.cluster.settings import Settings, from_environment
+from tests.e2e.api import Api, kubectl, wait_for
 from tests.e2e.observe import PODS, cluster
 
 DEPLOYMENTS = Resource("/apis/apps/v1", "deployments")
@@ -46,3 +49,28 @@ def control(*arguments: str, **environment: str) -> None:
     """Run the cluster's own program, for example `restart pebble`, with these settings."""
     command = ["python3", "-m", "tests.cluster", *arguments]
     subprocess.run(command, cwd=CHECKOUT, env=os.environ | environment, check=True, capture_output=True, timeout=180)
+
+
+def settings() -> Settings:
+    """Of the cluster that this process runs in."""
+    return from_environment(os.environ)
+
+
+@contextmanager
+def frozen(part: str) -> Iterator[None]:
+    """A part of the cluster stands still: its connections stay open and nobody answers."""
+    record = processes.read_records(settings().state)[part]
+    os.kill(record.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(record.pid, signal.SIGCONT)
+
+
+def evict(admin: Api, pod: str) -> bool:
+    """As `kubectl drain` does it to a pod of certjob; False if a disruption budget says not now. Raises KubeError."""
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": v.NAMESPACE}}
+    answer = admin.call("POST", f"/api/v1/namespaces/{v.NAMESPACE}/pods/{pod}/eviction", body)
+    if answer.status not in {201, 404, 429}:
+        raise KubeError(f"eviction of {pod}: {answer}")
+    return answer.status != 429

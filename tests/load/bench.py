@@ -21,6 +21,7 @@ from pathlib import Path
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import INGRESSES, JOBS, Json, Resource
 from tests.e2e.observe import PODS, Observer, cluster, ingress, namespace, webhook_path
+from tests.e2e.pods import processes_of
 
 PATIENCE = 240.0
 SERVICES = Resource("/api/v1", "services")
@@ -232,13 +233,11 @@ def _logs(component: str) -> list[Json]:
 
 def _proportional_sizes(pod_uid: str) -> list[int]:
     """KiB of every process in the pod's control group."""
-    marks = (pod_uid, pod_uid.replace("-", "_"))
     sizes = []
-    for process in Path("/proc").glob("[0-9]*"):
+    for pid in processes_of(pod_uid):
         try:
-            if any(mark in (process / "cgroup").read_text() for mark in marks):
-                rollup = (process / "smaps_rollup").read_text()
-                sizes.append(int(rollup.partition("Pss:")[2].split()[0]))
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            sizes.append(int(rollup.partition("Pss:")[2].split()[0]))
         except (OSError, IndexError):
             continue
     return sizes

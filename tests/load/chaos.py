@@ -11,19 +11,15 @@ import secrets
 import sys
 import threading
 import time
-from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
-from certs.validity import StoredCertificate
-from certs.validity import judge_stored as judge_certificate
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeError, Order
-from issuer_job.cluster.api import EVENTS, INGRESSES, SECRETS, AlreadyExists, ApiError, Json, KubeError, Unreachable
+from issuer_job.cluster.api import EVENTS, INGRESSES, SECRETS, KubeError
 from issuer_job.record.record import Phase, Record
 from tests.e2e import parts, sweeps
 from tests.e2e.api import kubectl
@@ -127,7 +123,8 @@ class Burst:
         stored = {s["metadata"]["name"]: s for s in cluster().items(SECRETS, self.space, labels=f"{v.MANAGED}=true")}
         orders = with_tries(lambda: orders_of(self.issuer))
         fates = Counter(
-            self._fate(records.get(f"c{number}-tls"), stored.get(f"c{number}-tls")) for number in range(self.count)
+            lifecycle.fate(records.get(f"c{number}-tls"), stored.get(f"c{number}-tls"))
+            for number in range(self.count)
         )
         print(f"  issued {fates['issued']}, failed {fates['failed']}, lost {fates['lost']} of {self.count} ", end="")
         print(f"in {seconds:.0f} s; orders {len(orders)}")
@@ -146,21 +143,9 @@ class Burst:
     def _apply_one(self, number: int) -> None:
         body = ingress(f"c{number}", [f"c{number}.{self.space}.certjob.test"])
         body["metadata"]["annotations"][v.ISSUER] = self.issuer
-        end = time.monotonic() + APPLY_PATIENCE
-        while True:
-            try:
-                cluster().create(INGRESSES, self.space, body)
-            except AlreadyExists:
-                return  # the answer to an earlier try was lost
-            except (Unreachable, ApiError) as problem:
-                away = isinstance(problem, Unreachable) or problem.status >= 429
-                if not away or time.monotonic() > end:
-                    raise
-            else:
-                return
-            with self._lock:
-                self.tries_again += 1
-            time.sleep(1)
+        failed = lifecycle.create_patiently(self.space, body, patience=APPLY_PATIENCE)
+        with self._lock:
+            self.tries_again += failed
 
     def _touch_the_missed(self) -> None:
         """As the Event asks: `kubectl annotate`, so that the webhook sees the Ingress again."""
@@ -178,16 +163,6 @@ class Burst:
             return  # the API server is away: at the next look
         self.touches += len(due)
         self._touched |= dict.fromkeys(due, now)
-
-    def _fate(self, record: Record | None, secret: Json | None) -> str:
-        if record is None:
-            return "lost"
-        data = (secret or {}).get("data") or {}
-        held = StoredCertificate(b64decode(data.get("tls.crt", "")), b64decode(data.get("tls.key", "")))
-        good = judge_certificate(held, hosts=record.intent.hosts, now=datetime.now(UTC)).ok
-        if record.phase is Phase.ISSUED and good:
-            return "issued"
-        return "failed" if record.retry is not None else "lost"
 
 
 def print_history(record: Record | None) -> None:

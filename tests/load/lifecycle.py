@@ -7,16 +7,30 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
+from certs.validity import StoredCertificate
+from certs.validity import judge_stored as judge_certificate
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeError
-from issuer_job.cluster.api import CONFIGMAPS, JOBS, KubeError, Resource
-from issuer_job.record.record import ACTIVE, Record
+from issuer_job.cluster.api import (
+    CONFIGMAPS,
+    INGRESSES,
+    JOBS,
+    AlreadyExists,
+    ApiError,
+    Json,
+    KubeError,
+    Resource,
+    Unreachable,
+)
+from issuer_job.record.record import ACTIVE, Phase, Record
 from issuer_job.record.store import from_config_map
 from tests.e2e.observe import cluster
 from tests.e2e.sweeps import SWEEP_PATIENCE, Swept, sweep_as_job, wait
@@ -97,6 +111,39 @@ def forgotten(namespaces: Sequence[str]) -> Iterator[None]:
         mine = [c["metadata"]["name"] for c in claims if c["data"].get("namespace") in set(namespaces)]
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(lambda name: cluster().delete(CONFIGMAPS, v.NAMESPACE, name), mine))
+
+
+def create_patiently(space: str, body: Json, *, patience: float) -> int:
+    """Create an Ingress as kubectl in a loop does: tried again while the API server is away; how many tries failed.
+
+    Raises KubeError for anything else, or when `patience` (seconds) is over.
+    """
+    end, failed = time.monotonic() + patience, 0
+    while True:
+        try:
+            cluster().create(INGRESSES, space, body)
+        except AlreadyExists:
+            return failed  # the answer to an earlier try was lost
+        except (Unreachable, ApiError) as problem:
+            away = isinstance(problem, Unreachable) or problem.status >= 429
+            if not away or time.monotonic() > end:
+                raise
+        else:
+            return failed
+        failed += 1
+        time.sleep(1)
+
+
+def fate(record: Record | None, secret: Json | None) -> str:
+    """What became of one certificate: issued (and the Secret is good), failed (somebody was told), or lost."""
+    if record is None:
+        return "lost"
+    data = (secret or {}).get("data") or {}
+    held = StoredCertificate(b64decode(data.get("tls.crt", "")), b64decode(data.get("tls.key", "")))
+    good = judge_certificate(held, hosts=record.intent.hosts, now=datetime.now(UTC)).ok
+    if record.phase is Phase.ISSUED and good:
+        return "issued"
+    return "failed" if record.retry is not None else "lost"
 
 
 def _records_in(namespaces: Sequence[str]) -> str:

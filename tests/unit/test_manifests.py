@@ -159,8 +159,10 @@ def test_before_1_36_the_webhook_is_sent_certjobs_own_writes_to_secrets_that_ask
     normal, old = all_of(key[0])[key[1]]["webhooks"], older()[key]["webhooks"]
     assert normal[:2] == old[:2]
     assert {**normal[2], "matchConditions": []} == {**old[2], "matchConditions": []}
-    assert [c["name"] for c in normal[2]["matchConditions"]] == ["not-certjobs-own", "not-being-deleted", "asks-now"]
-    assert [c["name"] for c in old[2]["matchConditions"]] == ["not-being-deleted", "asks-now"]
+    names = ["not-being-deleted", "asks-now", "certjob-is-there"]
+    assert [c["name"] for c in normal[2]["matchConditions"]] == ["not-certjobs-own", *names]
+    assert [c["name"] for c in old[2]["matchConditions"]] == names
+    assert normal[2]["matchConditions"][-1] == old[2]["matchConditions"][-1]
     assert "oldObject != null" in old[2]["matchConditions"][1]["expression"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,11 @@ from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job import vocabulary as v
+from issuer_job.attempt.solver import HostChallenge
 from issuer_job.cluster.api import CONFIGMAPS, ENDPOINT_SLICES, INGRESSES, Cluster, KubeError
 from issuer_job.http01 import routes, solver
+from issuer_job.http01.probe import ProbeResult
+from issuer_job.http01.probe_http import ProbeReason
 from issuer_job.issuers.schema import Issuer, PathType
 from issuer_job.record.record import IngressClass, Phase, Record
 from tests.fakes.acme import Request
@@ -234,3 +238,34 @@ def test_a_route_carries_what_its_issuer_asks_for() -> None:
     assert body["metadata"]["annotations"]["x"] == "y"
     assert v.ROUTE_ANNOTATIONS.items() <= body["metadata"]["annotations"].items()
     assert [path["pathType"] for path in body["spec"]["rules"][0]["http"]["paths"]] == ["ImplementationSpecific"]
+
+
+def test_what_is_deleted_meanwhile_is_put_back_before_the_ca_looks(world: JobWorld) -> None:
+    """An order whose challenge path leads nowhere is a failure that the CA counts, and needs another order."""
+    world.apply(ingress())
+    asked: list[int] = []
+
+    def probe(challenges: Sequence[HostChallenge], *, deadline: float) -> list[ProbeResult]:
+        asked.append(len(world.left_over()))
+        if len(asked) == 1:
+            for resource in (INGRESSES, CONFIGMAPS):
+                for item in world.api.all(resource, v.NAMESPACE):
+                    if {v.ROUTE, v.CHALLENGE} & item["metadata"].get("labels", {}).keys():
+                        world.api.remove(resource, v.NAMESPACE, item["metadata"]["name"])
+            return [ProbeResult(ProbeReason.FOREIGN, "404", 60.0) for _ in challenges]
+        return world.probe(challenges, deadline=deadline)
+
+    assert world.issue(world.pod(), probe_hosts=probe) is v.ExitCode.DONE
+    assert asked == [2, 2]
+
+
+def test_what_is_still_there_is_not_waited_for_twice(world: JobWorld) -> None:
+    world.apply(ingress())
+    asked: list[float] = []
+
+    def probe(challenges: Sequence[HostChallenge], *, deadline: float) -> list[ProbeResult]:
+        asked.append(deadline)
+        return [ProbeResult(ProbeReason.FOREIGN, "404", 60.0) for _ in challenges]
+
+    world.issue(world.pod(), probe_hosts=probe)
+    assert len(asked) == 1

@@ -1,0 +1,87 @@
+"""Admissions at a steady rate, through the API server, and what their users saw of them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import statistics
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import MUTATING_WEBHOOKS
+from tests.e2e.api import INGRESSES, admin, path
+from tests.e2e.observe import cluster, ingress
+from tests.load.faults.report import Report
+
+THREADS = 48
+
+
+@dataclass
+class Admissions:
+    """Rehearsed creates of an Ingress without `tls`, `rate` a second until the block ends; each counts from its due
+    moment. `refused`: the API server said no; `missed`: admitted as written, because the webhook did not answer.
+    """
+
+    space: str
+    rate: float
+    times: list[float] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    missed: int = 0
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Admissions:
+        self._api = admin()[1]
+        self._pool = ThreadPoolExecutor(THREADS)
+        self._driver = threading.Thread(target=self._drive, daemon=True)
+        self._driver.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._driver.join()
+        self._pool.shutdown()
+        self._api.close()
+
+    def judge(self, report: Report, *, slowest: float | None = None, missed: int | None = None) -> None:
+        """0 refused, none slower than `slowest` seconds (None: the webhook's timeout)."""
+        configuration = cluster().get(MUTATING_WEBHOOKS, None, v.WEBHOOK_CONFIGURATION)
+        timeout = max(webhook["timeoutSeconds"] for webhook in configuration["webhooks"])
+        done = sorted(self.times)
+        p50, p99 = statistics.median(done), done[int(len(done) * 0.99) - 1]
+        report.note(f"{len(done)} admissions at {self.rate:g}/s: p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms")
+        report.exactly("refused", len(self.refused), 0)
+        for text in self.refused[:3]:
+            report.note(text)
+        report.most("slowest", round(done[-1], 2), timeout if slowest is None else slowest, " s")
+        if missed is None:
+            report.note(f"missed by the webhook, left to the sweep: {self.missed}")
+        else:
+            report.most("missed by the webhook", self.missed, missed)
+
+    def p99(self) -> float:
+        """In seconds."""
+        return sorted(self.times)[int(len(self.times) * 0.99) - 1]
+
+    def _drive(self) -> None:
+        start, number, under_way = time.monotonic(), 0, list[Future[None]]()
+        while not self._stop.wait(max(start + number / self.rate - time.monotonic(), 0)):
+            under_way.append(self._pool.submit(self._one, number, start + number / self.rate))
+            number += 1
+        for one in under_way:
+            one.result()
+
+    def _one(self, number: int, due: float) -> None:
+        body = ingress(f"rehearsed{number}", [f"rehearsed{number}.{self.space}.certjob.test"])
+        try:
+            answer = self._api.call("POST", path(INGRESSES, self.space), body, dryRun="All")
+        except (OSError, http.client.HTTPException) as problem:
+            self.refused.append(f"{type(problem).__name__}: {problem}")
+            return
+        self.times.append(time.monotonic() - due)
+        if answer.status != 201:
+            self.refused.append(str(answer)[:200])
+        elif not json.loads(answer.text)["spec"].get("tls"):
+            self.missed += 1
