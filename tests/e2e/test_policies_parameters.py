@@ -48,8 +48,9 @@ def test_missing_parameters_stop_certjob_alone(
 ) -> None:
     """Deleted by mistake, or with the namespace: nobody else in the cluster may notice."""
 
-    def create(where: str) -> str:
-        named = {**body, "metadata": {**body.get("metadata", {}), "name": f"any-{secrets.token_hex(3)}"}}
+    def create(where: str, component: str = "issue") -> str:
+        metadata = {"name": f"any-{secrets.token_hex(3)}", "labels": {v.APP_COMPONENT: component}}
+        named = {**body, "metadata": {**body.get("metadata", {}), **metadata}}
         answer = admin.call("POST", path(kind, where), named, dryRun="All")
         return "created" if answer.status == 201 else answer.message
 
@@ -57,6 +58,8 @@ def test_missing_parameters_stop_certjob_alone(
     with without(resource, parameters):
         wait_for(lambda: "no params found" in create(v.NAMESPACE), what="the API server misses the parameters")
         assert create(namespace) == "created"
+        if kind == JOBS:  # as bootstrap's, which an apply makes before the PodTemplate
+            assert create(v.NAMESPACE, component="bootstrap") == "created"
     wait_for(lambda: "no params found" not in create(v.NAMESPACE), what="the parameters are back")
 
 
@@ -96,3 +99,15 @@ def test_jobs_and_routes_are_made_nowhere_else_whatever_rights_there_are(
             lambda: "certjob-elsewhere" in identity.call("POST", path(kind, namespace), named, dryRun="All").text,
             what="the policy refuses it",
         )
+
+
+@pytest.mark.parametrize("labels", [{}, {v.APP_COMPONENT: "bootstrap"}])
+def test_a_job_that_is_not_compared_with_the_pod_template_is_no_job_of_certjobs(
+    labels: dict[str, str], admin: Api
+) -> None:
+    """The webhook may create Jobs in certjob's namespace; the policy with the PodTemplate matches by label."""
+    body = {**JOB, "metadata": {"name": f"any-{secrets.token_hex(3)}", "labels": labels}}
+    with closing(admin.acting_as(f"system:serviceaccount:{v.NAMESPACE}:webhook")) as webhook:
+        answer = webhook.call("POST", path(JOBS, v.NAMESPACE), body, dryRun="All")
+    assert answer.status == 403
+    assert "certjob-elsewhere" in answer.message
