@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from threading import Lock
 
 from issuer_job import log
 from issuer_job import vocabulary as v
@@ -17,14 +18,14 @@ from issuer_job.polling import utc_now
 from webhook.bounded_calls import (
     BUDGET,
     LATER,
-    MAX_OUTSTANDING,
-    Busy,
     Calls,
     CanLaunch,
     KnowsIssuers,
     Launched,
     allowed,
 )
+from webhook.bounded_log import BoundedLog
+from webhook.fair_pool import MAX_OUTSTANDING, Busy
 from webhook.policy import AdmissionPolicy, AdmissionReason, Decision, untouched
 from webhook.review import Review, answer, denial, parse
 
@@ -45,6 +46,9 @@ class Admission:
     ) -> None:
         self._calls = Calls(launcher, settings, max_outstanding=max_outstanding)
         self._budget = budget
+        self._log = BoundedLog()
+        # One at a time, as the interpreter does it anyway: what one takes at its highest point is there only once.
+        self._parsing = Lock()
 
     def admit(self, body: bytes, policy: AdmissionPolicy, *, timeout: str = "", started: float) -> bytes:
         """Answer one review. Raises BadRequest if the body is none.
@@ -52,7 +56,8 @@ class Admission:
         `timeout` is what the API server says it waits, in Go's notation ("5s"); `started` is the
         time.monotonic() value at which the request came in.
         """
-        review = parse(body, kind=policy.kind, shape=policy.shape)
+        with self._parsing:
+            review = parse(body, kind=policy.kind, shape=policy.shape, reduce=policy.reduced)
         deadline = started + min(self._budget, allowed(timeout))
         decision: Decision | None = None
         launched = Launched()
@@ -62,7 +67,8 @@ class Admission:
             reason, reply = _answered(review, decision, launched)
         except (KubeError, TimeoutError, Busy) as problem:
             reason = AdmissionReason.ISSUERS_UNKNOWN
-            log.warning("issuers-unknown", uid=review.uid, problem=str(problem)[:200])
+            about = review.namespace or ""
+            self._log.say(log.warning, "issuers-unknown", about=about, uid=review.uid, problem=str(problem)[:200])
             if policy.refuses:
                 said = "the issuers cannot be read now: try again in a moment"
                 reply = denial(review.uid, code=_UNAVAILABLE, message=said)
@@ -71,8 +77,8 @@ class Admission:
                 reply = answer(review.uid, patch=policy.kept(review), warnings=[said])
         except Exception as problem:  # noqa: BLE001 - the one edge: a bug must not keep what was written from being stored
             reason = AdmissionReason.INTERNAL_ERROR
-            say = log.error if policy.refuses else log.exception
-            say("internal-error", uid=review.uid, problem=type(problem).__name__)
+            say, about = log.error if policy.refuses else log.exception, review.namespace or ""
+            self._log.say(say, "internal-error", about=about, uid=review.uid, problem=type(problem).__name__)
             if policy.refuses:
                 said = "an internal error, see the webhook's log"
                 reply = denial(review.uid, code=_INTERNAL_ERROR, message=said)
@@ -80,7 +86,7 @@ class Admission:
                 said = f"an internal error, see the webhook's log: {LATER}"
                 patch = decision.patch if decision else ()  # only admission can add spec.tls
                 reply = answer(review.uid, patch=patch, warnings=[said])
-        _log(review, reason, started, decision, launched.words)
+        _log(self._log, review, reason, started, decision, launched.words)
         return reply
 
     def _decided(self, review: Review, policy: AdmissionPolicy, deadline: float) -> Decision:
@@ -101,11 +107,19 @@ def _answered(review: Review, decision: Decision, launched: Launched) -> tuple[A
     return decision.reason, answer(review.uid, patch=decision.patch, warnings=warnings)
 
 
-def _log(review: Review, reason: str, started: float, decision: Decision | None, outcomes: Sequence[str]) -> None:
+def _log(
+    lines: BoundedLog,
+    review: Review,
+    reason: str,
+    started: float,
+    decision: Decision | None,
+    outcomes: Sequence[str],
+) -> None:
     metadata = (review.object or {}).get("metadata") or {}
     name = review.name or metadata.get("name") or metadata.get("generateName") or ""
-    log.info(
+    lines.info(
         "admission",
+        about=review.namespace or "",
         uid=review.uid,
         namespace=(review.namespace or "")[:_MAX_LOGGED],
         name=str(name)[:_MAX_LOGGED],

@@ -19,15 +19,18 @@ from issuer_job.launch.launcher import Launcher
 from issuer_job.launch.room import Room
 from issuer_job.launch.turns import Turns
 from webhook.admission import Admission
-from webhook.bounded_calls import LAUNCH_THREADS, CanLaunch, KnowsIssuers
+from webhook.bounded_calls import CanLaunch, KnowsIssuers
+from webhook.bounded_log import BoundedLog
 from webhook.decide_ingress import IngressPolicy
 from webhook.decide_secret import SecretPolicy
 from webhook.door import Door, KnownPaths, configured_paths
+from webhook.fair_pool import THREADS
+from webhook.memory import NoMemory, ReviewMemory
 from webhook.policy import AdmissionPolicy
 from webhook.readiness import Readiness
 from webhook.review import MAX_BODY, BadRequest, too_large
 
-CONNECTIONS = 2 * LAUNCH_THREADS
+CONNECTIONS = 2 * THREADS
 """Kept to the API server."""
 SETTINGS_TIMEOUT = 2.0
 """Seconds for one request that reads issuers or the PodTemplate; launches have their own deadline."""
@@ -66,13 +69,13 @@ def create_app(parts: Parts | None = None) -> Flask:
     """The application; without parts, for the cluster it runs in. Raises KubeError outside of any cluster."""
     if parts is None:
         parts = Parts.of(Cluster(HttpTransport(connections=CONNECTIONS), timeout=SETTINGS_TIMEOUT))
-    admission = Admission(parts.launcher, parts.settings)
+    admission, memory, lines = Admission(parts.launcher, parts.settings), ReviewMemory(), BoundedLog()
     readiness = Readiness(lambda: parts.paths.read() and parts.reachable())
     app = Flask(__name__, static_folder=None)
     app.wsgi_app = Door(app.wsgi_app, parts.paths)  # type: ignore[method-assign]
 
     for path, policy in POLICIES.items():
-        app.add_url_rule(path, path, partial(_answered, admission, policy), methods=["POST"])
+        app.add_url_rule(path, path, partial(_answered, admission, policy, memory, lines), methods=["POST"])
 
     @app.get("/livez")
     def livez() -> Response:
@@ -93,24 +96,33 @@ def create_app(parts: Parts | None = None) -> Flask:
     return app
 
 
-def _answered(admission: Admission, policy: AdmissionPolicy) -> Response:
+def _answered(admission: Admission, policy: AdmissionPolicy, memory: ReviewMemory, lines: BoundedLog) -> Response:
     started = time.monotonic()
     try:
-        body = _read_body()
-        timeout = request.args.get("timeout", "")
-        answer = admission.admit(body, policy, timeout=timeout, started=started)
+        with memory.taken(_size()):
+            timeout = request.args.get("timeout", "")
+            answer = admission.admit(_read_body(), policy, timeout=timeout, started=started)
+    except NoMemory:
+        lines.say(log.warning, "no-room", problem="too many large reviews at once")
+        return _text(503, "Too many large reviews at once.")
     except BadRequest as problem:
-        log.warning("bad-request", status=problem.status, problem=str(problem))
+        lines.say(log.warning, "bad-request", status=problem.status, problem=str(problem))
         return _text(problem.status, str(problem))
     return Response(answer, mimetype="application/json")
 
 
-def _read_body() -> bytes:
-    """The body, or enough of it for `parse` to see that it is too large."""
+def _size() -> int:
+    """Bytes of the body, or the most that there can be."""
     if request.mimetype != "application/json":
         raise BadRequest(415, "The content type must be application/json.")
-    if (request.content_length or 0) > MAX_BODY:
+    size = MAX_BODY if request.content_length is None else request.content_length
+    if size > MAX_BODY:
         raise too_large()
+    return size
+
+
+def _read_body() -> bytes:
+    """The body, or enough of it for `parse` to see that it is too large."""
     try:
         return request.stream.read(MAX_BODY + 1)
     except (OSError, ParseException) as problem:  # cut off, or chunks that are none

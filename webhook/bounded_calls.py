@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
-from threading import BoundedSemaphore
 from typing import Protocol, TypeVar
 
 from issuer_job.cluster.api import KubeError
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
 from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
+from webhook.fair_pool import MAX_OUTSTANDING, Busy, FairPool
 from webhook.policy import Decision
 from webhook.review import Review
 
@@ -24,10 +24,9 @@ LAUNCH_SECONDS = 30.0
 """How long a launch may take in all: it goes on after the answer, and the sweep does what it leaves."""
 STALE_AFTER = 1.0
 """Seconds to wait for issuers when older ones are known."""
-LAUNCH_THREADS = 32
-MAX_OUTSTANDING = 200
-"""Calls that may wait for a thread; beyond, an admission does not even queue."""
 LATER = "the certificate will come later"
+_SETTINGS = ""
+"""Has its turn as a namespace does."""
 _SECONDS = re.compile(r"([0-9]{1,6})(ms|s)")
 
 T = TypeVar("T")
@@ -45,10 +44,6 @@ class KnowsIssuers(Protocol):
 
     def issuers(self, *, fresh: bool = False) -> Issuers:
         """`fresh`: asked for just now. Raises KubeError."""
-
-
-class Busy(Exception):
-    """Too many calls wait already."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +66,7 @@ class Calls:
     ) -> None:
         self._launcher = launcher
         self._settings = settings
-        self._pool = ThreadPoolExecutor(LAUNCH_THREADS, thread_name_prefix="admission")
-        self._outstanding = BoundedSemaphore(max_outstanding)
+        self._pool = FairPool(max_outstanding=max_outstanding)
         self._last_issuers: Issuers | None = None
 
     def launch(self, decision: Decision, review: Review, deadline: float) -> Launched:
@@ -85,7 +79,7 @@ class Calls:
         unsure = ""
         for entry in decision.launch:
             try:
-                running[self._submit(partial(launch, entry))] = entry
+                running[self._pool.submit(namespace, partial(launch, entry))] = entry
             except Busy:
                 warnings.append(f"Secret {entry.secret_name[:50]}: very busy, {LATER}")
                 words.append("Busy")
@@ -121,19 +115,12 @@ class Calls:
 
     def _within(self, deadline: float, call: Callable[[], T]) -> T:
         """The call's result, or TimeoutError at the deadline: a hanging API server must not hold the request."""
-        future = self._submit(call)
+        future = self._pool.submit(_SETTINGS, call)
         try:
             return future.result(timeout=max(0.0, deadline - time.monotonic()))
         except TimeoutError:
             future.cancel()
             raise
-
-    def _submit(self, call: Callable[[], T]) -> Future[T]:
-        if not self._outstanding.acquire(blocking=False):
-            raise Busy("too many admissions at once")
-        future = self._pool.submit(call)
-        future.add_done_callback(lambda _: self._outstanding.release())
-        return future
 
 
 def _on_its_way(entry: Entry) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 import msgspec
+from msgspec import UNSET
 
 from issuer_job.cluster.api import Json
 from issuer_job.demand.common import is_being_deleted
 from issuer_job.demand.ingress import (
     MAX_NAMES,
+    TOO_LARGE,
     Spec,
     TlsEntry,
     opts_in,
@@ -42,6 +45,11 @@ class IngressPolicy(AdmissionPolicy):
     shape = _Ingress
     refuses = False
 
+    def reduced(self, found: msgspec.Struct) -> Json:
+        """See `AdmissionPolicy`."""
+        metadata, spec = cast(_Ingress, found).metadata, cast(_Ingress, found).spec or Spec()
+        return {"metadata": msgspec.to_builtins(metadata), "spec": TOO_LARGE if spec.is_too_large else spec}
+
     def left_alone(self, review: Review) -> Decision | None:
         """See `AdmissionPolicy`."""
         ingress = review.asker
@@ -68,12 +76,14 @@ class IngressPolicy(AdmissionPolicy):
     def kept(self, review: Review) -> tuple[Json, ...]:
         """certjob's former entry as it was, if there is no tls now: an issuer's trouble must not take it away."""
         former, ingress = own_entry(review.former), review.asker
-        if former is None or (ingress.get("spec") or {}).get("tls"):
+        if former is None or spec_of(ingress).entries:
             return ()
         return make_patch(ingress, former) if set(former.hosts) <= set(rule_hosts(ingress)) else ()
 
 
 def make_patch(ingress: Json, added: TlsEntry) -> tuple[Json, ...]:
     """What puts certjob's own entry and its mark there; nothing if they are there already."""
-    before = touchable(ingress, ("metadata", "annotations"), ("spec", "tls"))
+    tls = spec_of(ingress).tls
+    before = touchable(ingress, ("metadata", "annotations"))
+    before["spec"] = {} if tls is UNSET else {"tls": msgspec.to_builtins(tls)}
     return difference(before, with_entry(before, added))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
+from msgspec import UNSET
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
@@ -20,7 +21,7 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.record.annotations import ANNOTATIONS
 from webhook import secret_data
 from webhook.policy import AdmissionPolicy, AdmissionReason, Decision, difference, touchable
-from webhook.review import Review, ReviewedKind, ReviewedMetadata
+from webhook.review import Map, Review, ReviewedKind, ReviewedMetadata
 
 WRITERS = frozenset({f"system:serviceaccount:{v.NAMESPACE}:job", f"system:serviceaccount:{v.NAMESPACE}:sweep"})
 _ASKED_BY = (*(row.name for row in ANNOTATIONS), v.HOSTS)
@@ -30,10 +31,10 @@ _PLACEHOLDER_INSTEAD = "the certificate in data does not work (key, date or form
 _OTHER_TYPE = f"the label {v.REQUEST} asks for a certificate, for which the Secret needs type: {v.TLS_SECRET_TYPE}"
 
 
-class _Secret(msgspec.Struct):
+class _Secret(msgspec.Struct, omit_defaults=True):
     metadata: ReviewedMetadata
     type: str | None = None
-    data: dict[str, str | None] | None = None
+    data: Map[str | None] = UNSET
     immutable: bool | None = None
 
 

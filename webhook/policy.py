@@ -78,6 +78,11 @@ class AdmissionPolicy(ABC):
     What is refused holds keys, too: no traceback of it is logged.
     """
 
+    def reduced(self, found: msgspec.Struct) -> Json:
+        """What is kept of an object of the shape."""
+        kept: Json = msgspec.to_builtins(found)
+        return kept
+
     @abstractmethod
     def left_alone(self, review: Review) -> Decision | None:
         """The decision for a reason that needs no issuers; None if there is more to see."""

@@ -6,10 +6,12 @@ What the API server sends is well-formed, but anybody who reaches the port can s
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from issuer_job.cluster.api import Json
 
@@ -18,10 +20,18 @@ MAX_BODY = 3 * 1024 * 1024
 MAX_WARNINGS = 10
 MAX_WARNING = 120
 """Characters of one warning: kubectl shows it on a line, and the API server cuts at 256."""
+MAX_ENTRIES = 1000
+"""Labels, annotations, or keys of data of one object: each costs some 20 times what it takes in the review."""
 API_VERSION = "admission.k8s.io/v1"
 _PREFIX = "certjob: "
 _MAX_UID = 128
 _MAX_MESSAGE = 1000
+
+
+S = TypeVar("S", bound=msgspec.Struct)
+V = TypeVar("V")
+Map = Annotated[dict[str, V], msgspec.Meta(max_length=MAX_ENTRIES)] | None | UnsetType
+"""Unset and null are not the same for a patch."""
 
 
 class BadRequest(ValueError):
@@ -49,7 +59,8 @@ class UserInfo(msgspec.Struct, frozen=True):
 class Review(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The `request` of an AdmissionReview. With a `problem` (one line) only `uid` counts: the rest cannot be trusted.
 
-    Objects have been checked in every place that certjob reads, so code behind this needs no type checks.
+    Objects have been checked in every place that certjob reads, so code behind this needs no type checks, and
+    consist of nothing else.
     """
 
     uid: str
@@ -76,49 +87,81 @@ class Review(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return self.old_object or {"metadata": {}}
 
 
-class ReviewedMetadata(msgspec.Struct, rename="camel"):
+class ReviewedMetadata(msgspec.Struct, rename="camel", omit_defaults=True):
     """What certjob reads of any object's metadata."""
 
     name: str | None = None
     generate_name: str | None = None
     namespace: str | None = None
     uid: str | None = None
-    labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
+    labels: Map[str] = UNSET
+    annotations: Map[str] = UNSET
     creation_timestamp: datetime | None = None
     deletion_timestamp: str | None = None
 
 
-def parse(body: bytes, *, kind: ReviewedKind, shape: type[msgspec.Struct]) -> Review:
-    """Read an AdmissionReview; objects of the kind must be of the shape.
+class _Envelope(msgspec.Struct, rename="camel"):
+    kind: str = ""
+    api_version: str = ""
+    request: msgspec.Raw = msgspec.Raw(b"null")
 
+
+class _Uid(msgspec.Struct):
+    uid: str = ""
+
+
+class _Request(Review, frozen=True, kw_only=True, rename="camel"):
+    """The objects as they came."""
+
+    object: msgspec.Raw = msgspec.Raw(b"null")  # type: ignore[assignment]
+    old_object: msgspec.Raw = msgspec.Raw(b"null")  # type: ignore[assignment]
+
+
+def parse(
+    body: bytes, *, kind: ReviewedKind, shape: type[S], reduce: Callable[[S], Json] = msgspec.to_builtins
+) -> Review:
+    """Read an AdmissionReview; objects of the kind must be of the shape, and are what `reduce` makes of that.
+
+    What is in no shape is never decoded, so that memory and time are in proportion to what is read.
     Raises BadRequest if there is nothing that an answer could refer to.
     """
     if len(body) > MAX_BODY:
         raise too_large()
     try:
-        document = msgspec.json.decode(body)
+        envelope = msgspec.json.decode(body, type=_Envelope)
+    except msgspec.ValidationError:
+        raise BadRequest(400, "The body is not an AdmissionReview.") from None
     except (ValueError, RecursionError) as problem:  # ValueError: msgspec's, and bytes that are not UTF-8
         raise BadRequest(400, f"The body is not JSON: {_plain(str(problem), 200)}.") from None
-    if not isinstance(document, dict) or document.get("kind") != "AdmissionReview":
+    if envelope.kind != "AdmissionReview":
         raise BadRequest(400, "The body is not an AdmissionReview.")
-    if document.get("apiVersion") != API_VERSION:
+    if envelope.api_version != API_VERSION:
         raise BadRequest(400, f"The AdmissionReview is not of version {API_VERSION}.")
-    request = document.get("request")
-    uid = request.get("uid") if isinstance(request, dict) else None
-    if not isinstance(uid, str) or not uid or len(uid) > _MAX_UID:
+    uid = _uid(envelope.request)
+    if not uid or len(uid) > _MAX_UID:
         raise BadRequest(400, f"The AdmissionReview has no request.uid of 1 to {_MAX_UID} characters.")
+    objects: list[Json | None] = []
     try:
+        request = msgspec.json.decode(envelope.request, type=_Request)
         # `problem` is certjob's own field; a request must not set it.
-        review = msgspec.structs.replace(msgspec.convert(request, Review), problem="")
+        known = {name: getattr(request, name) for name in Review.__struct_fields__} | {"problem": ""}
+        review = Review(**known | {"object": None, "old_object": None})
         if review.kind != kind:  # what is of another kind is not looked into
-            return msgspec.structs.replace(review, object=None, old_object=None)
-        for item in (review.object, review.old_object):
-            if item is not None:
-                msgspec.convert(item, shape)
-    except (msgspec.ValidationError, RecursionError) as problem:
-        return Review(uid=uid, problem=f"the review cannot be read: {_plain(str(problem), 100)}")
-    return review
+            return review
+        for text in (request.object, request.old_object):
+            found = msgspec.json.decode(text, type=shape | None)
+            objects.append(None if found is None else reduce(found))
+    except (ValueError, RecursionError) as problem:
+        where = "oldObject: " if objects else ""
+        return Review(uid=uid, problem=f"the review cannot be read: {where}{_plain(str(problem), 100)}")
+    return msgspec.structs.replace(review, object=objects[0], old_object=objects[1])
+
+
+def _uid(request: msgspec.Raw) -> str:
+    try:
+        return msgspec.json.decode(request, type=_Uid).uid
+    except (ValueError, RecursionError):
+        return ""
 
 
 def too_large() -> BadRequest:

@@ -66,6 +66,10 @@ class Spec(msgspec.Struct, rename="camel"):
         return rules + len(entries) + sum(len(entry.hosts or ()) or rules for entry in entries) > MAX_NAMES
 
 
+TOO_LARGE = Spec(rules=[_Rule()] * (MAX_NAMES + 1))
+"""Stands for each that is too large, where nothing else matters: it takes a few KiB."""
+
+
 class _Metadata(msgspec.Struct, rename="camel", omit_defaults=True):
     name: str
     namespace: str

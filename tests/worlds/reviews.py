@@ -68,7 +68,7 @@ BY_ITSELF = IngressPolicy(namespace_enabled=False)
 
 def read(body: bytes, policy: AdmissionPolicy = BY_ITSELF) -> Review:
     """As the path of that kind reads it."""
-    return parse(body, kind=policy.kind, shape=policy.shape)
+    return parse(body, kind=policy.kind, shape=policy.shape, reduce=policy.reduced)
 
 
 def decision_on(

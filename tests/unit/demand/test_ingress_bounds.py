@@ -21,8 +21,8 @@ HOSTILE = [
     {"rules": 1000, "entries": 1000},
     {"rules": 5000, "entries": 5000},
     {"hosts": 20_000},
-    {"rules": 30_000},
-    {"entries": 30_000},
+    {"rules": 10_000},
+    {"entries": 10_000},
 ]
 
 
@@ -70,15 +70,15 @@ def test_one_that_is_too_large_still_names_its_secrets_and_its_hosts() -> None:
 
 
 MANY: dict[str, Any] = {
-    "rules": [{}] * 250_000,
-    "tls": [{}] * 250_000,
+    "rules": [{}] * 60_000,
+    "tls": [{}] * 60_000,
 }
 
 
 @pytest.mark.parametrize("field", MANY)
-def test_a_stored_one_of_the_largest_size_fits_into_little_memory(field: str) -> None:
+def test_a_large_stored_one_fits_into_little_memory(field: str) -> None:
     body: Json = hostile_ingress() | {"spec": {field: MANY[field]}}
-    body["metadata"] |= {"uid": "u", "labels": {f"l{n}": "x" for n in range(20_000)}}
+    body["metadata"] |= {"uid": "u", "labels": {f"l{n}": "x" for n in range(5_000)}}
     text = msgspec.json.encode(body)
 
     def read() -> None:
@@ -89,8 +89,8 @@ def test_a_stored_one_of_the_largest_size_fits_into_little_memory(field: str) ->
             pass
 
     taken = cost_of(read)
-    assert taken.seconds < 0.5
-    assert taken.mib < 16
+    assert taken.seconds < 0.2
+    assert taken.mib < 5
 
 
 def test_what_is_read_of_a_listed_one_is_what_is_read_of_a_whole_one() -> None:

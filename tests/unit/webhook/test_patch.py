@@ -91,7 +91,9 @@ def test_a_marker_copied_from_another_ingress_is_replaced() -> None:
 
 
 def test_the_rules_are_not_part_of_the_comparison() -> None:
-    patched = make_patch(ingress() | {"spec": {"rules": object()}}, TlsEntry("s", ("h",)))
+    patched = make_patch(
+        ingress() | {"spec": {"rules": [{"host": "h"}], "defaultBackend": {}}}, TlsEntry("s", ("h",))
+    )
     assert {operation["path"] for operation in patched} == {
         "/metadata/annotations/certjob.io~1tls-entry",
         "/spec/tls",

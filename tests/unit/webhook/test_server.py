@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from issuer_job.upkeep.webhook.certificate import DNS_NAMES
 from tests.fakes.webhook_parts import ANNOTATED
 from tests.worlds.reviews import ingress, review
 from webhook import gunicorn_conf, worker
+from webhook.review import MAX_BODY
 
 pytestmark = pytest.mark.process
 
@@ -260,6 +262,63 @@ def test_hostile_http_gets_a_4xx(server: Server, request_bytes: bytes, status: i
         connection.sendall(request_bytes)
         line = connection.recv(4096).split(b"\r\n")[0]
     assert line.split()[1] == str(status).encode()
+
+
+LARGEST = {
+    "lists that nobody reads": BODY.replace(b'"spec": {', b'"x": [%s], "spec": {'),
+    "rules": BODY.replace(b'"rules": [', b'"rules": [%s,'),
+    "annotations": BODY.replace(b'"annotations": {', b'"annotations": {%s,'),
+    "hosts": BODY.replace(b'"rules": [', b'"tls": [{"hosts": [%s]}], "rules": ['),
+}
+ITEMS = {"lists that nobody reads": "[]", "rules": "{}", "annotations": '"%x":""', "hosts": '"%x"'}
+AT_ONCE = 16
+MOST_MIB = 192
+
+
+def test_the_largest_reviews_at_once_fit_into_its_memory(tmp_path: Path) -> None:
+    """Nor do small ones wait for them, and the process is the same afterwards."""
+    server = start(tmp_path)
+    try:
+        workers = children(server.process.pid)
+        for name, frame in LARGEST.items():
+            item = ITEMS[name]
+            items, size = [], 0
+            while size < MAX_BODY - len(frame):
+                items.append((item % len(items) if "%" in item else item).encode())
+                size += len(items[-1]) + 1
+            body = frame.replace(b"%s", b",".join(items[:-1]))
+            assert 0.99 * MAX_BODY < len(body) <= MAX_BODY
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                large = [pool.submit(post, server, body) for _ in range(AT_ONCE)]
+                slowest = max(admit_once(server) for _ in range(20))
+                assert {answer.result() for answer in large} <= {200, 503}
+            assert slowest < 4, "the API server waits for 5"
+            peaks = [peak_mib(pid) for pid in workers]
+            print(f"{name}: {peaks} MiB, a small review took at most {slowest:.2f} s")
+            assert max(peaks) < MOST_MIB
+        assert children(server.process.pid) == workers
+    finally:
+        stop(server)
+
+
+def post(server: Server, body: bytes) -> int:
+    connection = server.connect()
+    try:
+        connection.request("POST", "/mutate/annotated?timeout=5s", body, JSON)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    finally:
+        connection.close()
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def peak_mib(pid: int) -> int:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(text.partition("VmHWM:")[2].split()[0]) // 1024
 
 
 def test_sigterm_loses_no_request(tmp_path: Path) -> None:
