@@ -28,6 +28,8 @@ _MAX_UID = 128
 _MAX_MESSAGE = 1000
 
 
+Name = Annotated[str, msgspec.Meta(max_length=253)]
+"""The API server allows no longer one, but looks after we have."""
 S = TypeVar("S", bound=msgspec.Struct)
 V = TypeVar("V")
 Map = Annotated[dict[str, V], msgspec.Meta(max_length=MAX_ENTRIES)] | None | UnsetType
@@ -90,10 +92,10 @@ class Review(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class ReviewedMetadata(msgspec.Struct, rename="camel", omit_defaults=True):
     """What certjob reads of any object's metadata."""
 
-    name: str | None = None
-    generate_name: str | None = None
-    namespace: str | None = None
-    uid: str | None = None
+    name: Name | None = None
+    generate_name: Name | None = None
+    namespace: Name | None = None
+    uid: Name | None = None
     labels: Map[str] = UNSET
     annotations: Map[str] = UNSET
     creation_timestamp: datetime | None = None

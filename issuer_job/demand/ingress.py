@@ -196,11 +196,10 @@ def with_entry(ingress: Json, added: TlsEntry) -> Json:
 
 
 def ingress_class(ingress: Json) -> IngressClass:
-    """The class as the user wrote it."""
-    return IngressClass(
-        field=spec_of(ingress).ingress_class_name,
-        annotation=annotations_of(ingress).get(v.INGRESS_CLASS),
-    )
+    """The class as the user wrote it, as far as it can be one."""
+    written = spec_of(ingress).ingress_class_name, annotations_of(ingress).get(v.INGRESS_CLASS)
+    field, annotation = (text and text[: hostnames.MAX_NAME] for text in written)
+    return IngressClass(field=field, annotation=annotation)
 
 
 def rule_hosts(ingress: Json) -> list[str]:

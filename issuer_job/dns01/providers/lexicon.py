@@ -22,6 +22,8 @@ from issuer_job.issuers.schema import Dns01
 
 HTTP_TIMEOUT = (5.0, 20.0)
 """Seconds to connect, and for each read, where a provider's code has no bound of its own."""
+MAX_ANSWER = 8 * 1024 * 1024
+"""Bytes of one answer of a provider."""
 LEFT_OUT = frozenset({"auto", "localzone"})
 """One guesses the provider, the other edits a file."""
 
@@ -231,7 +233,10 @@ def _listen() -> _LastWords:
 
 
 def _bound_http() -> None:
-    """Providers give their HTTP requests no timeout, which for requests and urllib3 means: wait for ever."""
+    """Providers give their HTTP requests no timeout, which for requests and urllib3 means: wait for ever. Nor do they
+    give any bound to what they read.
+    """
+    from requests import RequestException
     from requests.adapters import HTTPAdapter
 
     socket.setdefaulttimeout(HTTP_TIMEOUT[1])
@@ -241,7 +246,13 @@ def _bound_http() -> None:
 
     def send(self: HTTPAdapter, *args: Any, **kwargs: Any) -> Any:
         kwargs["timeout"] = kwargs.get("timeout") or HTTP_TIMEOUT
-        return plain(self, *args, **kwargs)
+        answer: Any = plain(self, *args, **kwargs)
+        answer._content = answer.raw.read(MAX_ANSWER + 1, decode_content=True)
+        answer._content_consumed = True
+        if len(answer._content) > MAX_ANSWER:
+            answer.close()
+            raise RequestException(f"the provider's answer is larger than {MAX_ANSWER} bytes")
+        return answer
 
     send.bounded = True  # type: ignore[attr-defined]
     HTTPAdapter.send = send  # type: ignore[method-assign]

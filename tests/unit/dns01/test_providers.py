@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import threading
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -225,6 +227,33 @@ def test_requests_of_providers_have_a_timeout(fake: FakeProvider) -> None:
         with pytest.raises(requests.ConnectionError):
             session.get("http://127.0.0.1/")
     assert seen == [dns_lexicon.HTTP_TIMEOUT[1]]
+
+
+@pytest.mark.parametrize(("size", "fits"), [(100, True), (101, False)])
+def test_answers_of_providers_have_a_bound(
+    fake: FakeProvider, size: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened()
+    monkeypatch.setattr(dns_lexicon, "MAX_ANSWER", 100)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+            self.wfile.write(gzip.compress(b"x" * size))
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server, requests.Session() as session:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        ask = partial(session.get, f"http://127.0.0.1:{server.server_port}/", timeout=5)
+        if fits:
+            assert ask().text == "x" * size
+        else:
+            with pytest.raises(requests.RequestException, match="larger than 100 bytes"):
+                ask()
 
 
 def test_providers_are_locked_unless_they_change_single_values() -> None:

@@ -107,6 +107,22 @@ def test_hosts_of_a_secrets_annotation() -> None:
     assert decision_on(read(body, SecretPolicy()), SecretPolicy()).reason is AdmissionReason.REFUSED
 
 
+@pytest.mark.parametrize("field", ["name", "generateName", "namespace", "uid"])
+def test_names_that_nothing_can_have_are_not_written_down(field: str) -> None:
+    """They come here before the API server looks."""
+    assert field in read(json.dumps(review(ingress(**{field: "x" * 254}))).encode()).problem
+    assert not read(json.dumps(review(ingress(**{field: "x" * 253}))).encode()).problem
+
+
+def test_a_class_that_nothing_can_have_takes_no_room_in_records() -> None:
+    new = ingress()
+    new["metadata"]["annotations"]["kubernetes.io/ingress.class"] = "x" * 250_000
+    new["spec"]["ingressClassName"] = "y" * 250_000
+    (entry,) = decision_on(read(json.dumps(review(new)).encode())).launch
+    found = entry.source.ingress_class
+    assert (found.annotation, found.field) == ("x" * 253, "y" * 253)
+
+
 def test_large_reviews_wait_for_room_and_small_ones_do_not() -> None:
     room = ReviewMemory()
     with room.taken(LARGE_ROOM), room.taken(SMALL):
