@@ -26,11 +26,16 @@ from tests.e2e.observe import cluster, ingress
 from tests.e2e.own_issuer import own_issuer
 from tests.load import lifecycle
 from tests.load.scale_world import NOWHERE, World
+from tests.worlds.costs import hostile_ingress
 
 QUOTAS = Resource("/api/v1", "resourcequotas")
 CONFIGMAP_QUOTA = "count/configmaps"
 NO_WEBHOOK = "certjob-tests/no-webhook"
 """Label on a namespace: the webhook is not asked."""
+LARGE, HOSTS = 20, 30_000
+"""Ingresses, and hosts in each: 16 MiB as JSON."""
+RULES = 2000
+"""And entries of spec.tls without hosts: four million names."""
 SWEEP_LIMIT = 300.0
 COUNTED_SWEEP = Path(__file__).with_name("counted_sweep.py")
 
@@ -58,6 +63,10 @@ def main() -> int:
         good = True
         for title in ("First pass, nothing to do", "Second pass, nothing to do"):
             good &= compare(title, world, account, idle=True)
+        with hostile_ingresses(f"{tag}-hostile"):
+            print(f"\nWith Ingresses of {HOSTS} hosts ({LARGE}) and of {RULES} rules and entries each", flush=True)
+            compare("", world, account, idle=False)  # their owner is told
+            good &= compare("Once more, nothing to do", world, account, idle=True)
         if options.trace:
             report("  traced", run_here(account, trace=True), world)
         share = max(options.count // 100, 2)
@@ -67,6 +76,19 @@ def main() -> int:
         lifecycle.wait_until_idle(spaces, 120)
         print("\nTidying up", flush=True)
     return 0 if good else 1
+
+
+@contextmanager
+def hostile_ingresses(space: str) -> Iterator[None]:
+    """As large as the API server takes them, half of them opted in, in a namespace of their own."""
+    bodies = [hostile_ingress(rules=HOSTS, name=f"hosts-{number}") for number in range(LARGE)]
+    for body in bodies[::2]:
+        body["metadata"]["annotations"] = {}
+    with made_namespaces([space]):
+        for body in (*bodies, hostile_ingress(rules=RULES, entries=RULES)):
+            body["metadata"] |= {"namespace": space}
+            cluster().create(INGRESSES, space, body)
+        yield
 
 
 def due_before(world: World, numbers: range, run: Callable[[], Json]) -> Json:
