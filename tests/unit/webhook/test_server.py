@@ -291,7 +291,9 @@ def test_the_largest_reviews_at_once_fit_into_its_memory(tmp_path: Path) -> None
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 large = [pool.submit(post, server, body) for _ in range(AT_ONCE)]
                 slowest = max(admit_once(server) for _ in range(20))
-                assert {answer.result() for answer in large} <= {200, 503}
+                answers = {answer.result() for answer in large}
+                assert 200 in answers
+                assert answers <= {200, 503}
             assert slowest < 4, "the API server waits for 5"
             peaks = [peak_mib(pid) for pid in workers]
             print(f"{name}: {peaks} MiB, a small review took at most {slowest:.2f} s")
@@ -305,7 +307,7 @@ def post(server: Server, body: bytes) -> int:
     """The status; also 503 where the rest of a body that found no room was not taken any more."""
     connection = server.connect()
     try:
-        connection.request("POST", "/mutate/annotated?timeout=5s", body, JSON)
+        connection.request("POST", f"{ANNOTATED}?timeout=5s", body, JSON)
         answer = connection.getresponse()
         answer.read()
         return answer.status
