@@ -273,7 +273,7 @@ def test_any_other_job_is_refused(identity: Identity, template: Json, change: Ch
 
 
 def test_nobody_else_makes_jobs_and_none_elsewhere(identity: Identity, template: Json) -> None:
-    for service_account in ("job", "responder", "bootstrap"):
+    for service_account in ("job", "responder"):
         answer = identity(service_account).call("POST", path(JOBS, CERTJOB), job(template), dryRun="All")
         assert answer.status == 403
     assert identity("webhook").call("POST", path(JOBS, "default"), job(template), dryRun="All").status == 403

@@ -49,7 +49,7 @@ def test_a_lock_has_no_finalizer(identity: Identity) -> None:
     assert create(identity("job"), lease(NAME, finalizers=["example.org/stay"])) == 403
 
 
-@pytest.mark.parametrize("service_account", ["webhook", "sweep", "responder", "bootstrap"])
+@pytest.mark.parametrize("service_account", ["webhook", "sweep", "responder"])
 def test_nobody_else_holds_locks(identity: Identity, service_account: str) -> None:
     assert create(identity(service_account), lease(NAME)) == 403
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,7 +12,7 @@ import pytest
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, Json, Resource
 from tests.e2e import world
-from tests.e2e.api import INGRESSES, JOBS, SECRETS, Api, path, wait_for
+from tests.e2e.api import INGRESSES, JOBS, MERGE_PATCH, SECRETS, Api, path, wait_for
 from tests.e2e.asking import asking
 from tests.e2e.observe import cluster
 
@@ -99,6 +100,27 @@ def test_jobs_and_routes_are_made_nowhere_else_whatever_rights_there_are(
             lambda: "certjob-elsewhere" in identity.call("POST", path(kind, namespace), named, dryRun="All").text,
             what="the policy refuses it",
         )
+
+
+def test_a_job_that_is_there_ends_without_the_pod_template(admin: Api) -> None:
+    """The Job controller writes its status and lets go of its pods: else the namespace could not be deleted."""
+    name = f"any-{secrets.token_hex(3)}"
+    body = {**JOB, "metadata": {"name": name, "labels": {v.APP_COMPONENT: "issue"}}}
+    body["spec"] = {**body["spec"], "suspend": True}
+    assert admin.call("POST", path(JOBS, v.NAMESPACE), body).status == 201
+    place = path(JOBS, v.NAMESPACE, name)
+    try:
+        with without(POD_TEMPLATES, v.POD_TEMPLATE):
+            refused = {**body, "metadata": {**body["metadata"], "name": "another"}}
+            wait_for(
+                lambda: "no params found" in admin.call("POST", path(JOBS, v.NAMESPACE), refused, dryRun="All").text,
+                what="the API server misses the parameters",
+            )
+            status = json.dumps({"status": {"active": 0}})
+            changed = admin.call("PATCH", f"{place}/status", status, content_type=MERGE_PATCH)
+            assert changed.status == 200, changed
+    finally:
+        admin.call("DELETE", place, propagationPolicy="Background")
 
 
 @pytest.mark.parametrize("labels", [{}, {v.APP_COMPONENT: "bootstrap"}])
