@@ -148,10 +148,10 @@ def admission(rate: int, seconds: int) -> None:
         observer.moments.wait("issued again-tls", PATIENCE)
         stored = cluster().get(INGRESSES, ns, "again")
         address = cluster().get(SERVICES, v.NAMESPACE, v.WEBHOOK_SERVICE)["spec"]["clusterIP"]
-        times = _steady(lambda send: send(_review(stored)), address, rate, seconds)
+        times = _steady(lambda send: send(review_of(stored)), address, rate, seconds)
         row("nothing new: issued and unchanged", times)
         del stored["metadata"]["annotations"][v.TLS_ACME]
-        row("nothing new: opted out (skip)", _steady(lambda send: send(_review(stored)), address, rate, seconds))
+        row("nothing new: opted out (skip)", _steady(lambda send: send(review_of(stored)), address, rate, seconds))
 
 
 def _steady(
@@ -185,7 +185,8 @@ def _steady(
         return list(pool.map(one, range(rate * seconds)))
 
 
-def _review(stored: Json) -> Json:
+def review_of(stored: Json) -> Json:
+    """What the API server sends when somebody applies an Ingress as it is stored."""
     return {
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import statistics
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Self
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import MUTATING_WEBHOOKS
+from issuer_job.cluster.api import MUTATING_WEBHOOKS, Json
 from tests.e2e.api import INGRESSES, admin, path
-from tests.e2e.observe import cluster, ingress
+from tests.e2e.observe import cluster, ingress, webhook_path
+from tests.load.bench import SERVICES, review_of
 from tests.load.faults.report import Report
 
 THREADS = 48
@@ -32,7 +35,7 @@ class Admissions:
     missed: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def __enter__(self) -> Admissions:
+    def __enter__(self) -> Self:
         self._api = admin()[1]
         self._pool = ThreadPoolExecutor(THREADS)
         self._driver = threading.Thread(target=self._drive, daemon=True)
@@ -85,3 +88,42 @@ class Admissions:
             self.refused.append(str(answer)[:200])
         elif not json.loads(answer.text)["spec"].get("tls"):
             self.missed += 1
+
+
+@dataclass
+class Reviews(Admissions):
+    """The same of an issued Ingress that is applied again, sent to the webhook's Service as the API server sends it:
+    over kept connections; one that was closed meanwhile is no failure yet.
+    """
+
+    stored: Json = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        self._idle: list[http.client.HTTPSConnection] = []
+        self._tls = ssl.create_default_context()
+        self._tls.check_hostname, self._tls.verify_mode = False, ssl.CERT_NONE
+        self._address = cluster().get(SERVICES, v.NAMESPACE, v.WEBHOOK_SERVICE)["spec"]["clusterIP"]
+        self._path = webhook_path("annotated")
+        return super().__enter__()
+
+    def _one(self, number: int, due: float) -> None:
+        body = json.dumps(review_of(self.stored))
+        for kept in (True, False):
+            connection = self._idle.pop() if kept and self._idle else self._new()
+            try:
+                connection.request("POST", f"{self._path}?timeout=5s", body, {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                reply = json.loads(answer.read())
+            except (OSError, http.client.HTTPException):
+                connection.close()
+                continue
+            self._idle.append(connection)
+            self.times.append(time.monotonic() - due)
+            if answer.status != 200 or not reply["response"]["allowed"]:
+                self.refused.append(f"{answer.status} {reply}"[:200])
+            return
+        self.times.append(time.monotonic() - due)
+        self.missed += 1
+
+    def _new(self) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection(self._address, 443, context=self._tls, timeout=5)
