@@ -49,8 +49,11 @@ def old_hash(namespace: str, secret_name: str) -> str:
 
 
 def job(secret_name: str, uid: str, epoch: int) -> str:
-    """`<secretName, cut>-<hash of the record's uid>-<epoch>`, at most 57 characters, without dots."""
-    tail = f"-{digest(uid)}-{epoch}"
+    """`<secretName, cut>-<the record's uid>-<epoch>`, at most 57 characters, without dots.
+
+    The pods' names begin with it, and their tokens say the pod's name: so policies know whose work a token is for.
+    """
+    tail = f"-{uid}-{epoch}"
     head = secret_name.replace(".", "-")[: _JOB_MAX - len(tail)].rstrip("-")
     return head + tail
 

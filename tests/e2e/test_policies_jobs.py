@@ -231,7 +231,7 @@ REFUSED_JOBS: list[tuple[str, Change]] = [
     ("record that is no name, twice", lambda b: (b["metadata"]["annotations"].update({"certjob.io/record": "-x"}),
                                                  pod_metadata(b)["annotations"].update({"certjob.io/record": "-x"}))),
     ("name without a hash", lambda b: b["metadata"].update(name=f"web-{EPOCH}")),
-    ("long name", lambda b: b["metadata"].update(name="w" * 36 + names.job("web", UID, EPOCH)[3:])),
+    ("long name", lambda b: b["metadata"].update(name="w" * 10 + names.job("web", UID, EPOCH)[3:])),
     ("another component", label("app.kubernetes.io/component", "webhook")),
     ("label of others", label("sidecar.istio.io/inject", "true")),
     ("pod label of others", lambda b: pod_metadata(b)["labels"].update({"example.org/x": "y"})),

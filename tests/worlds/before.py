@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Json, Resource
 from issuer_job.record.store import from_config_map
@@ -46,7 +45,7 @@ def _record(api: FakeApi, config_map: Json) -> None:
             for volume in template["spec"]["volumes"]:
                 secret = volume["secret"]["secretName"]
                 volume["secret"]["secretName"] = secret.replace(f"pending-{uid}-", f"pending-{old}-")
-            _renamed(api, JOBS, job, job["metadata"]["name"].replace(names.digest(uid), old))
+            _renamed(api, JOBS, job, job["metadata"]["name"].replace(uid, old))
 
 
 def _renamed(api: FakeApi, resource: Resource, found: Json, name: str) -> None:
