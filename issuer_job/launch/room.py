@@ -35,7 +35,7 @@ KEPT = 600.0
 """Seconds that a Job is there, finished or not, as the manifests have it: launches are remembered for so long."""
 FAR, NEAR = 60.0, 0.5
 """Seconds that a count is good for."""
-COST = 20
+COST = 5
 """How many times as long as it took a count is good for at least: a large namespace must not keep us busy."""
 ORDERS_PERIOD = WINDOWS[Counted.ORDER].total_seconds()
 UNSEEN = 2.0

@@ -129,10 +129,10 @@ def test_a_count_that_takes_long_is_made_less_often(world: JobWorld, clock: Cloc
     world.api.send = slow  # type: ignore[method-assign,assignment]
     assert not takes(own, world, "b")
     before = lists(world)
-    clock.now += 15
+    clock.now += room.COST - 2
     assert not takes(own, world, "b")
     assert lists(world) == before
-    clock.now += 10
+    clock.now += 2
     assert not takes(own, world, "b")
     assert lists(world) == before + 1
 
