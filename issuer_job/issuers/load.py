@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 
 import msgspec
@@ -76,11 +77,15 @@ def _told(problem: str, kind: type[Issuer]) -> str:
     if unknown is None:
         return problem
     field, path = unknown.group(1)[:100], unknown.group(2) or "$"
-    parts = msgspec.json.schema(kind)["$defs"].values()
-    known = sorted({name for part in parts for name in part.get("properties", ())})
-    likely = difflib.get_close_matches(field, known, n=1)
+    likely = difflib.get_close_matches(field, _known_fields(kind), n=1)
     hint = f", perhaps `{likely[0]}`" if likely else ""
     return f"unknown field `{field}`{hint} - at `{path}.{field}`"
+
+
+@cache
+def _known_fields(kind: type[Issuer]) -> list[str]:
+    parts = msgspec.json.schema(kind)["$defs"].values()
+    return sorted({name for part in parts for name in part.get("properties", ())})
 
 
 def issuer_version(config_map: Json) -> str:
