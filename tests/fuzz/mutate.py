@@ -27,6 +27,8 @@ def mutated(data: bytes, seeds: Sequence[bytes], chance: random.Random) -> bytes
         if isinstance(document, dict | list):
             for _ in range(chance.choice((1, 1, 2, 4, 8))):
                 _edit(document, seeds, chance)
+                if _is_large(document):
+                    return data
             try:
                 return json.dumps(document, separators=(",", ":")).encode()[:LARGEST]
             except (ValueError, RecursionError):
@@ -61,8 +63,22 @@ def _edit(document: Any, seeds: Sequence[bytes], chance: random.Random) -> None:
         holder[_another(key, chance)] = holder[key]
 
 
+def _is_large(document: Any) -> bool:
+    """Whether it is too large for an input. Parts may be in it many times: edits of edits would make gigabytes."""
+    size, todo = 0, [document]
+    while todo and size <= LARGEST:
+        part = todo.pop()
+        size += 2 + (len(part) if isinstance(part, str) else 0)
+        if isinstance(part, list):
+            todo += part[:LARGEST]
+        elif isinstance(part, dict):
+            size += sum(map(len, part))
+            todo += part.values()
+    return size > LARGEST
+
+
 def _times(value: Any, wanted: int) -> int:
-    """How many of it there is room for: edits of edits would make gigabytes."""
+    """How many of it there is room for."""
     return min(wanted, LARGEST // (1 + len(json.dumps(value))))
 
 

@@ -171,7 +171,8 @@ def _own_config_maps(data: bytes) -> None:
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
         return
     for kind in ("labels", "annotations"):
-        found["metadata"][kind] = _strings(document["metadata"].get(kind) or {})
+        given = document["metadata"]
+        found["metadata"][kind] = _strings(given.get(kind) if isinstance(given, dict) else None)
     read_challenges(found)
     Claim.from_config_map(found)
     trace.read(found)

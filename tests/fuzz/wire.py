@@ -98,16 +98,15 @@ def _acme(data: bytes) -> None:
         lambda: answer.read(orders.read_order_urls),
         lambda: answer.read(msgspec.convert, Directory),
         answer.location,
+        lambda: answer.links("alternate"),
     )
-    for reader in readers:
-        try:
-            reader()
-        except AcmeError as refused:
-            said = str(refused)
-            assert len(said) < 3000
-            assert said.isprintable() or not said.isascii(), said
-            assert TOKEN not in said
-    answer.links("alternate")
+    try:
+        readers[len(data) % len(readers)]()  # an answer is read by one of them
+    except AcmeError as refused:
+        said = str(refused)
+        assert len(said) < 3000
+        assert said.isprintable() or not said.isascii(), said
+        assert TOKEN not in said
 
 
 def _line(value: object) -> str:
