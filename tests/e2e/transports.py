@@ -88,14 +88,18 @@ class WiredTransport:
 
 @dataclass(frozen=True)
 class HeldJobs:
-    """A transport that says 201 to a Job and creates none: the test runs its pods. `held` has them by name."""
+    """A transport that says 201 to a Job and creates none: the test runs its pods. `held` has them by name.
+
+    What is only rehearsed, as a canary is, goes through.
+    """
 
     inner: Transport
     held: dict[str, Json]
 
     def send(self, method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
         """See Transport."""
-        if method == "POST" and body and path.partition("?")[0].endswith("/jobs"):
+        place, _, query = path.partition("?")
+        if method == "POST" and body and place.endswith("/jobs") and "dryRun" not in query:
             job = json.loads(body)
             self.held[job["metadata"]["name"]] = job
             return Response(201, {}, body)
