@@ -162,6 +162,7 @@ def test_an_attempt_that_died_with_the_revoked_key_does_not_bring_it_back(swept:
         for _ in range(6):
             pass_by(swept)
     assert len(swept.ca.revoked) == 1
+    assert [entry.event for entry in swept.record().history].count("issued") == 1  # never once more what was revoked
     assert swept.secret()["data"]["tls.key"] != key
     assert issued(swept).serial not in swept.ca.revoked
     assert orders(swept) == 2

@@ -402,3 +402,24 @@ def test_the_issuers_configuration_is_kept_with_a_failure() -> None:
     asked = t.waiting(record(P.ORDERING), problem=PROBLEM, now=NOW, wait=timedelta(minutes=1), asked=True)
     assert asked.retry is not None
     assert asked.retry.asked
+
+
+def test_after_a_revocation_neither_order_nor_key_goes_on() -> None:
+    former = record(Phase.INSTALLING)
+    made = t.launched(former, now=LATER, reason=LaunchReason.REVOKED)
+    assert made.attempt is not None
+    assert (made.attempt.ordered, made.attempt.order_url, made.attempt.pending_key) == (False, "", "")
+    assert made.attempt.renews
+    kept = t.launched(former, now=LATER, reason=LaunchReason.CRASHED)
+    assert kept.attempt is not None
+    assert kept.attempt.order_url
+
+
+def test_what_was_issued_before_is_known_as_long_as_it_is_valid() -> None:
+    long = LATER + timedelta(days=60)
+    held = record(Phase.ISSUED, issued=issued(serial="0", not_after=long))
+    for number in range(1, 8):
+        held = t.issued(replace(held, phase=Phase.INSTALLING), NOW, issued=issued(serial=str(number), not_after=long))
+    assert [one.serial for one in held.former] == ["3", "4", "5", "6"]
+    held = t.issued(replace(held, phase=Phase.INSTALLING), long, issued=issued(serial="8", not_after=long))
+    assert held.former == ()

@@ -281,3 +281,15 @@ def test_where_data_is_shown_the_version_is_remembered_too(swept: JobWorld) -> N
     passes(swept, 12)
     assert issued(swept.record()).secret_version == stored(swept)["metadata"]["resourceVersion"]
     assert look_by_policy(swept.cluster, swept.record()).stored.tls_crt == swept.secret()["data"]["tls.crt"]
+
+
+def test_what_was_revoked_does_not_stay_although_nobody_has_touched_it(old: JobWorld) -> None:
+    held = issue_one(old)
+    assert held.issued is not None
+    mark = Revoked(serial=held.issued.serial, key_id=held.issued.key_id, not_after=held.issued.not_after)
+    write(old, replace(held, revoked=(mark,)))
+    old.relaunch()
+    assert old.run() is v.ExitCode.DONE
+    found = old.record().issued
+    assert found is not None
+    assert (found.serial != held.issued.serial, found.key_id != held.issued.key_id) == (True, True)
