@@ -27,6 +27,7 @@ from issuer_job.issuers.load import IssuerError, parse_issuer
 from issuer_job.issuers.options import OptionsError, parse_options
 from issuer_job.record.record import Phase, RecordError
 from issuer_job.record.store import from_config_map, to_config_map
+from issuer_job.upkeep.revocations import read_revocation
 from tests.fakes.certs_ca import NOW, FakeCA, pem
 from tests.fakes.webhook_parts import ISSUERS, FakeLauncher, FakeSettings
 from tests.fuzz.target import Target
@@ -158,10 +159,18 @@ def _own_documents() -> Iterator[dict[str, Any]]:
     yield {"metadata": meta, "data": {"host": "a.certjob.dev", "namespace": "shop"}}
     txt = [{"name": "_acme-challenge.a.test", "zone": "a.test", "value": "x", "issuer": "le", "epoch": 1}]
     yield {"metadata": meta, "data": {"txt.json": json.dumps(txt)}}
+    asked = {
+        "namespace": "shop",
+        "secretName": "web-tls",
+        "reason": "keyCompromise",
+        "serial": "ab",
+        "lost": ["a.test"],
+    }
+    yield {"metadata": meta, "data": {v.REVOCATION_KEY: json.dumps(asked)}}
 
 
 def _own_config_maps(data: bytes) -> None:
-    """Challenges, claims and traces: only certjob writes them, but a taken part may, and so may people."""
+    """Challenges, claims, traces and revocations: certjob writes them, a taken part may, and so may people."""
     try:
         document = json.loads(data)
         found = {
@@ -176,6 +185,7 @@ def _own_config_maps(data: bytes) -> None:
     read_challenges(found)
     Claim.from_config_map(found)
     trace.read(found)
+    read_revocation(found)
 
 
 def _strings(mapping: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from certs.chain import describe_chain
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Json
 from issuer_job.record import transitions
-from issuer_job.record.record import Issued, Phase, Record, Renewal
+from issuer_job.record.record import Issued, Phase, Record, Renewal, Revoked
 from issuer_job.tenant_secrets.access import Refusal, look_by_policy, look_by_version
 from tests.fakes.api import status
 from tests.fakes.ca import NewCa
