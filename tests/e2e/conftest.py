@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from functools import cache
 
+import kubernetes.client.rest  # noqa: F401 - threads that import it first, all at once, get half of it
 import pytest
 
 from issuer_job import vocabulary

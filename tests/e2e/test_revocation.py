@@ -1,0 +1,88 @@
+"""Certificates revoked by Jobs of their issuer: on the real API server, with its policies, and at Pebble."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+from urllib.request import urlopen
+
+import pytest
+
+from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CONFIGMAPS
+from issuer_job.record.record import Issued
+from tests.e2e import world
+from tests.e2e.api import wait_for
+from tests.e2e.conftest import NewNamespace
+from tests.e2e.observe import cluster
+from tests.e2e.sweeps import run_sweep
+
+SECRET = "web-tls"
+
+
+def status_at_the_ca(serial: str) -> str:
+    """From Pebble's management port: Valid or Revoked, and why."""
+    context = ssl.create_default_context(cafile=os.environ["CERTJOB_PEBBLE_CA"])
+    url = f"{os.environ['CERTJOB_PEBBLE_MANAGEMENT']}/cert-status-by-serial/{serial}"
+    with urlopen(url, context=context, timeout=5) as answer:
+        found = json.load(answer)
+    return f"{found['Status']} {found.get('Reason', '')}".strip()
+
+
+def issued(namespace: str, host: str) -> Issued:
+    found = world.wait_issued(namespace, SECRET, [host])
+    assert found.issued is not None
+    return found.issued
+
+
+def revoke(namespace: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "issuer_job", "revoke", namespace, SECRET, *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+
+
+def test_an_operator_revokes_and_another_key_and_certificate_are_there(new_namespace: NewNamespace) -> None:
+    namespace = new_namespace("revoked")
+    host = f"web.{namespace}.test"
+    world.create(namespace, world.manifest("web", [host]))
+    first = issued(namespace, host)
+    assert status_at_the_ca(first.serial) == "Valid"
+    done = revoke(namespace, "--reason", "keyCompromise")
+    assert done.returncode == v.ExitCode.DONE, done.stdout + done.stderr
+    assert status_at_the_ca(first.serial) == "Revoked 1"
+    second = issued(namespace, host)
+    assert (second.serial != first.serial, second.key_id != first.key_id) == (True, True)
+    assert status_at_the_ca(second.serial) == "Valid"
+    leaf = world.leaf(namespace, SECRET)
+    assert leaf is not None
+    assert f"{leaf.serial_number:x}" == second.serial
+    assert world.events(namespace, "web", "CertificateRevoked")
+    assert world.events(namespace, SECRET, "CertificateRevoked")
+    again = revoke(namespace, "--serial", first.serial)
+    assert again.returncode == v.ExitCode.DONE, again.stdout + again.stderr
+    assert "it was revoked before" in again.stdout
+
+
+def test_what_outlives_a_right_is_revoked(new_namespace: NewNamespace) -> None:
+    former, next_one = new_namespace("former"), new_namespace("next")
+    host = f"web.{former}.test"
+    world.create(former, world.manifest("web", [host]))
+    first = issued(former, host)
+    command = [sys.executable, "-m", "issuer_job", "transfer-host", host, next_one]
+    subprocess.run(command, check=True, timeout=60, capture_output=True)
+    try:
+        run_sweep()
+        wait_for(lambda: status_at_the_ca(first.serial) == "Revoked 5", what="it is revoked", seconds=60)
+        wait_for(lambda: world.events(former, "web", "CertificateRevoked"), what="it is told", seconds=20)
+    finally:
+        cluster().delete(CONFIGMAPS, v.NAMESPACE, names.claim(host))
+
+
+@pytest.fixture(autouse=True)
+def no_revocations_left() -> None:
+    """Those of earlier runs would be carried out with these."""
+    for item in list(cluster().items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.REVOCATION}=true")):
+        cluster().delete(CONFIGMAPS, v.NAMESPACE, item["metadata"]["name"])
