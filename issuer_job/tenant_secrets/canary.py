@@ -119,6 +119,7 @@ def _marked(held: Json) -> Json:
 
 _POD = {"restartPolicy": "Never", "containers": [{"name": "canary", "image": "canary"}]}
 _JOB = _own(JOBS, "Job", spec={"template": {"spec": _POD}})
+_ISSUE_JOB = _JOB | {"metadata": _JOB["metadata"] | {"labels": {v.APP_COMPONENT: "issue"}}}
 _BACKEND = {"service": {"name": "canary", "port": {"number": 80}}}
 _INGRESS = _own(INGRESSES, "Ingress", spec={"defaultBackend": _BACKEND})
 _SECRET = _own(SECRETS, "Secret", type="Opaque")
@@ -133,6 +134,7 @@ _EVENT = _own(
     type="Normal",
     regarding={"apiVersion": "v1", "kind": "ConfigMap", "namespace": v.NAMESPACE, "name": NAME},
 )
+_NO_OTHER_JOBS = "certjob-job: certjob only creates Jobs, and only those"
 _WRITERS = "webhook job sweep"
 
 TENANT_SECRETS = _creating("certjob-tenant-secrets", "certjob-shape", _WRITERS, SECRETS, canary_secret())
@@ -142,7 +144,8 @@ OTHERS = (
     _creating("certjob-own-secrets", "certjob-own-name", _WRITERS, SECRETS, _SECRET),
     _creating("certjob-configmaps", "certjob-cm", _WRITERS, CONFIGMAPS, _own(CONFIGMAPS, "ConfigMap")),
     _creating("certjob-routes", "certjob-route", _WRITERS, INGRESSES, _INGRESS),
-    _creating("certjob-jobs", "certjob-job", "webhook sweep", JOBS, _JOB),
+    _creating("certjob-jobs", "certjob-job", "webhook sweep", JOBS, _ISSUE_JOB),
+    _creating("certjob-elsewhere", _NO_OTHER_JOBS, "webhook sweep", JOBS, _JOB),
     _creating("certjob-events", "certjob-event", "job sweep", EVENTS, _EVENT),
     _creating("certjob-leases", "certjob-lease", "job", LEASES, _own(LEASES, "Lease")),
     Canary("certjob-secrets-delete", "certjob-delete", frozenset({"job", "sweep"}), _delete_secret),

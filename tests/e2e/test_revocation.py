@@ -16,8 +16,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS
 from issuer_job.record.record import Issued
 from tests.e2e import world
-from tests.e2e.api import wait_for
-from tests.e2e.conftest import NewNamespace
+from tests.e2e.api import NewNamespace, wait_for
 from tests.e2e.observe import cluster
 from tests.e2e.sweeps import run_sweep
 

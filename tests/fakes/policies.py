@@ -65,6 +65,11 @@ def refused_canary(request: Request, missing: Collection[str]) -> Response | Non
     metadata = (request.body or {}).get("metadata") or {}
     if request.method == "POST" and metadata.get("name") == "certjob-canary":
         policy, denial = _OWN[parts[-1]]
+        if parts[-1] == "jobs" and not metadata.get("labels"):
+            policy, denial = (
+                "certjob-elsewhere",
+                "certjob-job: certjob only creates Jobs, and only those with the label",
+            )
     elif request.method == "DELETE" and parts[-2] == "secrets":
         policy, denial = "certjob-secrets-delete", "certjob-delete"
     elif request.method == "PUT" and "certjob-canary" in (metadata.get("labels") or {}):

@@ -80,13 +80,13 @@ def writes(world: JobWorld) -> list[str]:
 def test_the_policies_that_bound_a_launch_are_tried_once_a_minute_and_the_first_each_time(world: JobWorld) -> None:
     by = launcher(world)
     launch(world, by=by)
-    assert writes(world).count("canary") == 5
+    assert writes(world).count("canary") == 6
     world.api.requests.clear()
     launch(world, ingress(hosts=("other.certjob.dev",)), namespace="other", by=by)
     assert writes(world).count("canary") == 1
 
 
-@pytest.mark.parametrize("policy", ["own-secrets", "configmaps", "routes", "jobs"])
+@pytest.mark.parametrize("policy", ["own-secrets", "configmaps", "routes", "jobs", "elsewhere"])
 def test_nothing_is_launched_where_one_of_the_policies_is_missing(
     world: JobWorld, policy: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -100,10 +100,10 @@ def test_nothing_is_launched_where_one_of_the_policies_is_missing(
 def test_the_order_of_the_writes(world: JobWorld) -> None:
     outcome = launch(world)
     made = writes(world)
-    assert sorted(made[:7]) == [*["canary"] * 5, "claim", "claim"]
-    assert made[7] == "record"
-    assert sorted(made[8:]) == ["job", "route", "route", "secret"]
-    assert [kind for kind in made[8:] if kind != "job"] == ["route", "route", "secret"]
+    assert sorted(made[:8]) == [*["canary"] * 6, "claim", "claim"]
+    assert made[8] == "record"
+    assert sorted(made[9:]) == ["job", "route", "route", "secret"]
+    assert [kind for kind in made[9:] if kind != "job"] == ["route", "route", "secret"]
     assert (outcome.reason, outcome.warning) == (OutcomeReason.LAUNCHED, None)
     record = world.record()
     assert (record.phase, record.epoch) == (Phase.LAUNCHED, outcome.epoch)

@@ -122,9 +122,9 @@ def test_who_has_which_rights() -> None:
                 for name in ("webhook", "job", "sweep", "responder")}  # fmt: skip
     writes = {"tenant-secrets", "own-secrets", "configmaps", "routes"}
     assert policies == {
-        "webhook": writes | {"jobs"},
+        "webhook": writes | {"jobs", "elsewhere"},
         "job": writes | {"leases", "secrets-delete", "events"},
-        "sweep": writes | {"events", "jobs", "secrets-delete", "webhook-config", "complete-tls"},
+        "sweep": writes | {"events", "jobs", "elsewhere", "secrets-delete", "webhook-config", "complete-tls"},
         "responder": set(),
     }
     assert [one.policy for one in canary.FOR_JOBS] == [
