@@ -24,6 +24,7 @@ HTTP_TIMEOUT = (5.0, 20.0)
 """Seconds to connect, and for each read, where a provider's code has no bound of its own."""
 MAX_ANSWER = 8 * 1024 * 1024
 """Bytes of one answer of a provider."""
+_CHUNK = 65536
 LEFT_OUT = frozenset({"auto", "localzone"})
 """One guesses the provider, the other edits a file."""
 
@@ -247,11 +248,15 @@ def _bound_http() -> None:
     def send(self: HTTPAdapter, *args: Any, **kwargs: Any) -> Any:
         kwargs["timeout"] = kwargs.get("timeout") or HTTP_TIMEOUT
         answer: Any = plain(self, *args, **kwargs)
-        answer._content = answer.raw.read(MAX_ANSWER + 1, decode_content=True)
-        answer._content_consumed = True
-        if len(answer._content) > MAX_ANSWER:
-            answer.close()
-            raise RequestException(f"the provider's answer is larger than {MAX_ANSWER} bytes")
+        if kwargs.get("stream"):  # whoever reads it, as the ACME client does, has bounds of his own
+            return answer
+        body = bytearray()
+        for chunk in answer.iter_content(_CHUNK):
+            body += chunk
+            if len(body) > MAX_ANSWER:
+                answer.close()
+                raise RequestException(f"the provider's answer is larger than {MAX_ANSWER} bytes")
+        answer._content = bytes(body)
         return answer
 
     send.bounded = True  # type: ignore[attr-defined]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 
 import pytest
+from requests.adapters import HTTPAdapter
 
 from issuer_job.acme_client import AcmeUnavailable, RenewalClient
 from issuer_job.acme_client import transport as wire
+from issuer_job.dns01.providers import lexicon
 from tests.fakes.hostile import HostileServer, for_ever, hostile_server, slowly
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -94,6 +97,20 @@ def test_what_never_ends_is_given_up_after_few_bytes(
         tracemalloc.stop()
     # What the kernel had taken before the client went away comes on top.
     assert hostile.sent < len(hostile.paths) * (12 << 20)
+
+
+def test_the_bounds_of_dns_providers_in_the_same_process_are_not_these(
+    hostile: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HTTPAdapter, "send", HTTPAdapter.send)
+    lexicon._bound_http()
+    try:
+        for what in ("64 MiB, as announced", "chunks without an end"):
+            hostile.answer = lambda path, answer=BIG[what][0]: answer()  # type: ignore[misc]
+            with pytest.raises(AcmeUnavailable, match="is too big"):
+                ask(hostile)
+    finally:
+        socket.setdefaulttimeout(None)
 
 
 @pytest.mark.parametrize("status", [b"200 OK", b"302 Found", b"400 Bad Request"])
