@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import KubeError, Resource
+from issuer_job.cluster import bodies, changes
+from issuer_job.cluster.api import CONFIGMAPS, Json, KubeError, Resource
 from tests.cluster import processes
 from tests.cluster.settings import Settings, from_environment
 from tests.e2e.api import Api, kubectl, wait_for
 from tests.e2e.observe import PODS, cluster
+from tests.e2e.sweeps import sweep_is_active
 
 DEPLOYMENTS = Resource("/apis/apps/v1", "deployments")
 
@@ -40,6 +43,29 @@ def scale(deployment: str, replicas: int) -> None:
         return len(pods) == replicas and ready == replicas
 
     wait_for(settled, what=f"{replicas} replicas of {deployment}", seconds=90)
+
+
+@contextmanager
+def options() -> Iterator[Callable[[Json], None]]:
+    """Sets the operator's options; afterwards they are as before, and without any nothing of these is in force."""
+    names = (v.OPTIONS_CONFIG_MAP, v.OPTIONS_IN_FORCE)
+    former = cluster().find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP)
+
+    def put(data: Json) -> None:
+        body = bodies.config_map({"name": v.OPTIONS_CONFIG_MAP, "namespace": v.NAMESPACE}, data)
+        changes.change(cluster(), CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP, lambda held: body)
+
+    yield lambda chosen: put({v.OPTIONS_KEY: json.dumps(chosen)})
+    if former is not None:
+        put(former["data"])
+        return
+
+    def gone() -> bool:
+        for name in names:
+            cluster().delete(CONFIGMAPS, v.NAMESPACE, name)
+        return not sweep_is_active()  # it may have read them, and would write down that they are in force
+
+    wait_for(gone, what="no options are in force", seconds=60)
 
 
 CHECKOUT = Path(__file__).absolute().parents[2]

@@ -110,7 +110,7 @@ def sweeps_suspended() -> Iterator[None]:
             print(f"CronJob {SWEEP} is suspended already, and stays so")
         _suspend(True)
         try:
-            wait(lambda: not _active_sweeps(), SWEEP_PATIENCE)
+            wait(lambda: not sweep_is_active(), SWEEP_PATIENCE)
             yield
         finally:
             _suspend(before)
@@ -121,7 +121,8 @@ def _suspend(suspended: bool) -> None:
     kubectl("patch", "cronjob", "-n", v.NAMESPACE, SWEEP, "--type=merge", "-p", patch)
 
 
-def _active_sweeps() -> bool:
+def sweep_is_active() -> bool:
+    """Whether the CronJob has one at work."""
     return bool(cluster().get(CRON_JOBS, v.NAMESPACE, SWEEP).get("status", {}).get("active"))
 
 

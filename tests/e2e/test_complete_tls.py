@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,11 @@ from typing import Any
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, Json
+from issuer_job.cluster.api import Json
 from tests.e2e import world
 from tests.e2e.api import INGRESSES, Api, kubectl, path
 from tests.e2e.attacks import assert_verdict
-from tests.e2e.observe import cluster
-from tests.e2e.parts import scaled
+from tests.e2e.parts import options, scaled
 from tests.e2e.sweeps import run_sweep
 
 OPTIONAL = Path(__file__).resolve().parents[2] / "manifests/optional/complete-tls.yaml"
@@ -97,12 +95,8 @@ def test_the_sweep_completes_what_the_webhook_missed(namespace: str) -> None:
     host = f"bare.{namespace}.test"
     with scaled("certjob-webhook", 0):
         world.create(namespace, world.manifest("bare", [host], tls_acme="true"))
-    metadata = {"name": v.OPTIONS_CONFIG_MAP, "namespace": v.NAMESPACE}
-    options = {"metadata": metadata, "data": {v.OPTIONS_KEY: json.dumps({"completeTls": True})}}
-    cluster().create(CONFIGMAPS, v.NAMESPACE, {"apiVersion": "v1", "kind": "ConfigMap"} | options)
-    try:
+    with options() as put:
+        put({"completeTls": True})
         run_sweep()
-    finally:
-        cluster().delete(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP)
     assert world.live(namespace, "bare")["spec"]["tls"] == [{"hosts": [host], "secretName": "bare-tls"}]
     world.wait_issued(namespace, "bare-tls", [host])

@@ -30,6 +30,7 @@ from tests.e2e.attacks import assert_verdict
 from tests.e2e.attempts import Identities
 from tests.e2e.checks import at_once
 from tests.e2e.observe import cluster
+from tests.e2e.parts import options
 from tests.e2e.sweeps import run_sweep
 from tests.worlds.hosts import holder
 
@@ -243,17 +244,10 @@ def allow_list(namespace: str) -> Iterator[Callable[[str], None]]:
         rules = [{"namespaces": ["*"], "suffixes": ["test"]}]
         if suffix:
             rules.append({"namespaces": [namespace], "suffixes": [suffix]})
-        text = json.dumps({"hostPolicy": "allow-list", "allowedHosts": rules})
-        body = {"metadata": {"name": v.OPTIONS_CONFIG_MAP}, "data": {v.OPTIONS_KEY: text}}
-        cluster().delete(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP)
-        cluster().create(CONFIGMAPS, v.NAMESPACE, body)
+        put({"hostPolicy": "allow-list", "allowedHosts": rules})
 
-    former = cluster().find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP)
-    yield write
-    cluster().delete(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP)
-    if former is not None:
-        body = {"metadata": {"name": v.OPTIONS_CONFIG_MAP}, "data": former["data"]}
-        cluster().create(CONFIGMAPS, v.NAMESPACE, body)
+    with options() as put:
+        yield write
 
 
 def test_the_list_decides_and_an_edit_is_enough(namespace: str, allow_list: Callable[[str], None]) -> None:
