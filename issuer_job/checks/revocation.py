@@ -12,8 +12,9 @@ from functools import partial
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certs.chain import IssuedCertificate, describe_chain
+from certs.chain import IssuedCertificate, describe_chain, has_key
 from certs.errors import CertError
+from certs.keys import key_from_pem
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Later, Permanent
 from issuer_job.attempt.findings import MountedIssuer
@@ -108,7 +109,9 @@ def _certificate(mounted: MountedIssuer, held: HeldRevocation, record: Record | 
 
 
 def _shown(mounted: MountedIssuer, record: Record) -> IssuedCertificate | None:
-    """What the Secret holds, as far as that is shown and no placeholder."""
+    """What the Secret holds, as far as that is shown and no placeholder: a certificate with its key. Certificates are
+    public, and one that somebody has copied there, which is others', is not to be revoked for it.
+    """
     try:
         seen = mounted.attempt.looker(mounted.attempt.cluster, record)
     except SecretRefused as refused:
@@ -117,7 +120,8 @@ def _shown(mounted: MountedIssuer, record: Record) -> IssuedCertificate | None:
     if not seen.found or seen.content is not Content.SHOWN or seen.state == v.SecretState.PLACEHOLDER:
         return None
     try:
-        return describe_chain(seen.stored.tls_crt or b"")
+        shown, key = describe_chain(seen.stored.tls_crt or b""), key_from_pem(seen.stored.tls_key or b"")
+        return shown if has_key(shown.leaf, key) else None
     except CertError:
         return None
 

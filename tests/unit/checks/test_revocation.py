@@ -320,10 +320,20 @@ def test_an_earlier_certificate_by_its_serial_number(certified: JobWorld) -> Non
     assert Operator(certified).revokes(serial="ab") is v.ExitCode.PERMANENT
 
 
-def backup(world: JobWorld) -> Json:
-    found = world.api.stored(SECRETS, "shop", "web-tls")
+def backup(world: JobWorld, secret: str = "web-tls") -> Json:
+    found = world.api.stored(SECRETS, "shop", secret)
     assert found is not None
     return found
+
+
+def test_a_certificate_of_others_in_the_secret_is_not_revoked_for_it(certified: JobWorld) -> None:
+    """Certificates are public, and whoever has a Secret can write any into it: one without its key is not its own."""
+    issue_one(certified, ingress("two", secret="two-tls", hosts=("two.dev",)), secret="two-tls")
+    first, held = issued(certified), backup(certified)
+    held["data"] |= {"tls.crt": backup(certified, "two-tls")["data"]["tls.crt"]}
+    certified.api.add(SECRETS, "shop", held)
+    assert Operator(certified).revokes() is v.ExitCode.DONE
+    assert certified.ca.revoked == {first.serial: 1}
 
 
 def test_a_revoked_certificate_that_comes_back_from_a_backup_does_not_stay(certified: JobWorld) -> None:
