@@ -44,11 +44,19 @@ def reached(component: str, address: str, of: tuple[Json, ...] | None = None, pr
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_no_pod_reaches_a_metadata_server_but_for_names(component: str) -> None:
+def test_no_pod_reaches_a_metadata_server_but_for_names_and_where_none_listens(component: str) -> None:
     names = {53} if component in ("issue", "sweep") else set()
     for network in METADATA:
         for address in (str(network[0]), str(network[-1])):
-            assert reached(component, address) == names, address
+            assert reached(component, address) == names | {6443}, address
+            assert reached(component, address, narrowed()) == names, address
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_an_api_server_on_a_node_is_reached_where_no_address_block_has_nodes(component: str) -> None:
+    """As with Cilium, unless it is configured otherwise."""
+    assert allows(policies(), "Egress", component, Peer(node=True), 6443)
+    assert not any(allows(policies(), "Egress", component, Peer(node=True), port) for port in (22, 443, 10250))
 
 
 @pytest.mark.parametrize("address", INTERNET)
@@ -81,7 +89,7 @@ def test_who_speaks_to_whom_inside() -> None:
         for one in COMPONENTS
         for other in COMPONENTS
         for port in PORTS
-        if port != 53 and allows(policies(), "Egress", one, Peer(component=other), port)
+        if port not in (53, 6443) and allows(policies(), "Egress", one, Peer(component=other), port)
     }
     assert found == {("issue", "responder", 8080), ("sweep", "webhook", 8443), ("bootstrap", "webhook", 8443)}
     assert all(allows(policies(), "Ingress", other, Peer(component=one), port) for one, other, port in found)

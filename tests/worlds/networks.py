@@ -13,10 +13,13 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Peer:
-    """The other end of a connection: an address outside of the namespace, or a pod of one of its components."""
+    """The other end of a connection: an address outside of the namespace, or a pod of one of its components; or a
+    `node`, for network plugins that count those among no addresses.
+    """
 
     address: str = ""
     component: str = ""
+    node: bool = False
 
 
 def allows(
