@@ -52,6 +52,13 @@ class Holders:
         """Whether it is that namespace's, and not that of an earlier one of the same name."""
         return claim.is_of(namespace, self.made.get(namespace))
 
+    def is_others(self, host: str, namespace: str) -> bool:
+        """Whether another namespace claims the host, or one that overlaps it."""
+        held = self.claims.get(host)
+        return bool(self.rivals(Claim(host, namespace, self.now))) or (
+            held is not None and not self.is_of(held, namespace)
+        )
+
     def free_again(self, record: Record) -> bool:
         """Whether the record failed for the want of a host, and its namespace may have all of them now."""
         if record.retry is None or record.retry.problem.type not in set(Denial):

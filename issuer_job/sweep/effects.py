@@ -113,7 +113,7 @@ class Effects:
         if not situation.named_by:
             return
         what = "a certificate with a new key is ordered"
-        if not rules.key_is_shared(situation, record):
+        if not (rules.key_is_shared(situation, record) or rules.certificate_was_revoked(situation, record)):
             what = "it stays, as its owner put it there or a new key was shared as well: find out who copies it"
         note = f"another certificate's Secret holds the same private key; {what}"
         self.tell(situation, record, "CertificateKeyShared", note, (record.uid, record.issued.key_id))

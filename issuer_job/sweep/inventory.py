@@ -92,7 +92,8 @@ class Live:
 class Known:
     """The records, without their histories; `leftover_keys` are those that may have left pending keys over.
 
-    `key_holders` says of how many records' certificates each private key is, by its id.
+    `key_holders` says of how many records' certificates each private key is, by its id; `revoked_keys` are those of
+    certificates that are or will be revoked, whoever has a copy.
     """
 
     records: dict[Key, Record] = field(default_factory=dict)
@@ -101,6 +102,7 @@ class Known:
     uses: dict[str, Use] = field(default_factory=lambda: defaultdict(Use))
     """Of each namespace."""
     key_holders: Counter[str] = field(default_factory=Counter)
+    revoked_keys: set[str] = field(default_factory=set)
     unreadable: int = 0
 
 
@@ -170,6 +172,7 @@ def read_known(cluster: Cluster, *, now: datetime) -> Known:
             known.ledger.add(record)
             known.uses[record.namespace] += use_of(record)
             known.key_holders.update([record.issued.key_id] if record.issued else ())
+            known.revoked_keys.update(one.key_id for one in record.revoked)
             if leftover_keys(record, now=now):
                 known.leftover_keys.add(key)
             known.records[key] = record.listed

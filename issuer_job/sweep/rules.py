@@ -187,8 +187,8 @@ def something_else_was_issued(s: Situation, record: Record) -> bool:
 
 
 def certificate_was_revoked(s: Situation, record: Record) -> bool:
-    """It was revoked, or is about to be: another key and another certificate take its place."""
-    return record.phase is Phase.ISSUED and record.is_revoked
+    """It was revoked, or is about to be, or is a copy of one: another key and another certificate take its place."""
+    return record.phase is Phase.ISSUED and (record.is_revoked or s.key_revoked)
 
 
 def key_is_shared(s: Situation, record: Record) -> bool:

@@ -162,9 +162,11 @@ def _tidy_claims(effects: Effects, options: Options, live: Live, interval: timed
 def _situations(
     effects: Effects, live: Live, jobs: Mapping[AttemptKey, bool], interval: timedelta, holders: Holders
 ) -> Iterator[Situation]:
-    records, issuers, now, holders_of = effects.known.records, effects.issuers, effects.now, effects.known.key_holders
+    known, issuers, now = effects.known, effects.issuers, effects.now
+    records = known.records
     for key in records.keys() | live.entries.keys():
         record = records.get(key)
+        key_id = record.issued.key_id if record is not None and record.issued is not None else ""
         yield Situation(
             *key,
             record=record,
@@ -176,7 +178,8 @@ def _situations(
             now=now,
             hosts_free=record is not None and holders.free_again(record),
             fallback="" if record is None else due_fallback(record, issuers.valid, now=now),
-            shares_key=record is not None and record.issued is not None and holders_of[record.issued.key_id] > 1,
+            shares_key=known.key_holders[key_id] > 1,
+            key_revoked=key_id in known.revoked_keys,
         )
 
 

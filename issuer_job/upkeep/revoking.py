@@ -13,7 +13,8 @@ from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, Cluster
 from issuer_job.hosts.at_sweep import Holders
 from issuer_job.issuers.load import Issuers
-from issuer_job.record.record import Record
+from issuer_job.record.phases import GONE
+from issuer_job.record.record import Issued, Record
 from issuer_job.upkeep.revocations import (
     HeldRevocation,
     Outcome,
@@ -76,7 +77,8 @@ class Attending:
         for (namespace, secret_name), record in self.records.items():
             for issued in record.certificates:
                 lost = tuple(host for host in issued.forfeited if self._is_lost(namespace, host))
-                if lost and issued.not_after > self.now and not record.has_revoked(serial=issued.serial):
+                over = issued.not_after <= self.now or record.has_revoked(serial=issued.serial)
+                if lost and not over and not self._is_needed(record, issued, lost):
                     yield Revocation(
                         namespace=namespace,
                         secret_name=secret_name,
@@ -89,6 +91,16 @@ class Attending:
         claim = self.holders.claims.get(host)
         mine = claim is not None and claim.checked is not None and self.holders.is_of(claim, namespace)
         return self.holders.whole and not mine
+
+    def _is_needed(self, record: Record, issued: Issued, lost: tuple[str, ...]) -> bool:
+        """Whether it is in use for other hosts, to which the right was never lost, and nobody else has those that are
+        lost: then it is revoked as soon as another has taken its place.
+        """
+        used = issued is record.issued and record.phase not in GONE and set(record.intent.hosts) - set(lost)
+        kept = (host for host in issued.hosts if used and host in used)
+        return any(not self._is_lost(record.namespace, host) for host in kept) and not any(
+            self.holders.is_others(host, record.namespace) for host in lost
+        )
 
     def _is_asked_for(self, revocation: Revocation) -> bool:
         """Whether the next pass would ask for it again."""

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS
 from issuer_job.hosts import claims
-from issuer_job.record.record import Phase
+from issuer_job.record.record import Issued, Phase
 from issuer_job.upkeep.revocations import Outcome
 from tests.fakes.acme import Reply
 from tests.worlds.check import check_jobs
@@ -123,6 +123,65 @@ def test_one_host_of_several(swept: JobWorld) -> None:
     assert issued(swept).hosts == ("b.certjob.dev",)
     pass_by(swept)
     assert len(swept.ca.revoked) == 1
+
+
+def edited_in_vain(world: JobWorld) -> Issued:
+    """HOST is not wanted any more, but another certificate cannot be had just now; what it has for both."""
+    issue_one(world, ingress(hosts=(HOST, "b.certjob.dev")))
+    lives_long(world)
+    world.ca.before = lambda request: Reply(503, raw=b"") if request.path.endswith("order") else None
+    world.apply(ingress(hosts=("b.certjob.dev", "c.certjob.dev")))
+    assert world.run() is v.ExitCode.LATER
+    return issued(world)
+
+
+def test_what_is_in_use_for_a_host_that_was_never_lost_is_revoked_when_another_is_there(swept: JobWorld) -> None:
+    swept.set_options(claimGrace="10m")
+    first = edited_in_vain(swept)
+    for _ in range(6):
+        pass_by(swept)
+    assert issued(swept).forfeited == (HOST,)
+    assert (swept.ca.revoked, revocations(swept)) == ({}, [])
+    swept.ca.before = lambda request: None
+    for _ in range(3):
+        pass_by(swept, after=HOUR)
+    assert issued(swept).hosts == ("b.certjob.dev", "c.certjob.dev")
+    assert swept.ca.revoked == {first.serial: CESSATION}
+
+
+@pytest.mark.parametrize("claimed", [HOST, "*.certjob.dev"])
+def test_but_at_once_when_somebody_else_has_the_host_that_was_lost(swept: JobWorld, claimed: str) -> None:
+    swept.set_options(claimGrace="10m")
+    first = edited_in_vain(swept)
+    for _ in range(6):
+        pass_by(swept)
+    assert swept.ca.revoked == {}
+    give_away(swept, claimed)
+    pass_by(swept)
+    assert swept.ca.revoked == {first.serial: CESSATION}
+
+
+def test_a_copy_of_what_is_revoked_is_replaced_in_whatever_namespace(certified: JobWorld) -> None:
+    """Ingress and Secret were moved by hand: the copy is good for the host until the right of the old place ends."""
+    first = issued(certified)
+    copy = certified.api.stored(SECRETS, "shop", "web-tls")
+    assert copy is not None
+    delete_ingress(certified)
+    certified.api.add(SECRETS, "new", copy | {"metadata": {"name": "web-tls", "labels": copy["metadata"]["labels"]}})
+    certified.api.add(INGRESSES, "new", ingress(namespace="new"))
+    for _ in range(6):
+        certified.clock.ahead += timedelta(minutes=5)
+        run(certified)
+        run_check_jobs(certified)
+        made = certified.api.stored(CONFIGMAPS, v.NAMESPACE, "new.web-tls") is not None
+        if made and certified.record(namespace="new").phase is Phase.LAUNCHED:
+            certified.run(namespace="new")
+    assert certified.ca.revoked == {first.serial: CESSATION}
+    moved = certified.record(namespace="new")
+    assert moved.phase is Phase.ISSUED
+    assert moved.issued is not None
+    assert moved.issued.key_id != first.key_id
+    assert len(certified.ca.ordered) == 2
 
 
 def test_its_secret_and_its_ingress_are_gone(certified: JobWorld) -> None:
