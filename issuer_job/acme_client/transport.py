@@ -12,7 +12,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Required, TypedDict
+from typing import Any, Required, TypedDict, TypeVar
 
 import requests
 from requests import adapters
@@ -30,6 +30,8 @@ from issuer_job.acme_client.problems import (
     clean_text,
     unavailable,
 )
+
+T = TypeVar("T")
 
 MAX_BODY = 1 << 20
 MAX_ANSWER = MAX_BODY + (256 << 10)  # with its headers, and whatever else a server may send before and after them
@@ -69,26 +71,38 @@ class _BoundedSocket(ssl.SSLSocket):
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         """See socket.socket. Raises TimeoutError, too, when the request's allowance is spent."""
+        return self._allowed(lambda: super(_BoundedSocket, self).recv_into(buffer, nbytes, flags), int)
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """See recv_into: so is read what comes by TLS within the TLS of a proxy."""
+        return self._allowed(lambda: super(_BoundedSocket, self).recv(buflen, flags), len)
+
+    def _allowed(self, receive: Callable[[], T], size: Callable[[T], int]) -> T:
         allowance = _ALLOWANCE.get(None)
         if allowance is None:
-            return super().recv_into(buffer, nbytes, flags)
+            return receive()
         allowance.require()
         left = allowance.until - time.monotonic()
         self.settimeout(max(min(self.gettimeout() or left, left), 0.001))
         try:
-            received = super().recv_into(buffer, nbytes, flags)
+            received = receive()
         except TimeoutError:
             allowance.require()
             raise
-        allowance.octets -= received
+        allowance.octets -= size(received)
         return received
+
+
+def _bounded_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _BoundedSocket
+    return context
 
 
 def tls_context(ca_bundle_pem: bytes | None) -> ssl.SSLContext:
     """Trust exactly the certificates of this bundle, None: the public roots. Raises ValueError if it holds none."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = _BoundedSocket
+    context = _bounded_context()
     if ca_bundle_pem is None:
         context.load_verify_locations(adapters.DEFAULT_CA_BUNDLE_PATH)
         return context
@@ -133,6 +147,9 @@ class _PinnedAdapter(adapters.HTTPAdapter):
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
+        if proxy.lower().startswith("https:"):  # it is not the CA: the machine's own roots count
+            kwargs["proxy_ssl_context"] = context = _bounded_context()
+            context.load_default_certs()
         return super().proxy_manager_for(proxy, ssl_context=self._context, **kwargs)
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:

@@ -8,6 +8,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from requests.adapters import HTTPAdapter
@@ -16,6 +17,7 @@ from issuer_job.acme_client import AcmeUnavailable, RenewalClient
 from issuer_job.acme_client import transport as wire
 from issuer_job.dns01.providers import lexicon
 from tests.fakes.hostile import HostileServer, for_ever, hostile_server, slowly
+from tests.fakes.proxy import Proxy, http_proxy
 
 OK = b"HTTP/1.1 200 OK\r\n"
 ENDLESS = OK + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -97,6 +99,33 @@ def test_what_never_ends_is_given_up_after_few_bytes(
         tracemalloc.stop()
     # What the kernel had taken before the client went away comes on top.
     assert hostile.sent < len(hostile.paths) * (12 << 20)
+
+
+@pytest.fixture(params=["http", "https"])
+def proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Proxy]:
+    """Through which CAs are asked, itself without or with TLS."""
+    with http_proxy(request.param) as found:
+        trusted = tmp_path / "proxy.pem"
+        trusted.write_bytes(found.ca_pem)
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+        for name, value in (("https_proxy", found.url), ("no_proxy", "")):
+            monkeypatch.setenv(name, value)
+            monkeypatch.setenv(name.upper(), value)
+        yield found
+
+
+def test_bounds_hold_behind_a_proxy(hostile: HostileServer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    hostile.answer = lambda path: SLOW["headers"]()
+    with pytest.raises(AcmeUnavailable, match="is too slow"):
+        ask(hostile)
+    monkeypatch.setattr(wire, "LONGEST_ANSWER", timedelta(seconds=30))
+    hostile.answer = lambda path: BIG["what comes before an answer"][0]()
+    with pytest.raises(AcmeUnavailable, match="is too big"):
+        ask(hostile)
+    urls = ", ".join(f'"{name}": "{hostile.base}/{name}"' for name in ("newNonce", "newAccount", "newOrder"))
+    hostile.answer = lambda path: [head(body=f"{{{urls}}}".encode())]
+    assert ask(hostile).directory.new_order == f"{hostile.base}/newOrder"
+    assert proxy.connected == [hostile.base.removeprefix("https://")] * 3
 
 
 def test_the_bounds_of_dns_providers_in_the_same_process_are_not_these(
