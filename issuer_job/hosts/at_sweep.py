@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from issuer_job import log
+from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, NAMESPACES, ApiError, Cluster, Gone, read_whole
 from issuer_job.demand.askers import list_askers
@@ -128,17 +129,27 @@ def tidy(
         if time.monotonic() >= until:
             counts["claims put off"] += 1
             continue
-        try:
+        with _guarded(counts, claim.name):
             counts.update(pass_.settle(claim))
-        except (ApiError, RecordError) as problem:  # one that somebody made by hand may be what the policies refuse
-            log.warning("claim-unreadable", claim=claim.name, problem=str(problem))
-            counts["trouble"] += 1
     for namespace, host in _unclaimed(holders, known):
         if time.monotonic() >= until:
             counts["claims put off"] += 1
-        else:
+            continue
+        with _guarded(counts, names.claim(host)):
             counts["claims made good"] += _made_good(cluster, holders, host, namespace)
     return holders, counts
+
+
+@contextmanager
+def _guarded(counts: Counter[str], name: str) -> Iterator[None]:
+    """One that the policies refuse to be written, as somebody made it by hand, or a full quota, keeps no other from
+    what is to be done about it.
+    """
+    try:
+        yield
+    except (ApiError, RecordError) as problem:
+        log.warning("claim-unreadable", claim=name, problem=str(problem))
+        counts["trouble"] += 1
 
 
 def _unclaimed(holders: Holders, known: Certified) -> list[tuple[str, str]]:

@@ -140,14 +140,16 @@ class Room:
     def order(self, issuer: str, namespace: str, limits: CaLimits) -> bool:
         """Whether admission orders without asking who knows all orders, the sweep; if so, it is counted.
 
-        Each process has a share for each namespace, and half of all orders: two of them keep within the limit.
+        Each process has a share for each namespace, and half of all orders: two of them keep within the limit. Beyond
+        its share a namespace has what is left while half of all is kept for others, as the sweep does at least.
         """
         if not limits.orders:
             return True
         own, all_of_it, now = f"{issuer}/{namespace}", issuer, self._clock()
         with self._lock:
             mine, everybody = self._ordered.number(own, now), self._ordered.number(all_of_it, now)
-            fits = (not limits.share or mine < limits.share) and everybody < max(1, limits.orders // 2)
+            most = max(1, limits.orders // 2)
+            fits = everybody < most and (not limits.share or mine < limits.share or everybody < most // 2)
             for key in (own, all_of_it) if fits else ():
                 self._ordered.add(key, now)
         return fits

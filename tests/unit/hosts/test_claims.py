@@ -23,7 +23,7 @@ from issuer_job.issuers.options import HostPolicy, Options
 from issuer_job.polling import utc_now
 from issuer_job.record.phases import ABSENCE_GRACE
 from issuer_job.record.record import Phase, Record, Retry, SourceKind
-from tests.fakes.api import Attempt, FakeApi, Response, status
+from tests.fakes.api import Attempt, FakeApi, Response, denied, status
 from tests.worlds.hosts import holder
 from tests.worlds.samples import HOSTS, PROBLEM, SETTINGS, issued, record, source
 
@@ -367,6 +367,16 @@ def test_a_certificate_whose_claim_is_gone_gets_it_back(cluster: Cluster, api: F
     api.requests.clear()
     with_certificates(cluster, named, records=(held,))
     assert {request.method for request in api.requests} == {"GET"}
+
+
+def test_a_claim_that_cannot_be_made_again_keeps_nothing_else_from_its_end(cluster: Cluster, api: FakeApi) -> None:
+    """A quota that is full, or a policy that refuses one of them."""
+    api.hooks["configmaps"] = lambda write: denied("no") if write.name == names.claim(HOSTS[0]) else None
+    held = [certificate("shop", hosts=(host,)) for host in HOSTS[:2]]
+    named = ingress("shop", *HOSTS[:2], creationTimestamp=OLD)
+    counts = with_certificates(cluster, named, records=tuple(held))
+    assert (counts["claims made good"], counts["trouble"]) == (1, 1)
+    assert holder(cluster, HOSTS[1]) == "shop"
 
 
 @pytest.mark.parametrize(

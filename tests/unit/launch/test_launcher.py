@@ -526,7 +526,7 @@ def test_a_missing_secret_is_not_forgotten_when_the_record_changes_meanwhile(wor
 
 
 def test_more_orders_than_a_namespaces_share_are_left_to_the_sweep(world: JobWorld) -> None:
-    world.set_issuer(limits={"orders": 20})
+    world.set_issuer(limits={"orders": 8})
     own = launcher(world)
     outcomes = [
         launch(world, ingress(f"w{n}", secret=f"w{n}", hosts=(f"w{n}.certjob.dev",)), by=own) for n in range(3)
@@ -542,7 +542,7 @@ def test_more_orders_than_a_namespaces_share_are_left_to_the_sweep(world: JobWor
 
 
 def test_an_order_that_another_namespaces_host_stopped_takes_nobodys_share(world: JobWorld) -> None:
-    world.set_issuer(limits={"orders": 10})
+    world.set_issuer(limits={"orders": 2})
     own = launcher(world)
     world.api.add(CONFIGMAPS, v.NAMESPACE, claim_body(HOSTS[0], "other"))
     assert launch(world, by=own).reason is OutcomeReason.HOST_CLAIMED
