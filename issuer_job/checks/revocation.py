@@ -7,7 +7,7 @@ record, a new key and a new certificate, does not wait for the CA's word.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -35,6 +35,8 @@ from issuer_job.upkeep.revocations import (
 
 RESERVE = timedelta(seconds=30)
 """Of the pod's time: for what is written after the CA's answer."""
+CLOCKS = timedelta(minutes=1)
+"""By which clocks of a cluster may differ."""
 
 
 class _NotFound(Exception):
@@ -87,18 +89,19 @@ def _carry_out(mounted: MountedIssuer, held: HeldRevocation) -> bool:
 
 def _certificate(mounted: MountedIssuer, held: HeldRevocation, record: Record | None) -> IssuedCertificate:
     """The one that was found before; else the one with the serial number; else what the Secret holds, or where that
-    is not shown what the record says was installed.
+    is not shown what the record says was installed: as it was when it was asked for.
     """
     revocation = held.revocation
     if revocation.leaf:
         return _read(revocation.leaf)
     if record is None:
         raise _NotFound(f"there is no record {revocation.record_name}, and so nothing is known of its certificate")
-    issued = issued_with(record, revocation.serial)
-    if revocation.serial and issued is not None and issued.leaf:
+    serial = revocation.serial or _replaced_since(held, record)
+    issued = issued_with(record, serial)
+    if serial and issued is not None and issued.leaf:
         return _read(issued.leaf)
     shown = _shown(mounted, record)
-    if shown is not None and revocation.serial in ("", shown.serial):
+    if shown is not None and serial in ("", shown.serial):
         return shown
     if issued is None:
         raise _NotFound("neither Secret nor record have such a certificate")
@@ -106,6 +109,15 @@ def _certificate(mounted: MountedIssuer, held: HeldRevocation, record: Record | 
         why = "an earlier certjob has written the record, or somebody else has put the certificate there"
         raise _NotFound(f"the Secret does not show it, and the record has no more than serial {issued.serial}: {why}")
     return _read(issued.leaf)
+
+
+def _replaced_since(held: HeldRevocation, record: Record) -> str:
+    """Serial number of what the record says was installed when it was asked for, if something else is now."""
+    created = datetime.fromisoformat(held.config_map["metadata"]["creationTimestamp"])
+    asked = max(created, held.since)  # an operator's clock may be far behind
+    if record.issued is None or record.issued.at <= asked + CLOCKS:
+        return ""
+    return next((one.serial for one in record.certificates if one.at <= asked), "")
 
 
 def _shown(mounted: MountedIssuer, record: Record) -> IssuedCertificate | None:

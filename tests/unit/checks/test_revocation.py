@@ -104,6 +104,21 @@ def test_a_command_that_dies_once_it_has_asked_is_carried_out_by_sweeps(certifie
     assert_good_secret(certified)
 
 
+def test_what_was_issued_after_it_was_asked_for_is_not_meant(certified: JobWorld) -> None:
+    """No Job of the issuer could run until then: the key that may be known to others is the former one."""
+    first = issued(certified)
+    asked = Revocation(namespace="shop", secret_name="web-tls", reason=Reason.KEY_COMPROMISE)
+    ask_for(certified.cluster, asked, now=certified.clock.read())
+    certified.clock.ahead += timedelta(minutes=2)
+    certified.apply(ingress(hosts=(HOST, "www.certjob.dev")))
+    assert certified.run() is v.ExitCode.DONE
+    second = issued(certified)
+    pass_by(certified)
+    assert certified.ca.revoked == {first.serial: 1}
+    pass_by(certified)
+    assert (issued(certified), orders(certified)) == (second, 2)
+
+
 def test_what_an_operator_writes_by_hand_is_enough(certified: JobWorld) -> None:
     first = issued(certified)
     data = {"revocation.json": json.dumps({"namespace": "shop", "secretName": "web-tls", "reason": "superseded"})}
