@@ -11,7 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job import vocabulary as v
@@ -22,7 +21,6 @@ from issuer_job.hosts.claims import claim_body
 from issuer_job.polling import utc_now
 from issuer_job.record import transitions
 from issuer_job.record.record import Settings, Source
-from issuer_job.record.store import to_config_map
 from tests.e2e import world
 from tests.e2e.api import CONFIGMAPS as CONFIGMAPS_PATH
 from tests.e2e.api import Api, Endpoint, NewNamespace, path, wait_for
@@ -31,6 +29,7 @@ from tests.e2e.attempts import Identities
 from tests.e2e.checks import at_once
 from tests.e2e.observe import cluster
 from tests.e2e.parts import options
+from tests.e2e.renewals import make_due
 from tests.e2e.sweeps import run_sweep
 from tests.worlds.hosts import holder
 
@@ -211,7 +210,7 @@ def test_a_transfer_from_end_to_end(new_namespace: NewNamespace, way: str) -> No
         subprocess.run(command, check=True, timeout=60)
     else:
         subprocess.run(["bash", "-eo", "pipefail", "-c", kubectl_lines(host, next_one)], check=True, timeout=60)
-    _make_due(former, "old-tls")
+    make_due(former, "old-tls")
     run_sweep()
     world.wait_issued(next_one, "new-tls", [host])
     assert trouble(former, "old-tls") == ("hostClaimed", host)
@@ -224,16 +223,6 @@ def test_a_transfer_from_end_to_end(new_namespace: NewNamespace, way: str) -> No
     assert (left.phase, left.issued and left.issued.forfeited) == ("Failed", (host,))
     stored = cluster().get(CONFIGMAPS, v.NAMESPACE, names.claim(host))
     assert stored["metadata"]["labels"][v.CLAIM_PARENT] == names.claim_parent(host)
-
-
-def _make_due(namespace: str, secret: str) -> None:
-    """As if the certificate of the record were at its end."""
-    found = world.record(namespace, secret)
-    assert found is not None
-    assert found.issued is not None
-    end = utc_now() + timedelta(minutes=5)
-    due = replace(found, issued=replace(found.issued, not_before=end - timedelta(days=90), not_after=end))
-    cluster().update(CONFIGMAPS, v.NAMESPACE, to_config_map(due))
 
 
 @pytest.fixture
