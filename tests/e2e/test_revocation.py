@@ -46,7 +46,7 @@ def revoke(namespace: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_an_operator_revokes_and_another_key_and_certificate_are_there(new_namespace: NewNamespace) -> None:
     namespace = new_namespace("revoked")
     host = f"web.{namespace}.test"
-    world.create(namespace, world.manifest("web", [host]))
+    world.create(namespace, world.manifest("web", [host], tls_acme="true"))
     first = issued(namespace, host)
     assert status_at_the_ca(first.serial) == "Valid"
     done = revoke(namespace, "--reason", "keyCompromise")
@@ -68,7 +68,7 @@ def test_an_operator_revokes_and_another_key_and_certificate_are_there(new_names
 def test_what_outlives_a_right_is_revoked(new_namespace: NewNamespace) -> None:
     former, next_one = new_namespace("former"), new_namespace("next")
     host = f"web.{former}.test"
-    world.create(former, world.manifest("web", [host]))
+    world.create(former, world.manifest("web", [host], tls_acme="true"))
     first = issued(former, host)
     command = [sys.executable, "-m", "issuer_job", "transfer-host", host, next_one]
     subprocess.run(command, check=True, timeout=60, capture_output=True)
