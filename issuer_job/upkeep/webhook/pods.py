@@ -8,12 +8,12 @@ from http.client import HTTPConnection, HTTPException
 from socket import create_connection
 
 from issuer_job import vocabulary as v
-from issuer_job.background import at_once
+from issuer_job.background import Background, at_once
 from issuer_job.cluster.api import ENDPOINT_SLICES, Cluster, Json
 from issuer_job.upkeep.webhook.certificate import DNS_NAMES
 
 PATIENCE = 3.0
-"""Seconds for connecting, and for each read."""
+"""Seconds for connecting, and for each read; for all of it twice as many: a pod may be in a stranger's hands."""
 KNOWN = 415
 """The answer to a POST that is no review, where the path is known; it is 404 elsewhere."""
 
@@ -21,19 +21,23 @@ Ask = Callable[[tuple[str, int], bytes, str], int | None]
 
 
 def answer(pod: tuple[str, int], ca_pem: bytes, path: str) -> int | None:
-    """The status; 0 from who is not trusted, who is not told the path; None from nobody."""
+    """The status; 0 from who is not trusted, who is not told the path; None from nobody, or not in time."""
     try:
-        context = ssl.create_default_context(cadata=ca_pem.decode())
-        name, plain = DNS_NAMES[0], create_connection(pod, PATIENCE)
-        with plain, context.wrap_socket(plain, server_hostname=name) as tls:
-            connection = HTTPConnection(name)
-            connection.sock = tls
-            connection.request("POST", path)
-            return connection.getresponse().status
+        return Background(lambda: _answer(pod, ca_pem, path)).result(2 * PATIENCE)
     except (ssl.SSLError, HTTPException):
         return 0
     except OSError:
         return None
+
+
+def _answer(pod: tuple[str, int], ca_pem: bytes, path: str) -> int:
+    context = ssl.create_default_context(cadata=ca_pem.decode())
+    name, plain = DNS_NAMES[0], create_connection(pod, PATIENCE)
+    with plain, context.wrap_socket(plain, server_hostname=name) as tls:
+        connection = HTTPConnection(name)
+        connection.sock = tls
+        connection.request("POST", path)
+        return connection.getresponse().status
 
 
 def lacking(cluster: Cluster, ca_pem: bytes, path: str, *, ask: Ask = answer) -> list[str]:

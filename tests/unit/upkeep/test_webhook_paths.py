@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -13,6 +14,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import ENDPOINT_SLICES, MUTATING_WEBHOOKS, SECRETS, Cluster, Json
 from issuer_job.upkeep.webhook import configuration, pods, rotation
 from tests.fakes.api import FakeApi
+from tests.fakes.hostile import hostile_server, slowly
 from webhook.door import configured_paths
 
 NOW = datetime(2026, 5, 5, 10, 0, tzinfo=UTC)
@@ -242,6 +244,18 @@ def test_what_a_clock_that_was_ahead_has_made_is_made_anew(api: FakeApi) -> None
 
 
 # Which pods are asked.
+
+
+def test_a_pod_that_drips_its_answer_holds_no_sweep_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rotation is the first thing that a sweep does."""
+    monkeypatch.setattr(pods, "PATIENCE", 0.2)
+    monkeypatch.setattr(pods, "DNS_NAMES", ("127.0.0.1",))
+    with hostile_server() as server:
+        server.answer = lambda path: slowly(b"HTTP/1.1 200 " + b"O" * 200)
+        port, started = int(server.base.rpartition(":")[2]), time.monotonic()
+        assert pods.answer(("127.0.0.1", port), server.ca_pem, "/mutate") is None
+        assert time.monotonic() - started < 2
+    assert server.paths == ["/mutate"]
 
 
 @pytest.mark.parametrize(
