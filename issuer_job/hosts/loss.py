@@ -4,7 +4,8 @@ This is the one place that says so, and `at_sweep.tidy` the one that acts on it,
 
 1. `lost_by` names the records of the former holder whose certificates are still good for the host.
 2. Each is written down first: `transitions.forfeited` puts the host into `record.issued.forfeited`. From then on that
-   tuple, which those in `record.former` have too, says that the certificate is to be revoked; it stays with it.
+   tuple, which those in `record.former` have too, says that the certificate is to be revoked; it stays with it,
+   unless the namespace gets the host back.
 3. Only then does the claim go. A pass that dies in between does both again; what was written down already is not
    named again.
 
@@ -33,6 +34,9 @@ LOOKS = timedelta(hours=1)
 """How often it is written down that a host is still not named."""
 LONGEST_BLINK = timedelta(hours=3)
 """For how long sweeps may be away, or three of them if that is longer, before a lapse begins anew."""
+
+UNDER_WAY = timedelta(hours=1)
+"""From a transfer until no attempt that had passed before it can end with a certificate."""
 
 
 class Loss(StrEnum):
@@ -71,7 +75,9 @@ def lost_by(claim: Claim, known: Certified, *, lapses: bool, now: datetime) -> I
     """
     lapsed = lapses and claim.checked is not None
     for record in known.get((claim.namespace if lapsed else claim.former, claim.host), ()):
-        good = (one for one in record.certificates if one.not_after > now and claim.host in one.hosts)
+        good = [one for one in record.certificates if one.not_after > now and claim.host in one.hosts]
+        if not lapsed:  # what came later came under another policy
+            good = [one for one in good if one.at <= claim.since + UNDER_WAY]
         if any(claim.host not in one.forfeited for one in good):
             yield LostRight(record, claim.host, Loss.LAPSED if lapsed else Loss.TRANSFERRED)
 

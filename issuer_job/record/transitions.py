@@ -187,15 +187,16 @@ def renewal_suggested(record: Record, now: datetime, *, renewal: Renewal) -> Rec
     return replace(record, issued=replace(record.issued, renewal=renewal))
 
 
-def forfeited(record: Record, now: datetime, *, host: str, cause: str) -> Record:
-    """What is good for the host is so without a right of its namespace's, see `hosts.loss`."""
+def forfeited(record: Record, now: datetime, *, host: str, cause: str, lost: bool = True) -> Record:
+    """What is good for the host is so without a right of its namespace's, see `hosts.loss`; not `lost`: has it."""
 
     def marked(one: Issued) -> Issued:
-        hit = one.directory and host in one.hosts
-        return replace(one, forfeited=tuple(dict.fromkeys((*one.forfeited, host)))) if hit else one
+        hit, others = lost and one.directory and host in one.hosts, [h for h in one.forfeited if h != host]
+        return replace(one, forfeited=(*others, host) if hit else tuple(others))
 
     issued, former = record.issued and marked(record.issued), tuple(map(marked, record.former))
-    return _noted(replace(record, issued=issued, former=former), now, "host lost", f"{host}: {cause}")
+    event = "host lost" if lost else "host regained"
+    return _noted(replace(record, issued=issued, former=former), now, event, f"{host}: {cause}")
 
 
 def revoked(record: Record, now: datetime, *, certificate: Revoked) -> Record:

@@ -13,8 +13,10 @@ from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, Cluster
 from issuer_job.hosts.at_sweep import Holders
 from issuer_job.issuers.load import Issuers
+from issuer_job.record import transitions
 from issuer_job.record.phases import GONE
 from issuer_job.record.record import Issued, Record
+from issuer_job.record.store import fresh, write_record
 from issuer_job.upkeep.revocations import (
     HeldRevocation,
     Outcome,
@@ -52,6 +54,7 @@ class Attending:
         have something to revoke, and counts. Raises KubeError.
         """
         counts, due = Counter[str](), set[str]()
+        self._mend_regained()
         held = {one.name: one for one in list_revocations(self.cluster)}
         if self.revokes:
             new = [one for one in self._forfeited() if names.revocation(*one.key, one.serial) not in held]
@@ -65,6 +68,9 @@ class Attending:
                 ended = one.revocation.ended_at or self.now
                 if self.now - ended >= KEPT_FOR and not self._is_asked_for(one.revocation):
                     changes.swap(self.cluster, CONFIGMAPS, v.NAMESPACE, one.config_map, None)
+                continue
+            if self._is_no_reason(one.revocation):
+                changes.swap(self.cluster, CONFIGMAPS, v.NAMESPACE, one.config_map, None)
                 continue
             issuer = self._pending(one)
             counts["revocations pending"] += bool(issuer)
@@ -87,10 +93,31 @@ class Attending:
                         lost=lost,
                     )
 
-    def _is_lost(self, namespace: str, host: str) -> bool:
+    def _mend_regained(self) -> None:
+        """Hosts that are their namespace's again: whatever becomes of the claim later, that loss is over."""
+        for (namespace, _), record in self.records.items():
+            named = {host for one in record.certificates for host in one.forfeited}
+            back = sorted(host for host in named if self._is_held(namespace, host))
+            if not back or (stored := fresh(self.cluster, record)) is None:
+                continue
+            for host in back:
+                why = "its namespace holds it again"
+                stored = transitions.forfeited(stored, self.now, host=host, cause=why, lost=False)
+            write_record(self.cluster, stored)
+
+    def _is_held(self, namespace: str, host: str) -> bool:
         claim = self.holders.claims.get(host)
-        mine = claim is not None and claim.checked is not None and self.holders.is_of(claim, namespace)
-        return self.holders.whole and not mine
+        return claim is not None and claim.checked is not None and self.holders.is_of(claim, namespace)
+
+    def _is_lost(self, namespace: str, host: str) -> bool:
+        return self.holders.whole and not self._is_held(namespace, host)
+
+    def _is_no_reason(self, revocation: Revocation) -> bool:
+        """Whether all that was lost has come back before anything was done."""
+        record = self.records.get(revocation.key)
+        begun = record is not None and record.has_revoked(serial=revocation.serial)
+        back = (self._is_held(revocation.namespace, host) for host in revocation.lost)
+        return bool(revocation.lost) and not begun and all(back)
 
     def _is_needed(self, record: Record, issued: Issued, lost: tuple[str, ...]) -> bool:
         """Whether it is in use for other hosts, to which the right was never lost, and nobody else has those that are

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS
 from issuer_job.hosts import claims
@@ -85,6 +86,47 @@ def test_not_when_the_host_came_back_meanwhile(certified: JobWorld) -> None:
     for _ in range(3):
         pass_by(certified)
     assert certified.ca.revoked == {}
+
+
+def test_nor_when_it_came_back_and_its_claim_is_deleted_by_mistake_later(certified: JobWorld) -> None:
+    certified.set_options(claimGrace="10m", revokeLostHosts=False)
+    give_away(certified)
+    pass_by(certified)
+    give_away(certified, to="shop")
+    certified.set_options(claimGrace="10m")
+    pass_by(certified)
+    certified.api.remove(CONFIGMAPS, v.NAMESPACE, names.claim(HOST))
+    for _ in range(3):
+        pass_by(certified)
+    assert (certified.ca.revoked, revocations(certified)) == ({}, [])
+    assert issued(certified).forfeited == ()
+
+
+def test_nor_when_it_came_back_while_its_revocation_waited(certified: JobWorld) -> None:
+    issuer = certified.api.stored(CONFIGMAPS, v.NAMESPACE, ISSUER)
+    assert issuer is not None
+    certified.api.remove(CONFIGMAPS, v.NAMESPACE, ISSUER)
+    give_away(certified)
+    pass_by(certified)
+    assert [held.revocation.outcome for held in revocations(certified)] == [None]
+    give_away(certified, to="shop")
+    certified.api.add(CONFIGMAPS, v.NAMESPACE, issuer)
+    for _ in range(3):
+        pass_by(certified)
+    assert (certified.ca.revoked, revocations(certified)) == ({}, [])
+
+
+def test_nor_what_was_issued_in_a_time_of_another_policy(certified: JobWorld) -> None:
+    """Everybody might have it then: that a transfer had taken it away earlier counts for nothing."""
+    give_away(certified)
+    certified.set_options(hostPolicy="open")
+    certified.clock.ahead += timedelta(days=2)
+    again = issued(certified).not_before + timedelta(days=2)
+    write(certified, replace(certified.record(), issued=replace(issued(certified), at=again, not_before=again)))
+    certified.set_options(claimGrace="10m")
+    for _ in range(3):
+        pass_by(certified)
+    assert (certified.ca.revoked, revocations(certified)) == ({}, [])
 
 
 def test_a_word_in_the_record_alone_revokes_nothing(certified: JobWorld) -> None:
