@@ -44,13 +44,13 @@ class Acme:
             with account.connected(mounted) as client:
                 return client.revoke(certificate_der, reason=reason)
         except AcmeError as error:
-            stop = _stop(error, host="")
-            # What passes are an account that is found anew, a limit, and all that is no word of the CA about it.
+            problem = Problem(type=error.problem.type, detail=error.problem.detail, step=error.step)
+            # What passes, or an operator mends: a lost account, a limit, all that is no word of the CA about it.
             passes = isinstance(error, AcmeUnavailable) or error.is_rate_limited or error.step != "revokeCert"
             lost = error.problem.type == "accountDoesNotExist"
             if lost:
                 drop_url(mounted, mounted.state, mounted.state.account_url)
-            raise (stop if passes or lost else Permanent(stop.problem)) from None
+            raise (Later(problem, wait=error.retry_after) if passes or lost else Permanent(problem)) from None
 
     def examine(self, mounted: MountedIssuer) -> Iterator[Finding]:
         from issuer_job.account.examination import examine_account  # an order asks none of this

@@ -441,6 +441,26 @@ def test_two_accounts_of_elsewhere(certified: JobWorld) -> None:
     assert HOST in issued(certified).hosts
 
 
+@pytest.mark.parametrize("bundle", ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_what_is_wrong_with_the_issuer_is_not_the_cas_last_word(certified: JobWorld, bundle: str) -> None:
+    """An operator mends it, and the next Job goes on."""
+    first = issued(certified)
+    if bundle:
+        certified.set_issuer(caBundle=bundle)
+    else:
+        certified.ca.forget_account(*certified.ca.accounts)
+        state = certified.api.all(CONFIGMAPS, v.NAMESPACE)
+        for found in (one for one in state if v.ISSUER_STATE in (one["metadata"].get("labels") or {})):
+            found["data"].pop("accountUrl", None)
+            certified.api.add(CONFIGMAPS, v.NAMESPACE, found)
+    refusal = problem("externalAccountRequired", "who are you?", status=403)
+    certified.ca.before = lambda request: refusal if request.path == "/account" else None
+    assert Operator(certified).revokes() is v.ExitCode.LATER
+    [held] = revocations(certified)
+    assert (held.revocation.outcome, held.revocation.serial) == (None, first.serial)
+    assert certified.record().has_revoked(serial=first.serial)
+
+
 def test_a_request_that_the_job_cannot_end_keeps_no_other_waiting(certified: JobWorld) -> None:
     seen: list[str] = []
 
