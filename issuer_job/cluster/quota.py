@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from issuer_job.cluster.api import Cluster, Json, Resource
@@ -29,10 +30,9 @@ class Quota:
         used, hard = self.kinds[kind]
         return int(hard * share) - used
 
-    @property
-    def fullest(self) -> float:
-        """Which part is used of what is used most."""
-        return max((used / max(hard, 1) for used, hard in self.kinds.values() if hard), default=0.0)
+    def is_within(self, shares: Mapping[str, float]) -> bool:
+        """Whether of each kind no more than this share is used."""
+        return all((free := self.free(kind, share)) is None or free >= 0 for kind, share in shares.items())
 
 
 def read_quota(cluster: Cluster, namespace: str) -> Quota:

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from issuer_job import log, names
 from issuer_job import vocabulary as v
+from issuer_job.cluster import quota
 from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, ApiError, Cluster, Json, KubeError
 from issuer_job.cluster.quota import Quota, read_quota
 from issuer_job.issuers.load import Issuers
@@ -19,8 +20,8 @@ T = TypeVar("T")
 
 LIFETIME = 10.0
 """Seconds that a cached answer is good for."""
-NEARLY_FULL = 0.5
-"""From which part of a quota on what is left is asked for anew each time."""
+NEARLY_FULL = {quota.PODS: 0.5, quota.JOBS: 0.5, quota.CONFIGMAPS: 0.75}
+"""From which part of a quota on what is left is asked for anew each time. ConfigMaps come and go slowly."""
 PAUSE = 0.1
 """Seconds between two loads: whoever asks for something unknown must not make us ask as often as they do."""
 
@@ -126,7 +127,7 @@ class SettingsCache:
     def quota(self) -> Quota:
         """What is used of certjob's own quotas: as it is now, where that matters."""
         held = self._quota.get()
-        return held if held.fullest < NEARLY_FULL else self._quota.newer()
+        return held if held.is_within(NEARLY_FULL) else self._quota.newer()
 
     def _load_quota(self) -> Quota:
         try:

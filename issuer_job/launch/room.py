@@ -35,6 +35,8 @@ KEPT = 600.0
 """Seconds that a Job is there, finished or not, as the manifests have it: launches are remembered for so long."""
 FAR, NEAR = 60.0, 0.5
 """Seconds that a count is good for."""
+SLOWLY = 0.9
+"""Part of its certificates and hosts from which on a namespace is near its bound: they become more one by one."""
 COST = 5
 """How many times as long as it took a count is good for at least: a large namespace must not keep us busy."""
 ORDERS_PERIOD = WINDOWS[Counted.ORDER].total_seconds()
@@ -187,12 +189,12 @@ class Room:
         """What the namespace has besides that record, counted anew if need be. Its lock is held."""
         others, age = seen.others(but), self._clock() - seen.at
         bounds = (
-            (others.certificates, options.certificates_per_namespace),
-            (others.hosts, options.hosts_per_namespace),
-            (others.active, options.active_orders_per_namespace),
-            (others.starting, STARTING),
+            (others.certificates, options.certificates_per_namespace * SLOWLY),
+            (others.hosts, options.hosts_per_namespace * SLOWLY),
+            (others.active, options.active_orders_per_namespace / 2),
+            (others.starting, STARTING / 2),
         )
-        near = any(2 * number >= most for number, most in bounds)
+        near = any(number >= most for number, most in bounds)
         if age <= (seen.good_for if near else FAR):
             return others
         begun = self._clock()

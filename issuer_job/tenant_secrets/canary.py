@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Lock
 
 from issuer_job import vocabulary as v
 from issuer_job.background import at_once
@@ -177,14 +179,28 @@ class LaunchCanaries:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._checked = -math.inf
-        self._others = tuple(c for c in canaries_of("webhook") if c is not TENANT_SECRETS)
+        self._lock = Lock()
+        self._trying: Future[str] | None = None
+        """What others wait for, too, while one tries them all."""
 
     def problem(self, cluster: Cluster) -> str:
         """Empty if every policy that bounds a launch is in force; else a sentence. Raises KubeError."""
-        now = self._clock()
-        if found := TENANT_SECRETS.problem(cluster):
-            return found
-        if now - self._checked > LIFETIME:
-            found = next(filter(None, at_once(lambda canary: canary.problem(cluster), self._others)), "")
-            self._checked = self._checked if found else now
+        with self._lock:
+            trying = self._trying
+            tries = trying is None and self._clock() - self._checked > LIFETIME
+            if tries:
+                self._trying = mine = Future[str]()
+        if not tries:
+            return TENANT_SECRETS.problem(cluster) or (trying.result() if trying is not None else "")
+        try:
+            began, canaries = self._clock(), canaries_of("webhook")
+            found = next(filter(None, at_once(lambda canary: canary.problem(cluster), canaries)), "")
+            self._checked = self._checked if found else began
+            mine.set_result(found)
+        except BaseException as problem:
+            mine.set_exception(problem)
+            raise
+        finally:
+            with self._lock:
+                self._trying = None
         return found

@@ -86,6 +86,31 @@ def test_the_policies_that_bound_a_launch_are_tried_once_a_minute_and_the_first_
     assert writes(world).count("canary") == 1
 
 
+def test_many_launches_at_once_try_the_other_policies_once(world: JobWorld) -> None:
+    settings, distant = SettingsCache(world.cluster), Cluster(DistantTransport(world.api, 0.05))
+    by = Launcher(distant, settings, clock=world.clock.read, threads=40, room=Room(settings))
+
+    def apply(number: int) -> OutcomeReason:
+        return launch(world, ingress(hosts=(f"h{number}.dev",)), namespace=f"n{number}", by=by).reason
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(apply, range(6))) == {OutcomeReason.LAUNCHED}
+    assert writes(world).count("canary") == 6 + 5
+
+
+def test_what_one_finds_missing_holds_all_launches_of_that_moment(world: JobWorld) -> None:
+    settings, distant = SettingsCache(world.cluster), Cluster(DistantTransport(world.api, 0.05))
+    by = Launcher(distant, settings, clock=world.clock.read, threads=40, room=Room(settings))
+    world.api.missing_policies.add("certjob-jobs")
+
+    def apply(number: int) -> OutcomeReason:
+        return launch(world, ingress(hosts=(f"h{number}.dev",)), namespace=f"n{number}", by=by).reason
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(apply, range(6))) == {OutcomeReason.NOT_IN_FORCE}
+    assert world.api.all(JOBS) == []
+
+
 @pytest.mark.parametrize("policy", ["own-secrets", "configmaps", "routes", "jobs", "elsewhere"])
 def test_nothing_is_launched_where_one_of_the_policies_is_missing(
     world: JobWorld, policy: str, caplog: pytest.LogCaptureFixture

@@ -16,7 +16,7 @@ from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.room import CONFIGMAPS_SHARE, FAR, JOBS_SHARE, KEPT, NEAR, STARTING, Room
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
-from issuer_job.record.record import Record
+from issuer_job.record.record import Phase, Record
 from issuer_job.record.store import to_config_map
 from tests.fakes.api import status
 from tests.worlds.job import JobWorld
@@ -101,6 +101,19 @@ def test_a_namespace_with_little_is_counted_once_a_minute(world: JobWorld, clock
     assert lists(world) == 1
     clock.now += FAR
     assert takes(own, world, "more")
+    assert lists(world) == 2
+
+
+def test_so_is_one_with_half_of_the_certificates_that_it_may_have(world: JobWorld, clock: Clock) -> None:
+    """They are listed in several pages."""
+    world.set_options(certificatesPerNamespace=20, hostsPerNamespace=40)
+    store(world, *(replace(with_certificate(f"r{number}"), phase=Phase.ISSUED) for number in range(16)))
+    own = room_of(world, clock)
+    for number in range(2):
+        clock.now += 5
+        assert takes(own, world, f"h{number}")
+    assert lists(world) == 1
+    assert takes(own, world, "h2")  # with 18 others
     assert lists(world) == 2
 
 
@@ -240,6 +253,28 @@ def test_names_that_somebody_made_up_are_forgotten(world: JobWorld, clock: Clock
         clock.now += 10
         own.take(Cluster(world.api), f"namespace-{number}", "x.y")
     assert len(own._namespaces) <= FAR / 10 + 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "used", "requests"),
+    [
+        (quota.JOBS, 4, 1),
+        (quota.JOBS, 6, 3),
+        (quota.PODS, 6, 3),
+        (quota.CONFIGMAPS, 7, 1),
+        (quota.CONFIGMAPS, 8, 3),
+    ],
+)
+def test_what_is_used_is_asked_for_each_time_where_it_matters(
+    world: JobWorld, clock: Clock, kind: str, used: int, requests: int
+) -> None:
+    """A cluster may have more than half of its ConfigMaps for years."""
+    set_quota(world, kind, used, 10)
+    settings = SettingsCache(world.cluster, clock=clock, sleep=lambda seconds: None)
+    for _ in range(3):
+        clock.now += 1
+        settings.quota()
+    assert sum(RESOURCE_QUOTAS.plural in request.path for request in world.api.requests) == requests
 
 
 @pytest.mark.parametrize(
