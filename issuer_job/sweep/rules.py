@@ -143,9 +143,14 @@ def issuer_was_edited(s: Situation, record: Record) -> bool:
 
 
 def ends_soon(record: Record, *, now: datetime, interval: timedelta) -> bool:
-    """Whether there is little time left to renew the certificate: a tenth of its life, or three sweeps."""
+    """Whether there is little time left to renew the certificate: a tenth of its life, or three sweeps.
+
+    One that its owner put there ends when he likes, so that it is no reason to go beyond what all share.
+    """
     issued = record.issued
-    return issued is not None and issued.not_after - now < max(issued.lifetime / 10, 3 * interval)
+    if issued is None or not issued.directory:
+        return False
+    return issued.not_after - now < max(issued.lifetime / 10, 3 * interval)
 
 
 def retry_is_due(s: Situation, record: Record) -> bool:

@@ -21,6 +21,7 @@ from issuer_job.upkeep.limits import Ledger, PlannedOrder
 from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
 from tests.worlds.samples import NOW
 from tests.worlds.sweep import (
+    by_hand,
     issue_one,
     jobs,
     passes,
@@ -327,3 +328,19 @@ def test_a_certificate_that_ends_soon_is_not_held_back(swept: JobWorld) -> None:
     # Half a day each until the limit, then until little is left.
     assert 12 <= len(swept.ca.ordered) <= 16
     assert len(held_events(swept)) > 3
+
+
+def test_a_certificate_that_its_owner_put_there_brings_nobody_past_the_limits(swept: JobWorld) -> None:
+    """It ends as soon as he likes: another one each hour would be an order each hour, whatever is left for others."""
+    swept.set_issuer(limits={"orders": 1})
+    issue_one(swept)
+    for _ in range(13):  # until the hourly look has found one that is good
+        if not swept.record().issued.directory:  # type: ignore[union-attr]
+            break
+        by_hand(swept, life=timedelta(hours=2))
+        passes(swept, 1)
+    passes(swept, 22)
+    record = swept.record()
+    assert record.issued is not None
+    assert (record.issued.directory, record.phase, jobs(swept)) == ("", Phase.WAITING, 1)
+    assert held_events(swept)
