@@ -114,6 +114,33 @@ def test_what_the_sweep_has_launched_meanwhile_is_left_alone(one: World) -> None
     assert (one.jobs(), one.turns._waiting) == (before, {})
 
 
+def test_a_later_word_that_another_process_heard_is_not_undone(one: World) -> None:
+    two = World(one.world)
+    one.admit("a")
+    assert one.admit("b", host="old.certjob.dev") is OutcomeReason.PUT_OFF
+    one.end("a")
+    two.seconds += 5
+    assert two.admit("b", host="new.certjob.dev") is OutcomeReason.LAUNCHED
+    one.end("b")
+    before = one.jobs()
+    one.turns.take()
+    assert (one.jobs(), one.turns._waiting) == (before, {})
+    assert one.world.record("b").intent.hosts == ("new.certjob.dev",)
+
+
+def test_who_shares_a_secret_has_a_turn_although_the_other_was_launched(one: World) -> None:
+    one.admit("a")
+    one.admit("b")
+    body = ingress("c", secret="b", hosts=("c.shop.dev",))
+    one.world.api.add(INGRESSES, "shop", body)
+    one.turns.launch(one.entry(body), namespace="shop", deadline=time.monotonic() + 30)
+    one.end("a")
+    assert one.turns.take() == 1
+    one.end("b")
+    assert one.turns.take() == 1
+    assert one.world.record("b").intent.hosts == ("b.shop.dev", "c.shop.dev")
+
+
 def test_what_waits_for_too_long_is_left_to_the_sweep(one: World) -> None:
     one.admit("a")
     one.admit("b")
@@ -139,7 +166,9 @@ def test_an_api_server_that_fails_keeps_everything_waiting(one: World) -> None:
     one.end("a")
     one.world.api.fail("GET", "labelSelector", status(500, "InternalError"), times=1)
     assert one.turns.take() == 0
+    assert one.turns.pause == turns.TROUBLE  # and is not asked four times a second, for each namespace
     assert one.turns.take() == 1
+    assert one.turns.pause == turns.PAUSE
 
 
 def test_the_thread_launches_by_itself(world: JobWorld, monkeypatch: pytest.MonkeyPatch) -> None:
