@@ -260,13 +260,15 @@ class FakeApi:
             if metadata.get("resourceVersion"):
                 return status(500, "", "resourceVersion should not be set on objects to be created")
             if not metadata.get("name"):
-                metadata["name"] = metadata.get("generateName", "") + secrets.token_hex(3)[:5]
+                suffix = "".join(secrets.choice("bcdfghjklmnpqrstvwxz2456789") for _ in range(5))
+                metadata["name"] = metadata["generateName"] + suffix if "generateName" in metadata else ""
             metadata.pop("uid", None)
             key = (*key[:2], metadata["name"])
         old = self._store.objects.get(key)
         if request.method == "PUT" and old is None and not metadata.get("uid"):
             return missing(key)
-        dry_run = request.query.get("dryRun") == "All"
+        # Reviews have no name: they are answered and not kept.
+        dry_run = request.query.get("dryRun") == "All" or not metadata["name"]
         hook = self.hooks.get(key[0].rpartition("/")[2])
         verdict = hook(Attempt(request.method, key[1], key[2], new, copied(old), dry_run)) if hook else None
         if isinstance(verdict, dict):
