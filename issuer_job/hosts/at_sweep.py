@@ -172,7 +172,7 @@ def _is_in_use(record: Record, host: str, holders: Holders) -> bool:
     issued, made = record.issued, holders.made.get(record.namespace)
     if issued is None or record.phase in GONE or host in issued.forfeited or issued.not_after <= holders.now:
         return False
-    return made is None or issued.at >= made
+    return host in issued.hosts and (made is None or issued.at >= made)
 
 
 def _made_good(cluster: Cluster, holders: Holders, host: str, namespace: str) -> bool:
@@ -220,7 +220,10 @@ class _Pass:
     def settle(self, claim: Claim) -> Counter[str]:
         """Mark it, or give it up: when it has lapsed, or a Job would be refused for it."""
         holders, key = self.holders, (claim.namespace, claim.host)
-        named = (key in holders.namers or key in self.requested) and holders.is_of(claim, claim.namespace)
+        asked = key in holders.namers or key in self.requested
+        if asked and self._has_become_its_own(claim):
+            return Counter({"claims made good": claims.mark_checked(self.cluster, claim, now=holders.now)})
+        named = asked and holders.is_of(claim, claim.namespace)
         stays = looked_at(claim, holders.options, named=named, now=holders.now, interval=self.interval)
         if stays is not None and not (named and self._must_yield(claim)):
             self._tell_losses(claim, lapses=False)
@@ -232,6 +235,14 @@ class _Pass:
             return Counter()
         holders.drop(claim)
         return Counter({"claims released": 1})
+
+    def _has_become_its_own(self, claim: Claim) -> bool:
+        """Whether it is from before its namespace was made, which has got a certificate all the same: 0.1.0 did not
+        look at that, and what it has issued is in use.
+        """
+        old = claim.checked is not None and not self.holders.is_of(claim, claim.namespace)
+        used = self.known.get((claim.namespace, claim.host), ()) if old else ()
+        return any(_is_in_use(record, claim.host, self.holders) for record in used)
 
     def _tell_losses(self, claim: Claim, *, lapses: bool) -> bool:
         lost = lost_by(claim, self.known, lapses=lapses, now=self.holders.now)

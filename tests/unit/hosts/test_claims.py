@@ -441,6 +441,22 @@ def test_a_namespace_made_anew_does_not_inherit_what_the_one_before_had(cluster:
     assert tidy(cluster, named, after=3 * HOUR)[0].may_have("one", "a.dev")
 
 
+def test_what_a_namespace_made_anew_got_a_certificate_for_already_is_its_own(cluster: Cluster, api: FakeApi) -> None:
+    """From 0.1.0, which left it a claim that no pass had found unnamed meanwhile."""
+    now = utc_now()
+    taken(cluster, "a.dev", "one", checked=True)
+    made(api, "one", now + HOUR)
+    named = ingress("one", "a.dev")
+    api.add(INGRESSES, "one", named)
+    theirs = certificate("one", hosts=("a.dev",), at=now)
+    assert not tidy(cluster, named, records=(theirs,), after=3 * HOUR)[0].may_have("one", "a.dev")
+    own = certificate("one", hosts=("a.dev",), at=now + 2 * HOUR)
+    assert tidy(cluster, named, records=(own,), after=3 * HOUR)[1]["claims made good"] == 1
+    for hour in range(3, 30):
+        holders, counts = tidy(cluster, named, records=(own,), after=hour * HOUR)
+        assert (holders.may_have("one", "a.dev"), counts.get("claims released", 0)) == (True, 0)
+
+
 def test_a_namespace_made_anew_does_not_inherit_a_wildcard_above_its_host(cluster: Cluster, api: FakeApi) -> None:
     wildcard = taken(cluster, "*.x.dev", "one", checked=True)
     mine = taken(cluster, "a.x.dev", "one")
