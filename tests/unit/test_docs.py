@@ -156,6 +156,35 @@ def test_every_notice_has_its_warning() -> None:
         assert max(parts, key=len).strip(" :") in page.replace("...", "") or message.startswith("{len("), message
 
 
+def test_what_reliability_says_can_be_repeated() -> None:
+    """Each attack and fault stands once, with a figure or the word that there is none; commands are spelt one way."""
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    tables = [table for table in page.split("\n\n") if table.startswith("| attack or fault |")]
+    rows = [row[2:-2].split(" | ") for table in tables for row in table.splitlines()[2:]]
+    assert {len(row) for row in rows} == {4}
+    assert len(rows) > 60
+    assert len({row[0] for row in rows}) == len(rows)
+    assert all(cell.strip() for row in rows for cell in row)
+    unit, e2e = "`.venv/bin/pytest tests/unit", "`tests/cluster/run .venv/bin/pytest tests/e2e"
+    for what, _, commands, _ in rows:
+        assert commands.count("pytest") == commands.count(unit) + commands.count(e2e), what
+        assert "pytest" in commands or "`make " in commands, what
+    for files, chosen in re.findall(r"pytest ([^`]*?) -k \"?([^`\"]+)\"?`", page):
+        below = [one for file in files.split() for one in sorted((ROOT / file).rglob("test_*.py")) or [ROOT / file]]
+        names = "\n".join(
+            f"{one.name} {' '.join(re.findall(r'def (test_[a-z0-9_]+)', one.read_text()))}" for one in below
+        )
+        assert [word for word in chosen.split(" or ") if word not in names] == [], files
+
+
+def test_every_fault_is_in_reliability() -> None:
+    code = "\n".join(file.read_text() for file in sorted((ROOT / "tests/load/faults").glob("*_rows.py")))
+    named = re.findall(r"--only ([a-z0-9,-]+)", (ROOT / "docs" / "reliability.md").read_text())
+    assert sorted(name for names in named for name in names.split(",")) == sorted(
+        re.findall(r'^@row\("(.+)"\)', code, re.M)
+    )
+
+
 def test_exit_codes() -> None:
     table = dict(re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", (ROOT / "docs/how-it-works.md").read_text(), re.MULTILINE))
     assert table == {str(int(code)): code.name for code in v.ExitCode}
