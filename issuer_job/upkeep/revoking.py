@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, Cluster
 from issuer_job.hosts.at_sweep import Holders
+from issuer_job.hosts.precedence import CLOCKS
 from issuer_job.issuers.load import Issuers
 from issuer_job.record import transitions
 from issuer_job.record.phases import GONE
 from issuer_job.record.record import Issued, Record
-from issuer_job.record.store import fresh, write_record
+from issuer_job.record.store import change_record
 from issuer_job.upkeep.revocations import (
     HeldRevocation,
     Outcome,
@@ -95,19 +97,27 @@ class Attending:
 
     def _mend_regained(self) -> None:
         """Hosts that are their namespace's again: whatever becomes of the claim later, that loss is over."""
-        for (namespace, _), record in self.records.items():
+        for record in self.records.values():
             named = {host for one in record.certificates for host in one.forfeited}
-            back = sorted(host for host in named if self._is_held(namespace, host))
-            if not back or (stored := fresh(self.cluster, record)) is None:
-                continue
-            for host in back:
-                why = "its namespace holds it again"
-                stored = transitions.forfeited(stored, self.now, host=host, cause=why, lost=False)
-            write_record(self.cluster, stored)
+            back = sorted(host for host in named if self._is_back(record, host))
+            if back:  # also of one that has been launched in this pass
+                change_record(self.cluster, record.name, partial(self._with_again, hosts=back))
+
+    def _with_again(self, stored: Record | None, *, hosts: Sequence[str]) -> Record | None:
+        for host in hosts if stored is not None else ():
+            why = "its namespace holds it again"
+            stored = stored and transitions.forfeited(stored, self.now, host=host, cause=why, lost=False)
+        return stored
 
     def _is_held(self, namespace: str, host: str) -> bool:
         claim = self.holders.claims.get(host)
         return claim is not None and claim.checked is not None and self.holders.is_of(claim, namespace)
+
+    def _is_back(self, record: Record, host: str) -> bool:
+        """Whether the namespace to which the certificates were issued, and none made anew, holds the host again."""
+        made = self.holders.made.get(record.namespace)
+        theirs = all(made is None or one.at >= made - CLOCKS for one in record.certificates if host in one.hosts)
+        return theirs and self._is_held(record.namespace, host)
 
     def _is_lost(self, namespace: str, host: str) -> bool:
         return self.holders.whole and not self._is_held(namespace, host)
@@ -115,9 +125,9 @@ class Attending:
     def _is_no_reason(self, revocation: Revocation) -> bool:
         """Whether all that was lost has come back before anything was done."""
         record = self.records.get(revocation.key)
-        begun = record is not None and record.has_revoked(serial=revocation.serial)
-        back = (self._is_held(revocation.namespace, host) for host in revocation.lost)
-        return bool(revocation.lost) and not begun and all(back)
+        if record is None or not revocation.lost or record.has_revoked(serial=revocation.serial):
+            return False
+        return all(self._is_back(record, host) for host in revocation.lost)
 
     def _is_needed(self, record: Record, issued: Issued, lost: tuple[str, ...]) -> bool:
         """Whether it is in use for other hosts, to which the right was never lost, and nobody else has those that are

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, NAMESPACES, SECRETS
 from issuer_job.hosts import claims
 from issuer_job.record.record import Issued, Phase
 from issuer_job.upkeep.revocations import Outcome
@@ -114,6 +114,21 @@ def test_nor_when_it_came_back_while_its_revocation_waited(certified: JobWorld) 
     for _ in range(3):
         pass_by(certified)
     assert (certified.ca.revoked, revocations(certified)) == ({}, [])
+
+
+def test_but_when_it_came_to_a_namespace_that_was_made_anew(certified: JobWorld) -> None:
+    """Whoever had the one before may still have the key."""
+    first, issuer = issued(certified), certified.api.stored(CONFIGMAPS, v.NAMESPACE, ISSUER)
+    assert issuer is not None
+    certified.api.remove(CONFIGMAPS, v.NAMESPACE, ISSUER)
+    give_away(certified)
+    pass_by(certified)
+    metadata = {"name": "shop", "creationTimestamp": certified.clock.read().isoformat(timespec="seconds")}
+    certified.api.add(NAMESPACES, None, {"metadata": metadata})
+    give_away(certified, to="shop")
+    certified.api.add(CONFIGMAPS, v.NAMESPACE, issuer)
+    pass_by(certified)
+    assert certified.ca.revoked == {first.serial: CESSATION}
 
 
 def test_nor_what_was_issued_in_a_time_of_another_policy(certified: JobWorld) -> None:
