@@ -10,9 +10,10 @@ import msgspec
 
 from certs.duration import parse_duration
 from certs.errors import CertError
+from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies, changes
-from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json
+from issuer_job.cluster.api import CONFIGMAPS, ApiError, Cluster, Json
 from issuer_job.issuers.host_rules import HostRule
 from issuer_job.issuers.solvers import DURATION
 from issuer_job.issuers.yaml_document import DocumentError, read_yaml
@@ -97,7 +98,9 @@ def read_options(cluster: Cluster) -> Options:
 
 
 def remember_options(cluster: Cluster) -> None:
-    """Keep what the options say now, if there are any: whoever misses them later knows that. Raises KubeError."""
+    """Keep what the options say now, if there are any: whoever misses them later knows that. What is refused
+    is tried again by the next pass. Raises KubeError without an answer.
+    """
     found = cluster.find(CONFIGMAPS, v.NAMESPACE, v.OPTIONS_CONFIG_MAP)
     if found is None:
         return
@@ -106,7 +109,10 @@ def remember_options(cluster: Cluster) -> None:
         body = bodies.config_map(bodies.own_metadata(v.OPTIONS_IN_FORCE, {v.IN_FORCE: "true"}), found["data"])
         return held if held is not None and held.get("data") == found["data"] else body
 
-    changes.change(cluster, CONFIGMAPS, v.NAMESPACE, v.OPTIONS_IN_FORCE, kept)
+    try:
+        changes.change(cluster, CONFIGMAPS, v.NAMESPACE, v.OPTIONS_IN_FORCE, kept)
+    except ApiError as problem:  # a full quota, somebody's policy: no reason to renew nothing
+        log.warning("options-not-remembered", problem=str(problem))
 
 
 def parse_options(config_map: Json | None) -> Options:

@@ -17,7 +17,7 @@ from issuer_job.issuers.options import (
     read_options,
     remember_options,
 )
-from tests.fakes.api import FakeApi
+from tests.fakes.api import FakeApi, status
 
 RULES = "allowedHosts: [{namespaces: [team-*], suffixes: [x.dev]}]\n"
 
@@ -139,3 +139,12 @@ def test_options_that_are_gone_open_nothing() -> None:
     assert parse_options(kept).launches_per_sweep == 7
     put(api, "")
     assert read_options(cluster) == Options()
+
+
+def test_what_cannot_be_remembered_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    api = FakeApi()
+    put(api, "launchesPerSweep: 7\n")
+    api.fail("POST", "/configmaps", status(403, "Forbidden", "exceeded quota: certjob"))
+    remember_options(Cluster(api))
+    assert "options-not-remembered" in caplog.messages
+    assert read_options(Cluster(api)).launches_per_sweep == 7
