@@ -19,6 +19,8 @@ from issuer_job.dns01.providers import lexicon
 from tests.fakes.hostile import HostileServer, for_ever, hostile_server, slowly
 from tests.fakes.proxy import Proxy, http_proxy
 
+pytestmark = pytest.mark.process
+
 OK = b"HTTP/1.1 200 OK\r\n"
 ENDLESS = OK + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 LONG = OK + b"Content-Length: 67108864\r\n\r\n"
