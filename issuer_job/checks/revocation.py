@@ -19,6 +19,7 @@ from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Later, Permanent
 from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.cluster.api import KubeError
+from issuer_job.hosts.precedence import CLOCKS
 from issuer_job.issue.obtaining.registry import obtaining_of
 from issuer_job.record import transitions
 from issuer_job.record.record import Record, RecordError, Revoked
@@ -35,8 +36,6 @@ from issuer_job.upkeep.revocations import (
 
 RESERVE = timedelta(seconds=30)
 """Of the pod's time: for what is written after the CA's answer."""
-CLOCKS = timedelta(minutes=1)
-"""By which clocks of a cluster may differ."""
 
 
 class _NotFound(Exception):
