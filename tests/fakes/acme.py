@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import ssl
 import threading
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from acme import jws
@@ -20,6 +17,7 @@ from josepy.b64 import b64decode, b64encode
 from josepy.jwk import JWK
 
 from tests.fakes.acme_ca import FakeCA
+from tests.fakes.serving import served
 
 TOKEN = "tokenTOKENtokenTOKENtokenTOKENtoken0123456"
 PROBLEM = "application/problem+json"
@@ -241,16 +239,9 @@ class _Server(ThreadingHTTPServer):
 def fake_acme() -> Iterator[tuple[FakeAcme, bytes]]:
     """Run a server; gives it and the PEM of the CA that its TLS certificate comes from."""
     tls_ca = FakeCA("Fake TLS CA")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with TemporaryDirectory() as directory:
-        context.load_cert_chain(*tls_ca.server_files(Path(directory)))
+    context = tls_ca.server_context()
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         server.fake = FakeAcme(f"https://127.0.0.1:{server.server_address[1]}")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
+        with served(server):
             yield server.fake, tls_ca.pem
-        finally:
-            server.shutdown()
-            thread.join()

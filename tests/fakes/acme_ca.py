@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cryptography import x509
@@ -43,6 +45,13 @@ class FakeCA:
         certificate.write_bytes(self.issue(key.public_key(), ["localhost"]))
         key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return certificate, key_file
+
+    def server_context(self) -> ssl.SSLContext:
+        """Of a server on loopback, with such a certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with TemporaryDirectory() as directory:
+            context.load_cert_chain(*self.server_files(Path(directory)))
+        return context
 
     def _sign(
         self,

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import socket
-import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from issuer_job.cluster.api import Response, Unreachable
 from tests.fakes.acme_ca import FakeCA
 from tests.fakes.api import FakeApi
+from tests.fakes.serving import served
 
 
 @dataclass(frozen=True)
@@ -126,16 +124,9 @@ class _Server(ThreadingHTTPServer):
 def served_api(api: FakeApi | None = None, host: str = "127.0.0.1") -> Iterator[ServedApi]:
     """Run it, with a CA of its own."""
     tls_ca = FakeCA("Fake Kubernetes CA")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with TemporaryDirectory() as directory:
-        context.load_cert_chain(*tls_ca.server_files(Path(directory)))
+    context = tls_ca.server_context()
     with _Server(host, api or FakeApi()) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
+        with served(server):
             port = server.server_address[1]
             yield ServedApi(server.api, host, port, tls_ca.pem, server.headers, server.connections, server.refusals)
-        finally:
-            server.shutdown()
-            thread.join()

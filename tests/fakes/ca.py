@@ -9,9 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from pathlib import Path
-from ssl import PROTOCOL_TLS_SERVER, SSLContext
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from acme import jws
@@ -21,6 +18,7 @@ from josepy.b64 import b64decode
 
 from tests.fakes.acme import FakeAcme, Reply, Request, _Handler, _Server, problem, signing_key
 from tests.fakes.acme_ca import FakeCA, csr_for
+from tests.fakes.serving import served
 
 ISSUING = FakeCA("Fake Root")
 NO_ANSWER = Reply(hang=True)
@@ -242,9 +240,7 @@ NewCa = Callable[[], tuple[FakeOrders, bytes]]
 def acme_server() -> Iterator[NewCa]:
     """Run a server; each call gives it a new CA behind the same address, and the PEM that its TLS is trusted by."""
     tls_ca = FakeCA("Fake TLS CA")
-    context = SSLContext(PROTOCOL_TLS_SERVER)
-    with TemporaryDirectory() as directory:
-        context.load_cert_chain(*tls_ca.server_files(Path(directory)))
+    context = tls_ca.server_context()
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 
@@ -254,10 +250,5 @@ def acme_server() -> Iterator[NewCa]:
             return fake, tls_ca.pem
 
         fresh()
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
+        with served(server):
             yield fresh
-        finally:
-            server.shutdown()
-            thread.join()

@@ -43,6 +43,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from tests.fakes.fault_rules import STEPS, Action, Answer, Change, Cut, Delay, Request, problem, step_of
+from tests.fakes.serving import served
 
 UPSTREAM_TIMEOUT = 20.0
 _NOT_PASSED_ON = frozenset({"connection", "transfer-encoding", "content-length", "keep-alive"})
@@ -257,13 +258,8 @@ def fault_proxy(
             url=f"https://{address}:{server.server_address[1]}",
             ca_pem=ca_pem,
         )
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
+        with served(server, poll_interval=0.05):
             yield server.proxy
-        finally:
-            server.shutdown()
-            thread.join()
     if server.proxy.broken:
         raise server.proxy.broken[0]
 

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import repeat
-from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.fakes.acme_ca import FakeCA
+from tests.fakes.serving import served
 
 DRIP = 0.02
 """Seconds from one piece of a slow answer to the next."""
@@ -87,17 +86,12 @@ class _Server(ThreadingTCPServer):
 def hostile_server() -> Iterator[HostileServer]:
     """Run one on loopback."""
     ca = FakeCA("Hostile TLS CA")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with TemporaryDirectory() as directory:
-        context.load_cert_chain(*ca.server_files(Path(directory)))
+    context = ca.server_context()
     with _Server(("127.0.0.1", 0), _Speaker) as server:
         server.context = context
         server.hostile = HostileServer(f"https://127.0.0.1:{server.server_address[1]}", ca.pem)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server.hostile
-        finally:
-            server.hostile.stopped.set()
-            server.shutdown()
-            thread.join()
+        with served(server):
+            try:
+                yield server.hostile
+            finally:
+                server.hostile.stopped.set()

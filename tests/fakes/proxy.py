@@ -5,16 +5,14 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.fakes.acme_ca import FakeCA
+from tests.fakes.serving import served
 
 
 @dataclass
@@ -65,18 +63,10 @@ class _Server(ThreadingTCPServer):
 @contextmanager
 def http_proxy(scheme: str) -> Iterator[Proxy]:
     """Run one; `scheme` is http or https."""
-    ca, context = FakeCA("Proxy TLS CA"), None
-    if scheme == "https":
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with TemporaryDirectory() as directory:
-            context.load_cert_chain(*ca.server_files(Path(directory)))
+    ca = FakeCA("Proxy TLS CA")
+    context = ca.server_context() if scheme == "https" else None
     with _Server(("127.0.0.1", 0), _Connecter) as server:
         server.context = context
         server.proxy = Proxy(f"{scheme}://127.0.0.1:{server.server_address[1]}", ca.pem)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
+        with served(server):
             yield server.proxy
-        finally:
-            server.shutdown()
-            thread.join()
