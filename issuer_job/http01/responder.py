@@ -29,6 +29,8 @@ HEALTH_PORT = 8081
 HEALTH_CONNECTIONS = 50
 MAX_UNANSWERED = 6 * 1024
 """Bytes that one connection may send before the next answer: a request's head, or several small ones."""
+MAX_PIPELINED = 24
+"""Requests that one connection may have in those bytes (RFC 9112, 9.3.2): a parsed one takes ten times its bytes."""
 MAX_UNREAD = 4 * 1024
 """Bytes of answers that a client has not taken yet, before it gets no further one."""
 _SOCKET_BUFFERS = 16 * 1024
@@ -175,7 +177,7 @@ class Responder:
 
     def _answer(self, request: web.Request, status: int, body: bytes = b"") -> web.Response:
         if request.transport is not None:
-            cast(_Connection, request.transport.get_protocol()).unanswered = 0
+            cast(_Connection, request.transport.get_protocol()).answered()
         headers = {"Cache-Control": "no-store", "Server": "certjob"}
         response = web.Response(status=status, body=body, headers=headers, content_type="application/octet-stream")
         if self._draining:
@@ -187,7 +189,7 @@ class _Connection(asyncio.Protocol):
     """What a connection holds in memory, and how many there are: aiohttp bounds each header, not all together."""
 
     def __init__(self, server: web.Server, most: int) -> None:
-        self.unanswered = 0
+        self._unanswered = self._pipelined = 0
         self._server = server
         self._most = most
         self._handler = server()
@@ -200,10 +202,15 @@ class _Connection(asyncio.Protocol):
         for connection in self._server.connections[: -self._most]:
             connection.force_close()
 
+    def answered(self) -> None:
+        """One of its requests was: what it may send is counted anew."""
+        self._unanswered = self._pipelined = 0
+
     def data_received(self, data: bytes) -> None:
         """Ends the connection of a client that sends too much before it is answered."""
-        self.unanswered += len(data)
-        if self.unanswered <= MAX_UNANSWERED:
+        self._unanswered += len(data)
+        self._pipelined += data.count(b"\n\r\n")
+        if self._unanswered <= MAX_UNANSWERED and self._pipelined <= MAX_PIPELINED:
             self._handler.data_received(data)
         else:
             self._transport.abort()

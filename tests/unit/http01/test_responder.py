@@ -24,7 +24,7 @@ from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json, Unreachable
 from issuer_job.http01 import responder
 from issuer_job.http01.challenge_index import ChallengeIndex
 from issuer_job.http01.challenge_watch import ChallengeWatch, Timing
-from issuer_job.http01.responder import Responder, ResponderLimits
+from issuer_job.http01.responder import MAX_PIPELINED, Responder, ResponderLimits
 from tests.fakes.api import FakeApi, status
 from tests.worlds.documents import MANIFESTS
 
@@ -448,7 +448,7 @@ PROGRAM = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s %(fields)s", stream=sys.stdout)
 from issuer_job.cluster.api import Cluster
-from issuer_job.http01.responder import ResponderLimits, serve
+from issuer_job.http01.responder import MAX_PIPELINED, ResponderLimits, serve
 from tests.fakes.api import FakeApi
 serve(Cluster(FakeApi()), port=0, health_port=0, limits=ResponderLimits(drain=0.05))
 """
@@ -486,7 +486,8 @@ def peak_mib(process: subprocess.Popen[str]) -> int:
 
 
 FULL_HEAD = b"GET /x HTTP/1.1\r\n" + b"".join(b"X-%d: " % number + b"y" * 110 + b"\r\n" for number in range(46))
-MANY_REQUESTS = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n" * 200
+ONE_REQUEST = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
+MANY_REQUESTS = ONE_REQUEST * 200
 
 
 @pytest.mark.process
@@ -507,6 +508,18 @@ def test_memory_is_bounded_whatever_clients_send_and_never_read(sent: bytes) -> 
         assert get(port, path(A))[0].status == 404
         assert process.poll() is None
         assert idle < peak_mib(process) < limit - others
+
+
+def test_more_requests_at_once_than_anybody_needs_end_the_connection(running: Running) -> None:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=5) as client:
+        client.sendall(ONE_REQUEST * MAX_PIPELINED)
+        got = b""
+        while got.count(b"HTTP/1.1 404") < MAX_PIPELINED:
+            got += client.recv(4096)
+        client.sendall(ONE_REQUEST * (MAX_PIPELINED + 1))
+        with suppress(ConnectionResetError):
+            assert client.recv(4096) == b""
+    assert answers(running, A)
 
 
 def test_a_client_that_reads_nothing_gets_no_further_answers(running: Running) -> None:
