@@ -35,7 +35,9 @@ T = TypeVar("T")
 class CanLaunch(Protocol):
     """What `issuer_job.launch.launcher.Launcher` does."""
 
-    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> LaunchOutcome:
+    def launch(
+        self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False, at_once: bool = True
+    ) -> LaunchOutcome:
         """Never raises KubeError; `deadline` is a time.monotonic() value."""
 
 
@@ -70,16 +72,17 @@ class Calls:
         self._last_issuers: Issuers | None = None
 
     def launch(self, decision: Decision, review: Review, deadline: float) -> Launched:
-        """Launch all entries at once; what is not done at the deadline goes on."""
+        """Launch or place all entries at once; what is not done at the deadline goes on."""
         namespace, new, end = review.namespace or "", review.operation == "CREATE", deadline + LAUNCH_SECONDS
         launch = partial(self._launcher.launch, namespace=namespace, deadline=end, expect_new=new)
         running: dict[Future[LaunchOutcome], Entry] = {}
         warnings: list[str] = []
         words: list[str] = []
         unsure = ""
-        for entry in decision.launch:
+        entries = [(entry, False) for entry in decision.place] + [(entry, True) for entry in decision.launch]
+        for entry, at_once in entries:
             try:
-                running[self._pool.submit(namespace, partial(launch, entry))] = entry
+                running[self._pool.submit(namespace, partial(launch, entry, at_once=at_once))] = entry
             except Busy:
                 warnings.append(f"Secret {entry.secret_name[:50]}: very busy, {LATER}")
                 words.append("Busy")

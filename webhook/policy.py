@@ -21,7 +21,9 @@ from webhook.review import Review, ReviewedKind
 
 MAX_ENTRIES = 5
 MAX_HOSTS = 20
-"""Launched by one admission, in all of its entries; the sweep does the rest."""
+"""Launched within one admission, in all of its entries."""
+MAX_PLACED = 25
+"""Certificates that one admission writes down, with a placeholder for each; the sweep does the rest."""
 
 
 class AdmissionReason(StrEnum):
@@ -51,12 +53,14 @@ class AdmissionReason(StrEnum):
 class Decision:
     """The answer's patch and warnings, and the certificates to launch: none in a dry run.
 
-    `later` counts the certificates beyond the limits of one admission. `refused` says why the request must not pass,
+    `place` are those that are written down and served with placeholders now, and launched after the answer. `later`
+    counts those that are even beyond that. `refused` says why the request must not pass,
     and `first`, that it must not unless its order is written down: nobody would come back for it.
     """
 
     reason: AdmissionReason
     launch: tuple[Entry, ...] = ()
+    place: tuple[Entry, ...] = ()
     later: int = 0
     patch: tuple[Json, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -115,12 +119,17 @@ def launching(
     review: Review, entries: Sequence[Entry], *, patch: tuple[Json, ...], warnings: Sequence[str]
 ) -> Decision:
     """The decision on one that the sweep would find, too: what is wanted now, as far as one admission may launch."""
-    launch = _within_limits(entries)
-    later = len(entries) - len(launch)
-    many = (f"{later} of {len(entries)} certificates are too many for now, the sweep orders them",) if later else ()
+    launch, rest = _within_limits(entries)
+    place = rest[: MAX_PLACED - len(launch)]
+    number, later, many = len(entries), len(rest) - len(place), []
+    if place:
+        many.append(f"{len(place)} of {number} certificates are ordered in a moment, one after the other")
+    if later:
+        many.append(f"{later} of {number} certificates are too many for now, the sweep orders them")
     return Decision(
         AdmissionReason.WANTED if entries else AdmissionReason.NOTHING_TO_CERTIFY,
         launch=() if review.dry_run else launch,
+        place=() if review.dry_run else place,
         later=later,
         patch=patch,
         warnings=(*warnings, *many),
@@ -150,12 +159,13 @@ def _malformed(problem: str, policy: AdmissionPolicy) -> Decision:
     return Decision(AdmissionReason.MALFORMED, warnings=(problem,))
 
 
-def _within_limits(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """The first entries, as far as they fit together; one that does not fit keeps no smaller one out."""
+def _within_limits(entries: Sequence[Entry]) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
+    """The first that fit together, and the others; one that does not fit keeps no smaller one out."""
     chosen: list[Entry] = []
+    others: list[Entry] = []
     hosts = 0
     for entry in entries:
-        if len(chosen) < MAX_ENTRIES and hosts + len(entry.hosts) <= MAX_HOSTS:
-            chosen.append(entry)
-            hosts += len(entry.hosts)
-    return tuple(chosen)
+        fits = len(chosen) < MAX_ENTRIES and hosts + len(entry.hosts) <= MAX_HOSTS
+        (chosen if fits else others).append(entry)
+        hosts += len(entry.hosts) if fits else 0
+    return tuple(chosen), tuple(others)

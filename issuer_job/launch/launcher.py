@@ -25,7 +25,7 @@ from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.room import Room
 from issuer_job.launch.start import Starter
 from issuer_job.polling import utc_now
-from issuer_job.record import transitions
+from issuer_job.record import intents, transitions
 from issuer_job.record.intents import MAX_HOSTS, MAX_SOURCES
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Problem, Record, RecordError
@@ -92,10 +92,13 @@ class Launcher:
         self._room = room
         self._canaries = LaunchCanaries()
 
-    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> LaunchOutcome:
+    def launch(
+        self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False, at_once: bool = True
+    ) -> LaunchOutcome:
         """Make sure that an attempt for this entry exists, if it needs one.
 
-        `expect_new` saves a request when there is no record yet.
+        `expect_new` saves a request when there is no record yet. Not `at_once`: it is written down and served with a
+        placeholder, and put off.
         Never raises KubeError: what could not be done now is an outcome with a warning, and the sweep's work.
         """
         launch = _Launch(self.until(deadline), self._room, self._canaries, entry, namespace)
@@ -103,7 +106,7 @@ class Launcher:
             if entry.problem is not None:
                 return launch.hold_up(entry.problem)
             try:
-                return launch.carry_out(expect_new=expect_new)
+                return launch.carry_out(expect_new=expect_new, at_once=at_once)
             except _Stopped as stop:
                 if not entry.source.kind.listed:
                     # The sweep does not find it again if nobody has written it down.
@@ -134,7 +137,7 @@ class _Launch:
     entry: Entry
     namespace: str
 
-    def carry_out(self, *, expect_new: bool) -> LaunchOutcome:
+    def carry_out(self, *, expect_new: bool, at_once: bool) -> LaunchOutcome:
         """Write down what is wanted, and start the attempt if there shall be one. Raises _Stopped, too."""
         starter, namespace, name = self.starter, self.namespace, names.record(self.namespace, self.entry.secret_name)
         existing: Record | None = None
@@ -151,12 +154,14 @@ class _Launch:
                 decided = _for_missing_secret(found, decided, starter.clock()) if missing else decided
             if decided.launch and decided.record is not None:
                 self._refuse_too_many(decided.record, found)
-                room = room or self._takes_room(decided.record)
+                room = room or (at_once and self._takes_room(decided.record))
                 ordered = ordered or (room and self._may_order(decided.record))
             if decided.launch and not (room and ordered) and not missing:
                 decided = planned(found, now=starter.clock(), may_launch=False)
             if decided.launch and decided.record is not None:
                 self._preconditions(decided.record)
+            elif decided.reason in _PLACED:
+                self._require_policies(self.canaries.problem(starter.cluster))
             return decided.record
 
         try:
@@ -166,18 +171,22 @@ class _Launch:
             if room and not launched and self.room is not None:
                 self.room.give_back(namespace, name, self.entry.source.settings.issuer if ordered else "")
         reason, warning = OutcomeReason.UNCHANGED, _warning(self.entry, decided)
-        if stored is None:
-            warning = warning or _host_warning(existing)
-        elif launched:
+        if launched and stored is not None:
             starter.start(stored)
             reason = OutcomeReason.LAUNCHED
         else:
-            reason = OutcomeReason.MERGED
-            if decided.reason in {PlanReason.PUT_OFF, PlanReason.HELD_BACK}:
-                starter.create_placeholder(stored)  # HTTPS works all the same
+            placed = stored or (existing and intents.asked(existing, self.entry.source))
+            made_anew = expect_new and existing is not None and existing.phase is not Phase.ISSUED
+            if placed is not None and (made_anew or decided.reason in _PLACED):
+                starter.create_placeholder(placed)  # HTTPS works all the same
+            if stored is None:
+                warning = warning or _host_warning(existing)
+            else:
+                reason = OutcomeReason.MERGED
         if decided.reason is PlanReason.PUT_OFF:
             reason = OutcomeReason.LEFT if room else OutcomeReason.PUT_OFF
-            warning = warning or f"Secret {self.entry.secret_name[:40]}: {_PUT_OFF[reason]}"
+            if at_once:
+                warning = warning or f"Secret {self.entry.secret_name[:40]}: {_PUT_OFF[reason]}"
         return self._outcome(reason, stored or existing, warning)
 
     def hold_up(self, problem: Problem) -> LaunchOutcome:
@@ -239,7 +248,10 @@ class _Launch:
             if denied.until is not None:
                 why = f"belongs to another namespace until {denied.until:%d %b %H:%M} UTC: no certificate"
             raise _Stopped(reason, denied.reason, f"{denied.host[:70]} {why}")
-        if problem := canary.result():
+        self._require_policies(canary.result())
+
+    def _require_policies(self, problem: str) -> None:
+        if problem:
             log.error("policies-not-in-force", problem=problem)
             detail = "certjob's admission policies are not in force: no certificate until they are"
             raise _Stopped(OutcomeReason.NOT_IN_FORCE, Refusal.NOT_IN_FORCE, detail)
@@ -255,6 +267,10 @@ _DENIALS: Mapping[str, tuple[OutcomeReason, str]] = {
     Denial.NOT_ALLOWED: (OutcomeReason.HOST_NOT_LISTED, "is not allowed in this namespace: no certificate"),
 }
 """By the type of the problem that a record has."""
+
+
+_PLACED = frozenset({PlanReason.PUT_OFF, PlanReason.HELD_BACK})
+"""Nothing is launched, and the Secret may not be there."""
 
 
 def _for_missing_secret(existing: Record, decided: Plan, now: datetime) -> Plan:

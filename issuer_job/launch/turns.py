@@ -57,11 +57,15 @@ class Turns:
         self.pause = PAUSE
         """Seconds until the next look."""
 
-    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> LaunchOutcome:
+    def launch(
+        self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False, at_once: bool = True
+    ) -> LaunchOutcome:
         """See Launcher."""
         key = (entry.secret_name, entry.source.key)
         self._forget(namespace, key)  # what it wanted before is not wanted any more
-        outcome = self._launcher.launch(entry, namespace=namespace, deadline=deadline, expect_new=expect_new)
+        outcome = self._launcher.launch(
+            entry, namespace=namespace, deadline=deadline, expect_new=expect_new, at_once=at_once
+        )
         if outcome.reason is OutcomeReason.PUT_OFF:
             self._remember(namespace, key, _Waiting(self._clock(), entry, outcome.epoch))
         return outcome

@@ -63,11 +63,14 @@ class FakeLauncher:
     gate: threading.Event | None = None
     """Launches wait for it, as for a hanging API server."""
     launched: list[tuple[str, str]] = field(default_factory=list)
+    placed: list[tuple[str, str]] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
 
-    def launch(self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False) -> LaunchOutcome:
+    def launch(
+        self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False, at_once: bool = True
+    ) -> LaunchOutcome:
         """See Launcher."""
-        self.launched.append((namespace, entry.secret_name))
+        (self.launched if at_once else self.placed).append((namespace, entry.secret_name))
         self.deadlines.append(deadline)
         time.sleep(self.seconds)
         if self.gate is not None:

@@ -122,6 +122,21 @@ def test_nothing_is_launched_where_one_of_the_policies_is_missing(
     assert said == f"admission policy certjob-{policy} is not in force"
 
 
+def test_what_is_only_placed_asks_the_policies_too(world: JobWorld) -> None:
+    def place() -> OutcomeReason:
+        wanted = entry(world, ingress(hosts=HOSTS))
+        end = time.monotonic() + 30
+        return launcher(world).launch(wanted, namespace="shop", deadline=end, expect_new=True, at_once=False).reason
+
+    world.api.missing_policies.add("certjob-configmaps")
+    assert place() is OutcomeReason.NOT_IN_FORCE
+    assert set(writes(world)) == {"canary"}
+    world.api.missing_policies.clear()
+    assert place() is OutcomeReason.PUT_OFF
+    assert [kind for kind in writes(world) if kind != "canary"] == ["record", "secret"]
+    assert world.record().phase is Phase.WANTED
+
+
 def test_the_order_of_the_writes(world: JobWorld) -> None:
     outcome = launch(world)
     made = writes(world)

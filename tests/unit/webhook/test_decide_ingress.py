@@ -8,7 +8,7 @@ from issuer_job.issuers.load import Issuers
 from tests.fakes.webhook_parts import ISSUERS
 from tests.worlds.reviews import Golden, decision_on, golden_reviews, ingress, read, review
 from webhook.decide_ingress import MAX_NAMES, IngressPolicy
-from webhook.policy import MAX_ENTRIES, MAX_HOSTS, Decision
+from webhook.policy import MAX_ENTRIES, MAX_HOSTS, MAX_PLACED, Decision
 from webhook.policy import AdmissionReason as R
 from webhook.review import Review, warning_lines
 
@@ -33,6 +33,7 @@ def test_golden_review(golden: Golden) -> None:
     assert {
         "reason": str(decision.reason),
         "launch": launch,
+        "place": [entry.secret_name for entry in decision.place],
         "later": decision.later,
         "patch": list(decision.patch),
         "warnings": warning_lines(decision.warnings),
@@ -68,8 +69,16 @@ def test_limits_of_one_admission_hold_for_all_entries_together() -> None:
     decision = decided(review(new))
     assert len(decision.launch) <= MAX_ENTRIES
     assert sum(len(entry.hosts) for entry in decision.launch) <= MAX_HOSTS
-    assert decision.later == 9 - len(decision.launch) == 6
-    assert len(decision.warnings) == 1
+    assert len(decision.place) == 9 - len(decision.launch) == 6
+    assert (decision.later, len(decision.warnings)) == (0, 1)
+
+
+def test_so_many_that_one_admission_cannot_place_them_all_are_left_to_the_sweep() -> None:
+    new = ingress()
+    new["spec"]["tls"] = [{"secretName": f"s{n}", "hosts": [f"h{n}.certjob.dev"]} for n in range(35)]
+    decision = decided(review(new))
+    assert (len(decision.launch), len(decision.place), decision.later) == (MAX_ENTRIES, MAX_PLACED - MAX_ENTRIES, 10)
+    assert "10 of 35" in decision.warnings[-1]
 
 
 def test_the_namespace_is_the_requests_not_the_objects() -> None:
@@ -82,7 +91,7 @@ def test_the_namespace_is_the_requests_not_the_objects() -> None:
 def test_a_dry_run_patches_and_launches_nothing() -> None:
     dry, wet = (decided(review(ingress(), dryRun=dry)) for dry in (True, False))
     assert dry.patch == wet.patch != ()
-    assert dry.launch == ()
+    assert dry.launch == dry.place == ()
     assert len(wet.launch) == 1
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -93,6 +95,48 @@ def test_a_creation_that_comes_twice_changes_nothing(api: FakeApi, client: Flask
 def test_a_dry_run_creates_nothing(api: FakeApi, client: FlaskClient) -> None:
     admit(client, dryRun=True)
     assert writes(api) == []
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.01)
+
+
+def many_hosts() -> Json:
+    return ingress([f"h{n}.certjob.dev" for n in range(100)])
+
+
+def many_entries() -> Json:
+    body = ingress([f"h{n}.certjob.dev" for n in range(20)])
+    body["spec"]["tls"] = [{"secretName": f"s{n}", "hosts": [f"h{n}.certjob.dev"]} for n in range(20)]
+    return body
+
+
+@pytest.mark.parametrize("body", [many_hosts(), many_entries()], ids=["100 hosts", "20 entries"])
+def test_whatever_its_size_its_placeholders_are_there_with_the_answer(
+    api: FakeApi, client: FlaskClient, body: Json
+) -> None:
+    answer = client.post(f"{ANNOTATED}?timeout=5s", json=review(body)).get_json()["response"]
+    names = {entry["secretName"] for entry in body["spec"].get("tls") or [{"secretName": "web-tls"}]}
+    secrets = {s["metadata"]["name"]: s["metadata"]["labels"][v.STATE] for s in api.all(SECRETS, "shop")}
+    assert secrets == dict.fromkeys(names, "placeholder")
+    assert all(api.stored(CONFIGMAPS, v.NAMESPACE, f"shop.{name}") for name in names)
+    assert any("one after the other" in warning for warning in answer["warnings"]), answer["warnings"]
+
+
+def test_what_is_too_large_for_one_admission_is_launched_right_after_it(api: FakeApi, client: FlaskClient) -> None:
+    client.post(f"{ANNOTATED}?timeout=5s", json=review(many_hosts()))
+    eventually(lambda: len(api.all(JOBS, v.NAMESPACE)) == 1)
+
+
+def test_a_large_ingress_whose_record_is_there_has_its_placeholder_again(api: FakeApi, client: FlaskClient) -> None:
+    for _ in range(2):
+        client.post(f"{ANNOTATED}?timeout=5s", json=review(many_hosts()))
+        assert api.stored(SECRETS, "shop", "web-tls") is not None
+        eventually(lambda: len(api.all(JOBS, v.NAMESPACE)) == 1)
+        api.remove(SECRETS, "shop", "web-tls")
 
 
 def test_a_host_of_another_namespace_is_told(api: FakeApi, client: FlaskClient) -> None:
