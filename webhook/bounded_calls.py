@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from issuer_job.cluster.api import KubeError
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
-from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
+from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from webhook.fair_pool import MAX_OUTSTANDING, Busy, FairPool
 from webhook.policy import Decision
 from webhook.review import Review

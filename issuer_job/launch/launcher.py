@@ -2,68 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from functools import partial
 
 from issuer_job import log, names
 from issuer_job.backoff import wait_after
-from issuer_job.cluster.api import ApiError, Cluster, KubeError
+from issuer_job.cluster.api import Cluster, KubeError
 from issuer_job.cluster.changes import UNREAD
 from issuer_job.demand.common import Entry
 from issuer_job.demand.plan import Plan, PlanReason, plan
 from issuer_job.demand.unlisted import held_up
 from issuer_job.hosts import at_launch
-from issuer_job.hosts.precedence import Denial
 from issuer_job.hosts.share import use_of
 from issuer_job.issuers.load import ABSENT
 from issuer_job.issuers.types import type_of
 from issuer_job.launch.configuration import SettingsCache
+from issuer_job.launch.outcome import DENIALS, PUT_OFF, LaunchOutcome, OutcomeReason, host_warning, short, warning_of
 from issuer_job.launch.room import Room
 from issuer_job.launch.start import Starter
 from issuer_job.polling import utc_now
 from issuer_job.record import intents, transitions
-from issuer_job.record.intents import MAX_HOSTS, MAX_SOURCES
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Problem, Record, RecordError
 from issuer_job.record.store import change_record
 from issuer_job.tenant_secrets.access import Refusal
 from issuer_job.tenant_secrets.canary import LaunchCanaries
-
-
-class OutcomeReason(StrEnum):
-    """How a launch ended."""
-
-    LAUNCHED = "Launched"
-    UNCHANGED = "Unchanged"
-    MERGED = "Merged"
-    PUT_OFF = "PutOff"
-    """There was no room just now."""
-    LEFT = "LeftToSweep"
-    """Its namespace has had many orders lately: the sweep, which knows those of all, decides."""
-    HELD_UP = "HeldUp"
-    """Written down, with what an operator has to put right first."""
-    HOST_CLAIMED = "HostClaimed"
-    HOST_NOT_LISTED = "HostNotListed"
-    TOO_MANY = "TooMany"
-    """Its namespace has all the certificates or hosts that it may have, or certjob no room for anything new."""
-    NOT_IN_FORCE = "PoliciesNotInForce"
-    UNREADABLE = "RecordUnreadable"
-    LATER = "Later"
-
-
-@dataclass(frozen=True)
-class LaunchOutcome:
-    """What became of one entry; `warning` is for the user, `why` what kept it from being written down."""
-
-    reason: OutcomeReason
-    secret_name: str
-    epoch: int = 0
-    warning: str | None = None
-    why: str = ""
 
 
 class _Stopped(Exception):
@@ -119,7 +85,7 @@ class Launcher:
             return LaunchOutcome(OutcomeReason.UNREADABLE, entry.secret_name, warning=warning[:119])
         except KubeError as problem:
             log.warning("launch-failed", secret=entry.secret_name, problem=str(problem))
-            warning = f"Secret {entry.secret_name[:40]}: certificate will come later ({_short(problem)})"
+            warning = f"Secret {entry.secret_name[:40]}: certificate will come later ({short(problem)})"
             return LaunchOutcome(OutcomeReason.LATER, entry.secret_name, warning=warning, why=str(problem)[:200])
 
     def until(self, deadline: float) -> Starter:
@@ -170,7 +136,7 @@ class _Launch:
         finally:
             if room and not launched and self.room is not None:
                 self.room.give_back(namespace, name, self.entry.source.settings.issuer if ordered else "")
-        reason, warning = OutcomeReason.UNCHANGED, _warning(self.entry, decided)
+        reason, warning = OutcomeReason.UNCHANGED, warning_of(self.entry, decided)
         if launched and stored is not None:
             starter.start(stored)
             reason = OutcomeReason.LAUNCHED
@@ -180,13 +146,13 @@ class _Launch:
             if placed is not None and (made_anew or decided.reason in _PLACED):
                 starter.create_placeholder(placed)  # HTTPS works all the same
             if stored is None:
-                warning = warning or _host_warning(existing)
+                warning = warning or host_warning(existing)
             else:
                 reason = OutcomeReason.MERGED
         if decided.reason is PlanReason.PUT_OFF:
             reason = OutcomeReason.LEFT if room else OutcomeReason.PUT_OFF
             if at_once:
-                warning = warning or f"Secret {self.entry.secret_name[:40]}: {_PUT_OFF[reason]}"
+                warning = warning or f"Secret {self.entry.secret_name[:40]}: {PUT_OFF[reason]}"
         return self._outcome(reason, stored or existing, warning)
 
     def hold_up(self, problem: Problem) -> LaunchOutcome:
@@ -244,7 +210,7 @@ class _Launch:
         canary: Future[str] = pool.submit(self.canaries.problem, cluster)
         denied = at_launch.denied(cluster, options, wanted.intent.hosts, wanted.namespace, pool=pool)
         if denied is not None:
-            reason, why = _DENIALS[denied.reason]
+            reason, why = DENIALS[denied.reason]
             if denied.until is not None:
                 why = f"belongs to another namespace until {denied.until:%d %b %H:%M} UTC: no certificate"
             raise _Stopped(reason, denied.reason, f"{denied.host[:70]} {why}")
@@ -257,18 +223,6 @@ class _Launch:
             raise _Stopped(OutcomeReason.NOT_IN_FORCE, Refusal.NOT_IN_FORCE, detail)
 
 
-LEFT_OUT = f"too many share it (at most {MAX_SOURCES}, and {MAX_HOSTS} hosts): left out"
-_DENIALS: Mapping[str, tuple[OutcomeReason, str]] = {
-    Denial.CLAIMED: (OutcomeReason.HOST_CLAIMED, "belongs to another namespace: no certificate"),
-    Denial.CONTESTED: (
-        OutcomeReason.HOST_CLAIMED,
-        "is another namespace's too: no certificate until an operator decides",
-    ),
-    Denial.NOT_ALLOWED: (OutcomeReason.HOST_NOT_LISTED, "is not allowed in this namespace: no certificate"),
-}
-"""By the type of the problem that a record has."""
-
-
 _PLACED = frozenset({PlanReason.PUT_OFF, PlanReason.HELD_BACK})
 """Nothing is launched, and the Secret may not be there."""
 
@@ -279,34 +233,3 @@ def _for_missing_secret(existing: Record, decided: Plan, now: datetime) -> Plan:
         return decided  # launched meanwhile
     launched = transitions.launched(record, now=now, reason=LaunchReason.SECRET_MISSING)
     return Plan(PlanReason.SEEN_AGAIN, launched, launch=True, minor=decided.minor)
-
-
-_PUT_OFF: Mapping[OutcomeReason, str] = {
-    OutcomeReason.PUT_OFF: "many orders in this namespace just now, it has its turn later",
-    OutcomeReason.LEFT: "many orders of this namespace lately, the sweep orders it",
-}
-
-
-def _warning(entry: Entry, decided: Plan) -> str | None:
-    if decided.minor:
-        return f"Secret {entry.secret_name[:40]}: an older Ingress decides issuer and key algorithm"
-    held = decided.record.retry if decided.reason is PlanReason.HELD_BACK and decided.record else None
-    if held is not None and held.problem.type == transitions.HELD_BACK:
-        return f"Secret {entry.secret_name[:40]}: {held.problem.detail}"
-    if decided.reason is PlanReason.LEFT_OUT:
-        return f"Secret {entry.secret_name[:40]}: {LEFT_OUT}"
-    return None
-
-
-def _host_warning(existing: Record | None) -> str | None:
-    """What a Job found out after the first apply, said at the next one."""
-    if existing is None or existing.retry is None or existing.phase is not Phase.FAILED:
-        return None
-    problem = existing.retry.problem
-    return f"{problem.host[:70]} {_DENIALS[problem.type][1]}" if problem.type in _DENIALS else None
-
-
-def _short(problem: Exception) -> str:
-    if isinstance(problem, ApiError):
-        return f"API server: {problem.status} {problem.reason}"[:60]
-    return str(problem)[:60]

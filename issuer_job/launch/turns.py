@@ -10,7 +10,8 @@ from threading import Event, Lock, Thread
 from issuer_job import log, names
 from issuer_job.cluster.api import Cluster, KubeError
 from issuer_job.demand.common import Entry
-from issuer_job.launch.launcher import Launcher, LaunchOutcome, OutcomeReason
+from issuer_job.launch.launcher import Launcher
+from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from issuer_job.launch.room import Room
 from issuer_job.record.record import RecordError
 from issuer_job.record.store import live_record

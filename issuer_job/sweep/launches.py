@@ -15,7 +15,8 @@ from issuer_job.demand.plan import is_held_back
 from issuer_job.hosts.share import Use, adds_nothing, beyond, use_of
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.types import type_of
-from issuer_job.launch.launcher import Launcher, OutcomeReason
+from issuer_job.launch.launcher import Launcher
+from issuer_job.launch.outcome import OutcomeReason
 from issuer_job.launch.room import scarce
 from issuer_job.record import intents, transitions
 from issuer_job.record.phases import LaunchReason

@@ -28,7 +28,8 @@ from issuer_job.demand.common import Entry
 from issuer_job.demand.ingress import wants
 from issuer_job.issue.issue import issue
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.launcher import Launcher, LaunchOutcome
+from issuer_job.launch.launcher import Launcher
+from issuer_job.launch.outcome import LaunchOutcome
 from issuer_job.polling import utc_now
 from issuer_job.record import transitions
 from issuer_job.record.phases import ATTEMPT_GRACE, LaunchReason

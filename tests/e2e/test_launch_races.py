@@ -11,7 +11,8 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Response
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.launcher import Launcher, LaunchOutcome, OutcomeReason
+from issuer_job.launch.launcher import Launcher
+from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from tests.e2e import world
 from tests.e2e.api import Api, Endpoint, NewNamespace, wait_for
 from tests.e2e.certificates import NewCertificates, certificates

@@ -17,7 +17,7 @@ from issuer_job.cluster.api import Json, Unreachable
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
-from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
+from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from webhook.app import POLICIES, Parts
 from webhook.app import create_app as create_real_app
 from webhook.door import KnownPaths

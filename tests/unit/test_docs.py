@@ -21,7 +21,7 @@ from issuer_job.issue import order
 from issuer_job.issuers.load import parse_issuer
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import Issuer
-from issuer_job.launch import launcher
+from issuer_job.launch import outcome
 from issuer_job.record import phases, record
 from issuer_job.record.phases import LaunchReason
 from issuer_job.tenant_secrets import access as secrets
@@ -43,7 +43,7 @@ NOT_A_NAME = re.compile(r"[A-Z*<$]|\.\.\.")
 WORDS: dict[str, Iterable[type[StrEnum]]] = {
     "phase": [record.Phase],
     "webhook reason": [policy.AdmissionReason],
-    "outcome": [launcher.OutcomeReason],
+    "outcome": [outcome.OutcomeReason],
     "reason of a plan or notice": [plan.PlanReason, wants.NoticeReason],
     "sweep reason": [LaunchReason],
     "verdict of the look": [validity.ValidityReason, judgement.Misfit],
@@ -111,7 +111,7 @@ def test_tables_of_words_are_complete_and_true(head: str) -> None:
     named = first_column(TROUBLESHOOTING.read_text(), head)
     known = {str(word) for kind in WORDS[head] for word in kind}
     if head == "reason of a plan or notice":  # explained elsewhere on the page by the same word
-        known -= {*policy.AdmissionReason, *launcher.OutcomeReason}
+        known -= {*policy.AdmissionReason, *outcome.OutcomeReason}
     assert known <= set(named)
     for word in set(named) - known:
         assert head in BY_LITERAL, word

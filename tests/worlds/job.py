@@ -40,7 +40,8 @@ from issuer_job.issue.issue import issue
 from issuer_job.issue.solvers import SOLVERS
 from issuer_job.issuers.solvers import ChallengeType
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.launcher import Launcher, LaunchOutcome
+from issuer_job.launch.launcher import Launcher
+from issuer_job.launch.outcome import LaunchOutcome
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Record

@@ -16,7 +16,8 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import SECRETS, Json, Response
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.launcher import Launcher, LaunchOutcome
+from issuer_job.launch.launcher import Launcher
+from issuer_job.launch.outcome import LaunchOutcome
 from issuer_job.record.record import Renewal
 from issuer_job.tenant_secrets.access import look_by_version
 from tests.fakes.api import Attempt

@@ -27,7 +27,7 @@ from issuer_job.dns01.providers import registry
 from issuer_job.dns01.providers.provider import DnsProvider, Scope
 from issuer_job.issuers.load import parse_issuer
 from issuer_job.issuers.schema import Dns01
-from issuer_job.launch.launcher import LaunchOutcome
+from issuer_job.launch.outcome import LaunchOutcome
 from issuer_job.polling import utc_now
 from tests.fakes.dns import FakeDns, fake_dns
 from tests.fakes.provider import NAME as PROVIDER

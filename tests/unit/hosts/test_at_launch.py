@@ -12,7 +12,7 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, NAMESPACES, Json
 from issuer_job.hosts import claims, transfer
 from issuer_job.hosts.claims import claim_body
 from issuer_job.hosts.precedence import Claim
-from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
+from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from issuer_job.record.record import Phase, Problem
 from tests.fakes.api import status
 from tests.worlds.job import HOST, JobWorld, ingress

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import SECRETS
-from issuer_job.launch.launcher import OutcomeReason
+from issuer_job.launch.outcome import OutcomeReason
 from issuer_job.record.record import Phase
 from tests.worlds.job import JobWorld, ingress
 from tests.worlds.request import (

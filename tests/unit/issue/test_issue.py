@@ -10,7 +10,7 @@ from cryptography import x509
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS
-from issuer_job.launch.launcher import OutcomeReason
+from issuer_job.launch.outcome import OutcomeReason
 from issuer_job.record.record import Phase
 from tests.fakes.acme import Request, problem
 from tests.fakes.ca import NO_ANSWER

@@ -15,7 +15,8 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, EVENTS, INGRESSES, JOBS
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.launcher import Launcher, OutcomeReason
+from issuer_job.launch.launcher import Launcher
+from issuer_job.launch.outcome import OutcomeReason
 from issuer_job.record.record import Phase, SourceKind
 from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
 from tests.worlds.request import (

@@ -28,7 +28,8 @@ from issuer_job.demand.common import Entry
 from issuer_job.demand.ingress import wants
 from issuer_job.hosts.claims import claim_body
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.launcher import Launcher, LaunchOutcome, OutcomeReason
+from issuer_job.launch.launcher import Launcher
+from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from issuer_job.launch.room import Room
 from issuer_job.record import transitions
 from issuer_job.record.record import Phase

@@ -12,7 +12,8 @@ from issuer_job.demand.common import Entry
 from issuer_job.demand.ingress import wants
 from issuer_job.launch import room, turns
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.launcher import Launcher, OutcomeReason
+from issuer_job.launch.launcher import Launcher
+from issuer_job.launch.outcome import OutcomeReason
 from issuer_job.launch.room import Room
 from issuer_job.launch.turns import PATIENCE, Turns
 from issuer_job.record.record import Phase

@@ -11,7 +11,7 @@ from certs.placeholder import is_placeholder
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
-from issuer_job.launch.launcher import OutcomeReason
+from issuer_job.launch.outcome import OutcomeReason
 from issuer_job.record.record import Phase, SourceKind
 from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
 from tests.worlds.request import (

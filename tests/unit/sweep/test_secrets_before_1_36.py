@@ -11,7 +11,7 @@ from certs.chain import dns_names
 from certs.placeholder import is_placeholder
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import SECRETS
-from issuer_job.launch.launcher import OutcomeReason
+from issuer_job.launch.outcome import OutcomeReason
 from issuer_job.record.record import Phase
 from issuer_job.tenant_secrets.access import Content, Refusal, SecretRefused, look_by_version
 from tests.worlds.job import HOST, JobWorld, ingress

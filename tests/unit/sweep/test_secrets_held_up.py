@@ -14,7 +14,8 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, EVENTS, SECRETS, Json
 from issuer_job.launch import room
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.launcher import Launcher, LaunchOutcome, OutcomeReason
+from issuer_job.launch.launcher import Launcher
+from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from issuer_job.launch.room import Room
 from issuer_job.record.record import Phase
 from tests.worlds.job import HOST, ISSUER, JobWorld, ingress

@@ -18,7 +18,7 @@ from issuer_job import vocabulary as v
 from issuer_job.demand.ingress import TlsEntry
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
-from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
+from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from tests.fakes import webhook_parts as parts
 from tests.fakes.clock import QuickTime
 from tests.fakes.webhook_parts import FakeLauncher, FakeSettings, known_paths

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
+from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from tests.fakes.webhook_parts import FakeLauncher, FakeSettings
 from tests.worlds.costs import cost_of, hostile_ingress
 from tests.worlds.reviews import decision_on, ingress, read, review

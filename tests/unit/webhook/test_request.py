@@ -16,7 +16,7 @@ from certs.validity import StoredCertificate, judge_stored
 from issuer_job import vocabulary as v
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Http01, Issuer, Solver
-from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
+from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from issuer_job.record.record import SourceKind
 from tests.fakes.webhook_parts import ISSUERS, FakeLauncher, FakeSettings
 from tests.worlds.reviews import decision_on

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.launch.launcher import LaunchOutcome, OutcomeReason
+from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from tests.fakes.webhook_parts import FakeLauncher
 from tests.worlds.job import JobWorld
 from tests.worlds.request import ask, asking

@@ -1,0 +1,91 @@
+"""How a launch ended, and what users are told of that at `kubectl apply`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from issuer_job.cluster.api import ApiError
+from issuer_job.demand.common import Entry
+from issuer_job.demand.plan import Plan, PlanReason
+from issuer_job.hosts.precedence import Denial
+from issuer_job.record import transitions
+from issuer_job.record.intents import MAX_HOSTS, MAX_SOURCES
+from issuer_job.record.record import Phase, Record
+
+
+class OutcomeReason(StrEnum):
+    """How a launch ended."""
+
+    LAUNCHED = "Launched"
+    UNCHANGED = "Unchanged"
+    MERGED = "Merged"
+    PUT_OFF = "PutOff"
+    """There was no room just now."""
+    LEFT = "LeftToSweep"
+    """Its namespace has had many orders lately: the sweep, which knows those of all, decides."""
+    HELD_UP = "HeldUp"
+    """Written down, with what an operator has to put right first."""
+    HOST_CLAIMED = "HostClaimed"
+    HOST_NOT_LISTED = "HostNotListed"
+    TOO_MANY = "TooMany"
+    """Its namespace has all the certificates or hosts that it may have, or certjob no room for anything new."""
+    NOT_IN_FORCE = "PoliciesNotInForce"
+    UNREADABLE = "RecordUnreadable"
+    LATER = "Later"
+
+
+@dataclass(frozen=True)
+class LaunchOutcome:
+    """What became of one entry; `warning` is for the user, `why` what kept it from being written down."""
+
+    reason: OutcomeReason
+    secret_name: str
+    epoch: int = 0
+    warning: str | None = None
+    why: str = ""
+
+
+LEFT_OUT = f"too many share it (at most {MAX_SOURCES}, and {MAX_HOSTS} hosts): left out"
+DENIALS: Mapping[str, tuple[OutcomeReason, str]] = {
+    Denial.CLAIMED: (OutcomeReason.HOST_CLAIMED, "belongs to another namespace: no certificate"),
+    Denial.CONTESTED: (
+        OutcomeReason.HOST_CLAIMED,
+        "is another namespace's too: no certificate until an operator decides",
+    ),
+    Denial.NOT_ALLOWED: (OutcomeReason.HOST_NOT_LISTED, "is not allowed in this namespace: no certificate"),
+}
+"""By the type of the problem that a record has."""
+PUT_OFF: Mapping[OutcomeReason, str] = {
+    OutcomeReason.PUT_OFF: "many orders in this namespace just now, it has its turn later",
+    OutcomeReason.LEFT: "many orders of this namespace lately, the sweep orders it",
+}
+"""Why nothing is ordered at admission."""
+
+
+def warning_of(entry: Entry, decided: Plan) -> str | None:
+    """What the user shall know of the plan."""
+    if decided.minor:
+        return f"Secret {entry.secret_name[:40]}: an older Ingress decides issuer and key algorithm"
+    held = decided.record.retry if decided.reason is PlanReason.HELD_BACK and decided.record else None
+    if held is not None and held.problem.type == transitions.HELD_BACK:
+        return f"Secret {entry.secret_name[:40]}: {held.problem.detail}"
+    if decided.reason is PlanReason.LEFT_OUT:
+        return f"Secret {entry.secret_name[:40]}: {LEFT_OUT}"
+    return None
+
+
+def host_warning(existing: Record | None) -> str | None:
+    """What a Job found out after the first apply, said at the next one."""
+    if existing is None or existing.retry is None or existing.phase is not Phase.FAILED:
+        return None
+    problem = existing.retry.problem
+    return f"{problem.host[:70]} {DENIALS[problem.type][1]}" if problem.type in DENIALS else None
+
+
+def short(problem: Exception) -> str:
+    """For a warning, which is one line."""
+    if isinstance(problem, ApiError):
+        return f"API server: {problem.status} {problem.reason}"[:60]
+    return str(problem)[:60]
