@@ -9,11 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from threading import Lock
+from typing import Protocol
 
 from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import KubeError
 from issuer_job.demand.common import annotations_of
+from issuer_job.launch.outcome import SecretLoss
 from issuer_job.polling import utc_now
 from webhook.bounded_calls import (
     BUDGET,
@@ -29,6 +31,14 @@ from webhook.fair_pool import MAX_OUTSTANDING, Busy
 from webhook.policy import AdmissionPolicy, AdmissionReason, Decision, untouched
 from webhook.review import Review, answer, denial, parse
 
+
+class HearsLosses(Protocol):
+    """What `webhook.losses.Losses` does."""
+
+    def heard(self, namespace: str, secret_name: str, loss: SecretLoss) -> None:
+        """The Secret is about to be lost. Returns at once, and raises nothing."""
+
+
 _MAX_LOGGED = 253
 _FORBIDDEN, _INTERNAL_ERROR, _UNAVAILABLE = 403, 500, 503
 
@@ -40,11 +50,13 @@ class Admission:
         self,
         launcher: CanLaunch,
         settings: KnowsIssuers,
+        losses: HearsLosses,
         *,
         budget: float = BUDGET,
         max_outstanding: int = MAX_OUTSTANDING,
     ) -> None:
         self._calls = Calls(launcher, settings, max_outstanding=max_outstanding)
+        self._losses = losses
         self._budget = budget
         self._log = BoundedLog()
         # One at a time, as the interpreter does it anyway: what one takes at its highest point is there only once.
@@ -64,6 +76,8 @@ class Admission:
         try:
             decision = untouched(review, policy) or self._decided(review, policy, deadline)
             launched = self._calls.launch(decision, review, deadline)
+            if decision.lost is not None:
+                self._losses.heard(review.namespace or "", *decision.lost)
             reason, reply = _answered(review, decision, launched)
         except (KubeError, TimeoutError, Busy) as problem:
             reason = AdmissionReason.ISSUERS_UNKNOWN

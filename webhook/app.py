@@ -1,4 +1,4 @@
-"""The Flask application: three admission paths and two probes."""
+"""The Flask application: four admission paths and two probes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher
 from issuer_job.launch.room import Room
 from issuer_job.launch.turns import Turns
-from webhook.admission import Admission
+from webhook.admission import Admission, HearsLosses
 from webhook.bounded_calls import CanLaunch, KnowsIssuers
 from webhook.bounded_log import BoundedLog
 from webhook.decide_ingress import IngressPolicy
+from webhook.decide_loss import LossPolicy
 from webhook.decide_secret import SecretPolicy
 from webhook.door import Door, KnownPaths, configured_paths
 from webhook.fair_pool import THREADS
+from webhook.losses import Losses
 from webhook.memory import NoMemory, ReviewMemory
 from webhook.policy import AdmissionPolicy
 from webhook.readiness import Readiness
@@ -39,6 +41,7 @@ POLICIES: Mapping[str, AdmissionPolicy] = {
     "/mutate/annotated": IngressPolicy(namespace_enabled=False),
     "/mutate/namespace": IngressPolicy(namespace_enabled=True),
     "/mutate/request": SecretPolicy(),
+    "/mutate/lost": LossPolicy(),
 }
 """By the path, less its token, to which the API server sends what its webhook configuration selects."""
 
@@ -49,6 +52,7 @@ class Parts:
 
     launcher: CanLaunch
     settings: KnowsIssuers
+    losses: HearsLosses
     paths: KnownPaths
     reachable: Callable[[], bool]
 
@@ -62,14 +66,15 @@ class Parts:
         turns.keep_on()
         paths = KnownPaths(partial(configured_paths, cluster))
         paths.keep_fresh()
-        return cls(turns, settings, paths, cluster.ready)
+        return cls(turns, settings, Losses(cluster, settings, turns), paths, cluster.ready)
 
 
 def create_app(parts: Parts | None = None) -> Flask:
     """The application; without parts, for the cluster it runs in. Raises KubeError outside of any cluster."""
     if parts is None:
         parts = Parts.of(Cluster(HttpTransport(connections=CONNECTIONS), timeout=SETTINGS_TIMEOUT))
-    admission, memory, lines = Admission(parts.launcher, parts.settings), ReviewMemory(), BoundedLog()
+    admission = Admission(parts.launcher, parts.settings, parts.losses)
+    memory, lines = ReviewMemory(), BoundedLog()
     readiness = Readiness(lambda: parts.paths.read() and parts.reachable())
     app = Flask(__name__, static_folder=None)
     app.wsgi_app = Door(app.wsgi_app, parts.paths)  # type: ignore[method-assign]

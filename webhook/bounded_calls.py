@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from issuer_job.cluster.api import KubeError
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
-from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
+from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason, SecretLoss
 from webhook.fair_pool import MAX_OUTSTANDING, Busy, FairPool
 from webhook.policy import Decision
 from webhook.review import Review
@@ -36,7 +36,14 @@ class CanLaunch(Protocol):
     """What `issuer_job.launch.launcher.Launcher` does."""
 
     def launch(
-        self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False, at_once: bool = True
+        self,
+        entry: Entry,
+        *,
+        namespace: str,
+        deadline: float,
+        expect_new: bool = False,
+        at_once: bool = True,
+        loss: SecretLoss | None = None,
     ) -> LaunchOutcome:
         """Never raises KubeError; `deadline` is a time.monotonic() value."""
 

@@ -17,6 +17,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
+from issuer_job.launch.outcome import SecretLoss
 from webhook.review import Review, ReviewedKind
 
 MAX_ENTRIES = 5
@@ -44,6 +45,8 @@ class AdmissionReason(StrEnum):
     NOTHING_TO_CERTIFY = "NothingToCertify"
     """Of a Secret: it was stored earlier, and what it asks for is not possible any more."""
     WANTED = "Wanted"
+    LOST = "Lost"
+    """A managed Secret is deleted or emptied."""
     NOT_WRITTEN_DOWN = "NotWrittenDown"
     ISSUERS_UNKNOWN = "IssuersUnknown"
     INTERNAL_ERROR = "InternalError"
@@ -55,7 +58,8 @@ class Decision:
 
     `place` are those that are written down and served with placeholders now, and launched after the answer. `later`
     counts those that are even beyond that. `refused` says why the request must not pass,
-    and `first`, that it must not unless its order is written down: nobody would come back for it.
+    and `first`, that it must not unless its order is written down: nobody would come back for it. `lost` is a Secret
+    that goes, and how.
     """
 
     reason: AdmissionReason
@@ -66,15 +70,17 @@ class Decision:
     warnings: tuple[str, ...] = ()
     refused: str = ""
     first: bool = False
+    lost: tuple[str, SecretLoss] | None = None
 
 
 class AdmissionPolicy(ABC):
     """How objects of one kind are admitted. Pure; never raises for what a user wrote.
 
-    What these are given is a CREATE or UPDATE of such an object, in a namespace that is not excluded.
+    What these are given is one of the `operations` on such an object, in a namespace that is not excluded.
     """
 
     kind: ClassVar[ReviewedKind]
+    operations: ClassVar[frozenset[str]] = frozenset({"CREATE", "UPDATE"})
     shape: ClassVar[type[msgspec.Struct]]
     """Every place of the object that certjob reads."""
     refuses: ClassVar[bool]
@@ -106,9 +112,9 @@ def untouched(review: Review, policy: AdmissionPolicy) -> Decision | None:
         return _malformed(review.problem, policy)
     if review.kind != policy.kind or review.sub_resource:
         return Decision(AdmissionReason.OTHER_KIND)
-    if review.operation not in ("CREATE", "UPDATE"):
+    if review.operation not in policy.operations:
         return Decision(AdmissionReason.OTHER_OPERATION)
-    if review.object is None or not review.namespace:
+    if (review.object is None and review.operation != "DELETE") or not review.namespace:
         return _malformed("the review has no object or no namespace", policy)
     if review.namespace in v.EXCLUDED_NAMESPACES:
         return Decision(AdmissionReason.EXCLUDED_NAMESPACE)

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import NAMESPACES, Cluster, Json, Read
 from issuer_job.demand import ingress, secret
-from issuer_job.demand.common import SourceReader
+from issuer_job.demand.common import Entry, SourceReader, is_being_deleted
+from issuer_job.issuers.load import Issuers
 from issuer_job.record.record import Record, Source, SourceKind
 
 READERS: Mapping[SourceKind, SourceReader] = {SourceKind.INGRESS: ingress, SourceKind.SECRET: secret}
@@ -81,6 +82,23 @@ def find_askers(cluster: Cluster, record: Record, *, look: Callable[[], Json | N
 
 def _listed(cluster: Cluster, kind: SourceKind, namespace: str | None) -> Iterator[Asker]:
     return (Asker(kind, found) for found in cluster.items(kind.resource, namespace, read=_FROM_LIST[kind]))
+
+
+def wanting(cluster: Cluster, record: Record, issuers: Issuers) -> Entry | None:
+    """What a live object that the record knows wants of its Secret; None if there is none, or it is to be corrected
+    first. Only what can be read by its name is asked for. Raises KubeError.
+    """
+    for source in record.sources:
+        if not source.kind.listed or not source.name:
+            continue
+        read = _FROM_LIST[source.kind]
+        found = cluster.find(source.kind.resource, record.namespace, source.name, read=read)
+        # That its namespace opts in for it the record has seen, and the Job will see.
+        if found is not None and not is_being_deleted(found):
+            wanted = READERS[source.kind].wants(found, issuers=issuers, namespace_enabled=True)
+            if (entry := wanted.of(record.secret_name)) is not None:
+                return entry
+    return None
 
 
 def with_uids(cluster: Cluster, record: Record) -> list[Source]:

@@ -42,8 +42,19 @@ class Plan:
     """The intent differs from that source's: other Ingresses on the same Secret decide too."""
 
 
-def plan(existing: Record | None, entry: Entry, *, namespace: str, now: datetime, may_launch: bool = True) -> Plan:
-    """What follows when something wants the entry. Without `may_launch` nothing takes an epoch."""
+def plan(
+    existing: Record | None,
+    entry: Entry,
+    *,
+    namespace: str,
+    now: datetime,
+    may_launch: bool = True,
+    lacking: bool = False,
+) -> Plan:
+    """What follows when something wants the entry. Without `may_launch` nothing takes an epoch.
+
+    `lacking`: the Secret was deleted or emptied, which is how people ask for a new certificate.
+    """
     source = entry.source
     if existing is None:
         name = entry.secret_name
@@ -52,13 +63,14 @@ def plan(existing: Record | None, entry: Entry, *, namespace: str, now: datetime
             return Plan(PlanReason.PUT_OFF, record)
         return Plan(PlanReason.NEW, transitions.launched(record, now=now, reason=LaunchReason.NEW), launch=True)
 
-    decided = _merged(existing, source, now)
+    decided = _merged(existing, source, now, lacking=lacking)
     if decided.launch and not may_launch:
-        return Plan(PlanReason.PUT_OFF, _put_off(existing, source, now), minor=decided.minor)
+        put_off = _put_off(existing, source, now, lacking=lacking)
+        return Plan(PlanReason.PUT_OFF, put_off, minor=decided.minor)
     return decided
 
 
-def _merged(existing: Record, source: Source, now: datetime) -> Plan:
+def _merged(existing: Record, source: Source, now: datetime, *, lacking: bool) -> Plan:
     gone, record = existing.phase in GONE, intents.asked(existing, source)
     minor = record.intent.settings != source.settings
     if all(kept.key != source.key for kept in record.sources):
@@ -67,7 +79,8 @@ def _merged(existing: Record, source: Source, now: datetime) -> Plan:
     def launch(reason: PlanReason, why: LaunchReason) -> Plan:
         return Plan(reason, transitions.launched(record, now=now, reason=why), launch=True, minor=minor)
 
-    asks_again, changed = _asks_for_retry(existing, source, now), record.intent.hash != existing.intent.hash
+    asks_again = _asks_for_retry(existing, source, now, lacking=lacking)
+    changed = record.intent.hash != existing.intent.hash
     worn = worn_out(record, now) if asks_again or changed else None
     if worn is not None:
         return Plan(PlanReason.HELD_BACK, _worn_out(record, now, *worn), minor=minor)
@@ -88,17 +101,21 @@ def _merged(existing: Record, source: Source, now: datetime) -> Plan:
         return Plan(PlanReason.HELD_BACK, _kept_waiting(record, now), minor=minor)
     if gone or existing.phase is Phase.WANTED or _waited_for_room(existing, now):
         return launch(PlanReason.SEEN_AGAIN, LaunchReason.SEEN_AGAIN)
+    if lacking and existing.phase is Phase.ISSUED:
+        return launch(PlanReason.SEEN_AGAIN, LaunchReason.SECRET_MISSING)
     if _new_source(existing, source):
         return Plan(PlanReason.JOINED, record, minor=minor)
     return Plan(PlanReason.UNCHANGED, minor=minor)
 
 
-def _put_off(existing: Record, source: Source, now: datetime) -> Record | None:
-    """The sweep finds again what is listed, but nothing else, unless a record knows that it asks.
+def _put_off(existing: Record, source: Source, now: datetime, *, lacking: bool) -> Record | None:
+    """The sweep finds again what is listed, but nothing else, unless a record knows that it asks; nor, before its
+    next look, that a Secret is gone.
 
     What runs is left alone: its Job looks.
     """
-    if source.kind.listed or existing.phase in ACTIVE:
+    known = source.kind.listed and not (lacking and existing.phase is Phase.ISSUED)
+    if known or existing.phase in ACTIVE:
         return None
     return transitions.held_back(intents.asked(existing, source), problem=_CROWDED, now=now, until=now)
 
@@ -108,15 +125,15 @@ _CROWDED = Problem(
 )
 
 
-def _asks_for_retry(existing: Record, source: Source, now: datetime) -> bool:
-    """A new value of the annotation ends a back-off, but not a wait that the CA asked for.
+def _asks_for_retry(existing: Record, source: Source, now: datetime, *, lacking: bool) -> bool:
+    """A new value of the annotation ends a back-off, but not a wait that the CA asked for; so does a lost Secret.
 
-    One that the record has met is not new, whatever the Ingress is called now.
+    A value that the record has met is not new, whatever the Ingress is called now.
     """
-    retry = existing.retry
-    if not source.retry or retry is None or any(s.retry == source.retry for s in existing.sources):
+    if existing.retry is None or existing.phase in ACTIVE or _is_bound(existing, now):
         return False
-    return existing.phase not in ACTIVE and not _is_bound(existing, now)
+    asks = bool(source.retry) and all(s.retry != source.retry for s in existing.sources)
+    return asks or (lacking and existing.phase not in GONE)
 
 
 def _waited_for_room(existing: Record, now: datetime) -> bool:

@@ -20,12 +20,20 @@ from issuer_job.hosts.share import use_of
 from issuer_job.issuers.load import ABSENT
 from issuer_job.issuers.types import type_of
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.outcome import DENIALS, PUT_OFF, LaunchOutcome, OutcomeReason, host_warning, short, warning_of
+from issuer_job.launch.outcome import (
+    DENIALS,
+    PUT_OFF,
+    LaunchOutcome,
+    OutcomeReason,
+    SecretLoss,
+    host_warning,
+    short,
+    warning_of,
+)
 from issuer_job.launch.room import Room
 from issuer_job.launch.start import Starter
 from issuer_job.polling import utc_now
-from issuer_job.record import intents, transitions
-from issuer_job.record.phases import LaunchReason
+from issuer_job.record import intents
 from issuer_job.record.record import Phase, Problem, Record, RecordError
 from issuer_job.record.store import change_record
 from issuer_job.tenant_secrets.access import Refusal
@@ -59,12 +67,19 @@ class Launcher:
         self._canaries = LaunchCanaries()
 
     def launch(
-        self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False, at_once: bool = True
+        self,
+        entry: Entry,
+        *,
+        namespace: str,
+        deadline: float,
+        expect_new: bool = False,
+        at_once: bool = True,
+        loss: SecretLoss | None = None,
     ) -> LaunchOutcome:
         """Make sure that an attempt for this entry exists, if it needs one.
 
         `expect_new` saves a request when there is no record yet. Not `at_once`: it is written down and served with a
-        placeholder, and put off.
+        placeholder, and put off. `loss` is what its Secret suffers just now.
         Never raises KubeError: what could not be done now is an outcome with a warning, and the sweep's work.
         """
         launch = _Launch(self.until(deadline), self._room, self._canaries, entry, namespace)
@@ -72,7 +87,7 @@ class Launcher:
             if entry.problem is not None:
                 return launch.hold_up(entry.problem)
             try:
-                return launch.carry_out(expect_new=expect_new, at_once=at_once)
+                return launch.carry_out(expect_new=expect_new, at_once=at_once, loss=loss)
             except _Stopped as stop:
                 if not entry.source.kind.listed:
                     # The sweep does not find it again if nobody has written it down.
@@ -103,27 +118,31 @@ class _Launch:
     entry: Entry
     namespace: str
 
-    def carry_out(self, *, expect_new: bool, at_once: bool) -> LaunchOutcome:
+    def carry_out(self, *, expect_new: bool, at_once: bool, loss: SecretLoss | None) -> LaunchOutcome:
         """Write down what is wanted, and start the attempt if there shall be one. Raises _Stopped, too."""
         starter, namespace, name = self.starter, self.namespace, names.record(self.namespace, self.entry.secret_name)
         existing: Record | None = None
         decided: Plan
-        missing = room = ordered = launched = False
+        lacking, deleted = loss is SecretLoss.EMPTIED, loss is SecretLoss.DELETED
+        room = ordered = launched = False
         planned = partial(plan, entry=self.entry, namespace=namespace)
 
         def merged(found: Record | None) -> Record | None:
-            nonlocal existing, decided, missing, room, ordered
-            existing, decided = found, planned(found, now=starter.clock())
-            if expect_new and found is not None and decided.reason in {PlanReason.UNCHANGED, PlanReason.JOINED}:
-                # An Ingress made anew: if its Secret went with the old one, the certificate is gone.
-                missing = missing or self._secret_was_missing(found)
-                decided = _for_missing_secret(found, decided, starter.clock()) if missing else decided
+            nonlocal existing, decided, lacking, room, ordered
+            existing, decided = found, planned(found, now=starter.clock(), lacking=lacking)
+            # An Ingress made anew: if its Secret went with the old one, the certificate is gone.
+            anew = expect_new and decided.reason in {PlanReason.UNCHANGED, PlanReason.JOINED}
+            if found is not None and not lacking and (anew or deleted):
+                lacking = self._secret_was_missing(found, deleted=deleted)
+                if deleted and not lacking:
+                    return None
+                decided = planned(found, now=starter.clock(), lacking=lacking)
             if decided.launch and decided.record is not None:
                 self._refuse_too_many(decided.record, found)
                 room = room or (at_once and self._takes_room(decided.record))
                 ordered = ordered or (room and self._may_order(decided.record))
-            if decided.launch and not (room and ordered) and not missing:
-                decided = planned(found, now=starter.clock(), may_launch=False)
+            if decided.launch and not (room and ordered):
+                decided = planned(found, now=starter.clock(), lacking=lacking, may_launch=False)
             if decided.launch and decided.record is not None:
                 self._preconditions(decided.record)
             elif decided.reason in _PLACED:
@@ -136,6 +155,8 @@ class _Launch:
         finally:
             if room and not launched and self.room is not None:
                 self.room.give_back(namespace, name, self.entry.source.settings.issuer if ordered else "")
+        if deleted and not lacking:
+            return self._outcome(OutcomeReason.STILL_THERE, existing)
         reason, warning = OutcomeReason.UNCHANGED, warning_of(self.entry, decided)
         if launched and stored is not None:
             starter.start(stored)
@@ -177,9 +198,13 @@ class _Launch:
         name = names.record(self.namespace, self.entry.secret_name)
         return change_record(self.starter.cluster, name, edit, held=None if expect_new else UNREAD)
 
-    def _secret_was_missing(self, existing: Record) -> bool:
-        """Whether the Secret of what is issued was not there: a placeholder is now, or its owner just makes it."""
-        if existing.phase is not Phase.ISSUED:
+    def _secret_was_missing(self, existing: Record, *, deleted: bool) -> bool:
+        """Whether the Secret of what is issued, or one that was deleted, was not there: a placeholder is now, or its
+        owner just makes it.
+        """
+        if deleted:
+            self._require_policies(self.canaries.problem(self.starter.cluster))
+        elif existing.phase is not Phase.ISSUED:
             return False
         if self.entry.source.kind.makes_secret:
             return self.starter.secret_is_missing(existing)
@@ -225,11 +250,3 @@ class _Launch:
 
 _PLACED = frozenset({PlanReason.PUT_OFF, PlanReason.HELD_BACK})
 """Nothing is launched, and the Secret may not be there."""
-
-
-def _for_missing_secret(existing: Record, decided: Plan, now: datetime) -> Plan:
-    record = decided.record or existing
-    if record.phase is not Phase.ISSUED:
-        return decided  # launched meanwhile
-    launched = transitions.launched(record, now=now, reason=LaunchReason.SECRET_MISSING)
-    return Plan(PlanReason.SEEN_AGAIN, launched, launch=True, minor=decided.minor)

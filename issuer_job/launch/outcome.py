@@ -25,6 +25,8 @@ class OutcomeReason(StrEnum):
     """There was no room just now."""
     LEFT = "LeftToSweep"
     """Its namespace has had many orders lately: the sweep, which knows those of all, decides."""
+    STILL_THERE = "StillThere"
+    """The Secret that was to be deleted."""
     HELD_UP = "HeldUp"
     """Written down, with what an operator has to put right first."""
     HOST_CLAIMED = "HostClaimed"
@@ -34,6 +36,14 @@ class OutcomeReason(StrEnum):
     NOT_IN_FORCE = "PoliciesNotInForce"
     UNREADABLE = "RecordUnreadable"
     LATER = "Later"
+
+
+class SecretLoss(StrEnum):
+    """What happened to a Secret that is wanted."""
+
+    DELETED = "Deleted"
+    """Or is about to be: it is asked whether it is gone."""
+    EMPTIED = "Emptied"
 
 
 @dataclass(frozen=True)

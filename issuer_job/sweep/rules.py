@@ -31,8 +31,10 @@ STORED_WITHIN = timedelta(minutes=1)
 TOMBSTONE = timedelta(days=7)
 UNWRITABLE = frozenset(str(refusal) for refusal in Refusal if refusal.is_permanent)
 """Types of problems that the Secret's owner ends."""
+MOST_LOOKS = 1000
+"""At Secrets that seem in order, in one pass: a look is a request, of some 4 ms."""
 LOOK_TURNS = 12
-"""Each Secret that seems in order is looked at in one of the twelve five minutes of an hour."""
+"""Five minutes within which each of them is looked at, however many there are: an hour."""
 
 
 def judge_situation(situation: Situation) -> Verdict:
@@ -211,12 +213,13 @@ def renewal_is_due(s: Situation, record: Record) -> bool:
 
 
 def look_is_due(s: Situation, record: Record) -> bool:
-    """Whether it is this Secret's turn: once an hour each, spread over the passes by name."""
-    turn = int(names.digest(record.uid), 16) % LOOK_TURNS  # by what nobody chooses, so that none can crowd one turn
-    seconds = s.now.minute * 60 + s.now.second
+    """Whether it is this Secret's turn: in every pass while there are few, else spread over an hour."""
+    turns = min(-(-s.certificates // MOST_LOOKS), LOOK_TURNS) or 1
+    turn = int(names.digest(record.uid), 16) % turns  # by what nobody chooses, so that none can crowd one turn
+    seconds = int(s.now.timestamp())
     # From one sweep to the next, so that a slower schedule skips nobody's turn.
     missed = range(0, max(1, min(int(s.interval.total_seconds()), 3600)), 300)
-    return record.phase is Phase.ISSUED and any((seconds + back) // 300 % LOOK_TURNS == turn for back in missed)
+    return record.phase is Phase.ISSUED and any((seconds + back) // 300 % turns == turn for back in missed)
 
 
 def after_look(situation: Situation, verdict: Verdict, *, good: bool) -> Verdict:

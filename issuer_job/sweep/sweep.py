@@ -178,6 +178,7 @@ def _situations(
             now=now,
             hosts_free=record is not None and holders.free_again(record),
             fallback="" if record is None else due_fallback(record, issuers.valid, now=now),
+            certificates=len(records),
             shares_key=known.key_holders[key_id] > 1,
             key_revoked=key_id in known.revoked_keys,
         )

@@ -71,7 +71,7 @@ def make_due(namespace: str, secret: str) -> None:
     edit(namespace, secret, lambda issued: replace(issued, renewal=past, at=now - 60 * DAY))
 
 
-def wait_renewed(namespace: str, secret: str, former: Record) -> Record:
+def wait_renewed(namespace: str, secret: str, former: Record, *, seconds: float = 90) -> Record:
     """Wait until another certificate is issued, in the record and in the Secret."""
     wait_for(
         lambda: (
@@ -80,7 +80,7 @@ def wait_renewed(namespace: str, secret: str, former: Record) -> Record:
             else False
         ),
         what=f"{namespace}/{secret} is renewed",
-        seconds=90,
+        seconds=seconds,
     )
     return world.wait_issued(namespace, secret, issued_of(former).hosts)
 

@@ -1,4 +1,4 @@
-"""Which requests the API server sends to which of the two webhook entries, asked of a stand-in webhook."""
+"""Which requests the API server sends to which webhook entry, asked of a stand-in webhook."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import yaml
 from certs.authority import make_authority, make_leaf
 from issuer_job import vocabulary
 from issuer_job.cluster.api import MUTATING_WEBHOOKS as CONFIGURATIONS
-from tests.e2e.api import INGRESSES, MERGE_PATCH, MUTATING_WEBHOOKS, Api, Json, NewNamespace, path, wait_for
+from tests.e2e.api import INGRESSES, MERGE_PATCH, MUTATING_WEBHOOKS, SECRETS, Api, Json, NewNamespace, path, wait_for
 from tests.e2e.observe import cluster
 
 MANIFEST = Path(__file__).resolve().parents[2] / "manifests/base/mutating-webhook.yaml"
@@ -198,3 +198,62 @@ def test_nobody_is_asked_about_an_ingress_that_is_being_deleted(admin: Api, sett
         answer = admin.call("PATCH", where, {"metadata": {"finalizers": None}}, content_type=MERGE_PATCH)
         assert answer.status == 200, answer
         assert setting.stand_in.taken("leaving") == NOBODY
+
+
+LONG = base64.b64encode(b"x" * 200).decode()
+FULL, EMPTIED = {"tls.crt": LONG, "tls.key": LONG}, {"tls.crt": "", "tls.key": LONG}
+MANAGED = {vocabulary.MANAGED: "true"}
+LOST = {"/mutate/lost"}
+SECRET_CASES: list[tuple[str, Json, str, Json | None, set[str]]] = [
+    ("managed, deleted", MANAGED, "kubernetes.io/tls", None, LOST),
+    ("managed, emptied", MANAGED, "kubernetes.io/tls", EMPTIED, LOST),
+    ("managed, written", MANAGED, "kubernetes.io/tls", FULL, NOBODY),
+    ("another type, deleted", MANAGED, "Opaque", None, NOBODY),
+    ("another type, emptied", MANAGED, "Opaque", {}, NOBODY),
+    ("not managed, deleted", {}, "kubernetes.io/tls", None, NOBODY),
+    ("not managed, emptied", {}, "kubernetes.io/tls", EMPTIED, NOBODY),
+]
+
+
+def tls_secret(name: str, labels: Json, kind: str, data: Json) -> Json:
+    return {"metadata": {"name": name, "labels": labels}, "type": kind, "data": data}
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "after", "asked"), [c[1:] for c in SECRET_CASES], ids=[c[0] for c in SECRET_CASES]
+)
+def test_who_is_asked_about_a_secret(
+    admin: Api, setting: Setting, labels: Json, kind: str, after: Json | None, asked: set[str]
+) -> None:
+    name = f"case-{next(setting.names)}"
+    where = path(SECRETS, setting.plain, name)
+    made = admin.call("POST", path(SECRETS, setting.plain), tls_secret(name, labels, kind, FULL))
+    assert made.status == 201, made
+    setting.stand_in.taken(name)
+    changes = {"body": None if after is None else tls_secret(name, labels, kind, after)}
+    verb = "DELETE" if after is None else "PUT"
+    assert admin.call(verb, where, **changes, dryRun="All").status == 200
+    assert setting.stand_in.taken(name) == NOBODY
+    answer = admin.call(verb, where, **changes)
+    assert answer.status == 200, answer
+    assert setting.stand_in.taken(name) == asked
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        "system:serviceaccount:kube-system:namespace-controller",
+        "system:serviceaccount:kube-system:generic-garbage-collector",
+        "system:kube-controller-manager",
+        "system:serviceaccount:certjob:sweep",
+    ],
+)
+def test_nobody_is_asked_about_a_secret_that_is_cleared_away(admin: Api, setting: Setting, user: str) -> None:
+    name = f"case-{next(setting.names)}"
+    labels = MANAGED | {vocabulary.STATE: "placeholder"}
+    body = tls_secret(name, labels, "kubernetes.io/tls", FULL)
+    assert admin.call("POST", path(SECRETS, setting.plain), body).status == 201
+    setting.stand_in.taken(name)
+    answer = admin.acting_as(user).call("DELETE", path(SECRETS, setting.plain, name))
+    assert answer.status in {200, 403}, answer  # 403: roles and policies, which come before and after
+    assert setting.stand_in.taken(name) == NOBODY

@@ -17,7 +17,7 @@ from issuer_job.cluster.api import Json, Unreachable
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
-from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
+from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason, SecretLoss
 from webhook.app import POLICIES, Parts
 from webhook.app import create_app as create_real_app
 from webhook.door import KnownPaths
@@ -35,7 +35,7 @@ ISSUERS = Issuers(
 
 TOKEN = "c0ffee" * 10 + "beef"
 """What only the API server knows."""
-PATHS = ANNOTATED, NAMESPACE, REQUEST = tuple(f"{path}/{TOKEN}" for path in POLICIES)
+PATHS = ANNOTATED, NAMESPACE, REQUEST, LOST = tuple(f"{path}/{TOKEN}" for path in POLICIES)
 
 
 def configuration(*paths: str, name: str = v.WEBHOOK_CONFIGURATION) -> Json:
@@ -67,7 +67,14 @@ class FakeLauncher:
     deadlines: list[float] = field(default_factory=list)
 
     def launch(
-        self, entry: Entry, *, namespace: str, deadline: float, expect_new: bool = False, at_once: bool = True
+        self,
+        entry: Entry,
+        *,
+        namespace: str,
+        deadline: float,
+        expect_new: bool = False,
+        at_once: bool = True,
+        loss: SecretLoss | None = None,
     ) -> LaunchOutcome:
         """See Launcher."""
         (self.launched if at_once else self.placed).append((namespace, entry.secret_name))
@@ -79,6 +86,17 @@ class FakeLauncher:
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+
+@dataclass
+class FakeLosses:
+    """Notes what is lost."""
+
+    lost: list[tuple[str, str, SecretLoss]] = field(default_factory=list)
+
+    def heard(self, namespace: str, secret_name: str, loss: SecretLoss) -> None:
+        """See Losses."""
+        self.lost.append((namespace, secret_name, loss))
 
 
 @dataclass
@@ -101,9 +119,12 @@ class FakeSettings:
         return self.known
 
 
-def parts(launcher: FakeLauncher | None = None, known: FakeSettings | None = None) -> Parts:
+def parts(
+    launcher: FakeLauncher | None = None, known: FakeSettings | None = None, losses: FakeLosses | None = None
+) -> Parts:
     """All of them, and an API server that is there."""
-    return Parts(launcher or FakeLauncher(), known or FakeSettings(), known_paths(), lambda: True)
+    launcher, known, losses = launcher or FakeLauncher(), known or FakeSettings(), losses or FakeLosses()
+    return Parts(launcher, known, losses, known_paths(), lambda: True)
 
 
 def create_app() -> Flask:

@@ -16,10 +16,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import INGRESSES, JOBS, Json, Resource
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Json, Resource
+from issuer_job.record import transitions
+from issuer_job.record.record import Problem, Record
+from issuer_job.record.store import to_config_map
+from tests.e2e import world
 from tests.e2e.observe import PODS, Observer, cluster, ingress, namespace, webhook_path
 from tests.e2e.pods import processes_of
 
@@ -35,10 +40,11 @@ def main() -> int:
     parser.add_argument("--burst", type=int, default=60, help="Ingresses applied at once")
     parser.add_argument("--seconds", type=int, default=10, help="of admission load")
     parser.add_argument("--rate", type=int, default=100, help="admission requests a second")
-    parser.add_argument("--only", choices=["singles", "burst", "jobs", "admission", "memory"])
+    parser.add_argument("--only", choices=["singles", "again", "burst", "jobs", "admission", "memory"])
     options = parser.parse_args()
     parts: dict[str, Callable[[], None]] = {
         "singles": lambda: singles(options.singles),
+        "again": lambda: again(options.singles),
         "admission": lambda: admission(options.rate, options.seconds),
         "burst": lambda: burst(options.burst),
         "jobs": lambda: empty_jobs(options.burst),
@@ -88,6 +94,50 @@ def singles(count: int) -> None:
     row("apply -> trusted certificate in the Secret", times["issued"])
     row("apply -> served by Traefik", times["served"])
     print(f"  served: {len(times['served'])} of {count}")
+
+
+def again(count: int) -> None:
+    """The Secret is deleted; the Ingress is corrected while a back-off runs."""
+    print(f"\nAsked for again ({count} of each)")
+    deleted: dict[str, list[float]] = {"placeholder": [], "issued": []}
+    corrected: list[float] = []
+    with namespace(f"bench-{secrets.token_hex(3)}") as ns:
+        for number in range(count):
+            name, secret = f"a{number}", f"a{number}-tls"
+            with Observer(ns) as observer:
+                cluster().create(INGRESSES, ns, ingress(name, [f"{name}.{ns}.certjob.test"]))
+                observer.moments.wait(f"issued {secret}", PATIENCE)
+            world.wait_phase(ns, secret, "Issued")
+            with Observer(ns, since_now=True) as observer:
+                observer.moments.wait("watching secrets", PATIENCE)
+                start = time.monotonic()
+                cluster().delete(SECRETS, ns, secret)
+                observer.moments.wait(f"issued {secret}", PATIENCE)
+            for what, times in deleted.items():
+                times += [at - start for key, at in observer.moments.at.items() if key == f"{what} {secret}"]
+        for number in range(count):
+            name, secret = f"c{number}", f"c{number}-tls"
+            stored = cluster().create(INGRESSES, ns, ingress(name, [f"{name}.{ns}.certjob.test"]))
+            before = world.wait_phase(ns, secret, "Issued")
+            _fail(before)
+            stored = cluster().get(INGRESSES, ns, name)
+            stored["spec"]["ingressClassName"] = "corrected"
+            start = time.monotonic()
+            cluster().update(INGRESSES, ns, stored)
+            after = world.record(ns, secret)
+            if after is not None and after.epoch > before.epoch:
+                corrected.append(time.monotonic() - start)
+    row("delete -> placeholder in the Secret", deleted["placeholder"])
+    row("delete -> trusted certificate in the Secret", deleted["issued"])
+    row("correction during a back-off -> new attempt", corrected)
+
+
+def _fail(record: Record) -> None:
+    """As if its last attempt had failed, so that it waits for six hours."""
+    problem = Problem(type="connection", detail="as in a bench", step="authorization")
+    now = datetime.now(UTC)
+    failed = transitions.waiting(record, now, problem=problem, wait=timedelta(hours=6))
+    cluster().update(CONFIGMAPS, v.NAMESPACE, to_config_map(failed))
 
 
 def burst(count: int) -> None:

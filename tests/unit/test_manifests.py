@@ -328,7 +328,7 @@ def test_webhook_entries_leave_certjobs_namespaces_out() -> None:
         assert set(left_out["values"]) == v.EXCLUDED_NAMESPACES
         assert webhook["clientConfig"]["service"]["name"] == v.WEBHOOK_SERVICE
         assert webhook["sideEffects"] == "NoneOnDryRun"
-    assert [webhook["failurePolicy"] for webhook in webhooks] == ["Ignore", "Ignore", "Fail"]
+    assert [webhook["failurePolicy"] for webhook in webhooks] == ["Ignore", "Ignore", "Fail", "Ignore"]
     assert webhooks[1]["namespaceSelector"]["matchLabels"] == {v.NAMESPACE_ENABLED: "true"}
 
 
@@ -370,13 +370,13 @@ def test_policies_know_what_belongs_to_a_record(uid: str) -> None:
 def test_no_secret_without_the_label_ever_reaches_the_webhook() -> None:
     webhooks = all_of("MutatingWebhookConfiguration")[v.WEBHOOK_CONFIGURATION]["webhooks"]
     assert {webhook["name"] for webhook in webhooks} == {f"{kind}.certjob.io" for kind in SENT}
-    for webhook in webhooks:
-        _, resource = SENT[webhook["name"].partition(".")[0]]
-        if resource != "ingresses":
-            assert resource == "secrets"
-            assert webhook["objectSelector"] == {"matchLabels": {v.REQUEST: "true"}}
-            conditions = {c["name"]: c["expression"] for c in webhook["matchConditions"]}
-            assert all(repr(writer) in conditions["not-certjobs-own"] for writer in WRITERS)
+    assert {kind for kind, (_, resource, *_) in SENT.items() if resource == "secrets"} == {"request", "lost"}
+    asks, lost = webhooks[2:]
+    assert asks["objectSelector"] == {"matchLabels": {v.REQUEST: "true"}}
+    conditions = {c["name"]: c["expression"] for c in asks["matchConditions"]}
+    assert all(repr(writer) in conditions["not-certjobs-own"] for writer in WRITERS)
+    without = {"key": v.REQUEST, "operator": "NotIn", "values": ["true"]}
+    assert lost["objectSelector"] == {"matchLabels": {v.MANAGED: "true"}, "matchExpressions": [without]}
 
 
 def test_the_policy_lets_certjob_write_the_formats_and_no_other_keys() -> None:

@@ -25,9 +25,14 @@ from issuer_job.cluster.api import MUTATING_WEBHOOKS, Cluster, Json, KubeError
 
 TOKEN_BYTES = 32
 
-_INGRESSES, _SECRETS = ("networking.k8s.io", "ingresses"), ("", "secrets")
-SENT: Mapping[str, tuple[str, str]] = {"annotated": _INGRESSES, "namespace": _INGRESSES, "request": _SECRETS}
-"""By the kind of a path, with which an entry's name begins: group and resource that are sent, created and updated."""
+_INGRESSES = ("networking.k8s.io", "ingresses", "CREATE", "UPDATE")
+SENT: Mapping[str, tuple[str, str, str, str]] = {
+    "annotated": _INGRESSES,
+    "namespace": _INGRESSES,
+    "request": ("", "secrets", "CREATE", "UPDATE"),
+    "lost": ("", "secrets", "UPDATE", "DELETE"),
+}
+"""By the kind of a path, with which an entry's name begins: group and resource that are sent, and the operations."""
 
 
 def fill_in(cluster: Cluster, ca_pem: bytes, *, now: datetime, sends: bool, alone: bool = False) -> Json:
@@ -133,11 +138,11 @@ def _is_secret(path: str, kind: str) -> bool:
     return re.fullmatch(rf"/mutate/{kind}/[0-9a-f]{{{2 * TOKEN_BYTES}}}", path) is not None
 
 
-def _rule(group: str, resource: str) -> Json:
+def _rule(group: str, resource: str, *operations: str) -> Json:
     return {
         "apiGroups": [group],
         "apiVersions": ["v1"],
-        "operations": ["CREATE", "UPDATE"],
+        "operations": list(operations),
         "resources": [resource],
         "scope": "Namespaced",
     }

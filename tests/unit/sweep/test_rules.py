@@ -39,6 +39,7 @@ def situation(
     jobs: Mapping[AttemptKey, bool] = RUNNING,
     issuers: Mapping[str, str] | None = None,
     interval: timedelta = 5 * MINUTE,
+    certificates: int = 12_000,
 ) -> Situation:
     return Situation(
         namespace="shop",
@@ -50,6 +51,7 @@ def situation(
         issuers=issuers or {"le": "v1"},
         interval=interval,
         now=now,
+        certificates=certificates,
     )
 
 
@@ -368,11 +370,26 @@ def test_only_what_is_issued_and_rests_is_renewed(phase: Phase) -> None:
     assert not rules.renewal_is_due(situation(old), old)
 
 
-def test_each_issued_secret_is_looked_at_once_an_hour() -> None:
+@pytest.mark.parametrize(
+    ("certificates", "looks"), [(1, 12), (1000, 12), (1001, 6), (3000, 4), (11_001, 1), (12_000, 1), (50_000, 1)]
+)
+def test_each_issued_secret_is_looked_at_in_each_pass_or_with_many_once_an_hour(
+    certificates: int, looks: int
+) -> None:
     passes = [QUIET + 5 * number * MINUTE for number in range(12)]
-    looks = [verdict(at_rest(), now=moment) for moment in passes]
-    assert looks.count(Verdict(Action.LOOK, LaunchReason.LOOK_DUE)) == 1
-    assert looks.count(IN_ORDER) == 11
+    found = [verdict(at_rest(), now=moment, certificates=certificates) for moment in passes]
+    assert found.count(Verdict(Action.LOOK, LaunchReason.LOOK_DUE)) == looks
+    assert found.count(IN_ORDER) == 12 - looks
+
+
+def test_with_ten_thousand_no_pass_has_many_more_looks_than_its_budget_and_nobody_waits_longer_than_an_hour() -> None:
+    held = [replace(at_rest(), uid=f"uid-{number}") for number in range(1000)]
+    due = [
+        {one.uid for one in held if rules.look_is_due(situation(one, now=moment, certificates=10_000), one)}
+        for moment in (QUIET + 5 * number * MINUTE for number in range(12))
+    ]
+    assert max(map(len, due)) < 1.5 * rules.MOST_LOOKS / 10
+    assert set[str]().union(*due) == {one.uid for one in held}
 
 
 @pytest.mark.parametrize("minutes", [1, 7, 10, 20, 30, 60])

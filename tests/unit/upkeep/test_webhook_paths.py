@@ -67,7 +67,7 @@ def test_each_entry_has_a_path_of_its_own_and_is_sent_what_it_is_for(api: FakeAp
     for kind, path, entry in zip(KINDS, paths(api), entries(api), strict=True):
         assert re.fullmatch(rf"/mutate/{kind}/[0-9a-f]{{64}}", path)
         [rule] = entry["rules"]
-        assert (*rule["apiGroups"], *rule["resources"]) == configuration.SENT[kind]
+        assert (*rule["apiGroups"], *rule["resources"], *rule["operations"]) == configuration.SENT[kind]
     assert len({path.rpartition("/")[2] for path in paths(api)}) == len(KINDS)
     assert configured_paths(Cluster(api)) == set(paths(api))
 

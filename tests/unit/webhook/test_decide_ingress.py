@@ -42,7 +42,7 @@ def test_golden_review(golden: Golden) -> None:
 
 def test_the_golden_reviews_show_every_reason_but_one() -> None:
     shown = {golden.expected["reason"] for golden in GOLDEN}
-    only_secrets = {R.NOT_A_REQUEST, R.OWN_WRITE, R.REFUSED, R.NOT_WRITTEN_DOWN}
+    only_secrets = {R.NOT_A_REQUEST, R.OWN_WRITE, R.REFUSED, R.NOT_WRITTEN_DOWN, R.LOST}
     assert set(R) - only_secrets - {R.ISSUERS_UNKNOWN, R.INTERNAL_ERROR} - shown == {R.TOO_LARGE}
 
 
