@@ -15,7 +15,7 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import type_of
 from issuer_job.record import intents
-from issuer_job.record.annotations import read_settings
+from issuer_job.record.annotations import read_moment, read_settings
 from issuer_job.record.record import IngressClass, Problem, Settings, Source, SourceKind
 
 MAX_HOSTS = intents.MAX_HOSTS
@@ -135,6 +135,7 @@ def source_of(
         uid=metadata.get("uid") or "",
         created=datetime.fromisoformat(created) if created else None,
         retry=annotations_of(asker).get(v.RETRY, ""),
+        renew=read_moment(annotations_of(asker).get(v.RENEW, "")),
     )
 
 

@@ -11,6 +11,7 @@ from issuer_job.record import intents, transitions
 from issuer_job.record.ledger_entries import MOST_FAILED, worn_out
 from issuer_job.record.phases import ACTIVE, GONE, LaunchReason, Phase
 from issuer_job.record.record import Problem, Record, Source
+from issuer_job.record.renewal import asked_at
 
 
 class PlanReason(StrEnum):
@@ -27,6 +28,7 @@ class PlanReason(StrEnum):
     LEFT_OUT = "LeftOut"
     """Older ones share the Secret, and with it there would be more sources or hosts than one certificate has."""
     RETRY_ASKED = "RetryAsked"
+    RENEW_ASKED = "RenewAsked"
     PUT_OFF = "PutOff"
     """Too many attempts of this namespace are active: it is launched later."""
 
@@ -81,7 +83,8 @@ def _merged(existing: Record, source: Source, now: datetime, *, lacking: bool) -
 
     asks_again = _asks_for_retry(existing, source, now, lacking=lacking)
     changed = record.intent.hash != existing.intent.hash
-    worn = worn_out(record, now) if asks_again or changed else None
+    corrected = _is_corrected(existing, source, now)
+    worn = worn_out(record, now) if asks_again or changed or corrected else None
     if worn is not None:
         return Plan(PlanReason.HELD_BACK, _worn_out(record, now, *worn), minor=minor)
     if asks_again:
@@ -99,10 +102,14 @@ def _merged(existing: Record, source: Source, now: datetime, *, lacking: bool) -
         return launch(PlanReason.CHANGED, LaunchReason.EDITED)
     if gone and is_held_back(record, now):
         return Plan(PlanReason.HELD_BACK, _kept_waiting(record, now), minor=minor)
+    if corrected:
+        return launch(PlanReason.CHANGED, LaunchReason.CORRECTED)
     if gone or existing.phase is Phase.WANTED or _waited_for_room(existing, now):
         return launch(PlanReason.SEEN_AGAIN, LaunchReason.SEEN_AGAIN)
     if lacking and existing.phase is Phase.ISSUED:
         return launch(PlanReason.SEEN_AGAIN, LaunchReason.SECRET_MISSING)
+    if existing.phase is Phase.ISSUED and (asked := asked_at(record)) is not None and asked <= now:
+        return launch(PlanReason.RENEW_ASKED, LaunchReason.RENEW_ASKED)
     if _new_source(existing, source):
         return Plan(PlanReason.JOINED, record, minor=minor)
     return Plan(PlanReason.UNCHANGED, minor=minor)
@@ -178,9 +185,16 @@ def _new_source(record: Record, source: Source) -> bool:
     former = next((s for s in record.sources if s.key == source.key), None)
     if former is None or former.gone_since is not None:
         return True
-    return (former.hosts, former.settings, former.ingress_class, former.retry) != (
-        source.hosts,
-        source.settings,
-        source.ingress_class,
-        source.retry,
-    )
+    return _said(former) != _said(source)
+
+
+def _said(source: Source) -> tuple[object, ...]:
+    return source.hosts, source.settings, source.ingress_class, source.retry, source.renew
+
+
+def _is_corrected(existing: Record, source: Source, now: datetime) -> bool:
+    """Whether it waits after a failure, and the class, where challenges are answered, is another one now: of that the
+    intent says nothing.
+    """
+    waits = existing.phase in {Phase.WAITING, Phase.FAILED} and not _is_bound(existing, now)
+    return waits and any(s.key == source.key and s.ingress_class != source.ingress_class for s in existing.sources)

@@ -26,8 +26,8 @@ from issuer_job.launch.outcome import (
     LaunchOutcome,
     OutcomeReason,
     SecretLoss,
-    host_warning,
     short,
+    waiting_warning,
     warning_of,
 )
 from issuer_job.launch.room import Room
@@ -166,9 +166,9 @@ class _Launch:
             made_anew = expect_new and existing is not None and existing.phase is not Phase.ISSUED
             if placed is not None and (made_anew or decided.reason in _PLACED):
                 starter.create_placeholder(placed)  # HTTPS works all the same
-            if stored is None:
-                warning = warning or host_warning(existing)
-            else:
+            if decided.reason is not PlanReason.PUT_OFF:
+                warning = warning or waiting_warning(stored or existing)
+            if stored is not None:
                 reason = OutcomeReason.MERGED
         if decided.reason is PlanReason.PUT_OFF:
             reason = OutcomeReason.LEFT if room else OutcomeReason.PUT_OFF

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from issuer_job import vocabulary as v
 from issuer_job.cluster.api import ApiError
 from issuer_job.demand.common import Entry
 from issuer_job.demand.plan import Plan, PlanReason
@@ -13,6 +14,7 @@ from issuer_job.hosts.precedence import Denial
 from issuer_job.record import transitions
 from issuer_job.record.intents import MAX_HOSTS, MAX_SOURCES
 from issuer_job.record.record import Phase, Record
+from issuer_job.record.renewal import asked_at
 
 
 class OutcomeReason(StrEnum):
@@ -83,15 +85,30 @@ def warning_of(entry: Entry, decided: Plan) -> str | None:
         return f"Secret {entry.secret_name[:40]}: {held.problem.detail}"
     if decided.reason is PlanReason.LEFT_OUT:
         return f"Secret {entry.secret_name[:40]}: {LEFT_OUT}"
+    if decided.reason is PlanReason.JOINED and decided.record is not None and entry.source.renew:
+        return _renewal_warning(decided.record)
     return None
 
 
-def host_warning(existing: Record | None) -> str | None:
-    """What a Job found out after the first apply, said at the next one."""
-    if existing is None or existing.retry is None or existing.phase is not Phase.FAILED:
+def _renewal_warning(record: Record) -> str | None:
+    """When what `certjob.io/renew` asks for will be done, if not now."""
+    if record.phase is not Phase.ISSUED or (due := asked_at(record)) is None:
         return None
-    problem = existing.retry.problem
-    return f"{problem.host[:70]} {DENIALS[problem.type][1]}" if problem.type in DENIALS else None
+    return f"Secret {record.secret_name[:40]}: it is renewed at {due:%d %b %Y %H:%M} UTC, see {v.RENEW}"
+
+
+def waiting_warning(existing: Record | None) -> str | None:
+    """What came of the last attempt, and until when it is waited, said at each apply that changes nothing of that."""
+    if existing is None or existing.retry is None or existing.phase not in {Phase.FAILED, Phase.WAITING}:
+        return None
+    retry, problem = existing.retry, existing.retry.problem
+    if problem.type in DENIALS:
+        return f"{problem.host[:70]} {DENIALS[problem.type][1]}"
+    if problem.type == transitions.HELD_BACK:
+        return f"Secret {existing.secret_name[:40]}: {problem.detail}"
+    when = "after a change" if retry.not_before is None else f"at {retry.not_before:%d %b %H:%M} UTC"
+    sooner = "" if retry.asked else f"; now: a new {v.RETRY}"
+    return f"Secret {existing.secret_name[:30]}: failed ({problem.type[:25]}), again {when}{sooner}"
 
 
 def short(problem: Exception) -> str:

@@ -4,8 +4,10 @@ the intent's hash has it, what the issuer fills in, and its documentation. Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 
@@ -15,6 +17,8 @@ from certs.errors import CertError
 from certs.keys import KeyAlgorithm
 from issuer_job import names
 from issuer_job import vocabulary as v
+
+_RFC_3339 = re.compile(r"(?a:\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d))")
 
 Reading = tuple[str | int | tuple[str, ...] | None, tuple[str, ...]]
 """A value, None if nothing can meet the text, and what is wrong with that."""
@@ -120,6 +124,21 @@ def _seconds(text: str) -> Reading:
         return 0, (str(problem),)
 
 
+def read_moment(text: str) -> datetime | None:
+    """A date and time with its zone (RFC 3339, section 5.6), None if it is none."""
+    try:
+        return datetime.fromisoformat(text.upper()) if _RFC_3339.fullmatch(text) else None
+    except ValueError:  # the 31st of June
+        return None
+
+
+def _moment(text: str) -> Reading:
+    """One that cannot be read costs no certificate."""
+    if read_moment(text) is not None:
+        return text, ()
+    return "", (f"{text[:40]!r} is not a time such as 2026-12-01T08:00:00Z",)
+
+
 ANNOTATIONS = (
     Annotation(
         v.ISSUER, "issuer", _issuer, "name of an issuer | opt in, with this issuer instead of the default one"
@@ -162,5 +181,13 @@ ANNOTATIONS = (
         hashed=False,
     ),
     Annotation(v.RETRY, "", _short, "anything new | try again now after a failure", hashed=False),
+    Annotation(
+        v.RENEW,
+        "",
+        _moment,
+        "a time as `2026-12-01T08:00:00Z` (RFC 3339) | the certificate must not be older than this: it is renewed "
+        "then, or now if the time is past, but not within an hour of the last one",
+        hashed=False,
+    ),
 )
 """In the order of the hash: a new row goes last."""

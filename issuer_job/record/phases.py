@@ -91,6 +91,7 @@ class LaunchReason(StrEnum):
     """At admission; `CHANGED` is what a sweep finds."""
     SEEN_AGAIN = "seen again"
     RETRY_ASKED = "retry asked for", Bearing.AFRESH
+    CORRECTED = "corrected", Bearing.AFRESH
     SECRET_MISSING = "Secret missing"  # noqa: S105 - words, not a secret
     MISSED = "Missed"
     CHANGED = "Changed"
@@ -104,6 +105,7 @@ class LaunchReason(StrEnum):
     DAILY_RETRY = "DailyRetry"
     HANDED_OVER = "HandedOver"
     RENEWAL_DUE = "RenewalDue", Bearing.REPLACES
+    RENEW_ASKED = "RenewAsked", Bearing.REPLACES
     SHARED_KEY = "SharedKey", Bearing.REPLACES
     LOOK_DUE = "LookDue"
     SECRET_NOT_GOOD = "SecretNotGood"  # noqa: S105 - a word, not a secret

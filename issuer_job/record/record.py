@@ -202,6 +202,7 @@ class Record(Stored, frozen=True, kw_only=True):
     """One target Secret's certificate. `resource_version` and `uid` are the ConfigMap's.
 
     `former` are certificates from a CA before the one that is issued which are still valid, the last one last.
+    `renew` is the operator's wish that the certificate be not older than this.
     """
 
     namespace: str
@@ -218,6 +219,7 @@ class Record(Stored, frozen=True, kw_only=True):
     ledger: tuple[LedgerEntry, ...] = ()
     former: tuple[Issued, ...] = ()
     revoked: tuple[Revoked, ...] = ()
+    renew: Moment | None = None
     version: int = 1
     uid: str = ""
     resource_version: str = ""
@@ -288,6 +290,12 @@ class Record(Stored, frozen=True, kw_only=True):
     def only_its_secret_asks(self) -> bool:
         """Whether nobody but the owner of the Secret wants it, as far as is known."""
         return all(source.kind.makes_secret for source in self.sources)
+
+    @property
+    def renewal_asked(self) -> datetime | None:
+        """The latest moment that the certificate must not be older than, as an operator or what asks for it says."""
+        asked = (self.renew, *(source.renew for source in self.sources if source.gone_since is None))
+        return max((moment for moment in asked if moment is not None), default=None)
 
     @property
     def certificates(self) -> tuple[Issued, ...]:

@@ -8,14 +8,30 @@ from certs.hostnames import without_redundant
 from certs.renewal import renewal_due_at
 from issuer_job.record.record import Issued, Record
 
+LEAST_AGE = timedelta(hours=1)
+"""Of a certificate that is renewed because somebody asks for it: who asks anew all the time gets one an hour."""
+
+
+def asked_at(record: Record) -> datetime | None:
+    """When what is issued is due because it is older than is asked for; None if it is not, or nothing is issued.
+
+    One that its owner put there is as old as it says.
+    """
+    issued, asked = record.issued, record.renewal_asked
+    if issued is None or asked is None:
+        return None
+    made = issued.at if issued.directory else min(issued.at, issued.not_before)
+    return None if made >= asked else max(asked, made + LEAST_AGE)
+
 
 def due_at(record: Record, *, interval: timedelta) -> datetime:
-    """When the renewal of what is issued is due; sweeps come by every `interval`. ValueError if nothing is issued.
+    """When the renewal of what is issued is due, by its age or because it is asked for; sweeps come by every
+    `interval`. ValueError if nothing is issued.
 
     A CA whose windows are always in the past is renewed at each sweep until the limit of its exact set holds it back.
     """
     issued = issued_of(record)
-    return renewal_due_at(
+    by_age = renewal_due_at(
         not_before=issued.not_before,
         not_after=issued.not_after,
         renew_before=timedelta(seconds=record.intent.settings.renew_before) or None,
@@ -23,6 +39,7 @@ def due_at(record: Record, *, interval: timedelta) -> datetime:
         interval=interval,
         spread_key=record.name,
     )
+    return min(by_age, asked_at(record) or by_age)
 
 
 def replaceable(record: Record, *, directory: str, account: str | None = None) -> str:

@@ -73,7 +73,8 @@ class SourceKind(StrEnum):
 class Source(Stored, frozen=True):
     """One object that wants the Secret. A CREATE has no uid yet and, with generateName, no name.
 
-    `retry` is the value of its annotation `certjob.io/retry`; `gone_since` is when a sweep first missed it while
+    `retry` is the value of its annotation `certjob.io/retry`; the certificate must not be older than `renew`;
+    `gone_since` is when a sweep first missed it while
     others still want the Secret.
     """
 
@@ -86,6 +87,7 @@ class Source(Stored, frozen=True):
     uid: str = ""
     created: Moment | None = None
     retry: str = ""
+    renew: Moment | None = None
     gone_since: Moment | None = None
 
     @property

@@ -14,6 +14,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json
 from issuer_job.cluster.changes import UNREAD, Unread
+from issuer_job.record.annotations import read_moment
 from issuer_job.record.record import SCHEMA_VERSION, Record, RecordError
 
 P = ParamSpec("P")
@@ -51,8 +52,13 @@ def from_config_map(config_map: Json) -> Record:
         raise RecordError(f"record {metadata['name']}: written by a later certjob (version {record.version})")
     if record.name != metadata["name"]:
         raise RecordError(f"record {metadata['name']}: it says that it is {record.name}")
+    asked = read_moment((metadata.get("annotations") or {}).get(v.RENEW, ""))
     return replace(
-        record, version=1, uid=metadata.get("uid", ""), resource_version=metadata.get("resourceVersion", "")
+        record,
+        version=1,
+        uid=metadata.get("uid", ""),
+        resource_version=metadata.get("resourceVersion", ""),
+        renew=asked or record.renew,
     )
 
 

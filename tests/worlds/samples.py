@@ -108,6 +108,7 @@ def full_record() -> Record:
         uid="u",
         created=NOW,
         retry="again",
+        renew=NOW,
         gone_since=NOW,
     )
     renewal = Renewal(check_after=LATER, at=LATER, start=NOW, end=LATER, explanation="https://ca.certjob.dev/why")
@@ -138,6 +139,7 @@ def full_record() -> Record:
         former=(issued(serial="ce", leaf="PEM"),),
         revoked=(Revoked(serial="ce", key_id="ab", not_after=LATER, reason="superseded"),),
         ledger=(LedgerEntry(at=NOW, kind=Counted.CERTIFICATE, issuer="le", hosts=HOSTS, exempt=True),),
+        renew=NOW,
         uid="record-uid",
         resource_version="7",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
@@ -12,7 +12,8 @@ from issuer_job.demand.plan import Plan, PlanReason, is_held_back, plan
 from issuer_job.record import intents, transitions
 from issuer_job.record.ledger_entries import MOST_FAILED
 from issuer_job.record.record import ACTIVE, Counted, LedgerEntry, Phase, Record, Retry, Settings, Source, SourceKind
-from tests.worlds.samples import HOSTS, LATER, NOW, PROBLEM, record, source
+from issuer_job.record.sources import IngressClass
+from tests.worlds.samples import HOSTS, LATER, NOW, PROBLEM, issued, record, source
 
 GONE = {Phase.UNCONFIRMED, Phase.ORPHANED, Phase.RETIRED}
 OTHER = Settings(issuer="other")
@@ -344,3 +345,57 @@ def test_a_wait_that_the_ca_asked_for_is_kept_by_an_order_for_the_same(
     assert made.reason is (PlanReason.CHANGED if launches else PlanReason.HELD_BACK)
     again = decided(made.record, source(settings=settings, hosts=hosts))
     assert again.reason is PlanReason.UNCHANGED  # written once
+
+
+OTHER_CLASS = IngressClass(field="another")
+
+
+@pytest.mark.parametrize("phase", [Phase.WAITING, Phase.FAILED])
+def test_a_corrected_class_is_what_the_failure_was_about_and_begins_anew(phase: Phase) -> None:
+    existing = failed(phase, HOSTS[:1], not_before=LATER + timedelta(hours=6))
+    made = decided(existing, source(ingress_class=OTHER_CLASS))
+    assert (made.reason, made.launch) == (PlanReason.CHANGED, True)
+    assert made.record is not None
+    assert made.record.retry is None
+    assert made.record.sources[0].ingress_class == OTHER_CLASS
+    assert not decided(replace(existing, sources=made.record.sources), source(ingress_class=OTHER_CLASS)).launch
+
+
+def test_but_it_steps_around_no_wait_of_the_ca_and_no_limit() -> None:
+    existing = failed(Phase.WAITING, HOSTS[:1], not_before=LATER + timedelta(hours=6), asked=True)
+    assert not decided(existing, source(ingress_class=OTHER_CLASS)).launch
+    assert decided(worn(MOST_FAILED), source(ingress_class=OTHER_CLASS)).reason is PlanReason.HELD_BACK
+
+
+def issued_at(at: datetime) -> Record:
+    return replace(record(Phase.ISSUED), issued=issued(at=at, directory="https://ca.certjob.dev/dir"))
+
+
+def test_a_certificate_that_is_older_than_is_asked_for_is_renewed_at_once() -> None:
+    made = decided(issued_at(LATER - timedelta(hours=2)), source(renew=LATER))
+    assert (made.reason, made.launch) == (PlanReason.RENEW_ASKED, True)
+    assert made.record is not None
+    assert made.record.attempt is not None
+    assert made.record.attempt.renews
+
+
+@pytest.mark.parametrize(
+    ("age", "renew"),
+    [
+        (timedelta(hours=2), timedelta(seconds=1)),
+        (timedelta(hours=2), timedelta(hours=-2)),
+        (timedelta(minutes=59), timedelta(0)),
+    ],
+    ids=["an appointment", "no older", "less than an hour ago"],
+)
+def test_otherwise_it_is_only_noted(age: timedelta, renew: timedelta) -> None:
+    made = decided(issued_at(LATER - age), source(renew=LATER + renew))
+    assert (made.reason, made.launch) == (PlanReason.JOINED, False)
+    assert made.record is not None
+    assert made.record.sources[0].renew == LATER + renew
+
+
+@pytest.mark.parametrize("phase", sorted(ACTIVE | {Phase.WAITING, Phase.FAILED}))
+def test_what_is_at_work_or_waits_is_left_to_it(phase: Phase) -> None:
+    held = replace(issued_at(LATER - timedelta(hours=2)), phase=phase, retry=failed(phase, HOSTS).retry)
+    assert not decided(held, source(renew=LATER)).launch

@@ -601,3 +601,37 @@ def test_one_too_many_is_not_written_down_and_takes_no_claim(world: JobWorld, ki
     assert outcome.reason is OutcomeReason.TOO_MANY
     assert f"option {kind}PerNamespace" in (outcome.warning or "")
     assert len(world.api.all(CONFIGMAPS)) == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [(False, "Secret web-tls: failed (connection), again at "), (True, "UTC")],
+    ids=["", "by the CA"],
+)
+def test_an_apply_says_until_when_a_failed_certificate_waits_and_how_to_have_it_tried_now(
+    world: JobWorld, asked: bool, said: str
+) -> None:
+    launch(world)
+    problem = replace(PROBLEM, type="connection")
+    claimed = replace(world.record(), phase=Phase.CLAIMED)
+    wait = timedelta(hours=6)
+    failed = transitions.waiting(claimed, world.clock.read(), problem=problem, wait=wait, asked=asked)
+    world.cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(failed))
+    outcome = launch(world)
+    assert outcome.reason is OutcomeReason.UNCHANGED
+    assert outcome.warning is not None
+    assert said in outcome.warning
+    assert len(outcome.warning) <= 111
+    assert outcome.warning.endswith(v.RETRY) is not asked
+
+
+def test_a_corrected_class_has_its_attempt_in_the_same_request(world: JobWorld) -> None:
+    launch(world)
+    problem = replace(PROBLEM, step="challenge")
+    claimed = replace(world.record(), phase=Phase.CLAIMED)
+    failed = transitions.waiting(claimed, world.clock.read(), problem=problem, wait=timedelta(hours=6))
+    world.cluster.update(CONFIGMAPS, v.NAMESPACE, to_config_map(failed))
+    corrected = ingress(hosts=HOSTS)
+    corrected["spec"]["ingressClassName"] = "corrected"
+    assert launch(world, corrected).reason is OutcomeReason.LAUNCHED
+    assert world.record().retry is None

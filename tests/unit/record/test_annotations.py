@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Resolved
 from issuer_job.issuers.schema import Issuer
-from issuer_job.record.annotations import ANNOTATIONS, Annotation, Settings, read_settings
+from issuer_job.record.annotations import ANNOTATIONS, Annotation, Settings, read_moment, read_settings
 from issuer_job.record.record import Intent
 
 CHECKOUT = Path(__file__).parents[3]
@@ -21,6 +22,7 @@ FULL = {
     v.FORMATS: "keystore.p12, ca.crt",
     v.RENEW_BEFORE: "30d",
     v.RETRY: "1",
+    v.RENEW: "2026-12-01T08:00:00Z",
 }
 ALL = Settings(
     issuer="le",
@@ -58,12 +60,53 @@ def test_what_cannot_be_met_costs_the_certificate(name: str, text: str, said: st
 
 
 def test_what_is_not_needed_for_a_certificate_costs_none() -> None:
-    settings, wrong = read_settings({v.FORMATS: "ca.crt, x.p12", v.RENEW_BEFORE: "soon"}, default="le")
+    notes = {v.FORMATS: "ca.crt, x.p12", v.RENEW_BEFORE: "soon", v.RENEW: "now"}
+    settings, wrong = read_settings(notes, default="le")
     assert settings == Settings(issuer="le", formats=("ca.crt",))
     assert wrong == (
         "certjob.io/formats: unknown format 'x.p12'",
         "certjob.io/renew-before: 'soon' is not a duration such as 30d, 720h or 1h30m",
+        "certjob.io/renew: 'now' is not a time such as 2026-12-01T08:00:00Z",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-12-01T08:00:00Z", datetime(2026, 12, 1, 8, tzinfo=UTC)),
+        ("2026-12-01t08:00:00.123456789z", datetime(2026, 12, 1, 8, 0, 0, 123456, tzinfo=UTC)),
+        ("2026-12-01T08:00:00+02:00", datetime(2026, 12, 1, 6, tzinfo=UTC)),
+        ("9999-12-31T23:59:59-23:59", datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(-timedelta(hours=23.9834)))),
+    ],
+)
+def test_a_moment_is_a_time_of_rfc_3339(text: str, moment: datetime) -> None:
+    found = read_moment(text)
+    assert found is not None
+    assert abs(found.timestamp() - moment.timestamp()) < 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "2026-12-01",
+        "2026-12-01T08:00:00",
+        "2026-12-01T08:00Z",
+        "2026-12-01 08:00:00Z",
+        "2026-13-01T08:00:00Z",
+        "2026-06-31T08:00:00Z",
+        "2026-12-01T24:00:00Z",
+        "2026-12-01T08:00:00+99:00",
+        "2026-W49-1T08:00:00Z",
+        "20261201T080000Z",
+        "٢٠٢٦-12-01T08:00:00Z",
+        "2026-12-01T08:00:00Z\n",
+        "2026-12-01T08:00:00." + "0" * 100_000 + "Z",
+    ],
+)
+def test_anything_else_is_none(text: str) -> None:
+    assert read_moment(text) is None
 
 
 def test_the_hashes_of_stored_records_stay() -> None:

@@ -257,7 +257,11 @@ def test_the_interval_is_the_last_sweeps() -> None:
 def test_what_is_put_right_starts_anew() -> None:
     failed = t.waiting(record(P.ORDERING), problem=replace(PROBLEM, step="newOrder"), now=NOW, wait=timedelta(0))
     kept = {why for why in LaunchReason if t.launched(failed, now=LATER, reason=why).retry is not None}
-    assert set(LaunchReason) - kept == {LaunchReason.ISSUER_EDITED, LaunchReason.RETRY_ASKED}
+    assert set(LaunchReason) - kept == {
+        LaunchReason.ISSUER_EDITED,
+        LaunchReason.RETRY_ASKED,
+        LaunchReason.CORRECTED,
+    }
 
 
 def test_a_certificate_put_there_by_hand_is_adopted_without_an_attempt() -> None:
