@@ -120,8 +120,11 @@ ROUTE_ANNOTATIONS = {
     "haproxy-ingress.github.io/ssl-redirect": "false",
     "ingress.cilium.io/force-https": "disabled",
     "traefik.ingress.kubernetes.io/router.priority": "1000000000",
+    "external-dns.alpha.kubernetes.io/controller": "certjob",
+    "external-dns.kubernetes.io/controller": "certjob",
 }
-"""Fixed and harmless: they keep redirects and allow-lists of the user's Ingress away from the challenge."""
+"""Fixed and harmless: they keep redirects and allow-lists of the user's Ingress away from the challenge, and
+external-dns (before and from 0.22) from the route, which says nothing of where the host's name is to lead."""
 
 
 class SecretState(StrEnum):
