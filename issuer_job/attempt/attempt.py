@@ -116,6 +116,8 @@ class Attempt:
     confirmed: tuple[Source, ...] = ()
     made: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Keys that this pod made, by the volume in which the next one finds them."""
+    advice: dict[str, str] = field(default_factory=dict)
+    """By host: what helps if the CA does not accept its proof, as this pod has seen why."""
 
     def load(self) -> None:
         """Read the record. Raises Superseded, Ended, RecordError, KubeError."""

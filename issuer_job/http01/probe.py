@@ -116,7 +116,7 @@ def _until_right(
         seen = look()
         if seen.reason is ProbeReason.OK:
             return seen
-        if seen.reason is ProbeReason.FOREIGN:
+        if seen.reason in (ProbeReason.FOREIGN, ProbeReason.FOREIGN_OVER_HTTPS):
             silent_since = time.monotonic()
             end = started + foreign_budget
         else:

@@ -47,6 +47,8 @@ class ProbeReason(StrEnum):
     """Port 80 only redirects to https, and that did not answer. A CA may see more."""
     FOREIGN = "ForeignAnswer"
     """Somebody answers HTTP, but not with the key authorization: the route is not live, or the host not ours."""
+    FOREIGN_OVER_HTTPS = "ForeignOverHttps"
+    """Port 80 redirects to https, and there the same holds: all of port 80 is redirected, routes too."""
     UNREACHABLE = "Unreachable"
     """No HTTP answer. From inside that may be a hairpin only."""
     NO_ENDPOINTS = "NoEndpoints"
@@ -117,6 +119,8 @@ def fetch_following(
             seen = fetch(name, number, rest, expected, tls=tls, at=first, limit=limit)
         if seen.reason is ProbeReason.UNREACHABLE and tls:
             return Seen(ProbeReason.REDIRECTS_TO_HTTPS, f"it redirects to https, and there: {seen.detail}")
+        if seen.reason is ProbeReason.FOREIGN and tls and not elsewhere and seen.location is None:
+            return Seen(ProbeReason.FOREIGN_OVER_HTTPS, f"it redirects to https, and there: {seen.detail}")
     return seen if seen.location is None else Seen(ProbeReason.FOREIGN, "it redirects too often")
 
 

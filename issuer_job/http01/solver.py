@@ -17,8 +17,15 @@ from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import CONFIGMAPS, ENDPOINT_SLICES, Cluster, Json
 from issuer_job.http01 import probe, routes
 from issuer_job.http01.probe import ProbeResult
+from issuer_job.http01.probe_http import ProbeReason
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record.record import Record
+
+ALL_REDIRECTED = (
+    "port 80 redirects to https, where the challenge route is not served: have the ingress controller redirect after "
+    "its routes, or serve them over TLS too (docs/living-with.md, Redirects to https)"
+)
+"""What a user is told of the self-check, and all: what else answers inside is not for tenants to find out by it."""
 
 
 class ProbeHosts(Protocol):
@@ -54,6 +61,8 @@ class Http01Solver:
             results = self.probe_hosts(challenges, deadline=_half_time(attempt))
         for challenge, result in zip(challenges, results, strict=True):
             self._tell("probe-host", result, host=challenge.host)
+            if result.reason is ProbeReason.FOREIGN_OVER_HTTPS:
+                attempt.advice[challenge.host] = ALL_REDIRECTED
 
     def _present(self, challenges: Sequence[HostChallenge], issuer: Issuer) -> bool:
         """Whether anything had to be written: somebody may have deleted what was there."""

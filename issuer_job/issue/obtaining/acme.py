@@ -30,7 +30,7 @@ class Acme:
                     return Ordering(attempt, resolved, client, solvers).complete()
             except AuthorizationFailed as failed:
                 refusal = AcmeError(failed.problem, step="authorization")
-                raise _stop(refusal, host=failed.host) from None
+                raise _stop(refusal, host=failed.host, advice=attempt.advice.get(failed.host, "")) from None
             except AcmeError as error:
                 pause = next(pauses, None)
                 if pause is None or not _passes_soon(mounted, error, pause):
@@ -72,8 +72,9 @@ def _refused(mounted: MountedIssuer, error: AcmeError) -> Later | Permanent:
     return _stop(error, host=next(filter(None, named), ""))
 
 
-def _stop(error: AcmeError, *, host: str) -> Later | Permanent:
-    problem = Problem(type=error.problem.type, detail=error.problem.detail, host=host, step=error.step)
+def _stop(error: AcmeError, *, host: str, advice: str = "") -> Later | Permanent:
+    detail = f"{error.problem.detail[:500]}; {advice}" if advice else error.problem.detail
+    problem = Problem(type=error.problem.type, detail=detail, host=host, step=error.step)
     if error.is_permanent:
         return Permanent(problem)
     return Later(problem, wait=error.retry_after, by_ca=error.retry_after is not None)

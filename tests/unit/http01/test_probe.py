@@ -175,10 +175,21 @@ def test_a_redirect_to_https_is_followed_without_verifying(stack: ExitStack, cer
     assert secure.asked == [PATH]
 
 
-def test_a_redirect_to_a_foreign_answer_is_foreign(stack: ExitStack, certificate: Path) -> None:
+def test_a_redirect_to_https_where_the_route_is_not_served(stack: ExitStack, certificate: Path) -> None:
+    """As by an ingress controller that redirects all of port 80, routes too; which may change within its budget."""
     secure = site(stack, FOREIGN, certificate=certificate)
     plain = site(stack, redirect(f"https://{HOST}:{secure.port}{PATH}"))
-    assert probe(plain.port, ports=(secure.port,)).reason is ProbeReason.FOREIGN
+    result = probe(plain.port, ports=(secure.port,))
+    assert (result.ok, result.reason) == (False, ProbeReason.FOREIGN_OVER_HTTPS)
+    assert result.message.endswith("it redirects to https, and there: HTTP 404 instead of the key authorization")
+    assert len(secure.asked) > 1
+
+
+def test_a_redirect_by_https_and_back_is_just_foreign(stack: ExitStack, certificate: Path) -> None:
+    other = site(stack, FOREIGN)
+    secure = site(stack, redirect(f"http://{HOST}:{other.port}{PATH}"), certificate=certificate)
+    plain = site(stack, redirect(f"https://{HOST}:{secure.port}{PATH}"))
+    assert probe(plain.port, ports=(secure.port, other.port)).reason is ProbeReason.FOREIGN
 
 
 def test_a_bare_redirect_to_https_is_no_failure(stack: ExitStack) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.solver import HostChallenge
-from issuer_job.cluster.api import CONFIGMAPS, ENDPOINT_SLICES, INGRESSES, Cluster, KubeError
+from issuer_job.cluster.api import CONFIGMAPS, ENDPOINT_SLICES, EVENTS, INGRESSES, Cluster, KubeError
 from issuer_job.http01 import routes, solver
 from issuer_job.http01.probe import ProbeResult
 from issuer_job.http01.probe_http import ProbeReason
@@ -257,6 +257,33 @@ def test_what_is_deleted_meanwhile_is_put_back_before_the_ca_looks(world: JobWor
 
     assert world.issue(world.pod(), probe_hosts=probe) is v.ExitCode.DONE
     assert asked == [2, 2]
+
+
+@pytest.mark.parametrize("prefix", ["external-dns.alpha.kubernetes.io", "external-dns.kubernetes.io"])
+def test_external_dns_is_told_to_pass_a_route_by(prefix: str) -> None:
+    """It does so for any value but its own, dns-controller; its prefix is another as of 0.22."""
+    annotations = routes.route_body(mine(), HOST, NGINX, ISSUER)["metadata"]["annotations"]
+    assert annotations[f"{prefix}/controller"] not in {"", "dns-controller"}
+
+
+@pytest.mark.parametrize("reason", [ProbeReason.FOREIGN_OVER_HTTPS, ProbeReason.FOREIGN, ProbeReason.UNREACHABLE])
+def test_a_user_whose_port_80_is_all_redirected_is_told_what_to_do(world: JobWorld, reason: ProbeReason) -> None:
+    """The CA says what it found, the self-check knows why. What else that sees is for the log alone."""
+    world.apply(ingress())
+    world.ca.failing[HOST] = {"type": "urn:ietf:params:acme:error:unauthorized", "detail": "got 404" * 200}
+
+    def probe(challenges: Sequence[HostChallenge], *, deadline: float) -> list[ProbeResult]:
+        return [ProbeResult(reason, "seen inside", 60.0) for _ in challenges]
+
+    assert world.issue(world.pod(), probe_hosts=probe) is v.ExitCode.LATER
+    retry = world.record().retry
+    assert retry is not None
+    detail = str(retry.problem)
+    (event,) = world.api.all(EVENTS)
+    assert "got 404" in detail
+    assert "seen inside" not in detail + event["note"]
+    for told in (detail, event["note"]):
+        assert (solver.ALL_REDIRECTED in told) is (reason is ProbeReason.FOREIGN_OVER_HTTPS)
 
 
 def test_what_is_still_there_is_not_waited_for_twice(world: JobWorld) -> None:
