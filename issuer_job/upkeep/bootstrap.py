@@ -1,4 +1,4 @@
-"""Once at install: the webhook's certificate, and the account keys of the issuers. No CA is contacted."""
+"""Once for each installation: the webhook's certificate, and the account keys of the issuers. No CA is contacted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from issuer_job import vocabulary as v
 from issuer_job.account.keys import account_secret
 from issuer_job.acme_client import new_account_key
 from issuer_job.cluster import changes
-from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster
+from issuer_job.cluster.api import CONFIGMAPS, JOBS, SECRETS, Cluster, KubeError
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import directory_of, type_of
@@ -26,6 +26,19 @@ def bootstrap(cluster: Cluster) -> None:
     make_account_keys(cluster, issuers.valid)
     if behind:  # an upgrade: the new pods are just coming
         rotation.rotate(cluster, now=utc_now(), patience=rotation.INSTALL_PATIENCE)
+    _clear_earlier_jobs(cluster)
+
+
+def _clear_earlier_jobs(cluster: Cluster) -> None:
+    """Delete finished bootstrap Jobs, which are of other versions or images: each is named for what it is."""
+    try:
+        for job in cluster.items(JOBS, v.NAMESPACE, labels=f"{v.APP_COMPONENT}=bootstrap"):
+            conditions = (job.get("status") or {}).get("conditions") or []
+            if any(one["type"] in {"Complete", "Failed"} and one["status"] == "True" for one in conditions):
+                cluster.delete(JOBS, v.NAMESPACE, job["metadata"]["name"], uid=job["metadata"]["uid"])
+                log.info("bootstrap-cleared", job=job["metadata"]["name"])
+    except KubeError as problem:  # they only take room
+        log.warning("bootstrap-cleared", problem=str(problem))
 
 
 def make_account_keys(cluster: Cluster, issuers: Mapping[str, Issuer]) -> None:

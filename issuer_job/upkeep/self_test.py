@@ -63,6 +63,7 @@ BOUNDARIES = (
     Boundary("update", "podtemplates", v.NAMESPACE),
     Boundary("create", "jobs", v.NAMESPACE, "batch", of=("webhook", "sweep")),
     Boundary("update", "jobs", v.NAMESPACE, "batch"),
+    Boundary("delete", "jobs", v.NAMESPACE, "batch", of=("sweep",)),
     Boundary("update", "mutatingwebhookconfigurations", "", _ADMISSION, v.WEBHOOK_CONFIGURATION, of=("sweep",)),
     Boundary("create", "mutatingwebhookconfigurations", "", _ADMISSION),
     *(

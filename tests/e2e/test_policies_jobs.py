@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from issuer_job import names, vocabulary
-from tests.e2e.api import JOBS, Api, Json, path
+from tests.e2e.api import JOBS, MERGE_PATCH, Api, Json, path
 from tests.e2e.attacks import assert_verdict
 
 CERTJOB = vocabulary.NAMESPACE
@@ -270,6 +270,31 @@ def test_any_other_job_is_refused(identity: Identity, template: Json, change: Ch
     change(body)
     answer = identity("webhook").call("POST", path(JOBS, CERTJOB), body, dryRun="All")
     assert_verdict(answer, "certjob-job")
+
+
+def test_no_job_is_deleted_but_bootstraps_once_it_is_finished(identity: Identity, admin: Api) -> None:
+    pod = {"restartPolicy": "Never", "containers": [{"name": "x", "image": "x"}]}
+    made = []
+    for component in ("bootstrap", "issue"):
+        metadata = {"name": f"e2e-{component}", "labels": {"app.kubernetes.io/component": component}}
+        spec = {"suspend": True, "template": {"spec": pod}}
+        body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+        assert admin.call("POST", path(JOBS, CERTJOB), body).status == 201
+        made.append(path(JOBS, CERTJOB, metadata["name"]))
+    try:
+        for where in made:
+            assert_verdict(identity("sweep").call("DELETE", where, dryRun="All"), "certjob-job")
+        for where, done in zip(made, ("ok", "certjob-job"), strict=True):
+            finished = {"type": "Failed", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+            started = {"startTime": "2026-01-01T00:00:00Z"}
+            status = {"status": started | {"conditions": [finished | {"type": "FailureTarget"}, finished]}}
+            answer = admin.call("PATCH", f"{where}/status", status, content_type=MERGE_PATCH)
+            assert answer.status == 200, answer
+            assert_verdict(identity("sweep").call("DELETE", where, dryRun="All"), done)
+            assert identity("job").call("DELETE", where, dryRun="All").status == 403
+    finally:
+        for where in made:
+            admin.call("DELETE", where, propagationPolicy="Background")
 
 
 def test_nobody_else_makes_jobs_and_none_elsewhere(identity: Identity, template: Json) -> None:
