@@ -105,3 +105,17 @@ def test_bad_entry_is_skipped_and_the_good_one_issued(namespace: str) -> None:
     assert "*.bad.test" in warnings
     world.wait_issued(namespace, "good-tls", [host])
     assert world.record(namespace, "bad-tls") is None
+
+
+@pytest.mark.parametrize(("hosts", "entries"), [(100, 1), (20, 20)])
+def test_however_large_its_placeholders_are_there_when_apply_returns(
+    namespace: str, hosts: int, entries: int
+) -> None:
+    names = [f"h{number}.{namespace}.test" for number in range(hosts)]
+    tls = [{"hosts": names[number::entries], "secretName": f"large-{number}"} for number in range(entries)]
+    world.create(namespace, world.manifest("large", names, tls=tls, tls_acme="true"))
+    found = {s["metadata"]["name"]: s["metadata"]["labels"] for s in cluster().items(SECRETS, namespace)}
+    assert found.keys() == {entry["secretName"] for entry in tls}
+    assert {labels[v.STATE] for labels in found.values()} == {v.SecretState.PLACEHOLDER}
+    assert len([n for n in found if world.record(namespace, n) is not None]) == entries
+    cluster().delete(INGRESSES, namespace, "large")  # before it is ordered
