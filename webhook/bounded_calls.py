@@ -79,17 +79,18 @@ class Calls:
         self._last_issuers: Issuers | None = None
 
     def launch(self, decision: Decision, review: Review, deadline: float) -> Launched:
-        """Launch or place all entries at once; what is not done at the deadline goes on."""
+        """Launch or write down all entries at once; what is not done at the deadline goes on."""
         namespace, new, end = review.namespace or "", review.operation == "CREATE", deadline + LAUNCH_SECONDS
-        launch = partial(self._launcher.launch, namespace=namespace, deadline=end, expect_new=new)
+        launch = partial(
+            self._launcher.launch, namespace=namespace, deadline=end, expect_new=new, at_once=decision.at_once
+        )
         running: dict[Future[LaunchOutcome], Entry] = {}
         warnings: list[str] = []
         words: list[str] = []
         unsure = ""
-        entries = [(entry, False) for entry in decision.place] + [(entry, True) for entry in decision.launch]
-        for entry, at_once in entries:
+        for entry in decision.launch:
             try:
-                running[self._pool.submit(namespace, partial(launch, entry, at_once=at_once))] = entry
+                running[self._pool.submit(namespace, partial(launch, entry))] = entry
             except Busy:
                 warnings.append(f"Secret {entry.secret_name[:50]}: very busy, {LATER}")
                 words.append("Busy")

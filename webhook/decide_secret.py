@@ -20,7 +20,7 @@ from issuer_job.demand.secret import opts_in, wants
 from issuer_job.issuers.load import Issuers
 from issuer_job.record.annotations import ANNOTATIONS
 from webhook import secret_data
-from webhook.policy import MAX_HOSTS, AdmissionPolicy, AdmissionReason, Decision, difference, touchable
+from webhook.policy import AdmissionPolicy, AdmissionReason, Decision, difference, fit_at_once, touchable
 from webhook.review import Map, Review, ReviewedKind, ReviewedMetadata
 
 WRITERS = frozenset({f"system:serviceaccount:{v.NAMESPACE}:job", f"system:serviceaccount:{v.NAMESPACE}:sweep"})
@@ -79,11 +79,10 @@ class SecretPolicy(AdmissionPolicy):
             warnings.append(_OLD_STAYS if held.works else _PLACEHOLDER_INSTEAD)
         warnings += _foreign_keys(review, formats)
         labels = {v.MANAGED: "true", v.STATE: str(v.SecretState.ISSUED if held.works else v.SecretState.PLACEHOLDER)}
-        asks, large = () if review.dry_run else (entry,), len(entry.hosts) > MAX_HOSTS
         return Decision(
             AdmissionReason.WANTED,
-            launch=() if large else asks,
-            place=asks if large else (),
+            launch=() if review.dry_run else (entry,),
+            at_once=fit_at_once((entry,)),
             patch=_patch(secret, labels, {v.NOT_AFTER: f"{held.not_after:%Y-%m-%dT%H:%M:%SZ}"}, held.data),
             warnings=tuple(warnings),
             first=first,

@@ -22,7 +22,7 @@ from webhook.review import Review, ReviewedKind
 
 MAX_ENTRIES = 5
 MAX_HOSTS = 20
-"""Launched within one admission, in all of its entries."""
+"""Launched within one admission, in all of its entries: those of one that wants more have their turn after it."""
 MAX_PLACED = 25
 """Certificates that one admission writes down, with a placeholder for each; the sweep does the rest."""
 
@@ -56,7 +56,7 @@ class AdmissionReason(StrEnum):
 class Decision:
     """The answer's patch and warnings, and the certificates to launch: none in a dry run.
 
-    `place` are those that are written down and served with placeholders now, and launched after the answer. `later`
+    Not `at_once`: they are written down and served with placeholders now, and launched after the answer. `later`
     counts those that are even beyond that. `refused` says why the request must not pass,
     and `first`, that it must not unless its order is written down: nobody would come back for it. `lost` is a Secret
     that goes, and how.
@@ -64,7 +64,7 @@ class Decision:
 
     reason: AdmissionReason
     launch: tuple[Entry, ...] = ()
-    place: tuple[Entry, ...] = ()
+    at_once: bool = True
     later: int = 0
     patch: tuple[Json, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -125,21 +125,26 @@ def launching(
     review: Review, entries: Sequence[Entry], *, patch: tuple[Json, ...], warnings: Sequence[str]
 ) -> Decision:
     """The decision on one that the sweep would find, too: what is wanted now, as far as one admission may launch."""
-    launch, rest = _within_limits(entries)
-    place = rest[: MAX_PLACED - len(launch)]
-    number, later, many = len(entries), len(rest) - len(place), []
-    if place:
-        many.append(f"{len(place)} of {number} certificates are ordered in a moment, one after the other")
+    number, launch, at_once = len(entries), tuple(entries[:MAX_PLACED]), fit_at_once(entries)
+    later, many = number - len(launch), []
+    if not at_once:
+        hosts = sum(len(entry.hosts) for entry in launch)
+        many.append(f"certificates for {hosts} hosts are ordered in a moment, one after the other")
     if later:
         many.append(f"{later} of {number} certificates are too many for now, the sweep orders them")
     return Decision(
         AdmissionReason.WANTED if entries else AdmissionReason.NOTHING_TO_CERTIFY,
         launch=() if review.dry_run else launch,
-        place=() if review.dry_run else place,
+        at_once=at_once,
         later=later,
         patch=patch,
         warnings=(*warnings, *many),
     )
+
+
+def fit_at_once(entries: Sequence[Entry]) -> bool:
+    """Whether one admission has the time to launch them all, not only to write them down."""
+    return len(entries) <= MAX_ENTRIES and sum(len(entry.hosts) for entry in entries) <= MAX_HOSTS
 
 
 def touchable(asker: Json, *fields: tuple[str, str]) -> Json:
@@ -163,15 +168,3 @@ def _malformed(problem: str, policy: AdmissionPolicy) -> Decision:
     if policy.refuses:
         return Decision(AdmissionReason.MALFORMED, refused=problem)
     return Decision(AdmissionReason.MALFORMED, warnings=(problem,))
-
-
-def _within_limits(entries: Sequence[Entry]) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
-    """The first that fit together, and the others; one that does not fit keeps no smaller one out."""
-    chosen: list[Entry] = []
-    others: list[Entry] = []
-    hosts = 0
-    for entry in entries:
-        fits = len(chosen) < MAX_ENTRIES and hosts + len(entry.hosts) <= MAX_HOSTS
-        (chosen if fits else others).append(entry)
-        hosts += len(entry.hosts) if fits else 0
-    return tuple(chosen), tuple(others)

@@ -52,8 +52,8 @@ def tell_sources(cluster: Cluster, secret: tuple[str, str], sources: Iterable[So
             tell_one(cluster, source.kind.reference(namespace=namespace, name=source.name, uid=source.uid), news)
 
 
-def tell_one(cluster: Cluster, about: Json, news: News) -> None:
-    """One Event on the object of an ObjectReference."""
+def tell_one(cluster: Cluster, about: Json, news: News) -> bool:
+    """One Event on the object of an ObjectReference; whether it was new."""
     name, namespace = names.event(about["name"], news.reason, *news.unique), about["namespace"]
     event = {
         "apiVersion": "events.k8s.io/v1",
@@ -69,6 +69,7 @@ def tell_one(cluster: Cluster, about: Json, news: News) -> None:
         "regarding": about,
     }
     try:
-        changes.swap(cluster, EVENTS, namespace, None, event)
+        return changes.swap(cluster, EVENTS, namespace, None, event) is not None
     except KubeError as problem:
         log.warning("event-failed", problem=str(problem))
+        return False

@@ -28,6 +28,11 @@ class Asker:
     kind: SourceKind
     object: Json
 
+    @classmethod
+    def of(cls, source: Source, namespace: str) -> Asker:
+        """The object of a record's source, if that has a uid; bare."""
+        return cls(source.kind, {"metadata": {"namespace": namespace, "name": source.name, "uid": source.uid}})
+
     @property
     def reader(self) -> SourceReader:
         """Reads what it asks for."""

@@ -26,7 +26,7 @@ class PlanReason(StrEnum):
     JOINED = "Joined"
     SEEN_AGAIN = "SeenAgain"
     LEFT_OUT = "LeftOut"
-    """Older ones share the Secret, and with it there would be more sources or hosts than one certificate has."""
+    """Others share the Secret: with what is new of it there would be more sources or hosts than a certificate has."""
     RETRY_ASKED = "RetryAsked"
     RENEW_ASKED = "RenewAsked"
     PUT_OFF = "PutOff"
@@ -75,7 +75,7 @@ def plan(
 def _merged(existing: Record, source: Source, now: datetime, *, lacking: bool) -> Plan:
     gone, record = existing.phase in GONE, intents.asked(existing, source)
     minor = record.intent.settings != source.settings
-    if all(kept.key != source.key for kept in record.sources):
+    if all((kept.key, kept.hosts) != (source.key, source.hosts) for kept in record.sources):
         return Plan(PlanReason.LEFT_OUT)
 
     def launch(reason: PlanReason, why: LaunchReason) -> Plan:

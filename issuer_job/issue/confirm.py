@@ -107,7 +107,7 @@ def _live(attempt: Attempt, resolved: Resolved) -> _Live:
         elif record.secret_name in asker.reader.named_secrets(asker.object, namespace_enabled=enabled):
             notices = "; ".join(notice.message for notice in wanted.notices)
             wrong = f"{asker.kind} {asker.name} asks for this certificate, but: {notices}"
-    return _Live(intents.bounded(tuple(sources)), wrong)
+    return _Live(intents.bounded(tuple(sources), record.sources), wrong)
 
 
 def _looked_at(attempt: Attempt) -> Json | None:

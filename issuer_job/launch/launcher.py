@@ -146,7 +146,7 @@ class _Launch:
             if decided.launch and decided.record is not None:
                 self._preconditions(decided.record)
             elif decided.reason in _PLACED:
-                self._require_policies(self.canaries.problem(starter.cluster))
+                self._require_policies(self.canaries.placing_problem(starter.cluster))
             return decided.record
 
         try:

@@ -27,19 +27,29 @@ MAX_TOGETHER = 1000
 """Hosts of all sources of one record, each counted as often as it is named: a ConfigMap holds 1 MiB."""
 
 
-def bounded(sources: tuple[Source, ...]) -> tuple[Source, ...]:
-    """Those that have room in one record, in their order: the oldest ones go first, the youngest is left out."""
+def bounded(sources: tuple[Source, ...], settled: tuple[Source, ...] = ()) -> tuple[Source, ...]:
+    """Those that have room in one record, in their order.
+
+    Those that a record has, the `settled` ones, go first with the hosts that they have there: who comes later or
+    grows goes over, however old it is, and takes nobody's place. Of the others the oldest go first.
+    """
     if len(sources) <= MAX_SOURCES and sum(len(source.hosts) for source in sources) <= MAX_HOSTS:
         return sources
-    kept: set[str] = set()
+    had = {source.key: frozenset(source.hosts) for source in settled}
+    by_age = sorted(sources, key=_age)
+    as_before = (replace(s, hosts=tuple(h for h in s.hosts if h in had[s.key])) for s in by_age if s.key in had)
+    kept: dict[str, Source] = {}
     hosts: set[str] = set()
     room = MAX_TOGETHER
-    for source in sorted(sources, key=_age):
-        room -= len(source.hosts)
-        if len(kept) < MAX_SOURCES and room >= 0 and len(hosts.union(source.hosts)) <= MAX_HOSTS:
-            kept.add(source.key)
+    for source in (*(one for one in as_before if one.hosts), *by_age):
+        before = kept.get(source.key)
+        left = room - len(source.hosts) + (len(before.hosts) if before else 0)
+        has_place = before is not None or len(kept) < MAX_SOURCES
+        if has_place and left >= 0 and len(hosts.union(source.hosts)) <= MAX_HOSTS:
+            room = left
+            kept[source.key] = source
             hosts.update(source.hosts)
-    return tuple(source for source in sources if source.key in kept)
+    return tuple(kept[source.key] for source in sources if source.key in kept)
 
 
 def _age(source: Source) -> tuple[bool, float]:
@@ -66,7 +76,7 @@ def intended(record: Record, *, sources: tuple[Source, ...], keep_order: bool = 
     """Other sources, as far as there is room. A changed intent raises the generation and, unless it still fits,
     forgets the order.
     """
-    sources = bounded(sources)
+    sources = bounded(sources, record.sources)
     intent = union(sources)
     if intent.hash == record.intent.hash:
         return replace(record, sources=sources, intent=intent)

@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, NAMESPACES, Cluster, read_whole
 from issuer_job.demand.askers import Asker, list_askers
-from issuer_job.demand.common import Entry, Notice, NoticeReason
+from issuer_job.demand.common import Entry
 from issuer_job.hosts.precedence import Denial, Namers
 from issuer_job.hosts.share import Use, use_of
 from issuer_job.issuers.load import Issuers
 from issuer_job.launch.jobs import is_finished
+from issuer_job.launch.outcome import LEFT_OUT
 from issuer_job.record.intents import bounded
 from issuer_job.record.record import Record, RecordError
 from issuer_job.record.store import from_config_map
 from issuer_job.sweep.situation import AttemptKey
 from issuer_job.upkeep.leftovers import leftover_keys
 from issuer_job.upkeep.limits import Ledger
+from issuer_job.upkeep.untouched import Untold
 
 Key = tuple[str, str]
 """Namespace and name of a Secret."""
@@ -43,8 +45,8 @@ class Live:
     namers: Namers = field(default_factory=Namers)
     """Who names the hosts that are claimed or denied, opted in or not."""
     bare: list[Asker] = field(default_factory=list)
-    untold: list[tuple[Asker, Notice]] = field(default_factory=list)
-    """What nobody reads any further, and what its owner should know of that."""
+    untold: list[Untold] = field(default_factory=list)
+    """What is wrong with them: no attempt is there to tell it."""
     count: int = 0
     trouble: int = 0
     """Objects that could not be read: a bug."""
@@ -64,7 +66,8 @@ class Live:
             if (namespace, secret_name) in records:
                 self.named_by[namespace, secret_name].add(key)
         wanted = asker.reader.wants(asker.object, issuers=issuers, namespace_enabled=enabled)
-        self.untold += [(asker.bare, notice) for notice in wanted.notices if notice.reason is NoticeReason.TOO_LARGE]
+        if wanted.opted_in and wanted.notices:
+            self.untold.append(Untold.of(asker, wanted))
         if wanted.completed is not None:
             self.bare.append(asker.bare)
         for entry in wanted.entries:
@@ -79,13 +82,17 @@ class Live:
                     continue
                 self._new[namespace] += 1
             self.named_by[where].add(key)
-            self.join(where, entry)
+            self.join(where, entry, records.get(where))
 
-    def join(self, where: Key, entry: Entry) -> None:
-        """One more that wants the Secret, if there is room for it in a record."""
+    def join(self, where: Key, entry: Entry, record: Record | None) -> None:
+        """One more that wants the Secret, if there is room for it in the record; who goes over is to be told."""
         together = (*self.entries.get(where, ()), entry)
-        kept = {source.key for source in bounded(tuple(e.source for e in together))}
-        self.entries[where] = tuple(e for e in together if e.source.key in kept)
+        settled = record.sources if record is not None else ()
+        kept = {s.key: s for s in bounded(tuple(e.source for e in together), settled)}
+        self.entries[where] = tuple(replace(e, source=kept[e.source.key]) for e in together if e.source.key in kept)
+        over = (e.source for e in together if e.source != kept.get(e.source.key))
+        said = f"Secret {entry.secret_name}: {LEFT_OUT}"
+        self.untold += [Untold(Asker.of(source, where[0]), said) for source in over if source.uid]
 
 
 @dataclass

@@ -24,7 +24,7 @@ def keep_alive(live: Live, known: Known) -> None:
     """Count what the records know to ask for itself as if it had been listed."""
     for (namespace, secret_name), record in known.records.items():
         for source in standing(record):
-            live.join((namespace, secret_name), Entry(secret_name, source))
+            live.join((namespace, secret_name), Entry(secret_name, source), record)
             live.named_by[namespace, secret_name].add(source.key)
 
 

@@ -90,6 +90,7 @@ def sweep(
     counts["hosts contested"] = sum(map(_is_contested, known.records.values()))
     counts["completed"] = untouched.complete_or_tell(cluster, live.bare, issuers, options, now=now)
     untouched.tell(cluster, live.untold, now=now)
+    counts["not as asked"] = len(live.untold)
     counts.update(leftovers.release_leftovers(cluster, known.records.values(), now=now))
     _launch_checks(effects, _revocations(effects, holders, options))
     fields = {"records": len(known.records), "ingresses": live.count, "unreadable": known.unreadable}

@@ -34,6 +34,8 @@ from issuer_job.cluster.api import (
 NAME = "certjob-canary"
 LIFETIME = 60.0
 """Seconds for which a process that goes on believes what all canaries said; the first is sent each time."""
+MOMENT = 1.0
+"""Seconds for which placeholders without an order need no canary of their own."""
 NO_RIGHT = "cannot "
 """What the API server says where RBAC gives no right: there is nothing to bound."""
 _REFUSED = frozenset({403, 422})
@@ -182,6 +184,16 @@ class LaunchCanaries:
         self._lock = Lock()
         self._trying: Future[str] | None = None
         """What others wait for, too, while one tries them all."""
+        self._placing = Lock()
+        self._placed = -math.inf
+
+    def placing_problem(self, cluster: Cluster) -> str:
+        """The same for placeholders alone, which come many at once: those of a moment ask once. Raises KubeError."""
+        with self._placing:
+            began = self._clock()
+            found = "" if began - self._placed < MOMENT else self.problem(cluster)
+            self._placed = self._placed if found else began
+            return found
 
     def problem(self, cluster: Cluster) -> str:
         """Empty if every policy that bounds a launch is in force; else a sentence. Raises KubeError."""

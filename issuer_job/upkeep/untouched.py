@@ -1,19 +1,22 @@
-"""What the webhook never saw and names no Secret: tell its owner, or complete it if allowed."""
+"""What no attempt tells of: what the webhook never saw and names no Secret, which is completed if that is allowed,
+and whatever keeps an object from having a certificate, which admission has only warned of.
+"""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from issuer_job import log
+from issuer_job import log, names
 from issuer_job.attempt import events
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import Cluster, Json, KubeError
 from issuer_job.demand.askers import Asker
-from issuer_job.demand.common import Notice
+from issuer_job.demand.common import NoticeReason, Wants
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.options import Options
 from issuer_job.tenant_secrets.canary import COMPLETE_TLS
@@ -21,8 +24,31 @@ from issuer_job.tenant_secrets.canary import COMPLETE_TLS
 T = TypeVar("T")
 
 MISSED = "it names no Secret, and the webhook, which adds one, missed it: touch it (kubectl annotate), or name one"
+MOST_SAID = 800
+"""Characters about one object: an Event has room for them."""
 MOST = 100
 """Objects that one pass completes or tells; each costs a request or two in every pass."""
+
+
+@dataclass(frozen=True)
+class Untold:
+    """An object, and what its owner should know of it. `fails`: it lacks a certificate for that."""
+
+    asker: Asker
+    said: str
+    fails: bool = True
+
+    @classmethod
+    def of(cls, asker: Asker, wanted: Wants) -> Untold:
+        """The same that admission warns of."""
+        said, left = "", len(wanted.notices)
+        for notice in wanted.notices:
+            if len(said) + len(notice.message) > MOST_SAID:
+                said += f"; and {left} more like these"
+                break
+            said, left = f"{said}; {notice.message}" if said else notice.message, left - 1
+        fails = any(notice.reason is not NoticeReason.BAD_ANNOTATION for notice in wanted.notices)
+        return cls(asker.bare, said, fails or not wanted.entries)
 
 
 def complete_or_tell(
@@ -44,15 +70,18 @@ def complete_or_tell(
     return completed
 
 
-def tell(cluster: Cluster, untold: Collection[tuple[Asker, Notice]], *, now: datetime) -> None:
-    """The notices, to the owners of objects that nobody reads any further."""
-    for asker, notice in _some(untold, lambda pair: pair[0].namespace):
-        _tell(cluster, asker, "CertificateFailed", notice.message, now)
+def tell(cluster: Cluster, untold: Collection[Untold], *, now: datetime) -> None:
+    """Those that wait for somebody to put something right, each once for each cause, as an Event and in the log."""
+    for one in _some(untold, lambda one: one.asker.namespace):
+        reason = "CertificateFailed" if one.fails else "CertificateSettingIgnored"
+        if _tell(cluster, one.asker, reason, one.said, now, names.digest(one.said)):
+            about = {"namespace": one.asker.namespace, "kind": one.asker.kind, "name": one.asker.name}
+            log.info("not-as-asked", **about, problem=one.said)
 
 
-def _tell(cluster: Cluster, asker: Asker, reason: str, said: str, now: datetime) -> None:
+def _tell(cluster: Cluster, asker: Asker, reason: str, said: str, now: datetime, *cause: str) -> bool:
     about = asker.reference
-    events.tell_one(cluster, about, events.News(reason, said, now, (about["uid"],)))
+    return events.tell_one(cluster, about, events.News(reason, said, now, (about["uid"], *cause)))
 
 
 def _some(found: Collection[T], namespace: Callable[[T], str]) -> list[T]:

@@ -63,7 +63,7 @@ class FakeLauncher:
     gate: threading.Event | None = None
     """Launches wait for it, as for a hanging API server."""
     launched: list[tuple[str, str]] = field(default_factory=list)
-    placed: list[tuple[str, str]] = field(default_factory=list)
+    at_once: list[bool] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
 
     def launch(
@@ -77,7 +77,8 @@ class FakeLauncher:
         loss: SecretLoss | None = None,
     ) -> LaunchOutcome:
         """See Launcher."""
-        (self.launched if at_once else self.placed).append((namespace, entry.secret_name))
+        self.launched.append((namespace, entry.secret_name))
+        self.at_once.append(at_once)
         self.deadlines.append(deadline)
         time.sleep(self.seconds)
         if self.gate is not None:

@@ -71,12 +71,39 @@ def test_one_more_than_there_is_room_for_is_told_and_changes_nothing() -> None:
     assert (decided.reason, decided.record, decided.launch) == (PlanReason.LEFT_OUT, None, False)
 
 
-def test_an_older_one_takes_the_place_of_the_youngest() -> None:
+def test_an_older_one_that_comes_later_takes_nobodys_place() -> None:
     record = wanted(*(source(number) for number in range(1, MAX_SOURCES + 1)))
     decided = plan(record, Entry("s", source(0)), namespace="shop", now=NOW)
-    assert decided.record is not None
-    names = {found.name for found in decided.record.sources}
-    assert ("i0000" in names, f"i{MAX_SOURCES:04}" in names, len(names)) == (True, False, MAX_SOURCES)
+    assert (decided.reason, decided.record) == (PlanReason.LEFT_OUT, None)
+
+
+def test_one_that_grows_beyond_what_is_left_keeps_what_it_has_and_so_do_the_others() -> None:
+    """However old it is: it is the one that goes over."""
+    small, large, other = hosts("a", 60), hosts("a", 80), hosts("b", 30)
+    record = wanted(source(1, *small), source(2, *other))
+    decided = plan(record, Entry("s", source(1, *large)), namespace="shop", now=NOW)
+    assert (decided.reason, decided.record, decided.launch) == (PlanReason.LEFT_OUT, None, False)
+    kept = bounded((source(1, *large), source(2, *other)), record.sources)
+    assert kept == record.sources
+    alone = bounded((source(1, *large),), record.sources)
+    assert alone == (source(1, *large),)
+
+
+def test_what_leaves_one_and_comes_to_another_fits() -> None:
+    record = wanted(source(1, *hosts("a", 60)), source(2, *hosts("b", 40)))
+    grown = bounded((source(1, *hosts("a", 60)), source(2, *hosts("b", 40), "a0.dev")), record.sources)
+    assert grown[1].hosts == (*hosts("b", 40), "a0.dev")
+
+
+def test_what_one_gives_up_while_it_grows_too_much_is_given_up() -> None:
+    record = wanted(source(1, *hosts("a", 60)), source(2, *hosts("b", 40)))
+    other = (*hosts("a", 59), "new1.dev", "new2.dev")
+    kept = bounded((source(1, *other), source(2, *hosts("b", 40))), record.sources)
+    assert kept[0].hosts == hosts("a", 59)
+
+
+def hosts(letter: str, number: int) -> tuple[str, ...]:
+    return tuple(sorted(f"{letter}{n}.dev" for n in range(number)))
 
 
 def test_a_record_of_earlier_with_more_keeps_its_certificate() -> None:

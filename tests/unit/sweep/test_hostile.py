@@ -57,7 +57,7 @@ def test_one_ingress_with_thousands_of_rules_and_entries(api: FakeApi) -> None:
     assert taken.seconds < 0.5
     live = read(api)
     assert (innocent(live), live.count, live.trouble) == (True, 2, 0)
-    assert [(asker.namespace, asker.name) for asker, _ in live.untold] == [("evil", "hostile")]
+    assert [(one.asker.namespace, one.asker.name) for one in live.untold] == [("evil", "hostile")]
 
 
 @pytest.mark.parametrize("opted_in", [True, False])

@@ -33,7 +33,7 @@ def test_golden_review(golden: Golden) -> None:
     assert {
         "reason": str(decision.reason),
         "launch": launch,
-        "place": [entry.secret_name for entry in decision.place],
+        "atOnce": decision.at_once,
         "later": decision.later,
         "patch": list(decision.patch),
         "warnings": warning_lines(decision.warnings),
@@ -67,17 +67,26 @@ def test_limits_of_one_admission_hold_for_all_entries_together() -> None:
         {"secretName": f"s{n}", "hosts": [f"h{n}-{m}.certjob.dev" for m in range(6)]} for n in range(9)
     ]
     decision = decided(review(new))
-    assert len(decision.launch) <= MAX_ENTRIES
-    assert sum(len(entry.hosts) for entry in decision.launch) <= MAX_HOSTS
-    assert len(decision.place) == 9 - len(decision.launch) == 6
-    assert (decision.later, len(decision.warnings)) == (0, 1)
+    assert (decision.at_once, len(decision.launch), decision.later, len(decision.warnings)) == (False, 9, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("entries", "hosts", "at_once"), [(MAX_ENTRIES, 4, True), (MAX_ENTRIES, 5, False), (MAX_ENTRIES + 1, 1, False)]
+)
+def test_what_fits_into_one_admission_is_launched_at_once(entries: int, hosts: int, at_once: bool) -> None:
+    new = ingress()
+    new["spec"]["tls"] = [
+        {"secretName": f"s{n}", "hosts": [f"h{n}-{m}.certjob.dev" for m in range(hosts)]} for n in range(entries)
+    ]
+    assert entries * hosts <= MAX_HOSTS or not at_once
+    assert decided(review(new)).at_once is at_once
 
 
 def test_so_many_that_one_admission_cannot_place_them_all_are_left_to_the_sweep() -> None:
     new = ingress()
     new["spec"]["tls"] = [{"secretName": f"s{n}", "hosts": [f"h{n}.certjob.dev"]} for n in range(35)]
     decision = decided(review(new))
-    assert (len(decision.launch), len(decision.place), decision.later) == (MAX_ENTRIES, MAX_PLACED - MAX_ENTRIES, 10)
+    assert (len(decision.launch), decision.at_once, decision.later) == (MAX_PLACED, False, 10)
     assert "10 of 35" in decision.warnings[-1]
 
 
@@ -91,7 +100,7 @@ def test_the_namespace_is_the_requests_not_the_objects() -> None:
 def test_a_dry_run_patches_and_launches_nothing() -> None:
     dry, wet = (decided(review(ingress(), dryRun=dry)) for dry in (True, False))
     assert dry.patch == wet.patch != ()
-    assert dry.launch == dry.place == ()
+    assert dry.launch == ()
     assert len(wet.launch) == 1
 
 

@@ -74,11 +74,9 @@ def test_empty_data_is_filled(data: dict[str, Any]) -> None:
 
 def test_one_with_many_hosts_is_written_down_and_launched_after_the_answer() -> None:
     names = [f"h{n}.certjob.dev" for n in range(21)]
-    large, dry = secret(",".join(names)), decided(secret(",".join(names)), dryRun=True)
-    decision = decided(large)
-    assert (decision.launch, [entry.hosts for entry in decision.place]) == ((), [tuple(sorted(names))])
-    assert (dry.launch, dry.place) == ((), ())
-    assert [entry.hosts for entry in decided(secret(",".join(names[:20]))).launch] == [tuple(sorted(names[:20]))]
+    for asked, at_once in ((names, False), (names[:20], True)):
+        decision = decided(secret(",".join(asked)))
+        assert ([entry.hosts for entry in decision.launch], decision.at_once) == ([tuple(sorted(asked))], at_once)
 
 
 def test_the_patch_twice_is_the_patch_once() -> None:

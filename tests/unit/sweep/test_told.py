@@ -1,0 +1,142 @@
+"""Whoever applies by GitOps sees no warnings: each reason for getting nothing is an Event, too, once per cause."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import EVENTS, INGRESSES, Json
+from issuer_job.launch.outcome import LEFT_OUT
+from issuer_job.record.record import Phase
+from issuer_job.upkeep.untouched import MOST_SAID
+from tests.worlds.job import JobWorld, ingress
+from tests.worlds.sweep import issue_one, jobs, passes, run, writes_nothing
+
+
+def add(world: JobWorld, body: Json) -> Json:
+    """Stored as the webhook leaves it: it warns, and admits."""
+    return world.api.add(INGRESSES, "shop", body)
+
+
+def told(world: JobWorld, name: str = "web") -> list[tuple[str, str]]:
+    found = [e for e in world.api.all(EVENTS) if (e["regarding"]["name"], e["type"]) == (name, "Warning")]
+    return [(event["reason"], event["note"]) for event in found]
+
+
+def odd(**spec: Any) -> Json:
+    body = ingress()
+    body["spec"] |= spec
+    return body
+
+
+NOTHING = {
+    "wildcard": (ingress(hosts=("*.certjob.dev",)), "a wildcard needs DNS-01"),
+    "private name": (ingress(hosts=("printer.local",)), "is a private name"),
+    "no domain": (ingress(hosts=("intranet",)), "is a private name"),
+    "unknown issuer": (ingress(annotations={v.ISSUER: "nobody"}), "unknown issuer nobody"),
+    "bad key algorithm": (ingress(annotations={v.KEY_ALGORITHM: "dsa"}), "not one of"),
+    "no hosts": (odd(tls=[{"secretName": "web-tls"}], rules=[]), "no hosts in its spec.tls entry"),
+    "no hosts and no tls": (odd(tls=None, rules=[{}]), "no host in spec.rules"),
+    "no secretName": (odd(tls=[{"hosts": ["a.certjob.dev"]}]), "has no secretName"),
+    "bad secretName": (odd(tls=[{"hosts": ["a.certjob.dev"], "secretName": "x" * 254}]), "cannot be the name"),
+    "too many hosts": (ingress(hosts=tuple(f"h{n}.certjob.dev" for n in range(101))), "at most 100"),
+}
+
+
+@pytest.mark.parametrize(("body", "words"), NOTHING.values(), ids=NOTHING)
+def test_what_gets_nothing_is_told_once(swept: JobWorld, body: Json, words: str) -> None:
+    add(swept, body)
+    run(swept)
+    [(reason, note)] = told(swept)
+    assert reason == "CertificateFailed"
+    assert words in note
+    assert (jobs(swept), writes_nothing(swept)) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "words"),
+    [
+        ({"allowedNamespaces": ["vip"]}, "is not for namespace shop"),
+        ({"ingressClasses": ["nginx"]}, "is not for this Ingress class"),
+        ({"server": 1}, "server"),
+    ],
+    ids=["namespace", "class", "broken"],
+)
+def test_so_is_what_its_issuer_keeps_from_it(swept: JobWorld, issuer: Json, words: str) -> None:
+    swept.set_issuer(**issuer)
+    add(swept, ingress())
+    run(swept)
+    [(reason, note)] = told(swept)
+    assert (reason, words in note) == ("CertificateFailed", True), note
+
+
+def test_another_cause_is_told_anew_and_what_is_put_right_no_more(swept: JobWorld) -> None:
+    stored = add(swept, ingress(hosts=("*.certjob.dev",)))
+    run(swept)
+    stored["spec"] = ingress(hosts=("intranet",))["spec"]
+    add(swept, stored)
+    run(swept)
+    causes = {"DNS-01", "is a private name"}
+    assert {cause for _, note in told(swept) for cause in causes if cause in note} == causes
+    stored["spec"] = ingress()["spec"]
+    add(swept, stored)
+    passes(swept, 1)
+    assert (len(told(swept)), swept.record().phase) == (2, Phase.LAUNCHED)
+
+
+def test_an_entry_that_is_wrong_is_told_beside_one_that_is_issued(swept: JobWorld) -> None:
+    good = {"hosts": ["a.certjob.dev"], "secretName": "good"}
+    add(swept, odd(tls=[good, {"hosts": ["*.certjob.dev"], "secretName": "bad"}]))
+    run(swept)
+    assert [reason for reason, _ in told(swept)] == ["CertificateFailed"]
+    assert swept.record("good").phase is Phase.LAUNCHED
+
+
+def test_a_wish_that_cannot_be_read_costs_no_certificate_and_is_told_as_that(swept: JobWorld) -> None:
+    add(swept, ingress(annotations={v.RENEW_BEFORE: "soon"}))
+    run(swept)
+    [(reason, note)] = told(swept)
+    assert reason == "CertificateSettingIgnored"
+    assert v.RENEW_BEFORE in note
+    assert swept.record().phase is Phase.LAUNCHED
+
+
+def test_one_with_a_hundred_faults_is_one_event_with_room_for_some(swept: JobWorld) -> None:
+    add(swept, odd(tls=None, rules=[{"host": f"*.h{n}.certjob.dev"} for n in range(100)]))
+    run(swept)
+    [(_, note)] = told(swept)
+    assert len(note) < MOST_SAID + 100
+    assert "more like these" in note
+
+
+def hosts(letter: str, number: int) -> tuple[str, ...]:
+    return tuple(f"{letter}{n}.certjob.dev" for n in range(number))
+
+
+def test_the_one_that_goes_over_a_hundred_hosts_is_told_and_the_others_go_on(swept: JobWorld) -> None:
+    first, second = ingress("first", hosts=hosts("a", 60)), ingress("second", hosts=hosts("b", 40))
+    first["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    issue_one(swept, first)
+    swept.apply(second)
+    swept.run()
+    before = swept.record()
+    assert (before.phase, len(before.intent.hosts)) == (Phase.ISSUED, 100)
+    [outcome] = swept.apply(ingress("first", hosts=hosts("a", 70)))
+    assert outcome.warning == f"Secret web-tls: {LEFT_OUT}"
+    passes(swept, 2)
+    assert [(reason, LEFT_OUT in note) for reason, note in told(swept, "first")] == [("CertificateFailed", True)]
+    assert told(swept, "second") == []
+    assert swept.record().issued == before.issued
+    swept.relaunch()
+    assert swept.run() is v.ExitCode.DONE
+    assert swept.record().intent == before.intent
+
+
+def test_one_more_that_has_no_room_at_all_is_told(swept: JobWorld) -> None:
+    issue_one(swept, ingress("first", hosts=hosts("a", 100)))
+    swept.apply(ingress("late", hosts=("late.certjob.dev",)))
+    passes(swept, 1)
+    assert [LEFT_OUT in note for _, note in told(swept, "late")] == [True]
+    assert swept.record().phase is Phase.ISSUED
