@@ -114,7 +114,7 @@ def _foreign_keys(review: Review, wanted: tuple[str, ...]) -> list[str]:
     if not names:
         return []
     listed = ", ".join(name[:30] for name in names[:_MAX_KEYS_NAMED]) + (", ..." if names[_MAX_KEYS_NAMED:] else "")
-    return [f"data has {listed}: only the certificate's keys stay when it is written"]
+    return [f"data has {listed}: kept beside the certificate, but not before Kubernetes 1.36"]
 
 
 def _patch(secret: Json, labels: Json, annotations: Json, data: Json | None = None) -> tuple[Json, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from issuer_job import vocabulary as v
+from issuer_job.attempt import events
 from issuer_job.attempt.attempt import Attempt, Later, NamespaceGone, Permanent, Unwanted
 from issuer_job.cluster.api import AlreadyExists, Conflict
 from issuer_job.issue import formats
@@ -14,7 +15,7 @@ from issuer_job.record.record import Issued, Problem
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Look, Refusal, SecretRefused
 from issuer_job.tenant_secrets.bodies import placeholder_secret, tls_secret
-from issuer_job.tenant_secrets.judgement import installed, judge
+from issuer_job.tenant_secrets.judgement import DAMAGED, installed, is_spoilt, judge
 
 ROUNDS = 10
 """How often a Secret is written that others keep writing. It is no `changes.change`: nobody may read it, a look is a
@@ -49,7 +50,8 @@ def right_already(attempt: Attempt, seen: Look) -> Issued | None:
 
 
 def preflight(attempt: Attempt, seen: Look) -> Look:
-    """Make sure that the Secret can be written before an order is spent: a missing placeholder is made for real.
+    """Make sure that the Secret can be written before an order is spent: a missing placeholder is made for real, and
+    one in the place of what serves nobody.
 
     One that its owner makes is not made again: without it nobody wants the certificate. Returns what is stored then.
     Raises Later, Permanent, Unwanted.
@@ -58,13 +60,16 @@ def preflight(attempt: Attempt, seen: Look) -> Look:
         raise Unwanted("the Secret that asked for it is gone")
     formats.passwords(attempt)
     body = placeholder_secret(attempt.record, seen, now=attempt.clock())
+    spoilt = is_spoilt(seen, now=attempt.clock())
     try:
-        written = secrets.write(attempt.cluster, body, dry_run=seen.found)
+        written = secrets.write(attempt.cluster, body, dry_run=seen.found and not spoilt)
     except (Conflict, AlreadyExists):
         return look(attempt)  # somebody writes it right now, so it can be written
     except SecretRefused as refused:
         raise _stop(refused, "preflight") from None
-    return seen if seen.found else secrets.seen(written)
+    if spoilt:
+        events.tell(attempt, "CertificateDamaged", DAMAGED, warning=True)
+    return seen if seen.found and not spoilt else secrets.seen(written)
 
 
 def install(attempt: Attempt, obtained: Obtained, seen: Look) -> Issued:

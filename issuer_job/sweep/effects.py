@@ -12,7 +12,7 @@ from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.attempt import events
 from issuer_job.backoff import wait_after
-from issuer_job.cluster.api import Cluster
+from issuer_job.cluster.api import Cluster, KubeError
 from issuer_job.hosts.loss import LostRight
 from issuer_job.issuers.load import ABSENT, Issuers
 from issuer_job.record import intents, transitions
@@ -25,7 +25,8 @@ from issuer_job.sweep.inventory import Known
 from issuer_job.sweep.situation import IN_ORDER, Action, Situation, Verdict
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Content, Look, Looker, Refusal
-from issuer_job.tenant_secrets.judgement import judge
+from issuer_job.tenant_secrets.bodies import placeholder_secret
+from issuer_job.tenant_secrets.judgement import DAMAGED, is_spoilt, judge
 from issuer_job.upkeep import leftovers, retire
 
 P = ParamSpec("P")
@@ -155,6 +156,8 @@ class Effects:
         after = rules.after_look(situation, verdict, good=found.good)
         if found.issued is None or found.lacks:
             log.info("not-good", record=record.name, reason=found.reason, message=found.message)
+            if is_spoilt(seen, now=self.now):
+                self._put_placeholder(situation, record, seen)
         elif after is IN_ORDER and not found.same:
             self.counts["adopted"] += self.write(record, transitions.adopted, issued=found.issued) is not None
         elif after is IN_ORDER and seen.content is Content.CHANGED:
@@ -177,6 +180,16 @@ class Effects:
         if word is not None:
             log.info("secrets-word", record=record.name, action=word.action, reason=word.reason)
         return secret_requests.told(situation, seen, self.issuers), word
+
+    def _put_placeholder(self, situation: Situation, record: Record, seen: Look) -> None:
+        """In the place of what serves nobody: its certificate may have to wait."""
+        try:
+            secrets.write(self.cluster, placeholder_secret(record, seen, now=self.now))
+        except (KubeError, secrets.SecretRefused) as problem:
+            log.info("placeholder-failed", record=record.name, problem=str(problem))
+            return
+        self.counts["damaged"] += 1
+        self.tell(situation, record, "CertificateDamaged", DAMAGED, (record.uid, "damaged", seen.resource_version))
 
     def _left_alone(self, situation: Situation, record: Record, seen: Look) -> None:
         due = due_at(record, interval=situation.interval)

@@ -84,6 +84,17 @@ def judge(record: Record, seen: Look, *, now: datetime, interval: timedelta, ren
     return Fitness(stored.reason, stored.message, same, issued)
 
 
+def is_spoilt(seen: Look, *, now: datetime) -> bool:
+    """Whether the Secret is there and serves nobody: emptied, garbage, or another key; not a placeholder."""
+    if not seen.found or seen.content is not Content.SHOWN:
+        return False
+    return judge_stored(seen.stored, hosts=(), now=now).reason in _SPOILT
+
+
+DAMAGED = "the Secret held no certificate with its key any more: a placeholder is there until the next one comes"
+_SPOILT = {ValidityReason.NO_CERTIFICATE, ValidityReason.UNREADABLE, ValidityReason.KEY_DOES_NOT_MATCH}
+
+
 def installed(
     record: Record, certificate: IssuedCertificate, seen: Look, *, now: datetime, ordered: bool = False
 ) -> Issued:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -28,6 +29,9 @@ def test_what_an_hourly_look_finds(namespace: str) -> None:
 
     cluster().delete(SECRETS, namespace, "deleted-tls")
     put(namespace, "mixed-tls", hosts["mixed-tls"], made=now, key_of=now)
+    mixed = cluster().get(SECRETS, namespace, "mixed-tls")
+    mixed["data"]["dhparam.pem"] = further = b64encode(b"parameters").decode()
+    cluster().update(SECRETS, namespace, mixed)
     put(namespace, "expired-tls", hosts["expired-tls"], made=now - timedelta(days=60))
     owners = put(namespace, "owners-tls", hosts["owners-tls"], made=now)
     assert sweep_as_job(environment=HOURLY).line("swept")
@@ -39,6 +43,7 @@ def test_what_an_hourly_look_finds(namespace: str) -> None:
         wait_for(renewed(secret), what=f"{secret} is issued anew", seconds=90)
         record = world.wait_issued(namespace, secret, [hosts[secret]])
         assert orders(record) == 2
+    assert cluster().get(SECRETS, namespace, "mixed-tls")["data"]["dhparam.pem"] == further
     adopted, good = world.record(namespace, "owners-tls"), world.record(namespace, "good-tls")
     assert adopted is not None
     assert good is not None

@@ -81,6 +81,7 @@ def refused_canary(request: Request, missing: Collection[str]) -> Response | Non
     return denied(f"ValidatingAdmissionPolicy '{policy}' with binding '{policy}' denied request: {denial}: no")
 
 
+_DATA = frozenset({"tls.crt", "tls.key", *Format})
 _KEPT = ("finalizers", "ownerReferences")
 
 
@@ -95,6 +96,7 @@ def _mutated(new: Json, old: Json, dry_run: bool) -> Json:
     for kind in ("annotations", "labels"):
         kept = {k: x for k, x in (old["metadata"].get(kind) or {}).items() if not k.startswith("certjob.io/")}
         new["metadata"][kind] = {**(new["metadata"].get(kind) or {}), **kept}
+    new["data"] = {**(new.get("data") or {}), **{k: x for k, x in old["data"].items() if k not in _DATA}}
     if dry_run and new["metadata"]["annotations"].get(v.LOOK) == "true":
         new["data"] = old["data"]
         new["metadata"]["labels"] = old["metadata"]["labels"]
@@ -122,8 +124,9 @@ def _policy(new: Json, old: Json | None) -> Response | None:
     text = f'secrets "{name}" is forbidden: {policy}'
     if old is not None and not _managed(old):
         return denied(f"{text}certjob-foreign: this Secret is not managed by certjob")
-    allowed = {"tls.crt", "tls.key", *Format}
-    if _managed(new) and (set(new.get("data") or {}) - allowed or new.get("immutable")):
+    former = ((old or {}).get("data") or {}).items()
+    foreign = [one for one in (new.get("data") or {}).items() if one[0] not in _DATA and one not in former]
+    if _managed(new) and (foreign or new.get("immutable")):
         return denied(f"{text}certjob-data: only tls.crt, tls.key and the known formats; never immutable")
     if not _managed(new):
         return denied(f"{text}certjob-shape: only kubernetes.io/tls Secrets labelled certjob.io/managed=true")

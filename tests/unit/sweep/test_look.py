@@ -7,11 +7,12 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from certs.validity import StoredCertificate, ValidityReason, judge_stored
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import SECRETS, Json
 from issuer_job.record.record import Phase, Renewal
 from tests.fakes.api import status
-from tests.worlds.job import HOST, JobWorld, ingress
+from tests.worlds.job import HOST, JobWorld, assert_good_secret, ingress
 from tests.worlds.sweep import (
     HOUR,
     MINUTE,
@@ -244,3 +245,62 @@ def test_what_nobody_wants_may_end_in_silence(swept: JobWorld) -> None:
     swept.clock.ahead += record.issued.lifetime
     run(swept)
     assert expiring(swept) == []
+
+
+def test_further_keys_in_the_data_stay_and_stand_in_the_way_of_nothing(swept: JobWorld) -> None:
+    first = issue_one(swept).issued
+    change(swept, dhparam_pem=b"parameters", tls_key=b"broken")
+    run(swept)
+    assert swept.run() is v.ExitCode.DONE
+    assert_good_secret(swept)
+    assert swept.secret()["data"]["dhparam.pem"] == b"parameters"
+    assert first is not None
+    assert swept.record().issued.serial != first.serial  # type: ignore[union-attr]
+    assert writes_nothing(swept)
+
+
+DAMAGE = [{"tls_crt": b"", "tls_key": b""}, {"tls_crt": b"garbage"}, {"tls_key": b"another"}]
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=["emptied", "garbage", "another key"])
+def test_where_a_limit_holds_the_order_back_a_placeholder_stands_and_an_event_says_so(
+    swept: JobWorld, damage: dict[str, bytes]
+) -> None:
+    swept.set_issuer(limits={"perExactSet": 1})
+    issue_one(swept)
+    change(swept, **damage)
+    run(swept)
+    assert swept.secret()["metadata"]["labels"][v.STATE] == "placeholder"
+    assert (
+        judge_stored(
+            StoredCertificate(swept.secret()["data"]["tls.crt"], swept.secret()["data"]["tls.key"]),
+            hosts=(HOST,),
+            now=swept.clock.read(),
+        ).reason
+        is ValidityReason.PLACEHOLDER
+    )
+    assert (swept.record().phase, jobs(swept)) == (Phase.WAITING, 1)
+    said = [reason for reason, _ in swept.events()]
+    assert (said.count("CertificateDamaged"), said.count("CertificateHeldBack")) == (1, 1)
+    passes(swept, 3)
+    assert [reason for reason, _ in swept.events()] == said
+    assert writes_nothing(swept)
+
+
+def test_a_job_puts_a_placeholder_there_before_it_orders(swept: JobWorld) -> None:
+    issue_one(swept)
+    change(swept, tls_crt=b"", tls_key=b"")
+    swept.relaunch()
+    assert swept.run() is v.ExitCode.DONE
+    assert_good_secret(swept)
+    assert [reason for reason, _ in swept.events()].count("CertificateDamaged") == 1
+
+
+def test_an_expired_certificate_and_an_owners_go_on_serving_until_the_next_one_is_there(swept: JobWorld) -> None:
+    swept.set_issuer(limits={"perExactSet": 1})
+    issue_one(swept)
+    by_hand(swept, life=-timedelta(minutes=1))
+    before = swept.secret()["data"]
+    run(swept)
+    assert swept.secret()["data"] == before
+    assert "CertificateDamaged" not in [reason for reason, _ in swept.events()]
