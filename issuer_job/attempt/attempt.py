@@ -64,6 +64,17 @@ class NamespaceGone(Stop):
     exit_code = v.ExitCode.LATER
 
 
+class HeldBack(Stop):
+    """An order now would exceed a limit that is the issuer's own: it waits. That is no failure."""
+
+    exit_code = v.ExitCode.LATER
+
+    def __init__(self, problem: Problem, until: datetime) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+        self.until = until
+
+
 class Failure(Stop):
     """It failed, for the reason that `problem` says."""
 

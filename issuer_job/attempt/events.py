@@ -15,7 +15,7 @@ from issuer_job.attempt.attempt import Attempt
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import EVENTS, Cluster, Json, KubeError
 from issuer_job.demand.askers import with_uids
-from issuer_job.record.record import Source
+from issuer_job.record.record import Record, Source
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,28 @@ class News:
 
 def tell(attempt: Attempt, reason: str, note: str, *, warning: bool = False) -> None:
     """Put one Event for this attempt and reason on everything that asks for the certificate."""
+    unique = (attempt.record.uid, str(attempt.record.epoch))
+    tell_news(attempt, News(reason, note, attempt.clock(), unique, warning=warning))
+
+
+def tell_news(attempt: Attempt, news: News) -> None:
+    """Put an Event on everything that asks for the attempt's certificate."""
     record, cluster = attempt.record, attempt.cluster
-    secret, unique = (record.namespace, record.secret_name), (record.uid, str(record.epoch))
     try:
         sources = attempt.confirmed or with_uids(cluster, record)
     except KubeError as problem:
         attempt.step("event-failed", problem=str(problem))
         return
-    tell_sources(cluster, secret, sources, News(reason, note, attempt.clock(), unique, warning=warning))
+    tell_sources(cluster, (record.namespace, record.secret_name), sources, news)
+
+
+def held_back(record: Record, now: datetime) -> News:
+    """What is said of a record that waits for a limit of its issuer: the same whoever says it."""
+    retry = record.retry
+    if retry is None or retry.not_before is None:
+        raise ValueError(f"{record.name} does not wait")
+    unique = (record.uid, "held", f"{retry.not_before:%Y-%m-%dT%H:%M:%S}")
+    return News("CertificateHeldBack", retry.problem.detail, now, unique)
 
 
 def tell_sources(cluster: Cluster, secret: tuple[str, str], sources: Iterable[Source], news: News) -> None:

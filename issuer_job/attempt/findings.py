@@ -57,6 +57,7 @@ class MountedIssuer:
     name: str
     issuer: Issuer
     annotations: Mapping[str, str] = field(default_factory=dict)
+    _read: list[IssuerState] = field(default_factory=list)
 
     @property
     def keys(self) -> frozenset[str]:
@@ -73,7 +74,13 @@ class MountedIssuer:
     @property
     def state(self) -> IssuerState:
         """What is known of it now. Raises KubeError."""
-        return load_state(self.attempt.cluster, self.name, directory_of(self.issuer))
+        self._read[:] = [load_state(self.attempt.cluster, self.name, directory_of(self.issuer))]
+        return self._read[0]
+
+    @property
+    def former_state(self) -> IssuerState:
+        """What was known of it when it was read last. Raises KubeError."""
+        return self._read[0] if self._read else self.state
 
     def write(self, state: IssuerState, change: Mapping[str, str]) -> bool:
         """See `write_state`."""

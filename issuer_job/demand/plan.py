@@ -10,8 +10,8 @@ from issuer_job.demand.common import Entry
 from issuer_job.record import intents, transitions
 from issuer_job.record.ledger_entries import MOST_FAILED, worn_out
 from issuer_job.record.phases import ACTIVE, GONE, LaunchReason, Phase
-from issuer_job.record.record import Problem, Record, Source
-from issuer_job.record.renewal import asked_at
+from issuer_job.record.record import Intent, Problem, Record, Source
+from issuer_job.record.renewal import asked_at, is_for
 
 
 class PlanReason(StrEnum):
@@ -23,6 +23,8 @@ class PlanReason(StrEnum):
     CHANGED_BEFORE_CLAIM = "ChangedBeforeClaim"
     HELD_BACK = "HeldBack"
     """Changed to an intent that failed lately: its back-off goes on."""
+    ENOUGH = "Enough"
+    """Changed to what the certificate in hand is for, too: that stays until it is due."""
     JOINED = "Joined"
     SEEN_AGAIN = "SeenAgain"
     LEFT_OUT = "LeftOut"
@@ -31,6 +33,8 @@ class PlanReason(StrEnum):
     RENEW_ASKED = "RenewAsked"
     PUT_OFF = "PutOff"
     """Too many attempts of this namespace are active: it is launched later."""
+    OVER_LIMIT = "OverLimit"
+    """An order would exceed a limit of its issuer: it is launched when there is room."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,32 @@ def plan(
     return decided
 
 
+def over_limit(
+    existing: Record | None,
+    entry: Entry,
+    *,
+    namespace: str,
+    now: datetime,
+    problem: Problem,
+    until: datetime,
+    issuer: str,
+) -> Plan:
+    """What is written down in the place of a launch that a limit of the issuer forbids until then.
+
+    `issuer` stands for its configuration: an edit ends the wait. What runs is left alone: its Job looks.
+    """
+    source = entry.source
+    if existing is not None and existing.phase in ACTIVE:
+        return Plan(PlanReason.OVER_LIMIT)
+    if existing is None:
+        name = entry.secret_name
+        record = transitions.wanted(namespace=namespace, secret_name=name, sources=(source,), now=now)
+    else:
+        record = intents.asked(existing, source)
+    held = transitions.held_back(record, now, problem=problem, until=until, issuer=issuer)
+    return Plan(PlanReason.OVER_LIMIT, held)
+
+
 def _merged(existing: Record, source: Source, now: datetime, *, lacking: bool) -> Plan:
     gone, record = existing.phase in GONE, intents.asked(existing, source)
     minor = record.intent.settings != source.settings
@@ -96,6 +126,10 @@ def _merged(existing: Record, source: Source, now: datetime, *, lacking: bool) -
             # needs a Job of its own: account key and credentials are mounted by the issuer's name.
             record = transitions.with_attempt(record, generation=record.generation)
             return Plan(PlanReason.CHANGED_BEFORE_CLAIM, record, minor=minor)
+        if is_enough(existing, record.intent):
+            if lacking:
+                return launch(PlanReason.SEEN_AGAIN, LaunchReason.SECRET_MISSING)
+            return Plan(PlanReason.ENOUGH, record, minor=minor)
         same_order = same_issuer and record.intent.hosts == existing.intent.hosts
         if is_held_back(record, now) or (same_order and _is_bound(existing, now)):
             return Plan(PlanReason.HELD_BACK, _kept_waiting(record, now), minor=minor)
@@ -113,6 +147,11 @@ def _merged(existing: Record, source: Source, now: datetime, *, lacking: bool) -
     if _new_source(existing, source):
         return Plan(PlanReason.JOINED, record, minor=minor)
     return Plan(PlanReason.UNCHANGED, minor=minor)
+
+
+def is_enough(existing: Record, intent: Intent) -> bool:
+    """Whether the record has its certificate, and that is for this intent, too."""
+    return existing.phase is Phase.ISSUED and existing.issued is not None and is_for(existing.issued, intent)
 
 
 def _put_off(existing: Record, source: Source, now: datetime, *, lacking: bool) -> Record | None:

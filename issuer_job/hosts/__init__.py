@@ -1,1 +1,1 @@
-"""Who may have which host: asked at launch, at the order, in the sweep."""
+"""Who may have which host, and how many orders: asked at launch, at the order, in the sweep."""

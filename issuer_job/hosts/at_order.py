@@ -9,10 +9,10 @@ from functools import cache, partial
 from issuer_job.attempt.attempt import Attempt, Later, Permanent
 from issuer_job.cluster.api import KubeError, read_whole
 from issuer_job.demand.askers import list_askers
+from issuer_job.demand.share import adds_nothing, beyond, use_of_all
 from issuer_job.hosts import claims
 from issuer_job.hosts.loss import free_from
 from issuer_job.hosts.precedence import Claim, Denial, Namers, judge_claim, not_allowed
-from issuer_job.hosts.share import adds_nothing, beyond, use_of_all
 from issuer_job.issuers.options import HostPolicy, Options, OptionsError, read_options
 from issuer_job.record.phases import GONE
 from issuer_job.record.record import Problem, Record

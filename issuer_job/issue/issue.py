@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt import events
-from issuer_job.attempt.attempt import Attempt, Failure, Later, NamespaceGone, Stop, Unwanted
+from issuer_job.attempt.attempt import Attempt, Failure, HeldBack, Later, NamespaceGone, Stop, Unwanted
 from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import SECRETS
 from issuer_job.hosts import at_order
@@ -46,6 +46,12 @@ def _ended(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
         return _attempt(attempt, solvers)
     except Failure as failure:
         return _failed(attempt, failure)
+    except HeldBack as held:
+        attempt.step("held-back", reason=str(held), until=held.until.isoformat())
+        version = attempt.issuer_version
+        attempt.advance(transitions.held_back, problem=held.problem, until=held.until, issuer=version)
+        events.tell_news(attempt, events.held_back(attempt.record, attempt.clock()))
+        return held.exit_code
     except Unwanted as unwanted:
         attempt.step("unwanted", reason=str(unwanted))
         ordered = attempt.record.phase is not Phase.CLAIMED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,9 +12,12 @@ from certs.keys import KeyAlgorithm, PrivateKey, generate_key, key_from_pem, key
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Order
-from issuer_job.attempt.attempt import Attempt, Later, OtherPod, Resolved
+from issuer_job.attempt.attempt import Attempt, HeldBack, Later, OtherPod, Resolved
+from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import SECRETS, Json
+from issuer_job.hosts.limits import planned_order
+from issuer_job.hosts.order_book import enter
 from issuer_job.issue.authorize import authorize, poll_until
 from issuer_job.issue.obtaining.registry import Obtained, accepted
 from issuer_job.issue.solvers import AttemptSolvers
@@ -33,13 +37,18 @@ class OrderUseless(Exception):
 class Ordering:
     """An attempt that obtains its certificate with one order, or a few if they turn out useless."""
 
-    attempt: Attempt
+    mounted: MountedIssuer
     resolved: Resolved
     client: AcmeClient
     solvers: AttemptSolvers
 
+    @property
+    def attempt(self) -> Attempt:
+        """What it is made for."""
+        return self.mounted.attempt
+
     def complete(self) -> Obtained:
-        """Raises AuthorizationFailed, Later, OtherPod, AcmeError, KubeError."""
+        """Raises AuthorizationFailed, HeldBack, Later, OtherPod, AcmeError, KubeError."""
         self.solvers.use(self.resolved.issuer)
         maybe_ordered = self._state.ordered
         if not maybe_ordered:
@@ -106,6 +115,7 @@ class Ordering:
         client, profile = self.client, self.resolved.settings.profile or None
         hosts, lifetime = self.attempt.record.intent.identifiers, self.resolved.issuer.wanted_lifetime
         not_after = (client.server_time or self.attempt.clock()) + lifetime if lifetime else None
+        self._require_room(replaces)
         try:
             order = client.new_order(hosts, profile=profile, replaces=replaces or None, not_after=not_after)
             return order, replaces
@@ -115,7 +125,21 @@ class Ordering:
             if not replaces or unavailable or refusal.is_rate_limited:
                 raise
             self.attempt.step("replaces-refused", replaces=replaces, problem=str(refusal.problem))
+        self._require_room("")
         return client.new_order(hosts, profile=profile, not_after=not_after), ""
+
+    def _require_room(self, replaces: str) -> None:
+        """The last word on the issuer's limits: the order is in the book from here on. Raises HeldBack, KubeError."""
+        attempt, name, issuer, now = self.attempt, self.resolved.name, self.resolved.issuer, self.attempt.clock()
+        record = attempt.record
+        order = planned_order(record, name, issuer, now=now)
+        if not replaces and order.exempt:
+            order = dataclasses.replace(order, exempt=False)
+        pressing = renewal.is_pressing(record, now=now, interval=self._state.interval)
+        state = self.mounted.former_state
+        over = enter(attempt.cluster, record, order, state, now, pressing=pressing)
+        if over is not None:
+            raise HeldBack(over.problem, over.until)
 
     def _remember(self, order: Order, *, replaces: str | None = None) -> None:
         arrow = transitions.authorizing

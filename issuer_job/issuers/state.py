@@ -13,6 +13,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json
+from issuer_job.cluster.changes import UNREAD
 
 ACCOUNT_NUMBER = "accountNumber"
 ACCOUNT_URL = "accountUrl"
@@ -24,6 +25,9 @@ ROLLING_OVER = "rollingOver"
 """The number of the key that the CA is being told; the one in use may be dead already."""
 ROLLED_OVER_FOR = "rolledOverFor"
 """The value of the annotation that the last rollover was made for."""
+
+ORDERS = "orders"
+"""The book of the account's orders: see `hosts.order_book`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class IssuerState:
     def data(self) -> dict[str, str]:
         """What is stored."""
         return (self.held or {}).get("data") or {}
+
+    @property
+    def known(self) -> dict[str, str]:
+        """All but its orders."""
+        return {key: text for key, text in self.data.items() if key != ORDERS}
 
     @property
     def number(self) -> int:
@@ -66,9 +75,21 @@ def load_state(cluster: Cluster, issuer: str, directory: str) -> IssuerState:
 
 
 def write_state(cluster: Cluster, state: IssuerState, change: Mapping[str, str]) -> bool:
-    """Write the state with a change, if nobody changed it meanwhile; who loses leaves the winner's word: False."""
-    body = state_body(state.issuer, state.directory, {**state.data, **change})
-    return changes.swap(cluster, CONFIGMAPS, v.NAMESPACE, state.held, body) is not None
+    """Write the state with a change, if nobody changed it meanwhile; who loses leaves the winner's word: False.
+
+    An order that was entered is no change of what is known of the issuer. Raises KubeError.
+    """
+    lost = False
+
+    def changed(held: Json | None) -> Json | None:
+        nonlocal lost
+        now = IssuerState(state.issuer, state.directory, held)
+        lost = (held is None) is not (state.held is None) or now.known != state.known
+        return held if lost else state_body(state.issuer, state.directory, {**now.data, **change})
+
+    name, what = names.issuer_state(state.issuer, state.directory), f"the state of issuer {state.issuer}"
+    changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, changed, held=state.held, what=what)
+    return not lost
 
 
 def state_body(issuer: str, server: str, data: dict[str, str]) -> Json:
@@ -83,15 +104,24 @@ def note_in_state(cluster: Cluster, issuer: str, directory: str, change: Mapping
 
 
 def change_state(
-    cluster: Cluster, issuer: str, directory: str, change: Callable[[IssuerState], Mapping[str, str]]
+    cluster: Cluster,
+    issuer: str,
+    directory: str,
+    change: Callable[[IssuerState], Mapping[str, str]],
+    *,
+    held: IssuerState | None = None,
 ) -> IssuerState:
-    """Write what `change` says of the state as it is stored, which is returned. Raises KubeError."""
+    """Write what `change` says of the state as it is stored, which is returned; nothing if it says nothing.
 
-    def changed(held: Json | None) -> Json:
-        state = IssuerState(issuer, directory, held)
-        return state_body(issuer, directory, {**state.data, **change(state)})
+    `held` is the state as it was read before, which saves a request. Raises KubeError.
+    """
+
+    def changed(stored: Json | None) -> Json | None:
+        state = IssuerState(issuer, directory, stored)
+        edit = change(state)
+        return state_body(issuer, directory, {**state.data, **edit}) if edit else stored
 
     name, what = names.issuer_state(issuer, directory), f"the state of issuer {issuer}"
-    return IssuerState(
-        issuer, directory, changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, changed, what=what).before
-    )
+    first = UNREAD if held is None else held.held
+    done = changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, changed, held=first, what=what)
+    return IssuerState(issuer, directory, done.before)

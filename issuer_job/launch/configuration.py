@@ -12,6 +12,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster import quota
 from issuer_job.cluster.api import CONFIGMAPS, POD_TEMPLATES, ApiError, Cluster, Json, KubeError
 from issuer_job.cluster.quota import Quota, read_quota
+from issuer_job.hosts.order_book import OrderBook
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.options import Options, OptionsError, read_options
 from issuer_job.issuers.state import IssuerState
@@ -116,6 +117,10 @@ class SettingsCache:
         """Whether a Job has made or used the issuer's account at that directory, so that its key is there."""
         state = self._state(issuer, server)
         return bool(state.account_url) or state.number > 1
+
+    def order_book(self, issuer: str, server: str) -> OrderBook:
+        """The orders of the issuer's account at that directory."""
+        return OrderBook.of(self._state(issuer, server))
 
     def _state(self, issuer: str, server: str) -> IssuerState:
         return IssuerState(issuer, server, self._states.get().get(names.issuer_state(issuer, server)))

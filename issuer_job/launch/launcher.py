@@ -13,12 +13,12 @@ from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import Cluster, KubeError
 from issuer_job.cluster.changes import UNREAD
 from issuer_job.demand.common import Entry
-from issuer_job.demand.plan import Plan, PlanReason, plan
+from issuer_job.demand.plan import Plan, PlanReason, over_limit, plan
+from issuer_job.demand.share import use_of
 from issuer_job.demand.unlisted import held_up
 from issuer_job.hosts import at_launch
-from issuer_job.hosts.share import use_of
+from issuer_job.hosts.limits import OverLimit
 from issuer_job.issuers.load import ABSENT
-from issuer_job.issuers.types import type_of
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.outcome import (
     DENIALS,
@@ -26,15 +26,19 @@ from issuer_job.launch.outcome import (
     LaunchOutcome,
     OutcomeReason,
     SecretLoss,
+    held_warning,
     short,
     waiting_warning,
     warning_of,
 )
+from issuer_job.launch.recent import RecentOrders
 from issuer_job.launch.room import Room
 from issuer_job.launch.start import Starter
 from issuer_job.polling import utc_now
 from issuer_job.record import intents
+from issuer_job.record.phases import GONE
 from issuer_job.record.record import Phase, Problem, Record, RecordError
+from issuer_job.record.renewal import is_pressing, serves
 from issuer_job.record.store import change_record
 from issuer_job.tenant_secrets.access import Refusal
 from issuer_job.tenant_secrets.canary import LaunchCanaries
@@ -64,6 +68,7 @@ class Launcher:
         """Without `room` it launches what it is told: a sweep has counted before."""
         self._starter = Starter(cluster, settings, clock, ThreadPoolExecutor(threads, thread_name_prefix="launch"))
         self._room = room
+        self._recent = None if room is None else RecentOrders(settings)
         self._canaries = LaunchCanaries()
 
     def launch(
@@ -82,7 +87,7 @@ class Launcher:
         placeholder, and put off. `loss` is what its Secret suffers just now.
         Never raises KubeError: what could not be done now is an outcome with a warning, and the sweep's work.
         """
-        launch = _Launch(self.until(deadline), self._room, self._canaries, entry, namespace)
+        launch = _Launch(self.until(deadline), self._room, self._recent, self._canaries, entry, namespace)
         try:
             if entry.problem is not None:
                 return launch.hold_up(entry.problem)
@@ -114,6 +119,7 @@ class _Launch:
 
     starter: Starter
     room: Room | None
+    recent: RecentOrders | None
     canaries: LaunchCanaries
     entry: Entry
     namespace: str
@@ -124,24 +130,28 @@ class _Launch:
         existing: Record | None = None
         decided: Plan
         lacking, deleted = loss is SecretLoss.EMPTIED, loss is SecretLoss.DELETED
-        room = ordered = launched = False
+        room = counted = launched = False
+        over: OverLimit | None = None
         planned = partial(plan, entry=self.entry, namespace=namespace)
 
         def merged(found: Record | None) -> Record | None:
-            nonlocal existing, decided, lacking, room, ordered
-            existing, decided = found, planned(found, now=starter.clock(), lacking=lacking)
+            nonlocal existing, decided, lacking, room, counted, over
+            existing, over, decided = found, None, planned(found, now=starter.clock(), lacking=lacking)
             # An Ingress made anew: if its Secret went with the old one, the certificate is gone.
-            anew = expect_new and decided.reason in {PlanReason.UNCHANGED, PlanReason.JOINED}
+            anew = expect_new and decided.reason in _MADE_ANEW
             if found is not None and not lacking and (anew or deleted):
-                lacking = self._secret_was_missing(found, deleted=deleted)
+                lacking = self._secret_was_missing(found, decided.record or found, deleted=deleted)
                 if deleted and not lacking:
                     return None
                 decided = planned(found, now=starter.clock(), lacking=lacking)
-            if decided.launch and decided.record is not None:
-                self._refuse_too_many(decided.record, found)
-                room = room or (at_once and self._takes_room(decided.record))
-                ordered = ordered or (room and self._may_order(decided.record))
-            if decided.launch and not (room and ordered):
+            if decided.launch and (wanted := decided.record) is not None:
+                self._refuse_too_many(wanted, found)
+                over = self._over_limit(wanted, lacking=lacking)
+                counted = counted or over is None
+                room = room or (over is None and at_once and self._takes_room(wanted))
+            if over is not None:
+                decided = self._held(found, over)
+            elif decided.launch and not room:
                 decided = planned(found, now=starter.clock(), lacking=lacking, may_launch=False)
             if decided.launch and decided.record is not None:
                 self._preconditions(decided.record)
@@ -153,8 +163,10 @@ class _Launch:
             stored = self._change(merged, expect_new=expect_new)
             launched = stored is not None and decided.launch
         finally:
+            if counted and not launched and self.recent is not None:
+                self.recent.give_back(name)
             if room and not launched and self.room is not None:
-                self.room.give_back(namespace, name, self.entry.source.settings.issuer if ordered else "")
+                self.room.give_back(namespace, name)
         if deleted and not lacking:
             return self._outcome(OutcomeReason.STILL_THERE, existing)
         reason, warning = OutcomeReason.UNCHANGED, warning_of(self.entry, decided)
@@ -171,9 +183,11 @@ class _Launch:
             if stored is not None:
                 reason = OutcomeReason.MERGED
         if decided.reason is PlanReason.PUT_OFF:
-            reason = OutcomeReason.LEFT if room else OutcomeReason.PUT_OFF
+            reason = OutcomeReason.PUT_OFF
             if at_once:
-                warning = warning or f"Secret {self.entry.secret_name[:40]}: {PUT_OFF[reason]}"
+                warning = warning or f"Secret {self.entry.secret_name[:40]}: {PUT_OFF}"
+        if over is not None:
+            reason, warning = OutcomeReason.OVER_LIMIT, held_warning(self.entry, over)
         return self._outcome(reason, stored or existing, warning)
 
     def hold_up(self, problem: Problem) -> LaunchOutcome:
@@ -198,28 +212,45 @@ class _Launch:
         name = names.record(self.namespace, self.entry.secret_name)
         return change_record(self.starter.cluster, name, edit, held=None if expect_new else UNREAD)
 
-    def _secret_was_missing(self, existing: Record, *, deleted: bool) -> bool:
+    def _secret_was_missing(self, existing: Record, wanted: Record, *, deleted: bool) -> bool:
         """Whether the Secret of what is issued, or one that was deleted, was not there: a placeholder is now, or its
         owner just makes it.
         """
         if deleted:
             self._require_policies(self.canaries.problem(self.starter.cluster))
-        elif existing.phase is not Phase.ISSUED:
+        elif existing.issued is None or existing.phase not in {Phase.ISSUED} | GONE:
             return False
         if self.entry.source.kind.makes_secret:
-            return self.starter.secret_is_missing(existing)
-        return self.starter.create_placeholder(existing)
+            return self.starter.secret_is_missing(wanted)
+        return self.starter.create_placeholder(wanted)
 
     def _takes_room(self, wanted: Record) -> bool:
         room, use = self.room, use_of(wanted)
         return room is None or room.take(self.starter.cluster, wanted.namespace, wanted.name, use)
 
-    def _may_order(self, wanted: Record) -> bool:
-        """Whether admission orders it: of one whose issuer cannot be used the start tells."""
-        issuer = self.starter.settings.issuers().valid.get(wanted.intent.settings.issuer)
-        if self.room is None or issuer is None or not type_of(issuer).counts_orders:
-            return True
-        return self.room.order(wanted.intent.settings.issuer, wanted.namespace, issuer.limits)
+    def _over_limit(self, wanted: Record, *, lacking: bool) -> OverLimit | None:
+        """Which limit of its issuer an order would exceed; if none, it is counted.
+
+        None where the Secret may hold what is wanted, or it has to be ordered whatever the limits are: the Job looks.
+        """
+        recent, now = self.recent, self.starter.clock()
+        replaces = lacking or (wanted.attempt is not None and wanted.attempt.renews)
+        if recent is None or (serves(wanted) and not replaces) or is_pressing(wanted, now=now):
+            return None
+        return recent.take(wanted, now)
+
+    def _held(self, found: Record | None, over: OverLimit) -> Plan:
+        name, starter = self.entry.source.settings.issuer, self.starter
+        version = starter.settings.issuers().versions.get(name, ABSENT)
+        return over_limit(
+            found,
+            self.entry,
+            namespace=self.namespace,
+            now=starter.clock(),
+            problem=over.problem,
+            until=over.until,
+            issuer=version,
+        )
 
     def _refuse_too_many(self, wanted: Record, found: Record | None) -> None:
         problem = None if self.room is None else self.room.refusal(self.starter.cluster, wanted)
@@ -248,5 +279,7 @@ class _Launch:
             raise _Stopped(OutcomeReason.NOT_IN_FORCE, Refusal.NOT_IN_FORCE, detail)
 
 
-_PLACED = frozenset({PlanReason.PUT_OFF, PlanReason.HELD_BACK})
+_MADE_ANEW = frozenset({PlanReason.UNCHANGED, PlanReason.JOINED, PlanReason.ENOUGH, PlanReason.SEEN_AGAIN})
+"""Of an object that is just being made: its Secret may have gone with the one before it."""
+_PLACED = frozenset({PlanReason.PUT_OFF, PlanReason.HELD_BACK, PlanReason.OVER_LIMIT})
 """Nothing is launched, and the Secret may not be there."""

@@ -10,6 +10,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import ApiError
 from issuer_job.demand.common import Entry
 from issuer_job.demand.plan import Plan, PlanReason
+from issuer_job.hosts.limits import OverLimit
 from issuer_job.hosts.precedence import Denial
 from issuer_job.record import transitions
 from issuer_job.record.intents import MAX_HOSTS, MAX_SOURCES
@@ -25,8 +26,8 @@ class OutcomeReason(StrEnum):
     MERGED = "Merged"
     PUT_OFF = "PutOff"
     """There was no room just now."""
-    LEFT = "LeftToSweep"
-    """Its namespace has had many orders lately: the sweep, which knows those of all, decides."""
+    OVER_LIMIT = "OverLimit"
+    """An order now would exceed a limit of its issuer: written down, until there is room."""
     STILL_THERE = "StillThere"
     """The Secret that was to be deleted."""
     HELD_UP = "HeldUp"
@@ -69,10 +70,7 @@ DENIALS: Mapping[str, tuple[OutcomeReason, str]] = {
     Denial.NOT_ALLOWED: (OutcomeReason.HOST_NOT_LISTED, "is not allowed in this namespace: no certificate"),
 }
 """By the type of the problem that a record has."""
-PUT_OFF: Mapping[OutcomeReason, str] = {
-    OutcomeReason.PUT_OFF: "many orders in this namespace just now, it has its turn later",
-    OutcomeReason.LEFT: "many orders of this namespace lately, the sweep orders it",
-}
+PUT_OFF = "many orders in this namespace just now, it has its turn later"
 """Why nothing is ordered at admission."""
 
 
@@ -95,6 +93,12 @@ def _renewal_warning(record: Record) -> str | None:
     if record.phase is not Phase.ISSUED or (due := asked_at(record)) is None:
         return None
     return f"Secret {record.secret_name[:40]}: it is renewed at {due:%d %b %Y %H:%M} UTC, see {v.RENEW}"
+
+
+def held_warning(entry: Entry, over: OverLimit) -> str:
+    """With the time first: it must not be cut off. The Event says which limit it is."""
+    secret, issuer = entry.secret_name[:30], entry.source.settings.issuer[:20]
+    return f"Secret {secret}: held back until {over.until:%Y-%m-%d %H:%M} UTC, a limit of issuer {issuer}"
 
 
 def waiting_warning(existing: Record | None) -> str | None:

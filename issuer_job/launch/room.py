@@ -17,12 +17,10 @@ from threading import Lock
 from issuer_job.cluster import quota
 from issuer_job.cluster.api import Cluster
 from issuer_job.cluster.quota import Quota
-from issuer_job.hosts.share import Use, adds_nothing, beyond, use_of
+from issuer_job.demand.share import Use, adds_nothing, beyond, use_of
 from issuer_job.issuers.options import Options
-from issuer_job.issuers.schema import CaLimits
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.record.ledger_entries import WINDOWS
-from issuer_job.record.record import Counted, Problem, Record
+from issuer_job.record.record import Problem, Record
 from issuer_job.record.store import list_records
 
 STARTING = 8
@@ -39,7 +37,6 @@ SLOWLY = 0.9
 """Part of its certificates and hosts from which on a namespace is near its bound: they become more one by one."""
 COST = 5
 """How many times as long as it took a count is good for at least: a large namespace must not keep us busy."""
-ORDERS_PERIOD = WINDOWS[Counted.ORDER].total_seconds()
 UNSEEN = 2.0
 """Seconds from a launch until a count, begun then, surely has it."""
 
@@ -105,8 +102,6 @@ class Room:
         self._namespaces: dict[str, _Namespace] = {}
         self._made = _Recent(KEPT)
         """Jobs of this process, by namespace."""
-        self._ordered = _Recent(ORDERS_PERIOD)
-        """Its orders, by issuer and namespace, and by issuer."""
 
     def refusal(self, cluster: Cluster, wanted: Record) -> Problem | None:
         """Why the certificate is one too many, or has too many hosts; None for what is there already."""
@@ -139,32 +134,13 @@ class Room:
                     self._made.add(namespace, self._clock())
         return fits
 
-    def order(self, issuer: str, namespace: str, limits: CaLimits) -> bool:
-        """Whether admission orders without asking who knows all orders, the sweep; if so, it is counted.
-
-        Each process has a share for each namespace, and half of all orders: two of them keep within the limit. Beyond
-        its share a namespace has what is left while half of all is kept for others, as the sweep does at least.
-        """
-        if not limits.orders:
-            return True
-        own, all_of_it, now = f"{issuer}/{namespace}", issuer, self._clock()
-        with self._lock:
-            mine, everybody = self._ordered.number(own, now), self._ordered.number(all_of_it, now)
-            most = max(1, limits.orders // 2)
-            fits = everybody < most and (not limits.share or mine < limits.share or everybody < most // 2)
-            for key in (own, all_of_it) if fits else ():
-                self._ordered.add(key, now)
-        return fits
-
-    def give_back(self, namespace: str, name: str, issuer: str = "") -> None:
-        """Nothing was launched: the room that was taken last for this record is free, and its order not made."""
+    def give_back(self, namespace: str, name: str) -> None:
+        """Nothing was launched: the room that was taken last for this record is free."""
         seen = self._namespace(namespace)
         with seen.lock:
             seen.launched.pop(name, None)
             with self._lock:
                 self._made.take_back(namespace)
-                for key in (f"{issuer}/{namespace}", issuer):
-                    self._ordered.take_back(key)
 
     def _namespace(self, namespace: str) -> _Namespace:
         with self._lock:
@@ -179,7 +155,6 @@ class Room:
         for name in old:
             del self._namespaces[name]
         self._made.forget(now)
-        self._ordered.forget(now)
 
     def _made_lately(self, namespace: str) -> int:
         with self._lock:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from certs.hostnames import without_redundant
+from msgspec.structs import replace
+
+from certs.hostnames import covers, without_redundant
 from certs.renewal import renewal_due_at
-from issuer_job.record.record import Issued, Record
+from issuer_job.record.phases import SWEEP_INTERVAL
+from issuer_job.record.record import Intent, Issued, Record
 
 LEAST_AGE = timedelta(hours=1)
 """Of a certificate that is renewed because somebody asks for it: who asks anew all the time gets one an hour."""
@@ -40,6 +43,46 @@ def due_at(record: Record, *, interval: timedelta) -> datetime:
         spread_key=record.name,
     )
     return min(by_age, asked_at(record) or by_age)
+
+
+def is_for(issued: Issued, intent: Intent, *, but_formats: bool = False) -> bool:
+    """Whether the certificate is for what is wanted, or for that and further hosts: it is enough until it is due.
+
+    `but_formats`: in whatever formats it was written. One with a host that its namespace has lost is to be replaced.
+    """
+    if set(issued.forfeited) - set(intent.hosts) or not all(covers(issued.hosts, host) for host in intent.hosts):
+        return False
+    whole = replace(intent, hosts=issued.hosts)
+    if issued.intent_hash == whole.hash:
+        return True
+    return but_formats and issued.intent_hash == _in_formats(whole, issued.formats).hash
+
+
+def _in_formats(intent: Intent, formats: tuple[str, ...]) -> Intent:
+    return replace(intent, settings=replace(intent.settings, formats=formats))
+
+
+def serves(record: Record) -> bool:
+    """Whether what is issued is for what is wanted."""
+    return record.issued is not None and is_for(record.issued, record.intent, but_formats=True)
+
+
+def ends_soon(record: Record, *, now: datetime, interval: timedelta) -> bool:
+    """Whether there is little time left to renew the certificate: a tenth of its life, or three sweeps.
+
+    One that its owner put there ends when he likes, so that it is no reason to go beyond what all share.
+    """
+    issued = record.issued
+    if issued is None or not issued.directory:
+        return False
+    return issued.not_after - now < max(issued.lifetime / 10, 3 * interval)
+
+
+def is_pressing(record: Record, *, now: datetime, interval: timedelta = SWEEP_INTERVAL) -> bool:
+    """Whether its certificate ends soon or was revoked: limits are kept for the CA's sake, and here it may speak for
+    itself.
+    """
+    return record.is_revoked or ends_soon(record, now=now, interval=interval)
 
 
 def replaceable(record: Record, *, directory: str, account: str | None = None) -> str:

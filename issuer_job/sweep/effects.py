@@ -133,6 +133,13 @@ class Effects:
         note = f"the attempt has made no step for {minutes} minutes ({record.phase}); {why}"
         self.tell(situation, record, "CertificateDelayed", note, (record.uid, str(record.epoch)))
 
+    def warn_of_limits(self, situation: Situation, record: Record) -> None:
+        """Admission cannot tell afterwards that it has held something back; the same is not told twice."""
+        if not rules.was_held_back_lately(situation, record):
+            return
+        news = events.held_back(record, self.now)
+        self.tell(situation, record, news.reason, news.note, news.unique)
+
     def look(self, situation: Situation, record: Record, verdict: Verdict) -> Verdict:
         """What the Secret holds, and what follows. One that is not ours to write is left alone until it is due."""
         self.counts["looks"] += 1

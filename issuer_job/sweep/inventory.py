@@ -13,8 +13,10 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, NAMESPACES, Cluster, read_whole
 from issuer_job.demand.askers import Asker, list_askers
 from issuer_job.demand.common import Entry
+from issuer_job.demand.share import Use, use_of
+from issuer_job.hosts.limits import Ledger
+from issuer_job.hosts.order_book import Recount
 from issuer_job.hosts.precedence import Denial, Namers
-from issuer_job.hosts.share import Use, use_of
 from issuer_job.issuers.load import Issuers
 from issuer_job.launch.jobs import is_finished
 from issuer_job.launch.outcome import LEFT_OUT
@@ -22,8 +24,8 @@ from issuer_job.record.intents import bounded
 from issuer_job.record.record import Record, RecordError
 from issuer_job.record.store import from_config_map
 from issuer_job.sweep.situation import AttemptKey
+from issuer_job.upkeep.domains import registered_domain
 from issuer_job.upkeep.leftovers import leftover_keys
-from issuer_job.upkeep.limits import Ledger
 from issuer_job.upkeep.untouched import Untold
 
 Key = tuple[str, str]
@@ -104,13 +106,18 @@ class Known:
     """
 
     records: dict[Key, Record] = field(default_factory=dict)
-    ledger: Ledger = field(default_factory=Ledger)
+    recount: Recount = field(default_factory=lambda: Recount(Ledger(registered_domain)))
     leftover_keys: set[Key] = field(default_factory=set)
     uses: dict[str, Use] = field(default_factory=lambda: defaultdict(Use))
     """Of each namespace."""
     key_holders: Counter[str] = field(default_factory=Counter)
     revoked_keys: set[str] = field(default_factory=set)
     unreadable: int = 0
+
+    @property
+    def ledger(self) -> Ledger:
+        """What counts against the issuers' limits."""
+        return self.recount.ledger
 
 
 def read_live(cluster: Cluster, issuers: Issuers, records: Mapping[Key, Record], *, claimed: bool = True) -> Live:
@@ -176,7 +183,7 @@ def read_known(cluster: Cluster, *, now: datetime) -> Known:
                 known.unreadable += 1
                 continue
             key = (record.namespace, record.secret_name)
-            known.ledger.add(record)
+            known.recount.add(record)
             known.uses[record.namespace] += use_of(record)
             known.key_holders.update([record.issued.key_id] if record.issued else ())
             known.revoked_keys.update(one.key_id for one in record.revoked)

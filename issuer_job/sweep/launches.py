@@ -11,8 +11,9 @@ from issuer_job import log
 from issuer_job.attempt import events
 from issuer_job.cluster import quota
 from issuer_job.cluster.quota import Quota
-from issuer_job.demand.plan import is_held_back
-from issuer_job.hosts.share import Use, adds_nothing, beyond, use_of
+from issuer_job.demand.plan import is_enough, is_held_back
+from issuer_job.demand.share import Use, adds_nothing, beyond, use_of
+from issuer_job.hosts.limits import OverLimit, PlannedOrder, planned_order
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.types import type_of
 from issuer_job.launch.launcher import Launcher
@@ -21,12 +22,10 @@ from issuer_job.launch.room import scarce
 from issuer_job.record import intents, transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Problem, Record
-from issuer_job.record.renewal import replaceable
+from issuer_job.record.renewal import is_pressing
 from issuer_job.sweep.effects import Effects
 from issuer_job.sweep.queue import Candidate
-from issuer_job.sweep.rules import ends_soon
 from issuer_job.sweep.situation import Action, Situation
-from issuer_job.upkeep.limits import OverLimit, PlannedOrder
 
 LAUNCHES = frozenset({Action.LAUNCH, Action.SAME_EPOCH, Action.NEW_EPOCH, Action.DROP_SOURCES})
 
@@ -191,21 +190,16 @@ class SweepLaunches:
         issuer = self._effects.issuers.valid.get(name)
         if issuer is None or not type_of(issuer).counts_orders or candidate.verdict.action is Action.SAME_EPOCH:
             return None
-        attempt, issued, now = wanted.attempt, wanted.issued, self._effects.now
+        attempt, now = wanted.attempt, self._effects.now
         ordered = attempt if attempt is not None and attempt.order_url else None
         if ordered and ordered.directory == issuer.server and (ordered.order_expires or now) > now:
             return None
-        replaces = replaceable(wanted, directory=issuer.server)
-        exempt = issued is not None and bool(replaces) and issued.is_suggested(now)
-        return PlannedOrder(name, issuer.limits, wanted.intent.identifiers, exempt, wanted.namespace)
+        return planned_order(wanted, name, issuer, now=now)
 
     def _held(self, situation: Situation, order: PlannedOrder) -> OverLimit | None:
-        """Which limit of its issuer's CA the order would exceed now.
-
-        None for one that ends soon or was revoked: limits are kept for the CA's sake; here it may speak for itself.
-        """
+        """Which limit of its issuer's CA the order would exceed now; None for one that is pressing."""
         record, now = situation.record, self._effects.now
-        if record is not None and (record.is_revoked or ends_soon(record, now=now, interval=situation.interval)):
+        if record is not None and is_pressing(record, now=now, interval=situation.interval):
             return None
         return self._effects.known.ledger.allowed(record, order, now)
 
@@ -229,8 +223,7 @@ class SweepLaunches:
         if stored is None:
             return
         self._counts["held back"] += 1
-        unique = (stored.uid, "held", held.until.isoformat())
-        self._effects.tell(situation, stored, "CertificateHeldBack", held.problem.detail, unique)
+        self._effects.warn_of_limits(situation, stored)
 
 
 def _use(situation: Situation) -> Use:
@@ -252,7 +245,8 @@ def _arrow(candidate: Candidate) -> Callable[[Record, datetime], Record]:
     def launched(record: Record, now: datetime) -> Record:
         left, interval = verdict.left(record, now), situation.interval
         dropped = verdict.action is Action.DROP_SOURCES
-        if dropped and (left.intent.hash == record.intent.hash or is_held_back(left, now)):
+        same = left.intent.hash == record.intent.hash or is_enough(record, left.intent)
+        if dropped and (same or is_held_back(left, now)):
             return left
         return transitions.launched(left, now, reason=verdict.reason, interval=interval, issuer=turn)
 

@@ -12,7 +12,7 @@ from issuer_job.demand.plan import PlanReason
 from issuer_job.issuers.load import ABSENT
 from issuer_job.record.phases import ABSENCE_GRACE, Bearing, LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Record
-from issuer_job.record.renewal import due_at
+from issuer_job.record.renewal import due_at, ends_soon, is_for
 from issuer_job.record.transitions import HELD_BACK
 from issuer_job.sweep.situation import IN_ORDER, Action, AttemptKey, Priority, Situation, Verdict
 from issuer_job.tenant_secrets.access import Refusal
@@ -121,6 +121,15 @@ def stands_still(s: Situation, record: Record) -> bool:
     return record.phase in ACTIVE and s.now - record.since >= STANDSTILL
 
 
+def was_held_back_lately(s: Situation, record: Record) -> bool:
+    """It waits for a limit of its issuer, and has not done so for longer than two sweeps."""
+    retry = record.retry
+    if record.phase is not Phase.WAITING or retry is None or retry.not_before is None:
+        return False
+    limit = (retry.problem.type, retry.problem.step) == (HELD_BACK, "limits")
+    return limit and s.now - record.since <= 2 * s.interval
+
+
 def job_is_there(s: Situation, record: Record) -> bool:
     """Whether there is a Job of the attempt, at work or not."""
     return _job(record) in s.jobs
@@ -142,17 +151,6 @@ def issuer_was_edited(s: Situation, record: Record) -> bool:
     by_ca = retry.asked and retry.problem.type != HELD_BACK
     bound = by_ca and retry.not_before is not None and s.now < retry.not_before
     return not bound and retry.issuer != s.issuers.get(record.issuer, ABSENT)
-
-
-def ends_soon(record: Record, *, now: datetime, interval: timedelta) -> bool:
-    """Whether there is little time left to renew the certificate: a tenth of its life, or three sweeps.
-
-    One that its owner put there ends when he likes, so that it is no reason to go beyond what all share.
-    """
-    issued = record.issued
-    if issued is None or not issued.directory:
-        return False
-    return issued.not_after - now < max(issued.lifetime / 10, 3 * interval)
 
 
 def retry_is_due(s: Situation, record: Record) -> bool:
@@ -187,10 +185,8 @@ def secret_may_be_handed_over(s: Situation, record: Record) -> bool:
 
 
 def something_else_was_issued(s: Situation, record: Record) -> bool:
-    """The certificate in the Secret is not the one that is wanted now."""
-    return (
-        record.phase is Phase.ISSUED and record.issued is not None and record.issued.intent_hash != record.intent.hash
-    )
+    """The certificate in the Secret is not for what is wanted now."""
+    return record.phase is Phase.ISSUED and record.issued is not None and not is_for(record.issued, record.intent)
 
 
 def certificate_was_revoked(s: Situation, record: Record) -> bool:

@@ -83,6 +83,8 @@ def sweep(
     counts = effects.counts
     counts["trouble"] += live.trouble
     launches = SweepLaunches(effects, Launcher(cluster, settings, clock=clock), options, settings.quota())
+    with _guarded(effects, "orders-not-counted"):
+        known.recount.write(cluster, issuers.valid, now=now)
     _ask_for_suggestions(effects)
     # Before the launches: a host that is given up now is somebody else's in the same pass.
     holders = _tidy_claims(effects, options, live, interval)
@@ -210,6 +212,7 @@ def _settled(candidate: Candidate, effects: Effects) -> list[Candidate]:
             effects.warn_of_end(situation, record)
             effects.warn_of_standstill(situation, record)
             effects.warn_of_shared_key(situation, record)
+            effects.warn_of_limits(situation, record)
             if verdict.action in {Action.LOOK, Action.KNOCK}:
                 verdict = effects.look(situation, record, verdict)
                 situation = replace(situation, entries=verdict.entries or situation.entries)

@@ -11,10 +11,9 @@ from msgspec.structs import replace
 from certs import formats
 from certs.chain import IssuedCertificate, describe_chain
 from certs.errors import CertError
-from certs.hostnames import without_redundant
 from certs.validity import ValidityReason, judge_stored
 from issuer_job.record.record import Issued, Record
-from issuer_job.record.renewal import due_at
+from issuer_job.record.renewal import due_at, is_for
 from issuer_job.tenant_secrets.access import Content, Look
 
 LARGEST_LEAF = 8 * 1024
@@ -77,7 +76,7 @@ def judge(record: Record, seen: Look, *, now: datetime, interval: timedelta, ren
         return _TO_BE_REPLACED
     if former is None and seen.issuer not in {"", record.intent.settings.issuer}:
         return Fitness(Misfit.OTHER_ISSUER, f"It is from issuer {seen.issuer}.")
-    if former is not None and not _is_for_intent(record, former):
+    if former is not None and not is_for(former, record.intent, but_formats=True):
         return Fitness(Misfit.OTHER_INTENT, "Something else was wanted when it was issued.", same)
     if lacks := _lacking(record, seen):
         return Fitness(Misfit.LACKS_FORMATS, f"It lacks {', '.join(lacks)}.", same, issued, lacks)
@@ -129,7 +128,7 @@ def _by_record(record: Record, seen: Look, *, now: datetime, interval: timedelta
     former = record.issued
     if former is None or seen.content is Content.UNKNOWN:
         return Fitness(seen.content, "The record knows nothing of this Secret.")
-    if former.intent_hash != record.intent.hash:  # what it was written in cannot be seen, either
+    if not is_for(former, record.intent):  # what it was written in cannot be seen, either
         return Fitness(Misfit.OTHER_INTENT, "Something else was wanted when it was issued.", same=True)
     if record.is_revoked:
         return _REVOKED
@@ -151,8 +150,7 @@ def _held(record: Record, seen: Look, *, now: datetime) -> Issued | None:
         return found
     return replace(
         record.issued,
-        hosts=found.hosts,
-        intent_hash=found.intent_hash,
+        intent_hash=replace(record.intent, hosts=record.issued.hosts).hash,
         formats=found.formats,
         secret_uid=found.secret_uid,
         secret_version=found.secret_version,
@@ -165,17 +163,6 @@ def _held(record: Record, seen: Look, *, now: datetime) -> Issued | None:
 def _facts(issued: Issued) -> tuple[object, ...]:
     """What the certificate itself says: where a record says something else, it is the record that is wrong."""
     return issued.serial, issued.key_id, issued.not_before, issued.not_after
-
-
-def _is_for_intent(record: Record, former: Issued) -> bool:
-    """Whether it is for what is wanted now, whatever formats it was written in, and whichever of the hosts that a
-    wildcard of it covers were wanted then.
-    """
-    intent = record.intent
-    if set(without_redundant(former.hosts)) == set(intent.identifiers):
-        intent = replace(intent, hosts=former.hosts)
-    settings = replace(intent.settings, formats=former.formats)
-    return former.intent_hash in {intent.hash, replace(intent, settings=settings).hash}
 
 
 def _lacking(record: Record, seen: Look) -> tuple[str, ...]:

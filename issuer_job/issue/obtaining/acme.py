@@ -27,7 +27,7 @@ class Acme:
         while True:
             try:
                 with account.connected(mounted) as client:
-                    return Ordering(attempt, resolved, client, solvers).complete()
+                    return Ordering(mounted, resolved, client, solvers).complete()
             except AuthorizationFailed as failed:
                 refusal = AcmeError(failed.problem, step="authorization")
                 raise _stop(refusal, host=failed.host, advice=attempt.advice.get(failed.host, "")) from None

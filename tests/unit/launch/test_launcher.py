@@ -36,7 +36,7 @@ from issuer_job.record.record import Phase
 from issuer_job.record.store import to_config_map
 from tests.fakes.api import Attempt, denied, status
 from tests.fakes.distant import DistantTransport
-from tests.worlds.job import HOST, JobWorld, ingress, pod_template
+from tests.worlds.job import HOST, ISSUER, JobWorld, ingress, pod_template
 from tests.worlds.samples import PROBLEM
 
 HOSTS = ("a.certjob.dev", "b.certjob.dev")
@@ -566,20 +566,77 @@ def test_a_missing_secret_is_not_forgotten_when_the_record_changes_meanwhile(wor
     assert len(world.api.all(JOBS)) == 2
 
 
-def test_more_orders_than_a_namespaces_share_are_left_to_the_sweep(world: JobWorld) -> None:
-    world.set_issuer(limits={"orders": 8})
-    own = launcher(world)
-    outcomes = [
-        launch(world, ingress(f"w{n}", secret=f"w{n}", hosts=(f"w{n}.certjob.dev",)), by=own) for n in range(3)
-    ]
-    assert [outcome.reason for outcome in outcomes] == [
-        OutcomeReason.LAUNCHED,
-        OutcomeReason.LAUNCHED,
-        OutcomeReason.LEFT,
-    ]
-    assert "the sweep orders it" in (outcomes[2].warning or "")
-    assert world.record("w2").phase is Phase.WANTED
+def many(world: JobWorld, number: int, *, by: Launcher) -> list[LaunchOutcome]:
+    bodies = (ingress(f"w{n}", secret=f"w{n}", hosts=(f"w{n}.certjob.dev",)) for n in range(number))
+    return [launch(world, body, by=by) for body in bodies]
+
+
+def test_an_order_beyond_a_limit_is_written_down_and_told_with_the_time(world: JobWorld) -> None:
+    world.set_issuer(limits={"orders": 2})
+    outcomes = many(world, 3, by=launcher(world))
+    launched = OutcomeReason.LAUNCHED
+    assert [outcome.reason for outcome in outcomes] == [launched, launched, OutcomeReason.OVER_LIMIT]
+    record = world.record("w2")
+    assert record.phase is Phase.WAITING
+    assert record.retry is not None
+    assert record.retry.not_before is not None
+    assert (record.retry.problem.type, record.retry.asked, record.retry.failures) == (transitions.HELD_BACK, True, 0)
+    assert (outcomes[2].warning or "").startswith(
+        f"Secret w2: held back until {record.retry.not_before:%Y-%m-%d %H:%M} UTC"
+    )
+    assert len(outcomes[2].warning or "") < 120
     assert world.secret("w2")["metadata"]["labels"][v.STATE] == "placeholder"
+    assert len(world.api.all(JOBS)) == 2
+
+
+def test_what_the_book_has_by_now_is_not_counted_twice(world: JobWorld) -> None:
+    world.set_issuer(limits={"orders": 3})
+    elapsed = [0.0]
+    settings = SettingsCache(world.cluster, clock=lambda: elapsed[0])
+    own = Launcher(world.cluster, settings, clock=world.clock.read, room=Room(settings))
+    many(world, 2, by=own)
+    for number in range(2):
+        world.api.add(
+            INGRESSES, "shop", ingress(f"w{number}", secret=f"w{number}", hosts=(f"w{number}.certjob.dev",))
+        )
+        assert world.run(secret=f"w{number}") is v.ExitCode.DONE
+    elapsed[0] += 60
+    assert len(settings.order_book(ISSUER, world.server).entries) == 2
+    assert [outcome.reason for outcome in many(world, 4, by=own)[2:]] == [
+        OutcomeReason.LAUNCHED,
+        OutcomeReason.OVER_LIMIT,
+    ]
+
+
+def test_more_hosts_beyond_a_limit_wait_beside_the_certificate(world: JobWorld) -> None:
+    world.set_issuer(limits={"orders": 1})
+    issued(world)
+    outcome = launch(world, ingress(hosts=(*HOSTS, "c.certjob.dev")))
+    assert outcome.reason is OutcomeReason.OVER_LIMIT
+    record = world.record()
+    assert (record.phase, record.state, len(record.intent.hosts)) == (Phase.WAITING, "Issued", 3)
+
+
+def test_what_runs_is_left_alone_by_a_limit(world: JobWorld) -> None:
+    world.set_issuer(limits={"orders": 1})
+    own = launcher(world)
+    launch(world, by=own)
+    other = ingress("second", secret="second-tls", hosts=("c.certjob.dev",))
+    assert launch(world, other, by=own).reason is OutcomeReason.OVER_LIMIT
+    attempt = world.pod()
+    attempt.load()
+    attempt.claim()
+    attempt.advance(transitions.ordering, directory=world.server, account="a")
+    before = world.record()
+    fresh = launcher(world)
+    launch(world, replace_host(other, "d.certjob.dev"), by=fresh)
+    outcome = launch(world, ingress(hosts=(*HOSTS, "c.certjob.dev")), by=fresh)
+    assert outcome.reason is OutcomeReason.OVER_LIMIT
+    assert world.record() == before
+
+
+def replace_host(body: Json, host: str) -> Json:
+    return ingress(body["metadata"]["name"], secret="third-tls", hosts=(host,))
 
 
 def test_an_order_that_another_namespaces_host_stopped_takes_nobodys_share(world: JobWorld) -> None:

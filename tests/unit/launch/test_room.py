@@ -9,8 +9,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster import quota
 from issuer_job.cluster.api import CONFIGMAPS, Cluster
 from issuer_job.cluster.quota import RESOURCE_QUOTAS
-from issuer_job.hosts.share import NAMESPACE_FULL, use_of
-from issuer_job.issuers.schema import CaLimits
+from issuer_job.demand.share import NAMESPACE_FULL, use_of
 from issuer_job.launch import room
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.room import CONFIGMAPS_SHARE, FAR, JOBS_SHARE, KEPT, NEAR, STARTING, Room
@@ -282,37 +281,3 @@ def test_what_is_used_is_asked_for_each_time_where_it_matters(
 )
 def test_quantities_of_a_quota(text: str, number: int) -> None:
     assert quota._number(text) == number
-
-
-def test_of_an_issuers_orders_admission_gives_each_namespace_its_share_and_half_of_all(
-    world: JobWorld, clock: Clock
-) -> None:
-    own, limits = room_of(world, clock), CaLimits(orders=20)
-    assert all(own.order("le", f"n{number}", limits) for number in range(5))
-    assert [own.order("le", "shop", limits) for _ in range(3)] == [True, True, False]
-    assert [own.order("le", f"m{number}", limits) for number in range(4)] == [True] * 3 + [False]
-    assert own.order("other", "shop", limits)
-    clock.now += room.ORDERS_PERIOD + 1
-    assert own.order("le", "shop", limits)
-
-
-def test_beyond_its_share_a_namespace_orders_at_admission_as_long_as_half_of_all_is_left_to_others(
-    world: JobWorld, clock: Clock
-) -> None:
-    """As the sweep reckons it at worst, over both processes: in a cluster of one namespace nothing waits for it."""
-    two, limits = (room_of(world, clock), room_of(world, clock)), CaLimits(orders=300)
-    assert [sum(own.order("le", "shop", limits) for _ in range(100)) for own in two] == [75, 75]
-    assert all(own.order("le", "other", limits) for own in two for _ in range(30))
-
-
-def test_without_limits_admission_orders_whatever_it_is_asked_for(world: JobWorld, clock: Clock) -> None:
-    own = room_of(world, clock)
-    assert all(own.order("le", "shop", CaLimits(orders=0)) for _ in range(50))
-    assert [own.order("le", "shop", CaLimits(orders=8, per_namespace=0)) for _ in range(5)] == [True] * 4 + [False]
-
-
-def test_an_order_that_was_not_made_is_not_counted(world: JobWorld, clock: Clock) -> None:
-    own, limits = room_of(world, clock), CaLimits(orders=2)
-    assert own.order("le", "shop", limits)
-    own.give_back("shop", "x", "le")
-    assert own.order("le", "shop", limits)

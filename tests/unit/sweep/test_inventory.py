@@ -11,13 +11,13 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, LIST_ROUNDS, NAMESPACES, Cluster, Json, KubeError
 from issuer_job.hosts.claims import claim_body
+from issuer_job.hosts.limits import PlannedOrder
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.launch.jobs import FINISHED
 from issuer_job.record.record import Counted, HistoryEntry, LedgerEntry, Phase, Record
 from issuer_job.record.store import fresh, from_config_map, to_config_map
 from issuer_job.sweep.inventory import Live, read_enabled, read_jobs, read_known, read_live
-from issuer_job.upkeep.limits import PlannedOrder
 from tests.fakes.api import FakeApi, status
 from tests.worlds.job import HOST, ingress
 from tests.worlds.samples import NOW, record

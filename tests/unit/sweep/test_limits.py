@@ -11,13 +11,14 @@ from msgspec.structs import replace
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS
 from issuer_job.hosts.claims import claim_body
+from issuer_job.hosts.limits import Ledger, PlannedOrder
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import CaLimits
 from issuer_job.issuers.types import ISSUER_TYPES, SELF_SIGNED
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Renewal
-from issuer_job.upkeep.limits import Ledger, PlannedOrder
+from issuer_job.upkeep.domains import registered_domain
 from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
 from tests.worlds.samples import NOW
 from tests.worlds.sweep import (
@@ -255,7 +256,7 @@ def test_urgent_renewals_then_missed_then_retries(swept: JobWorld) -> None:
 
 
 def test_the_word_for_a_limit_is_the_ledgers() -> None:
-    ledger = Ledger()
+    ledger = Ledger(registered_domain)
     order = PlannedOrder("le", CaLimits(orders=1), ("a.dev",))
     ledger.count(order, NOW)
     held = ledger.allowed(None, order, NOW)

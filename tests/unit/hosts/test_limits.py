@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
+from issuer_job.hosts.limits import UNDER_WAY, Ledger, OverLimit, PlannedOrder
 from issuer_job.issuers.schema import CaLimits
 from issuer_job.record.record import Counted, LedgerEntry, Phase, Record
-from issuer_job.upkeep.limits import UNDER_WAY, Ledger, OverLimit, PlannedOrder, registered_domain
+from issuer_job.upkeep.domains import registered_domain
 from tests.worlds.samples import HOSTS, NOW, SETTINGS, attempt, record, source
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -27,7 +28,7 @@ def entry(
 
 
 def ledger(*entries: LedgerEntry, of: Record | None = None) -> Ledger:
-    made = Ledger()
+    made = Ledger(registered_domain)
     made.add(replace(of or record(Phase.ISSUED), ledger=entries))
     return made
 
@@ -208,7 +209,7 @@ def test_asking_changes_nothing() -> None:
 
 
 def test_letsencrypts_limits_are_the_defaults() -> None:
-    asked = Ledger()
+    asked = Ledger(registered_domain)
     for number in range(50):
         one = record(Phase.ISSUED, sources=(source(hosts=(f"h{number}.certjob.dev",)),))
         asked.add(replace(one, ledger=(entry(ORDER), entry(CERTIFICATE, f"h{number}.certjob.dev", ago=DAY))))
@@ -247,10 +248,10 @@ def forbid(event, arguments):
     if writes or event in {"socket.connect", "socket.getaddrinfo", "os.mkdir", "os.rename", "subprocess.Popen"}:
         raise SystemExit(f"{event} {arguments}")
 sys.dont_write_bytecode = True
-import issuer_job.upkeep.limits
+import issuer_job.upkeep.domains
 assert "tldextract" not in sys.modules, "imported before it is needed"
 sys.addaudithook(forbid)
-print(issuer_job.upkeep.limits.registered_domain("a.shop.github.io"))
+print(issuer_job.upkeep.domains.registered_domain("a.shop.github.io"))
 """
 
 
@@ -278,7 +279,7 @@ def ordered(namespace: str, number: int) -> Record:
 
 
 def ask_for(namespace: str, limits: CaLimits, *records: Record, exempt: bool = False) -> OverLimit | None:
-    made = Ledger()
+    made = Ledger(registered_domain)
     for one in records:
         made.add(one)
     return made.allowed(None, PlannedOrder("le", limits, OTHER, exempt, namespace), NOW)
