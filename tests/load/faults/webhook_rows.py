@@ -6,13 +6,15 @@ import ssl
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certs.authority import is_signed_by, make_leaf
-from certs.keys import CertifiedKey
+from certs.authority import AUTHORITY_LIFETIME, LEAF_LIFETIME, is_signed_by
+from certs.keys import CertifiedKey, KeyAlgorithm, generate_key, key_from_pem
+from certs.leaf import BACKDATED, PrivateAuthority, build_leaf, common_name
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import INGRESSES, MUTATING_WEBHOOKS, SECRETS, Json
 from issuer_job.polling import utc_now
@@ -152,7 +154,7 @@ def _heals(report: Report, made: Estate, *, broken: bool = False) -> None:
     ended = sweep_as_job().ending
     report.holds("the sweep", ended, good=ended == "Completed 0")
     seconds = machine.seconds_until(_trusted, MOUNTED_SECONDS)
-    report.most("the certificate served is trusted again after the sweep within", round(seconds), 120, " s")
+    report.most("the certificate served is trusted again after the sweep within", round(seconds, 1), 120, " s")
     with Admissions(made.space, 10) as load:
         time.sleep(AFTER)
     load.judge(report, missed=0)
@@ -180,7 +182,7 @@ def _wait_served(report: Report, what: str, condition: Callable[[int], bool]) ->
     seconds = machine.seconds_until(
         lambda: all(condition(leaf.serial_number) for leaf in served_leaves()), MOUNTED_SECONDS
     )
-    report.most(f"{what} is served after", round(seconds), MOUNTED_SECONDS, " s")
+    report.most(f"{what} is served after", round(seconds, 1), MOUNTED_SECONDS, " s")
 
 
 def served_leaves() -> list[x509.Certificate]:
@@ -192,11 +194,22 @@ def served_leaves() -> list[x509.Certificate]:
 
 
 def _leaf(*, age: timedelta) -> CertifiedKey:
-    """One that the present CA has signed, of that age."""
+    """One of that age that the present CA has signed, however young that is itself."""
     stored = cluster().get(SECRETS, v.NAMESPACE, v.WEBHOOK_CA_SECRET)["data"]
-    ca = CertifiedKey(key_pem=b64decode(stored["tls.key"]), cert_chain_pems=b64decode(stored["tls.crt"]))
-    made: datetime = utc_now() - age
-    return make_leaf(ca, dns_names=DNS_NAMES, now=made)
+    key, made = key_from_pem(b64decode(stored["tls.key"])), utc_now() - age
+    now = x509.load_pem_x509_certificate(b64decode(stored["tls.crt"]))
+    then = x509.CertificateBuilder(now.issuer, now.subject, now.public_key(), now.serial_number)
+    then = then.not_valid_before(made - BACKDATED).not_valid_after(made + AUTHORITY_LIFETIME)
+    for extension in now.extensions:
+        then = then.add_extension(extension.value, extension.critical)
+    return build_leaf(
+        DNS_NAMES,
+        subject=common_name("certjob webhook"),
+        key=generate_key(KeyAlgorithm.ECDSA_P256),
+        now=made,
+        lifetime=LEAF_LIFETIME,
+        signer=PrivateAuthority(then.sign(key, SHA256()), key),
+    )
 
 
 def _serve(pair: CertifiedKey) -> None:
