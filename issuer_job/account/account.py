@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from issuer_job import names
+from issuer_job.account.connection import connect
 from issuer_job.account.keys import (
     HeldKey,
     current_key,
@@ -22,7 +23,6 @@ from issuer_job.issuers.state import (
     IssuerState,
 )
 
-USER_AGENT = "certjob"
 EAB_HMAC_KEY = "eab-hmac-key"
 ROUNDS = 4
 """Connections, when other Jobs change the issuer's state at the same time."""
@@ -51,24 +51,6 @@ def connected(mounted: MountedIssuer) -> Iterator[AcmeClient]:
             yield client
             return
     raise superseded(mounted)
-
-
-def connect(mounted: MountedIssuer, key: bytes, account_url: str) -> AcmeClient:
-    """A connection with this key; without an account's URL the CA has to be asked for it. Raises Later, AcmeError."""
-    issuer, attempt = mounted.issuer, mounted.attempt
-    try:
-        return AcmeClient.connect(
-            issuer.server,
-            ca_bundle_pem=issuer.ca_bundle.encode() or None,
-            account_key_pem=key,
-            account_url=account_url or None,
-            user_agent=USER_AGENT,
-            deadline=attempt.deadline,
-            now=attempt.clock,
-            sleep=attempt.sleep,
-        )
-    except ValueError as problem:
-        raise mounted.broken(str(problem)) from None
 
 
 def _ensure_account(mounted: MountedIssuer, client: AcmeClient, state: IssuerState, key: HeldKey) -> None:

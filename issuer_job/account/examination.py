@@ -12,7 +12,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account import account
 from issuer_job.account.keys import existing_key
-from issuer_job.account.replacement import drop_url, is_gone, require_current_key
+from issuer_job.account.replacement import forget_dead, is_dead
 from issuer_job.account.rollover import roll_over_key
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, ExternalAccountRefused
 from issuer_job.acme_client.keys import decode_hmac_key
@@ -78,12 +78,8 @@ def _ask_the_ca(mounted: MountedIssuer) -> list[Finding]:
         attempt.step("ca-unavailable", problem=str(unavailable.problem), step=unavailable.step)
         attempt.sleep(AGAIN_IN)
     except AcmeError as refusal:
-        if not is_gone(refusal):
+        if not is_dead(refusal) or not forget_dead(mounted, refusal, used=used):
             return [_finding(mounted, refusal)]
-        attempt.step("account-gone", problem=str(refusal.problem))
-        state = mounted.state
-        require_current_key(mounted, state)
-        drop_url(mounted, state, used)
     try:
         return list(_asked(mounted))
     except AcmeError as refusal:

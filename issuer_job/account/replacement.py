@@ -5,20 +5,21 @@ from __future__ import annotations
 from datetime import timedelta
 
 from issuer_job import names
+from issuer_job import vocabulary as v
+from issuer_job.account.connection import connect
 from issuer_job.account.keys import make_key, number_held, superseded
 from issuer_job.acme_client import AcmeClient, AcmeError, ExternalAccountRefused
 from issuer_job.attempt.attempt import Later
 from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.backoff import LONGEST_ASKED
 from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, CONTACTS, ROLLING_OVER, IssuerState
-from issuer_job.record import transitions
 from issuer_job.record.record import Problem
 
 ONCE_IN = timedelta(days=1)
 """A deactivated account is replaced once in this time."""
-_DEAD = frozenset({"accountDoesNotExist", "unauthorized"})
 _BAD_SIGNATURE = "malformed"
-"""What CAs say, among many other things, of a request signed with a key that the account has no more."""
+"""What CAs say, among many other things, of a request signed with a key that the account does not have."""
+_DEAD = frozenset({"accountDoesNotExist", "unauthorized", _BAD_SIGNATURE})
 _REPLACED_AT = "accountReplacedAt"
 _BLOCKED_VERSION = "blockedVersion"
 """Stands for the configuration that the issuer had then."""
@@ -26,28 +27,36 @@ _BLOCKED_VERSION = "blockedVersion"
 
 def is_dead(error: AcmeError) -> bool:
     """Whether the CA may no longer know the account that the issuer's state names, or not by this key."""
-    return is_gone(error) or (error.problem.type == _BAD_SIGNATURE and error.step != "newAccount")
-
-
-def is_gone(error: AcmeError) -> bool:
-    """Whether the CA may no longer know the account that the issuer's state names."""
     return error.problem.type in _DEAD and error.step != "newAccount"
 
 
-def forget_dead(mounted: MountedIssuer, error: AcmeError) -> bool:
+def forget_dead(mounted: MountedIssuer, error: AcmeError, *, used: str) -> bool:
     """Drop the URL of the account that turned out dead, so that the next connection asks newAccount for it.
 
-    newAccount finds or makes the account of a CA that has merely forgotten it, and refuses a deactivated one.
-    Of several Jobs that find out at once one drops it. False if there was none to drop.
+    newAccount finds or makes the account of a CA that has merely forgotten it, or of a key that was made because the
+    former one was lost, and refuses a deactivated one. Of several Jobs that find out at once one drops it. `used`:
+    where the account was. False if there was none to drop, or the CA means something else.
     Raises Later if the account is getting, or has got, another key meanwhile.
     """
     attempt, state = mounted.attempt, mounted.state
-    used = transitions.attempt_of(attempt.record).account
     require_current_key(mounted, state)
-    if error.problem.type == _BAD_SIGNATURE:
+    if error.problem.type == _BAD_SIGNATURE and _is_own(mounted, state.account_url):
         return False
     attempt.step("account-gone", problem=str(error.problem))
     return drop_url(mounted, state, used)
+
+
+def _is_own(mounted: MountedIssuer, url: str) -> bool:
+    """Whether our key's account is this one, by the CA's word; also if that is not to be had."""
+    key = mounted.attempt.mounted("account", v.ACCOUNT_KEY)
+    if key is None:
+        return True
+    try:
+        with connect(mounted, key, "") as client:
+            found = client.find_account()
+    except AcmeError:
+        return True
+    return found is not None and found.url == url
 
 
 def require_current_key(mounted: MountedIssuer, state: IssuerState) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account import account
+from issuer_job.account.connection import connect
 from issuer_job.account.keys import hold_key, stored_key, superseded
 from issuer_job.acme_client import AcmeError, AcmeUnavailable
 from issuer_job.attempt.attempt import Later, OtherPod
@@ -89,7 +90,7 @@ def _tell(mounted: MountedIssuer, number: int, new: bytes) -> None:
 
 def _account_of(mounted: MountedIssuer, key: bytes) -> str | None:
     """URL of the account that has this key at the CA, None if none has."""
-    with account.connect(mounted, key, "") as client:
+    with connect(mounted, key, "") as client:
         found = client.find_account()
     return None if found is None else found.url
 

@@ -77,6 +77,7 @@ class FakeAcme:
         }
         self.issuing_ca = FakeCA("Fake Root")
         self.reject_every_other_nonce = False
+        self.bad_signature = "accountDoesNotExist"
         self._scripts: dict[str, deque[Reply]] = defaultdict(deque)
         self._nonces: set[str] = set()
         self._nonce_lock = threading.Lock()
@@ -122,7 +123,7 @@ class FakeAcme:
             return request, problem("unauthorized", "url")
         key = signing_key(protected["jwk"]) if "jwk" in protected else self._keys.get(protected["kid"])
         if key is None or not signed.verify(key):
-            return request, problem("accountDoesNotExist", "signature")
+            return request, problem(self.bad_signature, "signature")
         if ("jwk" in protected) != (request.path == "/account"):
             return request, problem("malformed", "jwk and kid")
         known = protected["nonce"] in self._nonces

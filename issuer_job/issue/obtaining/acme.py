@@ -61,7 +61,7 @@ class Acme:
 def _passes_soon(mounted: MountedIssuer, error: AcmeError, pause: float) -> bool:
     """Whether it is worth going on within this Job; waits if so."""
     if is_dead(error):
-        return forget_dead(mounted, error)
+        return forget_dead(mounted, error, used=transitions.attempt_of(mounted.attempt.record).account)
     return isinstance(error, AcmeUnavailable) and worth_a_wait(mounted.attempt, error, pause)
 
 

@@ -17,6 +17,7 @@ from issuer_job.record.record import Phase
 from tests.fakes.acme import Reply, Request, problem, signing_key
 from tests.fakes.ca import FakeOrders
 from tests.worlds.account import another, retry
+from tests.worlds.check import check
 from tests.worlds.job import ISSUER, JobWorld, ingress
 
 GIVEN_UP = problem("unauthorized", "the account is deactivated", status=403)
@@ -67,6 +68,24 @@ def state(world: JobWorld) -> dict[str, str]:
 def account_secrets(world: JobWorld) -> list[str]:
     found = [s for s in world.api.all(SECRETS, v.NAMESPACE) if v.ACCOUNT in s["metadata"].get("labels", {})]
     return [secret["metadata"]["name"] for secret in found]
+
+
+@pytest.mark.parametrize("said", ["malformed", "unauthorized", "accountDoesNotExist"])
+@pytest.mark.parametrize("examined", [False, True])
+def test_an_account_whose_key_was_lost_gives_way_to_one_with_a_new_key(
+    world: JobWorld, said: str, examined: bool
+) -> None:
+    """The issuer's state still names the former one, and CAs have three words for a wrong signature."""
+    world.ca.bad_signature = said
+    world.apply(ingress())
+    assert world.run() is v.ExitCode.DONE
+    lost = names.account(ISSUER, world.server, 1)
+    world.api.remove(SECRETS, v.NAMESPACE, lost)
+    if examined:
+        assert check(world) is v.ExitCode.DONE
+    assert world.run(secret=another(world, 1)) is v.ExitCode.DONE
+    assert (account_secrets(world), len(world.ca.accounts)) == ([lost], 2)
+    assert state(world)["accountUrl"] == world.ca.accounts[1]
 
 
 def test_a_deactivated_account_is_replaced_by_one_with_a_new_key_within_the_job(

@@ -226,4 +226,4 @@ def test_a_dead_account_that_another_job_has_dropped_already_is_asked_for_anew(w
     pod.advance(transitions.ordering, directory=world.server, account="https://ca.dev/account/gone")
     gone = AcmeError(AcmeProblem("accountDoesNotExist", "gone"), step="newOrder")
     resolved = confirm.resolve_issuer(pod)
-    assert forget_dead(MountedIssuer(pod, resolved.name, resolved.issuer), gone)
+    assert forget_dead(MountedIssuer(pod, resolved.name, resolved.issuer), gone, used="https://ca.dev/account/gone")
