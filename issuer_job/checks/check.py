@@ -8,6 +8,7 @@ on its ConfigMap and in the log.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import msgspec
 from msgspec.structs import replace
@@ -21,7 +22,7 @@ from issuer_job.checks.questions import QUESTIONS
 from issuer_job.cluster.api import CONFIGMAPS, Json
 from issuer_job.issue.obtaining.registry import obtaining_of
 from issuer_job.issuers.load import IssuerError, is_issuer, issuer_version, parse_issuer
-from issuer_job.issuers.state import note_in_state
+from issuer_job.issuers.state import IssuerState, note_in_state
 from issuer_job.issuers.types import directory_of
 
 CHECKED_VERSION = "checkedVersion"
@@ -104,6 +105,11 @@ def _tell(attempt: Attempt, config_map: Json, directory: str, findings: list[Fin
     events.tell_one(attempt.cluster, about, news)
     attempt.step("checked", issuer=metadata["name"], result=result[RESULT], findings=len(findings))
     return v.ExitCode.DONE if ready else v.ExitCode.PERMANENT
+
+
+def ready_since(state: IssuerState) -> datetime | None:
+    """When the last test found the issuer ready; None if it did not."""
+    return state.moment(CHECKED_AT) if state.data.get(RESULT) == READY else None
 
 
 def finding_line(finding: Finding) -> str:

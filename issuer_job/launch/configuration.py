@@ -111,18 +111,19 @@ class SettingsCache:
 
     def account_number(self, issuer: str, server: str) -> int:
         """Which of the issuer's account keys at that directory is in use."""
-        return self._state(issuer, server).number
+        return self.state(issuer, server).number
 
     def has_account(self, issuer: str, server: str) -> bool:
         """Whether a Job has made or used the issuer's account at that directory, so that its key is there."""
-        state = self._state(issuer, server)
+        state = self.state(issuer, server)
         return bool(state.account_url) or state.number > 1
 
     def order_book(self, issuer: str, server: str) -> OrderBook:
         """The orders of the issuer's account at that directory."""
-        return OrderBook.of(self._state(issuer, server))
+        return OrderBook.of(self.state(issuer, server))
 
-    def _state(self, issuer: str, server: str) -> IssuerState:
+    def state(self, issuer: str, server: str) -> IssuerState:
+        """What is known of the issuer at that directory."""
         return IssuerState(issuer, server, self._states.get().get(names.issuer_state(issuer, server)))
 
     def options(self) -> Options:

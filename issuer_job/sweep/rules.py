@@ -31,6 +31,8 @@ STORED_WITHIN = timedelta(minutes=1)
 TOMBSTONE = timedelta(days=7)
 UNWRITABLE = frozenset(str(refusal) for refusal in Refusal if refusal.is_permanent)
 """Types of problems that the Secret's owner ends."""
+TESTED = frozenset({"account", "contact", "directory", "sign"})
+"""Steps of an attempt that a test of its issuer takes, too."""
 MOST_LOOKS = 1000
 """At Secrets that seem in order, in one pass: a look is a request, of some 4 ms."""
 LOOK_TURNS = 12
@@ -153,6 +155,16 @@ def issuer_was_edited(s: Situation, record: Record) -> bool:
     return not bound and retry.issuer != s.issuers.get(record.issuer, ABSENT)
 
 
+def issuer_was_put_right(s: Situation, record: Record) -> bool:
+    """It failed for what a test of the issuer tries, too, and since then one has found nothing: what no edit of the
+    issuer shows, its credentials, was put right.
+    """
+    retry, ready = record.retry, s.issuer_ready
+    if retry is None or ready is None or retry.asked or record.phase not in {Phase.WAITING, Phase.FAILED}:
+        return False
+    return retry.problem.step in TESTED and ready > record.since
+
+
 def retry_is_due(s: Situation, record: Record) -> bool:
     """Waiting, and the time has come; or it is only held back by a limit, and its certificate ends soon."""
     if record.phase is not Phase.WAITING or record.retry is None or record.retry.not_before is None:
@@ -243,6 +255,7 @@ RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (
     (attempt_crashes_again, Verdict(Action.GIVE_UP, LaunchReason.CRASHES_AGAIN)),
     (attempt_has_crashed, Verdict(Action.NEW_EPOCH, LaunchReason.CRASHED, Priority.RETRY)),
     (issuer_was_edited, Verdict(Action.NEW_EPOCH, LaunchReason.ISSUER_EDITED, Priority.RETRY)),
+    (issuer_was_put_right, Verdict(Action.NEW_EPOCH, LaunchReason.ISSUER_EDITED, Priority.RETRY)),
     (fallback_takes_over, Verdict(Action.NEW_EPOCH, LaunchReason.FALLBACK, Priority.RETRY)),
     (retry_is_due, Verdict(Action.NEW_EPOCH, LaunchReason.RETRY_DUE, Priority.RETRY)),
     (hosts_are_free, Verdict(Action.NEW_EPOCH, LaunchReason.HOSTS_FREE, Priority.RETRY)),

@@ -71,7 +71,7 @@ class Situation:
     `hosts_free` says that it failed for the want of a host, and may have all of them now.
     `interval` is the time from one sweep to the next, `issuers` stand for the present configuration of each,
     `fallback` is the issuer that shall take over now, see `fallback.due_fallback`.
-    `certificates` is how many there are in the cluster.
+    `issuer_ready` is when a test last found its issuer ready. `certificates` is how many there are in the cluster.
     `shares_key` says that another record's certificate has the same private key, `key_revoked` that one for this key
     was revoked, this record's or another's.
     """
@@ -86,6 +86,7 @@ class Situation:
     interval: timedelta
     now: datetime
     hosts_free: bool = False
+    issuer_ready: datetime | None = None
     fallback: str = ""
     certificates: int = 0
     shares_key: bool = False

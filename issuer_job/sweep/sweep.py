@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from issuer_job import log
 from issuer_job import vocabulary as v
+from issuer_job.checks.check import ready_since
 from issuer_job.checks.launch import launch_due
 from issuer_job.cluster.api import Cluster, KubeError
 from issuer_job.demand.fallback import due_fallback
@@ -70,6 +71,7 @@ def sweep(
     except BrokenOptions as problem:
         log.error("options", problem=str(problem))
         return v.ExitCode.LATER
+    ready = {name: ready_since(settings.state(name, directory_of(i))) for name, i in issuers.valid.items()}
     new = {name: i for name, i in issuers.valid.items() if not settings.has_account(name, directory_of(i))}
     bootstrap.make_account_keys(cluster, new)
     # The Ingress of every record in the first list is in the second one, unless it is gone; a record that is made
@@ -88,7 +90,7 @@ def sweep(
     _ask_for_suggestions(effects)
     # Before the launches: a host that is given up now is somebody else's in the same pass.
     holders = _tidy_claims(effects, options, live, interval)
-    _judge_all(_situations(effects, live, jobs, interval, holders), effects, launches)
+    _judge_all(_situations(effects, live, jobs, interval, holders, ready), effects, launches)
     counts["hosts contested"] = sum(map(_is_contested, known.records.values()))
     counts["completed"] = untouched.complete_or_tell(cluster, live.bare, issuers, options, now=now)
     untouched.tell(cluster, live.untold, now=now)
@@ -163,7 +165,12 @@ def _tidy_claims(effects: Effects, options: Options, live: Live, interval: timed
 
 
 def _situations(
-    effects: Effects, live: Live, jobs: Mapping[AttemptKey, bool], interval: timedelta, holders: Holders
+    effects: Effects,
+    live: Live,
+    jobs: Mapping[AttemptKey, bool],
+    interval: timedelta,
+    holders: Holders,
+    ready: Mapping[str, datetime | None],
 ) -> Iterator[Situation]:
     known, issuers, now = effects.known, effects.issuers, effects.now
     records = known.records
@@ -179,6 +186,7 @@ def _situations(
             issuers=issuers.versions,
             interval=interval,
             now=now,
+            issuer_ready=ready.get(record.issuer) if record is not None else None,
             hosts_free=record is not None and holders.free_again(record),
             fallback="" if record is None else due_fallback(record, issuers.valid, now=now),
             certificates=len(records),

@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -254,6 +255,7 @@ def test_nobody_is_asked_about_a_secret_that_is_cleared_away(admin: Api, setting
     body = tls_secret(name, labels, "kubernetes.io/tls", FULL)
     assert admin.call("POST", path(SECRETS, setting.plain), body).status == 201
     setting.stand_in.taken(name)
-    answer = admin.acting_as(user).call("DELETE", path(SECRETS, setting.plain, name))
+    with closing(admin.acting_as(user)) as acting:
+        answer = acting.call("DELETE", path(SECRETS, setting.plain, name))
     assert answer.status in {200, 403}, answer  # 403: roles and policies, which come before and after
     assert setting.stand_in.taken(name) == NOBODY

@@ -8,14 +8,18 @@ import pytest
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import JOBS
+from issuer_job.checks.check import CHECKED_AT, NOT_READY, READY, RESULT
+from issuer_job.cluster.api import CONFIGMAPS, JOBS
+from issuer_job.issuers.load import issuer_version
+from issuer_job.issuers.state import note_in_state
 from issuer_job.record import transitions
 from issuer_job.record.phases import Bearing, LaunchReason
 from issuer_job.record.record import Phase, Record, Renewal
 from issuer_job.sweep import rules
 from issuer_job.sweep.situation import Action, Situation, Verdict
 from tests.fakes.acme import problem
-from tests.worlds.job import JobWorld, ingress
+from tests.worlds.job import ISSUER, JobWorld, ingress
+from tests.worlds.samples import PROBLEM
 from tests.worlds.sweep import HOUR, MINUTE, by_hand, issue_one, jobs, orders, passes, run, write, writes_nothing
 
 LATER_VERSIONS = "KeyIsWeak"
@@ -209,3 +213,26 @@ def test_what_is_not_due_by_any_clock_is_not_put_off_for_the_clock(swept: JobWor
     run(swept)
     assert swept.run() is v.ExitCode.DONE
     assert orders(swept) == 2
+
+
+def test_once_a_test_finds_the_issuer_ready_what_failed_with_its_account_is_tried(swept: JobWorld) -> None:
+    issue_one(swept)
+    problem = replace(PROBLEM, step="account")
+    wait = {"wait": 6 * HOUR, "issuer": version_of(swept)}
+    write(swept, transitions.waiting(swept.record(), swept.clock.read(), problem=problem, **wait))
+
+    def tested(result: str) -> None:
+        swept.clock.ahead += MINUTE
+        found = {CHECKED_AT: swept.clock.read().isoformat(), RESULT: result}
+        note_in_state(swept.cluster, ISSUER, swept.server, found)
+        run(swept)
+
+    tested(NOT_READY)
+    assert jobs(swept) == 1
+    tested(READY)
+    assert (jobs(swept), reason(swept)) == (2, LaunchReason.ISSUER_EDITED)
+    assert swept.record().retry is None
+
+
+def version_of(world: JobWorld) -> str:
+    return issuer_version(world.cluster.get(CONFIGMAPS, v.NAMESPACE, ISSUER))

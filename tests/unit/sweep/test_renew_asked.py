@@ -68,6 +68,7 @@ def test_it_does_not_matter_who_put_the_old_one_there(swept: JobWorld) -> None:
     passes(swept, 1)
     assert swept.run() is v.ExitCode.DONE
     assert orders(swept) == 2
+    run(swept)  # what was ordered goes into the book
     assert writes_nothing(swept)
 
 

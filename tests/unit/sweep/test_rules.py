@@ -98,6 +98,7 @@ def test_the_order_of_the_rules() -> None:
         ("attempt_crashes_again", "give up", "CrashesAgain", 3),
         ("attempt_has_crashed", "new epoch", "Crashed", 2),
         ("issuer_was_edited", "new epoch", "IssuerEdited", 2),
+        ("issuer_was_put_right", "new epoch", "IssuerEdited", 2),
         ("fallback_takes_over", "new epoch", "Fallback", 2),
         ("retry_is_due", "new epoch", "RetryDue", 2),
         ("hosts_are_free", "new epoch", "HostsFree", 2),
@@ -455,3 +456,19 @@ def test_a_key_that_another_record_has_is_made_anew_once(existing: Record, share
     found = judge_situation(dataclasses.replace(situation(existing, now=QUIET), shares_key=True))
     assert (found == Verdict(Action.LOOK, LaunchReason.SHARED_KEY, Priority.MISSED)) is shared
     assert verdict(existing, now=QUIET).reason is not LaunchReason.SHARED_KEY
+
+
+@pytest.mark.parametrize("phase", [Phase.FAILED, Phase.WAITING])
+@pytest.mark.parametrize("step", sorted(rules.TESTED))
+def test_what_failed_with_its_issuers_account_is_tried_once_a_test_finds_that_ready(phase: Phase, step: str) -> None:
+    retry = replace(failure(NOW + DAY), problem=replace(PROBLEM, step=step))
+    held = at_rest(phase, retry=retry)
+    ready = dataclasses.replace(situation(held), issuer_ready=held.since + SECOND)
+    assert judge_situation(ready).reason is LaunchReason.ISSUER_EDITED
+    for other in (
+        dataclasses.replace(ready, issuer_ready=held.since),
+        dataclasses.replace(ready, issuer_ready=None),
+        dataclasses.replace(ready, record=replace(held, retry=replace(retry, asked=True))),
+        dataclasses.replace(ready, record=replace(held, retry=failure(NOW + DAY))),
+    ):
+        assert judge_situation(other) == IN_ORDER
