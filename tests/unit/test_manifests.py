@@ -421,6 +421,14 @@ def test_the_bootstrap_job_is_named_for_what_it_is_and_stays() -> None:
     assert "ttlSecondsAfterFinished" not in job["spec"]
 
 
+@pytest.mark.parametrize("kind", ["ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"])
+def test_lists_are_written_with_what_the_api_server_would_add(kind: str) -> None:
+    """Or whoever compares finds a difference after each apply; `tests/e2e/test_gitops.py` looks at all of it."""
+    for name, policy in all_of(kind).items():
+        rules = policy["spec"]["matchConstraints"]["resourceRules"]
+        assert [rule.get("scope") for rule in rules] == ["*"] * len(rules), name
+
+
 def test_service_accounts_give_no_token_to_pods_that_do_not_ask() -> None:
     for name, account in all_of("ServiceAccount").items():
         assert account["automountServiceAccountToken"] is False, name
