@@ -119,13 +119,14 @@ def credentials(issuer: str) -> str:
     return f"credentials-{issuer}"
 
 
-def added_secret(ingress: str, generate_name: str, hosts: tuple[str, ...]) -> str:
-    """secretName of the spec.tls entry that certjob adds: `<ingress>-tls`.
+def added_secret(hosts: tuple[str, ...], wanted: str) -> str:
+    """secretName of the spec.tls entry that certjob adds: `<first host>-<hash>-tls`; `wanted` stands for the intent.
 
-    With generateName the Ingress has no name yet, so the hash of its hosts stands in for the generated tail.
+    All that want the same in a namespace share one, and nobody else's Secret is called so by chance.
     """
-    stem = ingress or generate_name + digest(*hosts)
-    return fit(stem, _NAME_MAX - 4, unique=stem) + "-tls"
+    tail = f"-{digest(*sorted(hosts), wanted)}-tls"
+    first = min(hosts, key=lambda host: (host.startswith("*."), host)).replace("*", "wildcard")
+    return first[: _NAME_MAX - len(tail)].rstrip("-.") + tail
 
 
 def event(object_name: str, *unique: str) -> str:

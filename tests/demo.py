@@ -9,7 +9,7 @@ import sys
 import time
 from datetime import datetime
 
-from tests.e2e.observe import Observer, ingress, namespace, served, served_chain
+from tests.e2e.observe import Observer, added_secret, ingress, namespace, served, served_chain
 
 PATIENCE = 60.0
 
@@ -26,10 +26,11 @@ def kubectl(*arguments: str, stdin: str | None = None) -> str:
 def main() -> int:
     """The exit code is 0 only if a certificate issued by Pebble is served, with chain and host name verified."""
     tag = secrets.token_hex(3)
-    host, secret = f"shop-{tag}.certjob.test", "shop-tls"
+    host = f"shop-{tag}.certjob.test"
+    secret = added_secret(host)
     with namespace(f"demo-{tag}") as ns, Observer(ns) as observer:
         observer.follow(host)
-        manifest = json.dumps(ingress("shop", [host]), indent=1)
+        manifest = json.dumps(ingress("shop", [host], bare=True), indent=1)
         print(f'kubectl apply -n {ns} -f -   # Ingress shop, host {host}, kubernetes.io/tls-acme: "true"')
         wall, start = time.time(), time.monotonic()
         print(kubectl("apply", "-n", ns, "-f", "-", stdin=manifest), end="")

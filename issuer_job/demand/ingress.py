@@ -27,7 +27,7 @@ from issuer_job.demand.common import (
 )
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
-from issuer_job.record.record import IngressClass, Source, SourceKind
+from issuer_job.record.record import IngressClass, Intent, Settings, Source, SourceKind
 
 MAX_NAMES = 2000
 """Rules, tls entries and their hosts that are looked at in one Ingress; an entry without hosts has all rules'."""
@@ -168,7 +168,7 @@ def wants(
     settings, notices = settings_of(ingress, issuers)
     if settings is None:
         return IngressWants(True, notices=tuple(notices))
-    requests, added, more = _tls_entries(ingress, issuer, former)
+    requests, added, more = _tls_entries(ingress, issuer, settings, former)
     notices += more
     entries = []
     for secret_name, hosts in requests.items():
@@ -208,12 +208,12 @@ def rule_hosts(ingress: Json) -> list[str]:
 
 
 def _tls_entries(
-    ingress: Json, issuer: Issuer, former: TlsEntry | None
+    ingress: Json, issuer: Issuer, settings: Settings, former: TlsEntry | None
 ) -> tuple[dict[str, list[str]], TlsEntry | None, list[Notice]]:
     """Hosts by Secret name (entries that name one Secret twice are joined), and certjob's own entry if any."""
     tls, own, every = spec_of(ingress).entries, own_entry(ingress), rule_hosts(ingress)
     if not tls or own is not None:
-        return _added(ingress, issuer, own or former)
+        return _added(ingress, issuer, settings, own or former)
     requests: dict[str, dict[str, None]] = {}
     notices = []
     for number, entry in enumerate(tls):
@@ -228,9 +228,11 @@ def _tls_entries(
 
 
 def _added(
-    ingress: Json, issuer: Issuer, own: TlsEntry | None
+    ingress: Json, issuer: Issuer, settings: Settings, own: TlsEntry | None
 ) -> tuple[dict[str, list[str]], TlsEntry | None, list[Notice]]:
-    """All rule hosts that can be certified, under a name that is the same at every re-apply."""
+    """All rule hosts that can be certified, under a name that is the same at every re-apply: whatever becomes of the
+    hosts later, it stays.
+    """
     hosts: list[str] = []
     notices: list[Notice] = []
     for host in rule_hosts(ingress):
@@ -242,12 +244,13 @@ def _added(
     if not hosts:
         notices.append(Notice(NoticeReason.NO_HOSTS, "no host in spec.rules to get a certificate for"))
         return {}, None, notices
-    metadata = ingress.get("metadata", {})
-    name = metadata.get("name") or ""
-    secret_name = (
-        own.secret_name if own else names.added_secret(name, metadata.get("generateName") or "", tuple(hosts))
-    )
+    secret_name = own.secret_name if own else _shared_name(tuple(hosts), settings)
     return {secret_name: hosts}, TlsEntry(secret_name, tuple(hosts)), notices
+
+
+def _shared_name(hosts: tuple[str, ...], settings: Settings) -> str:
+    """The name for all in the namespace that want the same."""
+    return names.added_secret(hosts, Intent(hosts=tuple(sorted(hosts)), settings=settings).hash)
 
 
 def own_entry(ingress: Json) -> TlsEntry | None:

@@ -20,9 +20,11 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from certs.placeholder import is_placeholder
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import MUTATING_WEBHOOKS, SECRETS, Cluster, Json, KubeError, Resource
 from issuer_job.cluster.transport import HttpTransport
+from issuer_job.record.record import Intent, Settings
 
 PODS = Resource("/api/v1", "pods")
 POLL = 0.04
@@ -198,8 +200,9 @@ class Observer:
         threading.Thread(target=target, daemon=True).start()
 
 
-def ingress(name: str, hosts: list[str], **more: Any) -> Json:
-    """An opted-in Ingress without `tls`, as most people write it."""
+def ingress(name: str, hosts: list[str], *, bare: bool = False, **more: Any) -> Json:
+    """An opted-in Ingress whose Secret is `NAME-tls`; `bare`: without `tls`, as most people write it."""
+    more = ({} if bare else {"tls": [{"hosts": hosts, "secretName": f"{name}-tls"}]}) | more
     backend = {"service": {"name": "app", "port": {"number": 80}}}
     rule = {"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
     return {
@@ -208,6 +211,11 @@ def ingress(name: str, hosts: list[str], **more: Any) -> Json:
         "metadata": {"name": name, "annotations": {v.TLS_ACME: "true"}},
         "spec": {"rules": [{"host": host} | rule for host in hosts]} | more,
     }
+
+
+def added_secret(*hosts: str, issuer: str = "pebble") -> str:
+    """The Secret of the entry that certjob adds to an Ingress without `tls` for these hosts."""
+    return names.added_secret(hosts, Intent(hosts=tuple(sorted(hosts)), settings=Settings(issuer=issuer)).hash)
 
 
 @contextmanager

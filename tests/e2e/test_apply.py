@@ -10,7 +10,7 @@ import pytest
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Json
 from tests.e2e import world
-from tests.e2e.observe import cluster
+from tests.e2e.observe import added_secret, cluster
 
 
 def _warnings(namespace: str, ingress: Json, *arguments: str) -> str:
@@ -29,15 +29,15 @@ def _without_managed_fields(ingress: Json) -> Json:
 @pytest.mark.parametrize("arguments", [(), ("--server-side",)], ids=["client-side", "server-side"])
 def test_apply_twice_changes_nothing(namespace: str, arguments: tuple[str, ...]) -> None:
     host = f"again.{namespace}.test"
-    ingress = world.manifest("again", [host], tls_acme="true")
+    ingress = world.manifest("again", [host], bare=True, tls_acme="true")
     world.apply(namespace, ingress, *arguments)
-    record = world.wait_issued(namespace, "again-tls", [host])
+    record = world.wait_issued(namespace, added_secret(host), [host])
     before = world.live(namespace, "again")
     world.apply(namespace, ingress, *arguments)
     world.apply(namespace, ingress, *arguments)
     after = world.live(namespace, "again")
     assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
-    assert world.record(namespace, "again-tls") == record
+    assert world.record(namespace, added_secret(host)) == record
     diff = subprocess.run(
         ["kubectl", "diff", "-n", namespace, "-f", "-", *arguments],
         input=json.dumps(ingress), capture_output=True, text=True, check=False,
@@ -47,25 +47,27 @@ def test_apply_twice_changes_nothing(namespace: str, arguments: tuple[str, ...])
 
 def test_replace_without_the_entry_carries_it_over(namespace: str) -> None:
     host = f"replaced.{namespace}.test"
-    ingress = world.manifest("replaced", [host], tls_acme="true")
+    ingress = world.manifest("replaced", [host], bare=True, tls_acme="true")
     ingress["spec"]["ingressClassName"] = "traefik"  # the default is only filled in at creation
     stored = world.create(namespace, ingress)
-    record = world.wait_issued(namespace, "replaced-tls", [host])
+    record = world.wait_issued(namespace, added_secret(host), [host])
     again = cluster().update(INGRESSES, namespace, ingress)
     assert again["spec"]["tls"] == stored["spec"]["tls"]
-    assert world.record(namespace, "replaced-tls") == record
+    assert world.record(namespace, added_secret(host)) == record
 
 
 def test_server_side_dry_run_patches_but_creates_nothing(namespace: str) -> None:
     host = f"dry.{namespace}.test"
     counts = _count(namespace)
     answer = json.loads(
-        world.apply(namespace, world.manifest("dry", [host], tls_acme="true"), "--dry-run=server", "-o", "json")
+        world.apply(
+            namespace, world.manifest("dry", [host], bare=True, tls_acme="true"), "--dry-run=server", "-o", "json"
+        )
     )
-    assert answer["spec"]["tls"] == [{"hosts": [host], "secretName": "dry-tls"}]
+    assert answer["spec"]["tls"] == [{"hosts": [host], "secretName": added_secret(host)}]
     assert _count(namespace) == counts
-    assert world.record(namespace, "dry-tls") is None
-    assert cluster().find(SECRETS, namespace, "dry-tls") is None
+    assert world.record(namespace, added_secret(host)) is None
+    assert cluster().find(SECRETS, namespace, added_secret(host)) is None
 
 
 def _count(namespace: str) -> list[int]:

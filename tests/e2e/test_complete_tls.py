@@ -14,6 +14,7 @@ from issuer_job.cluster.api import Json
 from tests.e2e import world
 from tests.e2e.api import INGRESSES, Api, kubectl, path
 from tests.e2e.attacks import assert_verdict
+from tests.e2e.observe import added_secret
 from tests.e2e.parts import options, scaled
 from tests.e2e.sweeps import run_sweep
 
@@ -94,9 +95,9 @@ def test_an_entry_that_is_there_is_not_the_sweeps_to_change(namespace: str, iden
 def test_the_sweep_completes_what_the_webhook_missed(namespace: str) -> None:
     host = f"bare.{namespace}.test"
     with scaled("certjob-webhook", 0):
-        world.create(namespace, world.manifest("bare", [host], tls_acme="true"))
+        world.create(namespace, world.manifest("bare", [host], bare=True, tls_acme="true"))
     with options() as put:
         put({"completeTls": True})
         run_sweep()
-    assert world.live(namespace, "bare")["spec"]["tls"] == [{"hosts": [host], "secretName": "bare-tls"}]
-    world.wait_issued(namespace, "bare-tls", [host])
+    assert world.live(namespace, "bare")["spec"]["tls"] == [{"hosts": [host], "secretName": added_secret(host)}]
+    world.wait_issued(namespace, added_secret(host), [host])

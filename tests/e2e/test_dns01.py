@@ -59,10 +59,10 @@ def test_a_wildcard_with_its_apex_is_issued_and_served(namespace: str, issuer: s
 
 def test_no_route_is_made_for_a_host_that_is_proven_over_dns(namespace: str, issuer: str) -> None:
     host = f"plain.{namespace}.dns.test"
-    stored = world.create(namespace, world.manifest("plain", [host], issuer=issuer))
+    stored = world.create(namespace, world.manifest("plain", [host], bare=True, issuer=issuer))
     assert stored["spec"]["tls"]
     assert cluster().find(INGRESSES, v.NAMESPACE, names.route("field:traefik", host)) is None
-    world.wait_issued(namespace, "plain-tls", [host])
+    world.wait_issued(namespace, stored["spec"]["tls"][0]["secretName"], [host])
     assert not logged(namespace, "probe-host")
 
 

@@ -17,7 +17,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, MUTATING_WEBHOOKS, SECRETS, Json, Resource
 from tests.e2e import world
 from tests.e2e.api import kubectl, wait_for
-from tests.e2e.observe import cluster, webhook_path
+from tests.e2e.observe import added_secret, cluster, webhook_path
 from tests.e2e.sweeps import run_sweep, sweep_as_job, sweeps_suspended
 from tests.worlds.reviews import review
 
@@ -68,8 +68,8 @@ def test_a_forged_review_makes_nothing_and_ordinary_admissions_go_on(namespace: 
         assert sent(path, forged(namespace)) == 404
     assert made_in(namespace) == [None, None]
     host = f"own.{namespace}.test"
-    stored = world.create(namespace, world.manifest("own", [host], tls_acme="true"))
-    assert stored["spec"]["tls"] == [{"hosts": [host], "secretName": "own-tls"}]
+    stored = world.create(namespace, world.manifest("own", [host], bare=True, tls_acme="true"))
+    assert stored["spec"]["tls"] == [{"hosts": [host], "secretName": added_secret(host)}]
     assert sent(webhook_path("annotated"), forged(namespace, dry_run=True)) == 200
 
 
@@ -83,7 +83,7 @@ def no_admission_lost(namespace: str) -> Iterator[list[str]]:
     def apply_all_the_time() -> None:
         while not done.is_set():
             name = f"load{len(made)}"
-            ingress = world.manifest(name, [f"{name}.{namespace}.test"], tls_acme="true")
+            ingress = world.manifest(name, [f"{name}.{namespace}.test"], bare=True, tls_acme="true")
             stored = cluster().create(world.INGRESSES, namespace, ingress, dry_run=True)
             made.append(name)
             if "tls" not in stored["spec"]:

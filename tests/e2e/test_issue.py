@@ -12,18 +12,19 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS
 from issuer_job.record.record import Phase
 from tests.e2e import world
 from tests.e2e.api import NewNamespace, wait_for
-from tests.e2e.observe import cluster, served
+from tests.e2e.observe import added_secret, cluster, served
 
 
 def test_ingress_without_tls_gets_an_entry_a_placeholder_and_a_trusted_certificate(namespace: str) -> None:
     host = f"plain.{namespace}.test"
-    world.create(namespace, world.manifest("plain", [host], tls_acme="true"))
-    assert world.live(namespace, "plain")["spec"]["tls"] == [{"hosts": [host], "secretName": "plain-tls"}]
-    assert world.leaf(namespace, "plain-tls") is not None, "the placeholder is there when the request returns"
+    name = added_secret(host)
+    world.create(namespace, world.manifest("plain", [host], bare=True, tls_acme="true"))
+    assert world.live(namespace, "plain")["spec"]["tls"] == [{"hosts": [host], "secretName": name}]
+    assert world.leaf(namespace, name) is not None, "the placeholder is there when the request returns"
 
-    record = world.wait_issued(namespace, "plain-tls", [host])
+    record = world.wait_issued(namespace, name, [host])
     world.wait_served(host)
-    secret = cluster().get(SECRETS, namespace, "plain-tls")
+    secret = cluster().get(SECRETS, namespace, name)
     assert secret["type"] == "kubernetes.io/tls"
     assert secret["metadata"]["labels"] | {v.MANAGED: "true", v.STATE: "issued"} == secret["metadata"]["labels"]
     assert secret["metadata"]["annotations"][v.HOSTS] == host
@@ -69,8 +70,8 @@ def test_annotation_added_later(namespace: str) -> None:
     host = f"later.{namespace}.test"
     world.apply(namespace, world.manifest("later", [host]))
     assert "tls" not in world.live(namespace, "later")["spec"]
-    world.apply(namespace, world.manifest("later", [host], tls_acme="true"))
-    world.wait_issued(namespace, "later-tls", [host])
+    world.apply(namespace, world.manifest("later", [host], bare=True, tls_acme="true"))
+    world.wait_issued(namespace, added_secret(host), [host])
 
 
 def test_host_added_later_is_ordered_anew_and_the_old_certificate_serves_meanwhile(namespace: str) -> None:
@@ -90,13 +91,13 @@ def test_namespace_label_opts_in_and_false_opts_out(new_namespace: NewNamespace)
     world.create(namespace, world.manifest("in", [host]))
     stored = world.create(namespace, world.manifest("out", [other], tls_acme="false"))
     assert "tls" not in stored["spec"]
-    world.wait_issued(namespace, "in-tls", [host])
-    assert world.record(namespace, "out-tls") is None
+    world.wait_issued(namespace, added_secret(host), [host])
+    assert world.record(namespace, added_secret(other)) is None
 
 
 def test_generate_name(namespace: str) -> None:
     host = f"generated.{namespace}.test"
-    ingress = world.manifest("", [host], tls_acme="true")
+    ingress = world.manifest("", [host], bare=True, tls_acme="true")
     ingress["metadata"] = {"generateName": "gen-", "annotations": ingress["metadata"]["annotations"]}
     stored = world.create(namespace, ingress)
     secret = stored["spec"]["tls"][0]["secretName"]

@@ -16,7 +16,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, MUTATING_WEBHOOKS, SECRETS, Json, KubeError
 from tests.e2e import world
 from tests.e2e.api import Api, kubectl, path, wait_for
-from tests.e2e.observe import PODS, cluster
+from tests.e2e.observe import PODS, added_secret, cluster
 from tests.e2e.parts import control, scale, scaled
 from tests.e2e.sweeps import run_sweep, sweeps_suspended
 
@@ -29,14 +29,14 @@ def test_webhook_down_the_ingress_is_admitted_and_the_sweep_does_the_rest(namesp
         with scaled("certjob-webhook", 0):
             tls = [{"hosts": [host], "secretName": "away-tls"}]
             world.create(namespace, world.manifest("away", [host], tls=tls, tls_acme="true"))
-            world.create(namespace, world.manifest("bare", [other], tls_acme="true"))
+            world.create(namespace, world.manifest("bare", [other], bare=True, tls_acme="true"))
         assert world.record(namespace, "away-tls") is None
         summary = json.loads(run_sweep().splitlines()[-1])
     assert summary["event"] == "swept"
     world.wait_issued(namespace, "away-tls", [host])
     assert "kubectl annotate" in world.wait_event(namespace, "bare", "CertificateMissed")
     kubectl("annotate", "ingress", "-n", namespace, "bare", "touched=now")
-    world.wait_issued(namespace, "bare-tls", [other])
+    world.wait_issued(namespace, added_secret(other), [other])
 
 
 def test_sweep_with_nothing_to_do_writes_nothing(namespace: str) -> None:
@@ -62,7 +62,7 @@ def test_no_admission_is_lost_while_webhook_pods_are_replaced(namespace: str) ->
         nonlocal made
         while not done.is_set():
             name = f"roll{made}"
-            ingress = world.manifest(name, [f"{name}.{namespace}.test"], tls_acme="true")
+            ingress = world.manifest(name, [f"{name}.{namespace}.test"], bare=True, tls_acme="true")
             stored = json.loads(world.apply(namespace, ingress, "--dry-run=server", "-o", "json"))
             made += 1
             if "tls" not in stored["spec"]:

@@ -26,8 +26,15 @@ CORE_EVENTS = Resource("/api/v1", "events")
 ISSUED_WITHIN = 60.0
 
 
-def manifest(name: str, hosts: Sequence[str], *, tls: list[Json] | None = None, **annotations: str) -> Json:
-    """An Ingress with a rule for each host. Annotations as keywords: `tls_acme="true"`, `issuer="x"`."""
+def manifest(
+    name: str, hosts: Sequence[str], *, tls: list[Json] | None = None, bare: bool = False, **annotations: str
+) -> Json:
+    """An Ingress with a rule for each host. Annotations as keywords: `tls_acme="true"`, `issuer="x"`.
+
+    One that opts in has the Secret `NAME-tls` for all of them, if `tls` says nothing else; `bare`: none.
+    """
+    if tls is None and not bare and (annotations.get("tls_acme") == "true" or "issuer" in annotations):
+        tls = [{"hosts": list(hosts), "secretName": f"{name}-tls"}]
     known = {"tls_acme": v.TLS_ACME, "issuer": v.ISSUER, "key_algorithm": v.KEY_ALGORITHM}
     backend = {"service": {"name": "app", "port": {"number": 80}}}
     paths = {"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}

@@ -23,7 +23,7 @@ from issuer_job.cluster.api import EVENTS, INGRESSES, SECRETS, KubeError
 from issuer_job.record.record import Phase, Record
 from tests.e2e import parts, sweeps
 from tests.e2e.api import kubectl
-from tests.e2e.observe import cluster, ingress, namespace
+from tests.e2e.observe import added_secret, cluster, ingress, namespace
 from tests.e2e.own_issuer import orders_of, own_issuer
 from tests.load import lifecycle
 from tests.load.lifecycle import Sweeper
@@ -123,8 +123,8 @@ class Burst:
         stored = {s["metadata"]["name"]: s for s in cluster().items(SECRETS, self.space, labels=f"{v.MANAGED}=true")}
         orders = with_tries(lambda: orders_of(self.issuer))
         fates = Counter(
-            lifecycle.fate(records.get(f"c{number}-tls"), stored.get(f"c{number}-tls"))
-            for number in range(self.count)
+            lifecycle.fate(records.get(name), stored.get(name))
+            for name in (added_secret(self._host(number), issuer=self.issuer) for number in range(self.count))
         )
         print(f"  issued {fates['issued']}, failed {fates['failed']}, lost {fates['lost']} of {self.count} ", end="")
         print(f"in {seconds:.0f} s; orders {len(orders)}")
@@ -133,15 +133,18 @@ class Burst:
         for hosts, times in list(twice.items())[:20]:
             states = [order.status for order in orders if order.identifiers == hosts]
             print(f"    {', '.join(hosts)}: {times} orders ({', '.join(states)})")
-            print_history(records.get(f"{hosts[0].partition('.')[0]}-tls"))
+            print_history(records.get(added_secret(*hosts, issuer=self.issuer)))
         for record in records.values():
             if record.phase is not Phase.ISSUED:
                 print(f"    {record.name}: {record.phase}")
                 print_history(record)
         return fates["issued"] == len(orders) == self.count
 
+    def _host(self, number: int) -> str:
+        return f"c{number}.{self.space}.certjob.test"
+
     def _apply_one(self, number: int) -> None:
-        body = ingress(f"c{number}", [f"c{number}.{self.space}.certjob.test"])
+        body = ingress(f"c{number}", [self._host(number)], bare=True)
         body["metadata"]["annotations"][v.ISSUER] = self.issuer
         failed = lifecycle.create_patiently(self.space, body, patience=APPLY_PATIENCE)
         with self._lock:

@@ -183,7 +183,7 @@ def webhook_not_asked(space: str) -> Iterator[None]:
     """Except the labelled namespaces, of which `space` is one, from the webhook; as it was afterwards."""
     _change_selectors(lambda others: [*others, {"key": NO_WEBHOOK, "operator": "DoesNotExist"}])
     try:
-        probe = ingress("probe", ["probe.certjob.test"])
+        probe = ingress("probe", ["probe.certjob.test"], bare=True)
         left_alone = sweeps.wait(
             lambda: "tls" not in cluster().create(INGRESSES, space, probe, dry_run=True)["spec"], 30
         )

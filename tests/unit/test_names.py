@@ -31,7 +31,7 @@ def test_every_name_is_one_that_kubernetes_takes(namespace: str, secret: str, ui
         names.issuer_state(namespace, SERVER),
         names.account(namespace, SERVER, 7),
         names.credentials(namespace),
-        names.added_secret(secret, "", ()),
+        names.added_secret((secret,), "intent"),
         names.claim(secret),
         names.route("field:nginx", secret),
     ):
@@ -95,7 +95,7 @@ def test_fit(text: str, limit: int) -> None:
 def test_long_names_with_one_beginning_stay_apart() -> None:
     long = "x" * 250
     assert names.record("shop", long + "aaa") != names.record("shop", long + "bbb")
-    assert names.added_secret(long, "", ()) != names.added_secret(long + "b", "", ())
+    assert names.added_secret((long,), "") != names.added_secret((long + "b",), "")
     assert len(names.record("n" * 63, "s" * 253)) == 253
 
 
@@ -117,12 +117,10 @@ def test_a_cut_name_does_not_end_in_a_dot_or_hyphen_before_the_hash() -> None:
 
 
 def test_the_added_secret_has_the_same_name_at_every_apply() -> None:
-    assert names.added_secret("web", "", ("a",)) == names.added_secret("web", "", ("b",)) == "web-tls"
-    generated = names.added_secret("", "web-", ("a.b",))
-    assert generated == names.added_secret("", "web-", ("a.b",))
-    assert generated != names.added_secret("", "web-", ("a.c",))
-    assert generated.startswith("web-")
-    assert generated.endswith("-tls")
+    name = names.added_secret(("a.b", "c.d"), "intent")
+    assert name == names.added_secret(("c.d", "a.b"), "intent")
+    assert len({name, names.added_secret(("a.b",), "intent"), names.added_secret(("a.b", "c.d"), "other")}) == 3
+    assert name.startswith("a.b-")
 
 
 def test_routes_tell_classes_apart() -> None:

@@ -63,6 +63,8 @@ def review(
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
 
 
+ADDED = "shop.certjob.dev-a68a890713-tls"
+"""The Secret that such an Ingress gets with the issuer staging."""
 BY_ITSELF = IngressPolicy(namespace_enabled=False)
 
 

@@ -77,7 +77,7 @@ class Admissions:
             one.result()
 
     def _one(self, number: int, due: float) -> None:
-        body = ingress(f"rehearsed{number}", [f"rehearsed{number}.{self.space}.certjob.test"])
+        body = ingress(f"rehearsed{number}", [f"rehearsed{number}.{self.space}.certjob.test"], bare=True)
         try:
             answer = self._api.call("POST", path(INGRESSES, self.space), body, dryRun="All")
         except (OSError, http.client.HTTPException) as problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from issuer_job.demand.common import MAX_HOSTS, NoticeReason, Wants
@@ -95,13 +97,46 @@ def test_an_ingress_that_is_being_deleted_wants_nothing() -> None:
 @pytest.mark.parametrize("tls", [None, []])
 def test_without_tls_one_entry_is_added(tls: Any) -> None:
     found = seen("b.certjob.dev", "a.certjob.dev", "b.certjob.dev", tls=tls)
-    assert found.added == TlsEntry("web-tls", ("b.certjob.dev", "a.certjob.dev"))
-    assert entries(found) == {"web-tls": ("a.certjob.dev", "b.certjob.dev")}
+    assert found.added is not None
+    name = found.added.secret_name
+    assert re.fullmatch(r"a\.certjob\.dev-[0-9a-f]{10}-tls", name)
+    assert found.added.hosts == ("b.certjob.dev", "a.certjob.dev")
+    assert entries(found) == {name: ("a.certjob.dev", "b.certjob.dev")}
+
+
+def added_name(*rules: str, name: str = "web", notes: dict[str, str] | None = None, **more: Any) -> str:
+    found = wants(ingress(*rules, name=name, notes=notes or {}, **more), issuers=ISSUERS)
+    assert found.added is not None
+    return found.added.secret_name
+
+
+def test_who_wants_the_same_shares_one_secret_whatever_it_is_called() -> None:
+    a, b = "a.certjob.dev", "b.certjob.dev"
+    same = {added_name(a, b), added_name(b, a), added_name(a, b, a, name="other"), added_name(a, b, uid="u")}
+    assert len(same) == 1
+    others = [added_name(a), added_name(b), added_name(a, b, notes={v.ISSUER: "inside"})]
+    others += [added_name(a, b, notes={v.KEY_ALGORITHM: "rsa-2048"})]
+    assert len({*same, *others}) == 1 + len(others)
+
+
+def test_the_added_name_stays_through_growth_and_shrinking() -> None:
+    before = wants(ingress("a.certjob.dev"), issuers=ISSUERS).added
+    assert before is not None
+    for hosts in (("a.certjob.dev", "b.certjob.dev"), ("b.certjob.dev",), ("c.certjob.dev",)):
+        after = wants(ingress(*hosts), issuers=ISSUERS, former=before).added
+        assert after == TlsEntry(before.secret_name, hosts)
+        before = after
+
+
+def test_the_name_of_a_wildcards_secret_is_one_that_kubernetes_takes() -> None:
+    name = names.added_secret(("*.certjob.dev",), "x")
+    assert name.startswith("wildcard.certjob.dev-")
+    assert names.is_dns_subdomain(name)
 
 
 def test_hosts_that_cannot_be_certified_are_left_out_of_the_added_entry() -> None:
     found = seen("a.certjob.dev", "10.0.0.1", "intern.local", "*.certjob.dev")
-    assert found.added == TlsEntry("web-tls", ("a.certjob.dev",))
+    assert found.added == TlsEntry(added_name("a.certjob.dev"), ("a.certjob.dev",))
     assert reasons(found) == [NoticeReason.BAD_HOST, NoticeReason.BAD_HOST, NoticeReason.WILDCARD]
 
 
@@ -223,7 +258,7 @@ def test_the_source_is_what_the_record_needs() -> None:
 def test_generate_name() -> None:
     found = wants(ingress(name="", generateName="web-"), issuers=ISSUERS)
     assert found.added is not None
-    assert found.added.secret_name.startswith("web-")
+    assert found.added.secret_name == added_name("a.certjob.dev")
     assert found.entries[0].source.key == "Ingress/~web-"
     assert wants(ingress(name="", generateName="web-"), issuers=ISSUERS) == found
 

@@ -13,7 +13,7 @@ import pytest
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json
-from issuer_job.demand.ingress import wants
+from issuer_job.demand.ingress import wants, with_entry
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher, OutcomeReason
 from issuer_job.launch.room import Room
@@ -47,7 +47,9 @@ class Site:
         new = self.world.api.stored(INGRESSES, namespace, name) is None
         webhook = self.pods[0]
         self.pods.reverse()
-        for entry in wants(body, issuers=SettingsCache(self.world.cluster).issuers()).entries:
+        wanted = wants(body, issuers=SettingsCache(self.world.cluster).issuers())
+        body = body if wanted.added is None else with_entry(body, wanted.added)
+        for entry in wanted.entries:
             outcome = webhook.launch(entry, namespace=namespace, deadline=time.monotonic() + 30, expect_new=new)
             self.said.append(outcome.warning or "")
             self.world.api.add(INGRESSES, namespace, body)
@@ -197,3 +199,65 @@ def test_no_way_leads_beyond_the_limits(
     told = [note for reason, note in swept.events() if reason == "CertificateHeldBack"]
     assert {note.split(":")[0].removeprefix("Secret ") for note in told} >= {r.secret_name for r in held}
     assert all("UTC" in note for note in told)
+
+
+def bare(name: str) -> Json:
+    body = ingress(name)
+    del body["spec"]["tls"]
+    return body
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_ingresses_that_want_the_same_share_one_secret_and_one_order(swept: JobWorld, at_once: bool) -> None:
+    """One host split by path over six Ingresses without spec.tls, as charts do."""
+    site = Site(swept)
+    for number in range(MANY):
+        site.apply(bare(f"w{number}"), run=not at_once)
+    site.run_jobs()
+    site.sweeps()
+    assert orders(swept) == 1
+    [record] = site.records()
+    assert (record.phase, len(record.sources)) == (Phase.ISSUED, MANY)
+    assert len(swept.api.all(SECRETS, "shop")) == 1
+
+
+def test_hosts_that_come_and_go_are_one_order_more_than_the_most(swept: JobWorld) -> None:
+    site, both = Site(swept), (HOST, "more.certjob.dev")
+    for number in range(2 * MANY):
+        site.apply(ingress(hosts=both[: 1 + number % 2]))
+        site.sweeps(1)
+    assert orders(swept) == 2
+    record = swept.record()
+    assert record.issued is not None
+    assert (record.phase, record.issued.hosts, record.intent.hosts) == (
+        Phase.ISSUED,
+        tuple(sorted(both)),
+        tuple(sorted(both)),
+    )
+
+
+def test_a_host_less_is_no_order_until_the_renewal_and_then_it_is_left_out(swept: JobWorld) -> None:
+    site, both = Site(swept), ("more.certjob.dev", HOST)
+    site.apply(ingress(hosts=both))
+    site.apply(ingress())
+    site.sweeps(13)
+    record = swept.record()
+    assert record.issued is not None
+    assert (orders(swept), record.issued.hosts, record.intent.hosts) == (1, both, (HOST,))
+    swept.clock.ahead += timedelta(hours=17)
+    site.sweeps(1)
+    record = swept.record()
+    assert record.issued is not None
+    assert (orders(swept), record.issued.hosts) == (2, (HOST,))
+
+
+def test_a_host_less_that_its_namespace_loses_is_replaced_at_once(swept: JobWorld) -> None:
+    swept.set_options(claimGrace="10m")
+    site, both = Site(swept), ("more.certjob.dev", HOST)
+    site.apply(ingress(hosts=both))
+    site.apply(ingress())
+    site.sweeps(6)
+    record = swept.record()
+    assert record.issued is not None
+    assert (orders(swept), record.issued.hosts) == (2, (HOST,))
+    assert [one.forfeited for one in record.former] == [("more.certjob.dev",)]

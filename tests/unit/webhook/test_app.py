@@ -22,7 +22,7 @@ from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from tests.fakes import webhook_parts as parts
 from tests.fakes.clock import QuickTime
 from tests.fakes.webhook_parts import FakeLauncher, FakeLosses, FakeSettings, known_paths
-from tests.worlds.reviews import Golden, golden_reviews, ingress, review
+from tests.worlds.reviews import ADDED, Golden, golden_reviews, ingress, review
 from webhook import readiness
 from webhook.admission import Admission
 from webhook.app import POLICIES, Parts, create_app
@@ -77,9 +77,7 @@ def test_what_will_happen_is_told_when_something_is_launched() -> None:
 
 
 def test_what_could_not_be_launched_is_told_and_the_ingress_admitted() -> None:
-    launcher = FakeLauncher(
-        {"web-tls": LaunchOutcome(OutcomeReason.LATER, "web-tls", warning="later\n(API server: 429)")}
-    )
+    launcher = FakeLauncher({ADDED: LaunchOutcome(OutcomeReason.LATER, ADDED, warning="later\n(API server: 429)")})
     response = response_of(client_of(launcher), review(ingress()))
     assert response["warnings"] == ["certjob: later (API server: 429)"]
     assert "patch" in response
@@ -91,12 +89,12 @@ def test_an_issuer_that_was_just_made_is_asked_for_at_once() -> None:
     new = ingress()
     new["metadata"]["annotations"] = {v.ISSUER: "brand-new"}
     response = response_of(client_of(launcher, known), review(new))
-    assert launcher.launched == [("shop", "web-tls")]
+    assert [name.startswith("shop.certjob.dev-") for _, name in launcher.launched] == [True]
     assert "patch" in response
 
 
 def test_a_bug_in_launching_admits_keeps_the_patch_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    client = client_of(FakeLauncher({"web-tls": ZeroDivisionError("boom")}))
+    client = client_of(FakeLauncher({ADDED: ZeroDivisionError("boom")}))
     response = response_of(client, review(ingress()))
     assert response["uid"] == "u-1"
     assert "internal error" in response["warnings"][0]
@@ -190,7 +188,7 @@ def test_when_too_many_wait_the_next_does_not_queue() -> None:
 
 def test_the_decision_is_one_log_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    launcher = FakeLauncher({"web-tls": LaunchOutcome(OutcomeReason.LAUNCHED, "web-tls", 7)})
+    launcher = FakeLauncher({ADDED: LaunchOutcome(OutcomeReason.LAUNCHED, ADDED, 7)})
     response_of(client_of(launcher), review(ingress()))
     fields = [record.__dict__["fields"] for record in caplog.records if record.message == "admission"]
     assert len(fields) == 1

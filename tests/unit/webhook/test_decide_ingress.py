@@ -112,6 +112,8 @@ def test_without_any_issuer_nothing_is_patched() -> None:
 
 
 def test_a_name_that_kubernetes_will_refuse_costs_no_launch() -> None:
-    decision = decided(review(ingress(name="../../Web_1\n")))
+    body = ingress()
+    body["spec"]["tls"] = [{"secretName": "../../Web_1\n"}]
+    decision = decided(review(body))
     assert not decision.patch
     assert not decision.launch

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 
+import jsonpatch
 import pytest
 from flask.testing import FlaskClient
 
@@ -25,7 +27,7 @@ from issuer_job.cluster.api import (
 )
 from tests.fakes.api import Attempt, FakeApi, Outcome, denied, status
 from tests.fakes.webhook_parts import ANNOTATED, configuration
-from tests.worlds.reviews import ingress, review
+from tests.worlds.reviews import ADDED, ingress, review
 from webhook.app import Parts, create_app
 
 ISSUER = "server: https://acme.certjob.dev/directory\n"
@@ -67,11 +69,11 @@ def writes(api: FakeApi) -> list[str]:
 
 def test_everything_is_created_and_told(api: FakeApi, client: FlaskClient) -> None:
     response = admit(client)
-    assert response["warnings"] == ["certjob: Secret web-tls: certificate for 1 host is being ordered from staging"]
-    assert api.stored(CONFIGMAPS, v.NAMESPACE, "shop.web-tls")
+    assert response["warnings"] == [f"certjob: Secret {ADDED}: certificate for 1 host is being ordered from staging"]
+    assert api.stored(CONFIGMAPS, v.NAMESPACE, f"shop.{ADDED}")
     assert len(api.all(INGRESSES, v.NAMESPACE)) == 1
     assert len(api.all(JOBS, v.NAMESPACE)) == 1
-    secret = api.stored(SECRETS, "shop", "web-tls")
+    secret = api.stored(SECRETS, "shop", ADDED)
     assert secret is not None
     assert secret["metadata"]["labels"][v.STATE] == "placeholder"
 
@@ -86,9 +88,9 @@ def test_a_second_time_nothing_is_written_nor_told(api: FakeApi, client: FlaskCl
 def test_a_creation_that_comes_twice_changes_nothing(api: FakeApi, client: FlaskClient) -> None:
     """Another admission plugin changed the Ingress, so the API server asks again."""
     admit(client)
-    record = api.stored(CONFIGMAPS, v.NAMESPACE, "shop.web-tls")
+    record = api.stored(CONFIGMAPS, v.NAMESPACE, f"shop.{ADDED}")
     assert "warnings" not in admit(client)
-    assert api.stored(CONFIGMAPS, v.NAMESPACE, "shop.web-tls") == record
+    assert api.stored(CONFIGMAPS, v.NAMESPACE, f"shop.{ADDED}") == record
     assert len(api.all(JOBS, v.NAMESPACE)) == 1
 
 
@@ -119,7 +121,8 @@ def test_whatever_its_size_its_placeholders_are_there_with_the_answer(
     api: FakeApi, client: FlaskClient, body: Json
 ) -> None:
     answer = client.post(f"{ANNOTATED}?timeout=5s", json=review(body)).get_json()["response"]
-    names = {entry["secretName"] for entry in body["spec"].get("tls") or [{"secretName": "web-tls"}]}
+    patched = jsonpatch.apply_patch(body, json.loads(b64decode(answer["patch"]))) if "patch" in answer else body
+    names = {entry["secretName"] for entry in patched["spec"]["tls"]}
     secrets = {s["metadata"]["name"]: s["metadata"]["labels"][v.STATE] for s in api.all(SECRETS, "shop")}
     assert secrets == dict.fromkeys(names, "placeholder")
     assert all(api.stored(CONFIGMAPS, v.NAMESPACE, f"shop.{name}") for name in names)
@@ -134,9 +137,9 @@ def test_what_is_too_large_for_one_admission_is_launched_right_after_it(api: Fak
 def test_a_large_ingress_whose_record_is_there_has_its_placeholder_again(api: FakeApi, client: FlaskClient) -> None:
     for _ in range(2):
         client.post(f"{ANNOTATED}?timeout=5s", json=review(many_hosts()))
-        assert api.stored(SECRETS, "shop", "web-tls") is not None
+        [secret] = api.all(SECRETS, "shop")
         eventually(lambda: len(api.all(JOBS, v.NAMESPACE)) == 1)
-        api.remove(SECRETS, "shop", "web-tls")
+        api.remove(SECRETS, "shop", secret["metadata"]["name"])
 
 
 def test_a_host_of_another_namespace_is_told(api: FakeApi, client: FlaskClient) -> None:
