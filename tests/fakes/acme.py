@@ -111,6 +111,13 @@ class FakeAcme:
             return self._scripts[request.path].popleft()
         return self._default(request)
 
+    def sent(self, reply: Reply) -> tuple[dict[str, str], bytes]:
+        """Headers and body of an answer."""
+        content = reply.raw if reply.raw is not None else json.dumps(reply.body).encode()
+        nonce = {"Replay-Nonce": self.fresh_nonce()} if reply.nonce else {}
+        defaults = {"Date": DATE, "Content-Type": "application/json", "Content-Length": str(len(content))}
+        return {**defaults, **nonce, **reply.headers}, content
+
     def _authenticate(self, request: Request, body: bytes) -> tuple[Request, Reply | None]:
         """RFC 8555 6.2 to 6.5, with the account's or the embedded key."""
         signed = jws.JWS.json_loads(body)
@@ -206,16 +213,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         host, port = self.client_address[:2]
         request = Request(self.command, self.path, dict(self.headers), {}, None, (str(host), int(port)))
-        fake = self.server.fake
-        reply = fake.handle(request, body)
+        reply = self.server.fake.handle(request, body)
         if reply.hang:
             self.close_connection = True
             return
-        content = reply.raw if reply.raw is not None else json.dumps(reply.body).encode()
+        headers, content = self.server.fake.sent(reply)
         self.send_response_only(reply.status)
-        nonce = {"Replay-Nonce": fake.fresh_nonce()} if reply.nonce else {}
-        defaults = {"Date": DATE, "Content-Type": "application/json", "Content-Length": str(len(content))}
-        for name, value in {**defaults, **nonce, **reply.headers}.items():
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":

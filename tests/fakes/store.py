@@ -69,7 +69,7 @@ def copied(body: T) -> T:
 
 
 class Store:
-    """Objects, their versions and their history. The caller locks."""
+    """Objects, their versions and their history. The caller locks. What is stored is never changed, only replaced."""
 
     def __init__(self) -> None:
         self.objects: dict[Key, Json] = {}
@@ -105,7 +105,7 @@ class Store:
         self._log(key, old, None)
 
     def _log(self, key: Key, old: Json | None, new: Json | None) -> None:
-        self.history.append(Change(self.version, key[0], key[1], old, copied(new)))
+        self.history.append(Change(self.version, key[0], key[1], old, new))
 
     def bookmark(self) -> None:
         """An entry of the history that every watch shows as a bookmark."""

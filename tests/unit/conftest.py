@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from issuer_job.cluster import api, changes
-from tests.fakes.ca import NewCa, acme_server
+from tests.fakes.at_hand import acme_at_hand
+from tests.fakes.ca import NewCa
 from tests.worlds.job import JobWorld
 from tests.worlds.sweep import with_webhook
 
@@ -22,7 +23,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def new_ca() -> Iterator[NewCa]:
-    with acme_server() as fresh:
+    with acme_at_hand() as fresh:
         yield fresh
 
 

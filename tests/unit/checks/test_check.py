@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster, Unreachable
 from issuer_job.issuers.load import issuer_version
 from issuer_job.issuers.state import ACCOUNT_URL, note_in_state
 from tests.fakes.acme import Reply, problem
+from tests.fakes.ca import acme_server
 from tests.worlds.check import annotate, check, credentials, events_of, found, launch, one, pod, state
 from tests.worlds.job import ISSUER, JobWorld, ingress
 
@@ -116,10 +118,12 @@ def test_what_is_wrong_is_found(
     assert finding_line(finding) in event["note"]
 
 
-def test_a_ca_that_the_bundle_does_not_vouch_for_is_a_matter_of_the_bundle(world: JobWorld) -> None:
-    other = make_authority(now=world.clock.read()).cert_chain_pems.decode()
-    world.set_issuer(caBundle=other)
-    finding = one(world)
+def test_a_ca_that_the_bundle_does_not_vouch_for_is_a_matter_of_the_bundle(tmp_path: Path) -> None:
+    with acme_server() as new_ca:
+        world = JobWorld(tmp_path, *new_ca())
+        other = make_authority(now=world.clock.read()).cert_chain_pems.decode()
+        world.set_issuer(caBundle=other)
+        finding = one(world)
     assert (finding.reason, finding.path) == (CheckReason.UNREACHABLE, "$.caBundle")
     assert "certificate verify failed" in finding.message
 
