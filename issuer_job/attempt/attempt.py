@@ -121,6 +121,7 @@ class Attempt:
     clock: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
     looker: Looker = look_by_policy
+    stretch: float = 0.0  # see AttemptState
     record: Record = field(init=False)
     issuer_version: str = ""
     """Stands for the issuer's configuration, once it has been read."""
@@ -159,7 +160,8 @@ class Attempt:
 
     def claim(self) -> None:
         """Take the attempt for this pod, also from another pod of the same epoch: its node may be lost."""
-        self._write(lambda record: transitions.claimed(record, self.clock(), holder=self.pod.uid), takeover=True)
+        uid, start = self.pod.uid, self.stretch
+        self._write(lambda r: transitions.claimed(r, self.clock(), holder=uid, stretch=start), takeover=True)
 
     def _write(self, arrow: Callable[[Record], Record], *, takeover: bool = False) -> None:
         wanted = arrow(self.record)

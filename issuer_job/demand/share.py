@@ -9,7 +9,7 @@ from operator import add
 
 from issuer_job.issuers.options import Options
 from issuer_job.record.phases import ACTIVE, GONE
-from issuer_job.record.record import Phase, Problem, Record
+from issuer_job.record.record import Problem, Record
 
 NAMESPACE_FULL = "namespaceFull"
 """Type of the problem of a certificate that is beyond its namespace's share."""
@@ -17,15 +17,11 @@ NAMESPACE_FULL = "namespaceFull"
 
 @dataclass(frozen=True)
 class Use:
-    """What a namespace, or one certificate of it, has of what all share.
-
-    `starting` are those of the `active` attempts whose pods have not begun yet.
-    """
+    """What a namespace, or one certificate of it, has of what all share."""
 
     certificates: int = 0
     hosts: int = 0
     active: int = 0
-    starting: int = 0
 
     def __add__(self, other: Use) -> Use:
         return Use(*map(add, astuple(self), astuple(other)))
@@ -39,7 +35,7 @@ def use_of(record: Record) -> Use:
     refused = record.issued is None and record.retry is not None and record.retry.problem.type == NAMESPACE_FULL
     held = record.phase not in GONE and (not refused or record.phase in ACTIVE)
     hosts = len(record.intent.hosts) if held else 0
-    return Use(held, hosts, record.phase in ACTIVE, record.phase is Phase.LAUNCHED)
+    return Use(held, hosts, record.phase in ACTIVE)
 
 
 def use_of_all(records: Iterable[Record]) -> Use:

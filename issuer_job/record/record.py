@@ -77,6 +77,7 @@ class AttemptState(Stored, frozen=True):
     secret_version: str = ""
     renews: bool = False
     interval: timedelta = SWEEP_INTERVAL
+    stretch: float = 0.0  # of the start of the holder's process: its time by its CPU time, 0 if not known
 
 
 class Renewal(Stored, frozen=True):

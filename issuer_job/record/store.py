@@ -15,10 +15,12 @@ from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json
 from issuer_job.cluster.changes import UNREAD, Unread
 from issuer_job.record.annotations import read_moment
-from issuer_job.record.record import SCHEMA_VERSION, Record, RecordError
+from issuer_job.record.record import ACTIVE, SCHEMA_VERSION, Phase, Record, RecordError
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record | None)
+AT_WORK = ACTIVE - {Phase.AUTHORIZING}
+"""Phases in which an attempt needs a CPU most of the time: else it waits for its CA, or for DNS."""
 Arrow = Callable[Concatenate[Record, datetime, P], Record]
 """A function of `transitions`: the record after something happened, given the moment and whatever else it takes."""
 
@@ -30,6 +32,8 @@ def to_config_map(record: Record) -> Json:
         v.RECORD_NAMESPACE: record.namespace,
         v.STATE: record.state,
     }
+    if record.phase in AT_WORK:
+        labels[v.AT_WORK] = "true"
     version = max(record.version, record.reader_version)
     stored = msgspec.json.encode(replace(record, uid="", resource_version="", version=version))
     data = {v.RECORD_KEY: msgspec.json.format(stored, indent=1).decode()}
@@ -70,8 +74,16 @@ def live_record(cluster: Cluster, name: str) -> Record | None:
 
 def list_records(cluster: Cluster, namespace: str) -> Iterator[Record]:
     """The records of one namespace's certificates, without what cannot be read. Raises KubeError."""
-    labels = f"{v.RECORD}=true,{v.RECORD_NAMESPACE}={namespace}"
-    for config_map in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=labels):
+    return _listed(cluster, f"{v.RECORD_NAMESPACE}={namespace}")
+
+
+def list_at_work(cluster: Cluster) -> Iterator[Record]:
+    """Those of all namespaces whose attempts are at work, see `AT_WORK`. Raises KubeError."""
+    return _listed(cluster, f"{v.AT_WORK}=true")
+
+
+def _listed(cluster: Cluster, labels: str) -> Iterator[Record]:
+    for config_map in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.RECORD}=true,{labels}"):
         with suppress(RecordError):  # the sweep tells of it
             yield from_config_map(config_map)
 

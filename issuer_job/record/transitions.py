@@ -97,9 +97,9 @@ def relaunched(record: Record, now: datetime) -> Record:
     return _move(with_attempt(record, launched_at=now, tries=tries), P.LAUNCHED, now)
 
 
-def claimed(record: Record, now: datetime, *, holder: str) -> Record:
+def claimed(record: Record, now: datetime, *, holder: str, stretch: float = 0.0) -> Record:
     """A pod takes the attempt, also from another pod of the same epoch whose node was lost."""
-    return _move(with_attempt(record, holder=holder, generation=record.generation), P.CLAIMED, now)
+    return _move(with_attempt(record, holder=holder, generation=record.generation, stretch=stretch), P.CLAIMED, now)
 
 
 def confirmed(record: Record, now: datetime, *, sources: tuple[Source, ...], known: tuple[Source, ...]) -> Record:

@@ -18,6 +18,7 @@ from issuer_job.issuers.options import Options
 from issuer_job.issuers.types import type_of
 from issuer_job.launch.launcher import Launcher
 from issuer_job.launch.outcome import OutcomeReason
+from issuer_job.launch.pace import FIRST, Pace
 from issuer_job.launch.room import scarce
 from issuer_job.record import intents, transitions
 from issuer_job.record.phases import LaunchReason
@@ -41,8 +42,9 @@ MOST_TOLD = 10
 class SweepLaunches:
     """The launches of one pass, counted and bounded."""
 
-    def __init__(self, effects: Effects, launcher: Launcher, options: Options, free: Quota) -> None:
+    def __init__(self, effects: Effects, launcher: Launcher, options: Options, free: Quota, pace: Pace) -> None:
         self._effects = effects
+        self._pace = pace
         self._launcher, self._starter = launcher, launcher.until(effects.deadline)
         self._options = options
         self.launched = Counter[str]()
@@ -58,8 +60,24 @@ class SweepLaunches:
         """How many launches of a pass one namespace may have while others wait."""
         return -(-self._options.launches_per_sweep // 2)
 
-    def launch(self, candidate: Candidate) -> None:
-        """Launch, unless this pass, the namespace or the issuer has had its share. Raises KubeError, RecordError."""
+    def launch(self, candidate: Candidate, *, may_wait: bool = True) -> bool:
+        """Launch, unless this pass, the namespace or the issuer has had its share. Raises KubeError, RecordError.
+
+        False if it has to wait until the nodes have less to do, see `Pace`; if it may not, it is put off.
+        """
+        situation, record = candidate.situation, candidate.situation.record
+        if time.monotonic() < self._until and self.launched.total() < self._options.launches_per_sweep:
+            goes_on = record is not None and record.phase in ACTIVE  # in the place that it has
+            if not goes_on and self._wanted(candidate) is not None and not self._is_carried(situation.namespace):
+                self._counts["put off for want of room on the nodes"] += not may_wait
+                return not may_wait
+        self._launch(candidate)
+        return True
+
+    def _is_carried(self, namespace: str) -> bool:
+        return self.launched[namespace] < FIRST or self._pace.fits(self._effects.cluster, namespace)
+
+    def _launch(self, candidate: Candidate) -> None:
         situation = candidate.situation
         if time.monotonic() >= self._until:
             self._counts["put off"] += 1
@@ -84,6 +102,8 @@ class SweepLaunches:
             self._hold(candidate, wanted, held)
             return
         if self._carry_out(candidate):
+            first = self.launched[situation.namespace] < FIRST
+            self._pace.add(situation.namespace, wanted.name, first=first)
             self.launched[situation.namespace] += 1
             self._uses[situation.namespace] += use_of(wanted) - _use(situation)
             if order is not None:  # only now: what was refused must not take the place of another's order
@@ -167,7 +187,7 @@ class SweepLaunches:
         if word is None:
             self._effects.put_off(situation, record, candidate.verdict, problem)
         elif word.action is Action.LAUNCH:
-            self.launch(Candidate(situation, word))  # of which the launcher knows whether it can be met
+            self._launch(Candidate(situation, word))  # of which the launcher knows whether it can be met
         else:
             self._effects.settle(situation, record, word)
 

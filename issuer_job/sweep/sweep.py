@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -25,6 +25,7 @@ from issuer_job.issuers.options import HostPolicy, Options, remember_options
 from issuer_job.issuers.types import directory_of
 from issuer_job.launch.configuration import BrokenOptions, SettingsCache
 from issuer_job.launch.launcher import Launcher
+from issuer_job.launch.pace import Pace
 from issuer_job.polling import utc_now
 from issuer_job.record.phases import SWEEP_INTERVAL
 from issuer_job.record.record import Record, RecordError
@@ -43,6 +44,10 @@ from issuer_job.upkeep.webhook import rotation
 
 CLAIMS_SHARE = 0.2
 """Of the pass's time, for giving up claims."""
+PAUSE = 0.5
+"""Seconds between two looks for what waits until the nodes have less to do."""
+STANDSTILL = 60
+"""Pauses in which nothing was launched: it is no use to wait any longer in this pass."""
 
 
 def sweep(
@@ -51,6 +56,7 @@ def sweep(
     deadline: float,
     interval: timedelta = SWEEP_INTERVAL,
     clock: Callable[[], datetime] = utc_now,
+    sleep: Callable[[float], None] = time.sleep,
     looker: Looker = look_by_policy,
 ) -> v.ExitCode:
     """One pass, until `deadline` (time.monotonic()); `interval` is the time from one pass to the next.
@@ -84,13 +90,14 @@ def sweep(
     effects = Effects(cluster, issuers, known, now, deadline, looker)
     counts = effects.counts
     counts["trouble"] += live.trouble
-    launches = SweepLaunches(effects, Launcher(cluster, settings, clock=clock), options, settings.quota())
+    launcher, pace = Launcher(cluster, settings, clock=clock), Pace(now=clock)
+    launches = SweepLaunches(effects, launcher, options, settings.quota(), pace)
     with _guarded(effects, "orders-not-counted"):
         known.recount.write(cluster, issuers.valid, now=now)
     _ask_for_suggestions(effects)
     # Before the launches: a host that is given up now is somebody else's in the same pass.
     holders = _tidy_claims(effects, options, live, interval)
-    _judge_all(_situations(effects, live, jobs, interval, holders, ready), effects, launches)
+    _judge_all(_situations(effects, live, jobs, interval, holders, ready), effects, launches, sleep)
     counts["hosts contested"] = sum(map(_is_contested, known.records.values()))
     counts["completed"] = untouched.complete_or_tell(cluster, live.bare, issuers, options, now=now)
     untouched.tell(cluster, live.untold, now=now)
@@ -195,21 +202,39 @@ def _situations(
         )
 
 
-def _judge_all(situations: Iterator[Situation], effects: Effects, launches: SweepLaunches) -> None:
+def _judge_all(
+    situations: Iterator[Situation], effects: Effects, launches: SweepLaunches, sleep: Callable[[float], None]
+) -> None:
     """Judge all. Then in turn: what is urgent, what costs no order, and as many launches as fit."""
     judged: list[Candidate] = []
     for situation in situations:
         with _guarded(effects, "put-off", **_about(situation)):
             judged.append(Candidate(situation, rules.judge_situation(situation)))
     turns = in_turn(judged, share=launches.share)
-    for candidate in turns.urgent:
-        for settled in _settled(candidate, effects):
-            with _guarded(effects, "put-off", **_about(settled.situation)):
-                launches.launch(settled)
+    urgent = [settled for candidate in turns.urgent for settled in _settled(candidate, effects)]
+    urgent = _launched(urgent, effects, launches)
     waiting = [settled for candidate in (*turns.others, *turns.late) for settled in _settled(candidate, effects)]
-    for candidate in in_turn(waiting, share=launches.share, had=launches.launched):
+    waiting = [*urgent, *in_turn(waiting, share=launches.share, had=launches.launched)]
+    standstill = 0
+    while waiting and standstill < STANDSTILL:
+        before = len(waiting)
+        waiting = _launched(waiting, effects, launches)
+        standstill = standstill + 1 if len(waiting) == before else 0
+        if waiting:
+            sleep(PAUSE)
+    _launched(waiting, effects, launches, may_wait=False)
+
+
+def _launched(
+    candidates: Iterable[Candidate], effects: Effects, launches: SweepLaunches, *, may_wait: bool = True
+) -> list[Candidate]:
+    """Launch what can be; what has to wait."""
+    waiting: list[Candidate] = []
+    for candidate in candidates:
         with _guarded(effects, "put-off", **_about(candidate.situation)):
-            launches.launch(candidate)
+            if not launches.launch(candidate, may_wait=may_wait):
+                waiting.append(candidate)
+    return waiting
 
 
 def _settled(candidate: Candidate, effects: Effects) -> list[Candidate]:

@@ -131,7 +131,13 @@ def full_record() -> Record:
         generation=3,
         since=NOW,
         attempt=attempt(
-            reason="RenewalDue", issuer="other", crashes=1, replaces="x.y", renews=True, interval=timedelta(hours=1)
+            reason="RenewalDue",
+            issuer="other",
+            crashes=1,
+            replaces="x.y",
+            renews=True,
+            interval=timedelta(hours=1),
+            stretch=1.5,
         ),
         issued=issued(leaf="PEM", renewal=renewal, forfeited=HOSTS[:1]),
         retry=retry,

@@ -29,11 +29,22 @@ def with_webhook(world: JobWorld) -> JobWorld:
     return world
 
 
-def run(world: JobWorld, *, seconds: float = 60, interval: timedelta = 5 * MINUTE) -> v.ExitCode:
+def run(
+    world: JobWorld,
+    *,
+    seconds: float = 60,
+    interval: timedelta = 5 * MINUTE,
+    sleep: Callable[[float], None] = lambda seconds: None,
+) -> v.ExitCode:
     """One pass."""
     deadline = time.monotonic() + seconds
     return sweep.sweep(
-        world.cluster, deadline=deadline, interval=interval, clock=world.clock.read, looker=world.looker
+        world.cluster,
+        deadline=deadline,
+        interval=interval,
+        clock=world.clock.read,
+        sleep=sleep,
+        looker=world.looker,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,14 @@ def write(world: JobWorld, record: Record) -> None:
 def launched(world: JobWorld) -> JobWorld:
     world.apply(ingress())
     return world
+
+
+def test_a_claim_says_how_its_process_started(launched: JobWorld) -> None:
+    for stretch in (3.14, 0.0):  # another pod, which does not know
+        pod = dataclasses.replace(launched.pod(), stretch=stretch)
+        pod.load()
+        pod.claim()
+        assert transitions.attempt_of(launched.record()).stretch == stretch
 
 
 def test_a_newer_epoch_supersedes(launched: JobWorld) -> None:

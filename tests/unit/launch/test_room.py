@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from msgspec.structs import replace
 
@@ -12,7 +14,8 @@ from issuer_job.cluster.quota import RESOURCE_QUOTAS
 from issuer_job.demand.share import NAMESPACE_FULL, use_of
 from issuer_job.launch import room
 from issuer_job.launch.configuration import SettingsCache
-from issuer_job.launch.room import CONFIGMAPS_SHARE, FAR, JOBS_SHARE, KEPT, NEAR, STARTING, Room
+from issuer_job.launch.pace import FIRST, LEAST
+from issuer_job.launch.room import CONFIGMAPS_SHARE, FAR, JOBS_SHARE, KEPT, LATELY, NEAR, Room
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Phase, Record
@@ -38,7 +41,7 @@ def clock() -> Clock:
 
 def room_of(world: JobWorld, clock: Clock) -> Room:
     settings = SettingsCache(world.cluster, clock=clock, sleep=lambda seconds: None)
-    return Room(settings, clock=clock)
+    return Room(settings, clock=clock, now=lambda: NOW + timedelta(seconds=clock.now))
 
 
 def launched(name: str, *, namespace: str = "shop") -> Record:
@@ -116,7 +119,7 @@ def test_so_is_one_with_half_of_the_certificates_that_it_may_have(world: JobWorl
     assert lists(world) == 2
 
 
-def test_where_a_bound_is_near_it_is_counted_twice_a_second(world: JobWorld, clock: Clock) -> None:
+def test_where_a_bound_is_near_it_is_counted_again_and_again(world: JobWorld, clock: Clock) -> None:
     world.set_options(activeOrdersPerNamespace=4)
     own = room_of(world, clock)
     for number in range(4):
@@ -149,19 +152,48 @@ def test_a_count_that_takes_long_is_made_less_often(world: JobWorld, clock: Cloc
     assert lists(world) == before + 1
 
 
-def test_no_more_than_so_many_wait_for_their_pods(world: JobWorld, clock: Clock) -> None:
+def test_the_first_few_wait_for_nobody_and_the_rest_for_the_nodes(world: JobWorld, clock: Clock) -> None:
+    store(world, *(launched(f"x{n}", namespace="other") for n in range(50)))
     own = room_of(world, clock)
-    assert [takes(own, world, f"h{n}") for n in range(STARTING + 1)] == [True] * STARTING + [False]
-    begun = transitions.claimed(launched("h0"), NOW, holder="pod")
-    store(world, begun, *(launched(f"h{n}") for n in range(1, STARTING)))
-    clock.now += NEAR + 0.1  # what has been written is known at once
+    assert [takes(own, world, f"h{n}") for n in range(FIRST + 1)] == [True] * FIRST + [False]
+    clock.now += LATELY + 1  # they are the first of another minute
     assert takes(own, world, "more")
-    assert not takes(own, world, "yet another")
+
+
+def test_two_processes_know_of_each_others_first_few(world: JobWorld, clock: Clock) -> None:
+    one, two = room_of(world, clock), room_of(world, clock)
+    for number in range(FIRST):
+        assert takes(one if number % 2 else two, world, f"h{number}")
+        store(world, launched(f"h{number}"))
+        clock.now += NEAR + 0.01
+    assert not any(takes(process, world, "more") for process in (one, two))
+
+
+def test_what_has_ended_meanwhile_was_one_of_the_first_few_too(world: JobWorld, clock: Clock) -> None:
+    store(world, *(replace(with_certificate(f"h{n}"), phase=Phase.ISSUED) for n in range(FIRST)))
+    store(world, *(launched(f"x{n}", namespace="other") for n in range(LEAST)), launched("h"))
+    assert not takes(room_of(world, clock), world, "more")
+
+
+def test_one_certificate_that_is_launched_again_and_again_is_not_the_first_each_time(
+    world: JobWorld, clock: Clock
+) -> None:
+    store(world, *(launched(f"x{n}", namespace="other") for n in range(LEAST)))
+    own = room_of(world, clock)
+    assert [takes(own, world, "edited") for _ in range(FIRST + 1)] == [True] * FIRST + [False]
+
+
+def test_what_was_not_launched_leaves_its_place_among_the_first(world: JobWorld, clock: Clock) -> None:
+    store(world, *(launched(f"x{n}", namespace="other") for n in range(LEAST)), launched("h"))
+    own = room_of(world, clock)
+    for number in range(2 * FIRST):
+        assert takes(own, world, f"h{number}")
+        own.give_back("shop", launched(f"h{number}").name)
 
 
 def test_a_namespace_has_as_many_pods_as_are_left_for_others(world: JobWorld, clock: Clock) -> None:
     own = room_of(world, clock)
-    active = [transitions.claimed(launched(f"h{n}"), NOW, holder="pod") for n in range(6)]
+    active = [replace(launched(f"h{n}"), phase=Phase.AUTHORIZING) for n in range(6)]
     store(world, *active)
     set_quota(world, quota.PODS, 6, 13)
     assert takes(own, world, "more")

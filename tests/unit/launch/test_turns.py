@@ -10,7 +10,7 @@ import pytest
 from issuer_job.cluster.api import INGRESSES, JOBS, Json
 from issuer_job.demand.common import Entry
 from issuer_job.demand.ingress import wants
-from issuer_job.launch import room, turns
+from issuer_job.launch import pace, room, turns
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher
 from issuer_job.launch.outcome import OutcomeReason
@@ -173,9 +173,11 @@ def test_an_api_server_that_fails_keeps_everything_waiting(one: World) -> None:
 
 
 def test_the_thread_launches_by_itself(world: JobWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "STARTING", 1)
-    monkeypatch.setattr(room, "NEAR", 0.0)
-    monkeypatch.setattr(room, "UNSEEN", 0.0)
+    for module in (room, pace):
+        monkeypatch.setattr(module, "UNSEEN", 0.0)
+    monkeypatch.setattr(room, "FIRST", 1)
+    monkeypatch.setattr(pace, "FRESH", 0.0)
+    monkeypatch.setattr(pace, "LEAST", 1)
     settings, launched = SettingsCache(world.cluster), threading.Event()
     own = Room(settings)
     turn = Turns(world.cluster, Launcher(world.cluster, settings, clock=world.clock.read, room=own), own)

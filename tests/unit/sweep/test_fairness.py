@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import INGRESSES, JOBS
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS
+from issuer_job.launch import pace
 from issuer_job.record.record import Phase
-from issuer_job.sweep import effects
+from issuer_job.record.store import from_config_map
+from issuer_job.sweep import effects, launches
 from tests.worlds.job import JobWorld, ingress
-from tests.worlds.sweep import delete_ingress, issue_one, jobs, passes, run
+from tests.worlds.sweep import delete_ingress, issue_one, jobs, passes, run, write
 
 
 def miss(world: JobWorld, number: int, namespace: str) -> None:
@@ -101,3 +105,63 @@ def test_nothing_of_a_pass_goes_on_after_its_deadline(swept: JobWorld) -> None:
     before = jobs(swept)
     run(swept, seconds=-1)
     assert (swept.record().phase, jobs(swept)) == (Phase.ORPHANED, before)
+
+
+def step(world: JobWorld, phase: Phase) -> None:
+    """All attempts that have been launched are in that phase."""
+    for body in world.api.all(CONFIGMAPS):
+        if v.RECORD in body["metadata"]["labels"]:
+            record = from_config_map(body)
+            if record.phase is Phase.LAUNCHED:
+                write(world, replace(record, phase=phase))
+
+
+def test_of_one_namespace_a_pass_launches_a_few_and_then_what_the_nodes_carry(
+    swept: JobWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FRESH", "UNSEEN", "COST"):
+        monkeypatch.setattr(pace, name, 0.0)
+    miss(swept, pace.FIRST + 2 * pace.LEAST, "aaa")
+    miss(swept, 1, "bbb")
+    seen: list[int] = []
+
+    def pause(seconds: float) -> None:
+        seen.append(launched(swept, "aaa"))
+        step(swept, Phase.AUTHORIZING)
+
+    run(swept, sleep=pause)
+    assert seen[:2] == [pace.FIRST, pace.FIRST + pace.LEAST]
+    assert launched(swept, "aaa") == pace.FIRST + 2 * pace.LEAST
+    assert launched(swept, "bbb") == 1
+
+
+def test_where_nothing_moves_a_pass_does_not_wait_to_its_end_and_the_next_goes_on(
+    swept: JobWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    miss(swept, 2 * pace.FIRST, "aaa")
+    miss(swept, 1, "bbb")
+    slept: list[float] = []
+    with caplog.at_level(logging.INFO):
+        run(swept, sleep=slept.append)
+    assert launched(swept, "aaa") == pace.FIRST
+    assert launched(swept, "bbb") == 1
+    assert sum(slept) <= 60
+    swept_line = [r.fields for r in caplog.records if r.message == "swept"][-1]  # type: ignore[attr-defined]
+    assert swept_line["put off for want of room on the nodes"] == pace.FIRST
+    step(swept, Phase.AUTHORIZING)
+    run(swept)
+    assert launched(swept, "aaa") == 2 * pace.FIRST
+
+
+def test_an_attempt_that_goes_on_in_its_place_does_not_wait_for_the_nodes(
+    swept: JobWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    miss(swept, pace.FIRST, "aaa")
+    run(swept)
+    monkeypatch.setattr(launches, "FIRST", 0)
+    for job in swept.api.all(JOBS):
+        swept.api.remove(JOBS, v.NAMESPACE, job["metadata"]["name"])
+    before = launched(swept, "aaa")
+    swept.clock.ahead += timedelta(minutes=1, seconds=30)
+    run(swept)
+    assert (before, launched(swept, "aaa")) == (0, pace.FIRST)

@@ -12,7 +12,7 @@ from certs.chain import dns_names
 from certs.placeholder import is_placeholder
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, EVENTS, SECRETS, Json
-from issuer_job.launch import room
+from issuer_job.launch import pace, room
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher
 from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
@@ -183,7 +183,8 @@ def test_an_attempt_that_runs_is_left_alone_in_a_crowded_namespace(
     attempt = swept.pod()
     attempt.load()
     attempt.claim()
-    monkeypatch.setattr(room, "STARTING", 1)
+    monkeypatch.setattr(room, "FIRST", 0)
+    monkeypatch.setattr(pace, "LEAST", 1)
     before = swept.record()
     assert admit(swept, launcher, asking(OTHER)).reason is OutcomeReason.PUT_OFF
     assert swept.record() == before
