@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import NAMESPACES, Cluster, Json, Read
 from issuer_job.demand import ingress, secret
-from issuer_job.demand.common import Entry, SourceReader, is_being_deleted
+from issuer_job.demand.common import Entry, SourceReader
 from issuer_job.issuers.load import Issuers
 from issuer_job.record.record import Record, Source, SourceKind
 
@@ -99,7 +99,7 @@ def wanting(cluster: Cluster, record: Record, issuers: Issuers) -> Entry | None:
         read = _FROM_LIST[source.kind]
         found = cluster.find(source.kind.resource, record.namespace, source.name, read=read)
         # That its namespace opts in for it the record has seen, and the Job will see.
-        if found is not None and not is_being_deleted(found):
+        if found is not None:
             wanted = READERS[source.kind].wants(found, issuers=issuers, namespace_enabled=True)
             if (entry := wanted.of(record.secret_name)) is not None:
                 return entry

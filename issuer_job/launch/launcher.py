@@ -149,7 +149,10 @@ class _Launch:
                 over = self._over_limit(wanted, lacking=lacking)
                 counted = counted or over is None
                 room = room or (over is None and at_once and self._takes_room(wanted))
-            if over is not None:
+            if loss is SecretLoss.EMPTIED and decided.launch and not room:
+                # Only a look puts a placeholder there, and only what rests is looked at.
+                decided = Plan(PlanReason.UNCHANGED)
+            elif over is not None:
                 decided = self._held(found, over)
             elif decided.launch and not room:
                 decided = planned(found, now=starter.clock(), lacking=lacking, may_launch=False)

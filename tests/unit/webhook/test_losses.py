@@ -27,7 +27,7 @@ from tests.fakes.webhook_parts import FakeLosses
 from tests.worlds.job import HOST, JobWorld, assert_good_secret, ingress
 from tests.worlds.request import asking, issue_asked
 from tests.worlds.samples import PROBLEM
-from tests.worlds.sweep import HOUR, delete_ingress, issue_one, jobs, orders, run, with_webhook, write
+from tests.worlds.sweep import HOUR, change, delete_ingress, issue_one, jobs, orders, run, with_webhook, write
 from webhook.app import create_app
 from webhook.losses import PAUSES, Losses
 
@@ -166,8 +166,8 @@ def test_nor_does_an_ingress_that_is_being_deleted_or_asks_no_more(world: JobWor
         {"deletionTimestamp": "2026-05-05T10:00:00Z"},
         {"annotations": {v.TLS_ACME: "false"}},
     ]
-    for change in changes:
-        world.api.add(INGRESSES, "shop", ingress(**change))
+    for metadata in changes:
+        world.api.add(INGRESSES, "shop", ingress(**metadata))
         Heard(world, gone(world) if state_or_none(world) else lambda: None)()
         assert world.api.stored(SECRETS, "shop", "web-tls") is None
         assert (world.record(), jobs(world)) == (before, 1)
@@ -188,9 +188,11 @@ def test_nor_what_certjob_knows_nothing_of(world: JobWorld) -> None:
 
 def test_a_secret_that_asked_for_itself_is_its_owners_to_make(world: JobWorld) -> None:
     issue_asked(world, asking())
-    Heard(world, gone(world))()
+    world.apply(ingress())  # although somebody else wants it, too
+    heard = Heard(world, gone(world))
+    heard()
     assert world.api.stored(SECRETS, "shop", "web-tls") is None
-    assert jobs(world) == 1
+    assert (jobs(world), len(heard.slept)) == (1, 1)
 
 
 def test_of_several_ingresses_one_that_still_wants_it_is_enough(world: JobWorld) -> None:
@@ -254,9 +256,7 @@ def test_where_there_is_no_room_it_is_written_down_and_has_its_turn(world: JobWo
 
 def test_one_that_was_emptied_is_filled_again(world: JobWorld) -> None:
     issue_one(world)
-    stored = world.api.stored(SECRETS, "shop", "web-tls")
-    assert stored is not None
-    world.api.add(SECRETS, "shop", stored | {"data": {"tls.crt": "", "tls.key": ""}})
+    change(world, tls_crt=b"", tls_key=b"")
     Heard(world)(SecretLoss.EMPTIED)
     assert world.record().phase is Phase.LAUNCHED
     assert world.run() is v.ExitCode.DONE
@@ -282,3 +282,33 @@ def test_nobody_waits_for_it_and_a_crowd_is_left_to_the_sweep(world: JobWorld) -
         losses.heard("shop", f"s{number}", SecretLoss.DELETED)
     assert time.monotonic() - started < 2
     gate.set()
+
+
+def test_a_limit_of_the_issuer_holds_the_order_back_and_an_event_says_so(world: JobWorld) -> None:
+    world.set_issuer(limits={"perExactSet": 1})
+    issue_one(world)
+    Heard(world, gone(world))()
+    assert (world.record().phase, state(world), jobs(world)) == (Phase.WAITING, "placeholder", 1)
+    with_webhook(world)
+    world.clock.ahead += timedelta(minutes=5)
+    run(world)
+    assert [reason for reason, _ in world.events()].count("CertificateHeldBack") == 1
+    assert (orders(world), state(world)) == (1, "placeholder")
+    world.clock.ahead += timedelta(days=7)
+    run(world)
+    assert world.run() is v.ExitCode.DONE
+    assert_good_secret(world)
+
+
+def test_one_that_was_emptied_and_has_to_wait_is_left_to_the_sweep_which_can_put_a_placeholder_there(
+    world: JobWorld,
+) -> None:
+    world.set_issuer(limits={"perExactSet": 1})
+    before = issue_one(world)
+    change(world, tls_crt=b"", tls_key=b"")
+    Heard(world)(SecretLoss.EMPTIED)
+    assert (world.record(), jobs(world)) == (before, 1)
+    with_webhook(world)
+    assert (world.record().phase, state(world), jobs(world)) == (Phase.WAITING, "placeholder", 1)
+    said = [reason for reason, _ in world.events()]
+    assert (said.count("CertificateDamaged"), said.count("CertificateHeldBack")) == (1, 1)
