@@ -49,6 +49,8 @@ def targets() -> Iterator[Target]:
     yield Target("review-ingress", _admits(POLICIES["/mutate/annotated"]), reviews)
     asking = [review_of(secret()), review_of(secret(), secret()), review_of(secret(data=pair()), secret(data=pair()))]
     yield Target("review-secret", _admits(POLICIES["/mutate/request"]), [_json(review) for review in asking])
+    lost = _json(review_of(secret(), secret(data=pair())))
+    yield Target("review-lost", _admits(POLICIES["/mutate/lost"]), [lost.replace(b'"UPDATE"', b'"DELETE"'), lost])
     sources = [_json(golden.review["request"].get("object")) for golden in golden_reviews()]
     yield Target("demand", _demand, [*sources, _json(ingress(["a.certjob.dev"])), _json(secret())])
     yield Target("issuer-yaml", _issuer, list(_issuer_documents()))

@@ -29,7 +29,7 @@ from tests.worlds.request import asking, issue_asked
 from tests.worlds.samples import PROBLEM
 from tests.worlds.sweep import HOUR, change, delete_ingress, issue_one, jobs, orders, run, with_webhook, write
 from webhook.app import create_app
-from webhook.losses import PAUSES, Losses
+from webhook.losses import MAX_OUTSTANDING, PAUSES, Losses
 
 KEY = b"-----BEGIN PRIVATE KEY----- very private"
 
@@ -274,14 +274,29 @@ def test_an_api_server_that_fails_ends_nothing(world: JobWorld, caplog: pytest.L
     assert said["secret"] == "web-tls"
 
 
-def test_nobody_waits_for_it_and_a_crowd_is_left_to_the_sweep(world: JobWorld) -> None:
-    gate, settings = Event(), SettingsCache(world.cluster)
-    losses = Losses(world.cluster, settings, parts.FakeLauncher(), sleep=lambda _: (gate.wait(5), None)[1])
+def test_nobody_waits_for_it_and_of_a_crowd_one_namespace_has_a_quarter(
+    world: JobWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    gate, settings, slept = Event(), SettingsCache(world.cluster), list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        assert gate.wait(20)
+
+    losses = Losses(world.cluster, settings, parts.FakeLauncher(), sleep=sleep)
     started = time.monotonic()
     for number in range(3000):
         losses.heard("shop", f"s{number}", SecretLoss.DELETED)
-    assert time.monotonic() - started < 2
+    losses.heard("other", "web-tls", SecretLoss.DELETED)
+    assert time.monotonic() - started < 5
+    said = [r.__dict__["fields"] for r in caplog.records if r.message == "secret-lost"]
+    assert {(fields["namespace"], fields["outcome"]) for fields in said} == {("shop", "Busy")}
     gate.set()
+    deadline = time.monotonic() + 20
+    while len(slept) < MAX_OUTSTANDING // 4 + 1 and time.monotonic() < deadline:
+        Event().wait(0.01)
+    assert len(slept) == MAX_OUTSTANDING // 4 + 1
 
 
 def test_a_limit_of_the_issuer_holds_the_order_back_and_an_event_says_so(world: JobWorld) -> None:
