@@ -9,16 +9,20 @@ from typing import cast
 import msgspec
 from msgspec import UNSET
 
+from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.demand.common import is_being_deleted
+from issuer_job.demand.common import annotations_of, is_being_deleted
 from issuer_job.demand.ingress import (
     MAX_NAMES,
     TOO_LARGE,
     Spec,
     TlsEntry,
+    is_copied,
+    named_secrets,
     opts_in,
     own_entry,
     rule_hosts,
+    served_secrets,
     spec_of,
     wants,
     with_entry,
@@ -56,34 +60,50 @@ class IngressPolicy(AdmissionPolicy):
         if is_being_deleted(ingress):
             return Decision(AdmissionReason.BEING_DELETED)
         if not opts_in(ingress, namespace_enabled=self.namespace_enabled):
-            return Decision(AdmissionReason.NOT_OPTED_IN)
+            return Decision(AdmissionReason.NOT_OPTED_IN, warnings=self._left_behind(review))
         if spec_of(ingress).is_too_large:
             message = f"more than {MAX_NAMES} rules and tls hosts: left alone, split the Ingress"
             return Decision(AdmissionReason.TOO_LARGE, warnings=(message,))
         return None
 
+    def _left_behind(self, review: Review) -> tuple[str, ...]:
+        """Which Secrets of one that opts out stay in spec.tls; whether they have certificates nobody asks."""
+        asked = named_secrets(review.former, namespace_enabled=self.namespace_enabled)
+        kept = sorted(asked & served_secrets(review.asker))
+        return tuple(f"Secret {name[:60]}: not certjob's any more: not renewed, a placeholder goes" for name in kept)
+
     def decide(self, review: Review, *, issuers: Issuers, now: datetime) -> Decision:
         """See `AdmissionPolicy`."""
         ingress, former = review.asker, own_entry(review.former)
+        if is_copied(ingress):
+            ingress = ingress | {"spec": msgspec.structs.replace(spec_of(ingress), tls=UNSET)}
         wanted = wants(ingress, issuers=issuers, namespace_enabled=self.namespace_enabled, former=former)
         warnings = [notice.message for notice in wanted.notices]
         if review.dry_run and wanted.added is not None and former is None:
             # Without dry run the launch tells.
             warnings.append(f"spec.tls would get the Secret {wanted.added.secret_name[:60]}")
-        patch = make_patch(ingress, wanted.added) if wanted.added else self.kept(review)
+        patch = make_patch(review.asker, wanted.added) if wanted.added else self.kept(review)
         return launching(review, wanted.entries, patch=patch, warnings=warnings)
 
     def kept(self, review: Review) -> tuple[Json, ...]:
         """certjob's former entry as it was, if there is no tls now: an issuer's trouble must not take it away."""
         former, ingress = own_entry(review.former), review.asker
+        if own_entry(ingress) is not None and not rule_hosts(ingress):
+            return make_patch(ingress, None)  # its hosts are gone, so nothing is served by it
         if former is None or spec_of(ingress).entries:
             return ()
         return make_patch(ingress, former) if set(former.hosts) <= set(rule_hosts(ingress)) else ()
 
 
-def make_patch(ingress: Json, added: TlsEntry) -> tuple[Json, ...]:
-    """What puts certjob's own entry and its mark there; nothing if they are there already."""
+def make_patch(ingress: Json, added: TlsEntry | None) -> tuple[Json, ...]:
+    """What puts certjob's own entry and its mark there, nothing if they are there already; or takes them away."""
+    if added is not None and added == own_entry(ingress):
+        return ()
     tls = spec_of(ingress).tls
     before = touchable(ingress, ("metadata", "annotations"))
     before["spec"] = {} if tls is UNSET else {"tls": msgspec.to_builtins(tls)}
-    return difference(before, with_entry(before, added))
+    if added is None:
+        notes = {key: x for key, x in annotations_of(ingress).items() if key != v.TLS_ENTRY}
+        return difference(before, {"metadata": {"annotations": notes}, "spec": {}})
+    after = with_entry(ingress | {"spec": before["spec"]}, added)
+    return difference(before, {"metadata": {"annotations": annotations_of(after)}, "spec": after["spec"]})

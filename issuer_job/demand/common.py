@@ -99,6 +99,9 @@ class SourceReader(Protocol):
     def named_secrets(self, asker: Json, /, *, namespace_enabled: bool = False) -> frozenset[str]:
         """The Secrets that it names if it asks and is not being deleted, whatever is wrong with issuer or hosts."""
 
+    def served_secrets(self, asker: Json, /) -> frozenset[str]:
+        """The Secrets that it has certificates served from, whether or not it asks."""
+
     def named_hosts(self, asker: Json, /) -> Iterable[str]:
         """Every host it names, whether or not it asks, as `hostnames.normalize` gives it; maybe more than once."""
 

@@ -94,8 +94,15 @@ class TlsEntry:
 
     @property
     def marker(self) -> str:
-        """Value of the annotation that marks the entry as certjob's."""
+        """What the annotation that marks the entry as certjob's begins with; all of it before there were copies."""
         return f"{self.secret_name} {names.digest(*self.hosts)}"
+
+    def marker_on(self, ingress: Json) -> str:
+        """Value of that annotation: a copy of the Ingress under another name has it, too."""
+        metadata = ingress["metadata"]
+        name, generated = metadata.get("name") or "", metadata.get("generateName") or ""
+        whose = generated if not name or (generated and name.startswith(generated)) else name
+        return f"{self.marker} {names.digest(whose)}"
 
 
 @dataclass(frozen=True)
@@ -128,8 +135,12 @@ def opts_in(ingress: Json, *, namespace_enabled: bool = False) -> bool:
 
 def named_secrets(ingress: Json, *, namespace_enabled: bool = False) -> frozenset[str]:
     """See `SourceReader`."""
-    if is_being_deleted(ingress) or not opts_in(ingress, namespace_enabled=namespace_enabled):
-        return frozenset()
+    asks = not is_being_deleted(ingress) and opts_in(ingress, namespace_enabled=namespace_enabled)
+    return served_secrets(ingress) if asks else frozenset()
+
+
+def served_secrets(ingress: Json) -> frozenset[str]:
+    """See `SourceReader`."""
     return frozenset(entry.secret_name for entry in spec_of(ingress).entries if entry.secret_name)
 
 
@@ -191,7 +202,7 @@ def with_entry(ingress: Json, added: TlsEntry) -> Json:
     metadata, spec = ingress["metadata"], ingress["spec"]
     spec = {} if isinstance(spec, Spec) else spec
     tls = [{"hosts": list(added.hosts), "secretName": added.secret_name}]
-    notes = annotations_of(ingress) | {v.TLS_ENTRY: added.marker}
+    notes = annotations_of(ingress) | {v.TLS_ENTRY: added.marker_on(ingress)}
     return ingress | {"metadata": metadata | {"annotations": notes}, "spec": spec | {"tls": tls}}
 
 
@@ -255,11 +266,21 @@ def _shared_name(hosts: tuple[str, ...], settings: Settings) -> str:
 
 def own_entry(ingress: Json) -> TlsEntry | None:
     """certjob's own entry, if spec.tls consists of just that one and nobody has edited it since."""
+    entry, mark = _marked_entry(ingress)
+    return entry if entry is not None and mark in {entry.marker, entry.marker_on(ingress)} else None
+
+
+def is_copied(ingress: Json) -> bool:
+    """Whether spec.tls consists of just the entry that certjob has added to an Ingress of another name."""
+    entry, mark = _marked_entry(ingress)
+    return entry is not None and mark.startswith(f"{entry.marker} ") and mark != entry.marker_on(ingress)
+
+
+def _marked_entry(ingress: Json) -> tuple[TlsEntry | None, str]:
+    """The only entry of spec.tls, and the mark."""
     tls = spec_of(ingress).entries
-    if len(tls) != 1:
-        return None
-    entry = TlsEntry(tls[0].secret_name or "", tuple(tls[0].hosts or ()))
-    return entry if annotations_of(ingress).get(v.TLS_ENTRY) == entry.marker else None
+    only = TlsEntry(tls[0].secret_name or "", tuple(tls[0].hosts or ())) if len(tls) == 1 else None
+    return only, annotations_of(ingress).get(v.TLS_ENTRY, "")
 
 
 def _entry_problems(secret_name: str, hosts: Iterable[str], issuer: Issuer, ingress: Json) -> list[Notice]:

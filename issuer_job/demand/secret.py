@@ -48,6 +48,11 @@ def named_secrets(secret: Json, *, namespace_enabled: bool = False) -> frozenset
     return frozenset({secret["metadata"]["name"]} if opts_in(secret) else ())
 
 
+def served_secrets(secret: Json) -> frozenset[str]:
+    """None: it serves nothing."""
+    return frozenset()
+
+
 def named_hosts(secret: Json) -> set[str]:
     """Those of its annotation; what follows on the first thousand is one name that is none."""
     words = annotations_of(secret).get(v.HOSTS, "").split(",", _MOST_WORDS)

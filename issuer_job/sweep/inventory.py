@@ -21,7 +21,7 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.launch.jobs import is_finished
 from issuer_job.launch.outcome import LEFT_OUT
 from issuer_job.record.intents import bounded
-from issuer_job.record.record import Record, RecordError
+from issuer_job.record.record import Phase, Record, RecordError
 from issuer_job.record.store import from_config_map
 from issuer_job.sweep.situation import AttemptKey
 from issuer_job.upkeep.domains import registered_domain
@@ -32,6 +32,10 @@ Key = tuple[str, str]
 """Namespace and name of a Secret."""
 NEW_IN_NAMESPACE = 1000
 """Wishes of one namespace for certificates that have no record yet: one pass looks at so many, and launches fewer."""
+
+
+_NOT_RENEWED = "the one that it holds is not renewed"
+_PLACEHOLDER_GOES = "it holds a placeholder, which goes in ten minutes: take its entry out of spec.tls, or ask again"
 
 
 @dataclass
@@ -49,6 +53,8 @@ class Live:
     bare: list[Asker] = field(default_factory=list)
     untold: list[Untold] = field(default_factory=list)
     """What is wrong with them: no attempt is there to tell it."""
+    abandoned: list[tuple[Key, Asker]] = field(default_factory=list)
+    """What has a Secret served that has a record, and does not ask for the certificate itself."""
     count: int = 0
     trouble: int = 0
     """Objects that could not be read: a bug."""
@@ -63,6 +69,9 @@ class Live:
         self.namers.add(asker)
         if namespace in v.EXCLUDED_NAMESPACES:
             return
+        if not asker.reader.named_secrets(asker.object, namespace_enabled=enabled):
+            served = ((namespace, name) for name in asker.reader.served_secrets(asker.object))
+            self.abandoned += [(where, asker.bare) for where in served if where in records]
         # First, so that no record is given up for something that goes wrong in what follows.
         for secret_name in asker.reader.named_secrets(asker.object, namespace_enabled=enabled):
             if (namespace, secret_name) in records:
@@ -85,6 +94,16 @@ class Live:
                 self._new[namespace] += 1
             self.named_by[where].add(key)
             self.join(where, entry, records.get(where))
+
+    def tell_abandoned(self, records: Mapping[Key, Record]) -> None:
+        """Those that nobody else asks for either, once all are known: their Secrets stay in `spec.tls`."""
+        for where, asker in self.abandoned:
+            record = records[where]
+            if not self.named_by.get(where) and record.phase is not Phase.RETIRED:
+                after = _PLACEHOLDER_GOES if record.issued is None else _NOT_RENEWED
+                self.untold.append(
+                    Untold(asker, f"Secret {where[1]}: nothing asks for its certificate any more; {after}")
+                )
 
     def join(self, where: Key, entry: Entry, record: Record | None) -> None:
         """One more that wants the Secret, if there is room for it in the record; who goes over is to be told."""
@@ -137,6 +156,7 @@ def read_live(cluster: Cluster, issuers: Issuers, records: Mapping[Key, Record],
         return live
 
     live = read_whole(read, "what may ask for certificates")
+    live.tell_abandoned(records)
     for namespace, count in live.left_out.items():
         log.warning("left-out", namespace=namespace, certificates=count, most=NEW_IN_NAMESPACE)
     return live

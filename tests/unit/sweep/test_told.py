@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import EVENTS, INGRESSES, Json
+from issuer_job.cluster.api import EVENTS, INGRESSES, NAMESPACES, SECRETS, Json
 from issuer_job.launch.outcome import LEFT_OUT
 from issuer_job.record.record import Phase
 from issuer_job.upkeep.untouched import MOST_SAID
-from tests.worlds.job import JobWorld, ingress
+from tests.worlds.job import JobWorld, assert_good_secret, ingress
 from tests.worlds.sweep import issue_one, jobs, passes, run, writes_nothing
 
 
@@ -140,3 +140,65 @@ def test_one_more_that_has_no_room_at_all_is_told(swept: JobWorld) -> None:
     passes(swept, 1)
     assert [LEFT_OUT in note for _, note in told(swept, "late")] == [True]
     assert swept.record().phase is Phase.ISSUED
+
+
+def opted_out(body: Json) -> Json:
+    return body | {"metadata": body["metadata"] | {"annotations": {v.TLS_ACME: "false"}}}
+
+
+def test_one_that_opts_out_before_its_first_certificate_is_told_what_becomes_of_the_placeholder(
+    swept: JobWorld,
+) -> None:
+    swept.apply(ingress())
+    stored = swept.api.stored(INGRESSES, "shop", "web")
+    assert stored is not None
+    add(swept, opted_out(stored))
+    assert swept.run() is v.ExitCode.LATER
+    run(swept)
+    [(reason, note)] = told(swept)
+    assert reason == "CertificateFailed"
+    assert "a placeholder, which goes in ten minutes: take its entry out of spec.tls" in note
+    passes(swept, 4)
+    assert (swept.record().phase, swept.api.stored(SECRETS, "shop", "web-tls")) == (Phase.RETIRED, None)
+    assert (len(told(swept)), writes_nothing(swept)) == (1, True)
+
+
+@pytest.mark.parametrize("how", ["opted out", "hangs in deletion"])
+def test_one_that_asks_no_more_for_what_it_serves_is_told(swept: JobWorld, how: str) -> None:
+    issue_one(swept)
+    stored = swept.api.stored(INGRESSES, "shop", "web")
+    assert stored is not None
+    stored["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    add(swept, stored if how == "hangs in deletion" else opted_out(ingress()))
+    passes(swept, 4)
+    assert ["is not renewed" in note for _, note in told(swept)] == [True]
+    assert (swept.record().phase, jobs(swept), writes_nothing(swept)) == (Phase.RETIRED, 1, True)
+    assert_good_secret(swept)
+
+
+def test_one_that_serves_what_another_asks_for_is_not_bothered(swept: JobWorld) -> None:
+    issue_one(swept)
+    add(swept, opted_out(ingress("second")))
+    add(swept, opted_out(ingress("third", secret="theirs")))
+    passes(swept, 1)
+    assert (told(swept, "second"), told(swept, "third")) == ([], [])
+
+
+def test_a_namespace_that_opts_in_late_has_every_ingress_in_it_looked_after(swept: JobWorld) -> None:
+    named, bare = ingress("named"), ingress("bare", hosts=("bare.certjob.dev",))
+    for body in (named, bare):
+        body["metadata"]["annotations"] = {}
+        add(swept, body)
+    del bare["spec"]["tls"]
+    add(swept, bare)
+    run(swept)
+    assert (jobs(swept), swept.api.all(EVENTS)) == (0, [])
+    swept.api.add(NAMESPACES, None, {"metadata": {"name": "shop", "labels": {v.NAMESPACE_ENABLED: "true"}}})
+    run(swept)
+    assert swept.run() is v.ExitCode.DONE
+    assert_good_secret(swept)
+    assert [reason for reason, _ in told(swept, "bare")] == ["CertificateMissed"]
+    swept.set_options(completeTls=True)
+    passes(swept, 2)
+    assert swept.run(secret="bare-tls") is v.ExitCode.DONE
+    assert_good_secret(swept, ("bare.certjob.dev",), "bare-tls")

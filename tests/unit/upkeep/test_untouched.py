@@ -55,7 +55,7 @@ def test_with_the_option_the_entry_is_added_and_a_certificate_follows(swept: Job
     entry = own_entry(completed)
     assert entry is not None
     assert entry.hosts == (HOST,)
-    assert completed["metadata"]["annotations"].pop(v.TLS_ENTRY) == entry.marker
+    assert completed["metadata"]["annotations"].pop(v.TLS_ENTRY) == entry.marker_on(before)
     del completed["spec"]["tls"]
     assert completed["spec"] == before["spec"]
     assert completed["metadata"]["annotations"] == before["metadata"]["annotations"]

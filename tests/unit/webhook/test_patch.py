@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from issuer_job import vocabulary as v
 from issuer_job.demand.ingress import TlsEntry, own_entry, wants
 from tests.fakes.webhook_parts import ISSUERS
-from tests.worlds.reviews import Golden, decision_on, golden_reviews, ingress, read
+from tests.worlds.reviews import Golden, decision_on, golden_reviews, ingress, read, review
 from webhook.decide_ingress import IngressPolicy, make_patch
+from webhook.policy import Decision
 
 PATCHED = [golden for golden in golden_reviews() if golden.expected["patch"]]
 
@@ -25,7 +27,7 @@ def after(before: dict[str, Any], added: TlsEntry) -> dict[str, Any]:
     """What shall come out, built without any diff."""
     result = deepcopy(before)
     notes = result["metadata"].get("annotations") or {}
-    result["metadata"]["annotations"] = {**notes, "certjob.io/tls-entry": added.marker}
+    result["metadata"]["annotations"] = {**notes, "certjob.io/tls-entry": added.marker_on(before)}
     result["spec"] = {
         **(result.get("spec") or {}),
         "tls": [{"hosts": list(added.hosts), "secretName": added.secret_name}],
@@ -79,7 +81,8 @@ def test_any_former_entry_becomes_the_new_one(
         before["metadata"]["annotations"] = {**(notes or {}), "certjob.io/tls-entry": former.marker}
     patch = make_patch(before, new)
     result = apply(patch, before)
-    assert result == after(before, new)
+    # A mark of before there were copies stays as long as the entry does.
+    assert result == (before if (tls, former) == ("marked", new) else after(before, new))
     assert make_patch(result, new) == ()
 
 
@@ -88,6 +91,58 @@ def test_a_marker_copied_from_another_ingress_is_replaced() -> None:
     before["metadata"]["annotations"]["certjob.io/tls-entry"] = "other-tls 0123456789"
     result = apply(make_patch(before, TlsEntry("web-tls", ("shop.certjob.dev",))), before)
     assert added_of(result).secret_name == "web-tls"
+
+
+def test_a_copy_of_another_ingress_gets_an_entry_of_its_own() -> None:
+    """`kubectl get -o yaml` and another name: the first one's certificate must not depend on the copy."""
+    first = apply(decided(ingress()).patch, ingress())
+    for hosts in (["shop.certjob.dev"], ["copy.certjob.dev"]):
+        copy = deepcopy(first)
+        copy["metadata"]["name"] = "copy"
+        copy["spec"]["rules"] = [{"host": host} for host in hosts]
+        decision = decided(copy)
+        patched = apply(decision.patch, copy)
+        assert patched["spec"]["tls"] == [{"hosts": hosts, "secretName": "copy-tls"}]
+        assert [(entry.secret_name, list(entry.hosts)) for entry in decision.launch] == [("copy-tls", hosts)]
+        assert (own_entry(patched), decided(patched).patch) == (TlsEntry("copy-tls", tuple(hosts)), ())
+
+
+def test_a_copy_that_is_stored_already_is_served_by_what_it_names() -> None:
+    """The webhook was away: the sweep and the Job take the entry as its owner's."""
+    copy = apply(decided(ingress()).patch, ingress())
+    copy["metadata"] |= {"name": "copy", "namespace": "shop"}
+    copy["spec"]["rules"] = [{"host": "copy.certjob.dev"}]
+    wanted = wants(copy, issuers=ISSUERS)
+    assert [(entry.secret_name, entry.hosts) for entry in wanted.entries] == [("web-tls", ("shop.certjob.dev",))]
+    assert wanted.completed is None
+
+
+def test_made_anew_under_its_name_it_keeps_its_entry() -> None:
+    stored = apply(decided(ingress()).patch, ingress())
+    assert decided(stored).patch == ()
+    generated = ingress(name="", generateName="web-")
+    first = apply(decided(generated).patch, generated)
+    first["metadata"]["name"] = "web-x7k2p"
+    assert decided(first).patch == ()
+
+
+def test_the_entry_goes_with_the_last_host_of_the_rules() -> None:
+    old = apply(decided(ingress()).patch, ingress())
+    new = deepcopy(old)
+    new["spec"]["rules"] = [{}]
+    decision = decided(new, old=old)
+    left = apply(decision.patch, new)
+    assert "tls" not in left["spec"]
+    assert v.TLS_ENTRY not in left["metadata"]["annotations"]
+    assert (decision.launch, "no host in spec.rules" in decision.warnings[0]) == ((), True)
+    theirs = ingress()
+    theirs["spec"] = {"rules": [{}], "tls": [{"secretName": "mine", "hosts": ["a.certjob.dev"]}]}
+    assert decided(theirs).patch == ()
+
+
+def decided(new: dict[str, Any], old: dict[str, Any] | None = None) -> Decision:
+    operation = "CREATE" if old is None else "UPDATE"
+    return decision_on(read(Golden("", False, review(new, old=old, operation=operation), {}).body))
 
 
 def test_the_rules_are_not_part_of_the_comparison() -> None:
