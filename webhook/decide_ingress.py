@@ -12,19 +12,15 @@ from msgspec import UNSET
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from issuer_job.demand.common import annotations_of, is_being_deleted
-from issuer_job.demand.ingress import (
+from issuer_job.demand.ingress import named_secrets, opts_in, rule_hosts, served_secrets, wants
+from issuer_job.demand.ingress_spec import (
     MAX_NAMES,
     TOO_LARGE,
     Spec,
     TlsEntry,
     is_copied,
-    named_secrets,
-    opts_in,
     own_entry,
-    rule_hosts,
-    served_secrets,
     spec_of,
-    wants,
     with_entry,
 )
 from issuer_job.issuers.load import Issuers

@@ -70,7 +70,7 @@ class Situation:
     also of those whose issuer or hosts are wrong just now. `jobs` says of each attempt's Job whether it has finished.
     `hosts_free` says that it failed for the want of a host, and may have all of them now.
     `interval` is the time from one sweep to the next, `issuers` stand for the present configuration of each,
-    `fallback` is the issuer that shall take over now, see `fallback.due_fallback`.
+    `fallback` is the issuer that shall take over now, see `eligibility.due_fallback`.
     `issuer_ready` is when a test last found its issuer ready. `certificates` is how many there are in the cluster.
     `shares_key` says that another record's certificate has the same private key, `key_revoked` that one for this key
     was revoked, this record's or another's.

@@ -16,7 +16,7 @@ from issuer_job import vocabulary as v
 from issuer_job.checks.check import ready_since
 from issuer_job.checks.launch import launch_due
 from issuer_job.cluster.api import Cluster, KubeError
-from issuer_job.demand.fallback import due_fallback
+from issuer_job.demand.eligibility import due_fallback
 from issuer_job.dns01 import trace
 from issuer_job.hosts import at_sweep
 from issuer_job.hosts.at_sweep import Holders

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from issuer_job.cluster.api import INGRESSES, Json
-from issuer_job.demand.ingress import MAX_NAMES
+from issuer_job.demand.ingress_spec import MAX_NAMES
 from tests.e2e import world
 from tests.e2e.api import NewNamespace, wait_for
 from tests.e2e.observe import cluster

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
-from issuer_job.demand.fallback import due_fallback
+from issuer_job.demand.eligibility import due_fallback
 from issuer_job.issuers.host_rules import HostRule
 from issuer_job.issuers.schema import Fallback, Http01, Issuer, Selector, Solver
 from issuer_job.issuers.types import SELF_SIGNED

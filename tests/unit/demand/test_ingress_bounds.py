@@ -9,7 +9,8 @@ import pytest
 
 from issuer_job.cluster.api import Json
 from issuer_job.demand.common import NoticeReason
-from issuer_job.demand.ingress import MAX_NAMES, from_list, named_hosts, named_secrets, wants
+from issuer_job.demand.ingress import from_list, named_hosts, named_secrets, wants
+from issuer_job.demand.ingress_spec import MAX_NAMES
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from tests.worlds.costs import cost_of, hostile_ingress

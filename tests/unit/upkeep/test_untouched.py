@@ -5,7 +5,7 @@ from __future__ import annotations
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import EVENTS, INGRESSES, Json
 from issuer_job.demand.askers import Asker
-from issuer_job.demand.ingress import own_entry
+from issuer_job.demand.ingress_spec import own_entry
 from issuer_job.issuers.options import Options
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.record.record import Phase, SourceKind

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from issuer_job import vocabulary as v
-from issuer_job.demand.ingress import TlsEntry
+from issuer_job.demand.ingress_spec import TlsEntry
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason

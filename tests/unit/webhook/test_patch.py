@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from issuer_job import vocabulary as v
-from issuer_job.demand.ingress import TlsEntry, own_entry, wants
+from issuer_job.demand.ingress import wants
+from issuer_job.demand.ingress_spec import TlsEntry, own_entry
 from tests.fakes.webhook_parts import ISSUERS
 from tests.worlds.reviews import Golden, decision_on, golden_reviews, ingress, read, review
 from webhook.decide_ingress import IngressPolicy, make_patch
