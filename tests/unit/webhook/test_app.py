@@ -113,7 +113,7 @@ def test_issuers_that_cannot_be_read_do_not_take_the_former_entry_away() -> None
     old = ingress()
     entry = TlsEntry("web-tls", ("shop.certjob.dev",))
     old["spec"]["tls"] = [{"hosts": list(entry.hosts), "secretName": entry.secret_name}]
-    old["metadata"]["annotations"]["certjob.io/tls-entry"] = entry.marker
+    old["metadata"]["annotations"]["certjob.io/tls-entry"] = entry.marker_on(old)
     client = client_of(known=FakeSettings(None))
     response = response_of(client, review(ingress(), old=old, operation="UPDATE"))
     assert jsonpatch.apply_patch(ingress(), json.loads(b64decode(response["patch"]))) == old
