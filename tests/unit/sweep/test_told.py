@@ -200,5 +200,8 @@ def test_a_namespace_that_opts_in_late_has_every_ingress_in_it_looked_after(swep
     assert [reason for reason, _ in told(swept, "bare")] == ["CertificateMissed"]
     swept.set_options(completeTls=True)
     passes(swept, 2)
-    assert swept.run(secret="bare-tls") is v.ExitCode.DONE
-    assert_good_secret(swept, ("bare.certjob.dev",), "bare-tls")
+    completed = swept.api.stored(INGRESSES, "shop", "bare")
+    assert completed is not None
+    secret = completed["spec"]["tls"][0]["secretName"]
+    assert swept.run(secret=secret) is v.ExitCode.DONE
+    assert_good_secret(swept, ("bare.certjob.dev",), secret)
