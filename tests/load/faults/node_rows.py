@@ -65,7 +65,7 @@ def disk_full(report: Report) -> None:
     configuration = parts.settings().state / "kubelet.json"
     before = configuration.read_text()
     full = json.loads(before)
-    full["evictionHard"] |= {"nodefs.available": "100%"}
+    full["evictionHard"] |= {"nodefs.available": "99%"}  # 100% would mean never
     with estate("faultnode") as made:
         try:
             machine.kill_part("kubelet")
