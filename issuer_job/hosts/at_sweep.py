@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -11,7 +12,7 @@ from datetime import datetime, timedelta
 
 from issuer_job import log, names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, NAMESPACES, ApiError, Cluster, Gone, read_whole
+from issuer_job.cluster.api import CONFIGMAPS, NAMESPACES, ApiError, Cluster, read_whole
 from issuer_job.demand.askers import list_askers
 from issuer_job.hosts import claims
 from issuer_job.hosts.loss import Certified, LostRight, certified, looked_at, lost_by
@@ -90,22 +91,41 @@ class Holders:
         ]
 
 
+def read_claims(cluster: Cluster) -> list[Claim]:
+    """All that are stored, in an order that differs from pass to pass: what there is no time for is not always the
+    same. Raises KubeError.
+    """
+
+    def read() -> list[Claim]:
+        items = cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.CLAIM}=true")
+        return list(map(Claim.from_config_map, items))
+
+    found = read_whole(read, "claims")
+    start = random.randrange(len(found) or 1)  # noqa: S311 - for fairness, not secrecy
+    return found[start:] + found[:start]
+
+
 def tidy(
     cluster: Cluster,
     options: Options,
     namers: Namers,
     records: Iterable[Record],
+    stored: Iterable[Claim],
     *,
     now: datetime,
     until: float,
     interval: timedelta = SWEEP_INTERVAL,
     forfeit: Callable[[LostRight], bool] = lambda right: True,
+    serves: Callable[[Record], bool] = lambda record: False,
+    warn: Callable[[Record, Claim], None] = lambda record, claim: None,
 ) -> tuple[Holders, Counter[str]]:
-    """Read all claims, mark and give up what must not stand until `until` (time.monotonic()); how many of each.
+    """Of all claims mark and give up what must not stand until `until` (time.monotonic()); how many of each.
 
-    `namers` are all live Ingresses; `interval` is the time from one sweep to the next. `forfeit` writes down in the
-    former holder's record that a right was lost, see `loss`; while it cannot (False), the claim stays.
-    Under another policy than first-claim nothing is read or changed. Raises KubeError.
+    `stored` are those from before the Ingresses were read, which are `namers`; `interval` is the time from one sweep
+    to the next. `forfeit` writes down in the former holder's record that a right was lost, see `loss`; while it
+    cannot (False), the claim stays. `serves` looks whether the Secret holds the record's certificate; `warn` is told
+    of the first claim of a record that is from before its namespace was made, and so lapses although it is named.
+    Under another policy than first-claim nothing is changed. Raises KubeError.
     """
     holders, counts = Holders(options, namers, now), Counter[str]()
     if options.host_policy is not HostPolicy.FIRST_CLAIM:
@@ -113,18 +133,14 @@ def tidy(
     records = list(records)
     known = certified(records)
     holders.made.update(_namespaces(cluster))
-    try:
-        for item in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.CLAIM}=true"):
-            claim = Claim.from_config_map(item)
-            unlabelled = v.CLAIM_PARENT not in item["metadata"]["labels"]
-            if unlabelled and _labelled(cluster, claim, now if (claim.namespace, claim.host) in known else None):
-                counts["claims labelled"] += 1  # what is to be done about it is the next pass's
-            else:
-                holders.add(claim)
-        holders.whole = not counts
-    except Gone:
-        log.info("claims-put-off")  # the list expired on the way: the rest is the next pass's
-    pass_ = _Pass(cluster, holders, _requested(records), known, interval, forfeit)
+    for claim in stored:
+        in_use = (claim.namespace, claim.host) in known
+        if not claim.labelled and _labelled(cluster, claim, now if in_use else None):
+            counts["claims labelled"] += 1  # what is to be done about it is the next pass's
+        else:
+            holders.add(claim)
+    holders.whole = not counts
+    pass_ = _Pass(cluster, holders, _requested(records), known, interval, forfeit, serves, warn)
     for claim in list(holders.claims.values()):
         if time.monotonic() >= until:
             counts["claims put off"] += 1
@@ -215,6 +231,9 @@ class _Pass:
     known: Certified
     interval: timedelta
     forfeit: Callable[[LostRight], bool]
+    serves: Callable[[Record], bool]
+    warn: Callable[[Record, Claim], None]
+    _warned: set[str] = field(default_factory=set)
     _live: dict[str, set[str]] = field(default_factory=dict)
 
     def settle(self, claim: Claim) -> Counter[str]:
@@ -228,7 +247,11 @@ class _Pass:
         if stays is not None and not (named and self._must_yield(claim)):
             self._tell_losses(claim, lapses=False)
             stored = stays != claim and claims.rewrite(self.cluster, stays)
+            if stored and asked and not named and claim.unnamed_since is None:
+                self._warn(stays)
             return Counter({"claims unnamed": stored and claim.unnamed_since is None})
+        if asked and not named and self._is_served(claim):
+            return Counter({"claims made good": claims.mark_checked(self.cluster, claim, now=holders.now)})
         if not named and holders.is_of(claim, claim.namespace) and self._is_named_now(claim):
             return Counter()  # the next pass takes the mark away
         if not self._tell_losses(claim, lapses=True) or not claims.give_up_claim(self.cluster, claim):
@@ -243,6 +266,24 @@ class _Pass:
         old = claim.checked is not None and not self.holders.is_of(claim, claim.namespace)
         used = self.known.get((claim.namespace, claim.host), ()) if old else ()
         return any(_is_in_use(record, claim.host, self.holders) for record in used)
+
+    def _is_served(self, claim: Claim) -> bool:
+        """Whether its namespace was made anew with all that was in it, as from a backup: nobody else claims the host,
+        and the Secret still holds the certificate and its key, which whoever came by the name alone has not.
+        """
+        if claim.checked is None or self.holders.rivals(claim):
+            return False
+        return any(
+            record.phase not in GONE and self.serves(record)
+            for record in self.known.get((claim.namespace, claim.host), ())
+            if record.issued is not None and claim.host in record.issued.hosts
+        )
+
+    def _warn(self, claim: Claim) -> None:
+        for record in self.known.get((claim.namespace, claim.host), ()):
+            if record.phase not in GONE and record.uid not in self._warned:
+                self._warned.add(record.uid)
+                self.warn(record, claim)
 
     def _tell_losses(self, claim: Claim, *, lapses: bool) -> bool:
         lost = lost_by(claim, self.known, lapses=lapses, now=self.holders.now)

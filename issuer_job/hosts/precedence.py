@@ -66,7 +66,8 @@ class Claim:
     `checked` is when a Job found that nobody else was there first, or when an operator gave the host away; from
     then on the claim holds until it is given up. None: it may still have to yield. `former` is the namespace that an
     operator took the host from. `unnamed_since` is when a sweep first found that nothing of the namespace names the
-    host, `unnamed_seen` when one last did; None while something does.
+    host, `unnamed_seen` when one last did; None while something does. `labelled`: it has the label by which wildcards
+    find it.
     """
 
     host: str
@@ -79,6 +80,7 @@ class Claim:
     former: str = ""
     unnamed_since: datetime | None = None
     unnamed_seen: datetime | None = None
+    labelled: bool = True
 
     @classmethod
     def from_config_map(cls, config_map: Json) -> Claim:
@@ -102,6 +104,7 @@ class Claim:
             name=metadata["name"],
             uid=metadata["uid"],
             resource_version=metadata["resourceVersion"],
+            labelled=v.CLAIM_PARENT in (metadata.get("labels") or {}),
         )
 
     @property

@@ -13,15 +13,17 @@ from issuer_job import vocabulary as v
 from issuer_job.attempt import events
 from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import Cluster, KubeError
-from issuer_job.hosts.loss import LostRight
+from issuer_job.hosts.loss import LostRight, free_from
+from issuer_job.hosts.precedence import Claim
 from issuer_job.issuers.load import ABSENT, Issuers
+from issuer_job.issuers.options import Options
 from issuer_job.record import intents, transitions
-from issuer_job.record.phases import Bearing, LaunchReason
+from issuer_job.record.phases import SWEEP_INTERVAL, Bearing, LaunchReason
 from issuer_job.record.record import Problem, Record, Renewal
 from issuer_job.record.renewal import due_at
 from issuer_job.record.store import Arrow, fresh, write_record
 from issuer_job.sweep import rules, secret_requests
-from issuer_job.sweep.inventory import Known
+from issuer_job.sweep.inventory import Known, Live
 from issuer_job.sweep.situation import IN_ORDER, Action, Situation, Verdict
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Content, Look, Looker, Refusal
@@ -224,6 +226,29 @@ class Effects:
         news = events.News("CertificateForfeited", note, self.now, (stored.uid, host, str(right.cause)))
         events.tell_sources(self.cluster, key, stored.sources, news)
         return True
+
+    def serves(self, record: Record) -> bool:
+        """Whether the Secret holds the certificate that the record knows, and its key. Raises KubeError."""
+        self.counts["looks"] += 1
+        try:
+            seen = self.looker(self.cluster, record)
+        except secrets.SecretRefused:
+            return False
+        found = judge(record, seen, now=self.now, interval=SWEEP_INTERVAL, renews=False)
+        return found.issued is not None and found.same and seen.content is not Content.UNKNOWN
+
+    def warn_of_former(self, record: Record, claim: Claim, live: Live, options: Options) -> None:
+        """Say that the namespace is not the one that the host was for, before anything is lost."""
+        key = (record.namespace, record.secret_name)
+        log.warning("claim-of-former-namespace", record=record.name, host=claim.host)
+        free = free_from(claim, options)
+        note = (
+            f"{claim.host}: the right to it is from before the namespace was made. It is lost at "
+            f"{free:%Y-%m-%d %H:%M} UTC, unless the Secret then holds the certificate from before, too; an operator "
+            f"confirms it at once with transfer-host {claim.host} {claim.namespace}"
+        )
+        news = events.News("CertificateOfFormerNamespace", note, self.now, (record.uid, claim.uid))
+        events.tell_sources(self.cluster, key, [entry.source for entry in live.entries.get(key, ())], news)
 
     def remember_suggestion(self, record: Record, renewal: Renewal) -> None:
         """Keep what the CA said about the certificate's renewal. Raises KubeError, RecordError."""

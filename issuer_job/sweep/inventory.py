@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -139,14 +139,17 @@ class Known:
         return self.recount.ledger
 
 
-def read_live(cluster: Cluster, issuers: Issuers, records: Mapping[Key, Record], *, claimed: bool = True) -> Live:
+def read_live(
+    cluster: Cluster, issuers: Issuers, records: Mapping[Key, Record], *, claimed: Collection[str] | None
+) -> Live:
     """All objects that can be listed; one that is trouble is logged and left out. Raises KubeError, so that half a
     list is never taken for the whole.
 
-    `records` are all there are. `claimed`: hosts belong to who claims them, so that it counts who names those.
+    `records` are all there are. `claimed` are the hosts that belong to who claims them, so that it counts who names
+    those; None: no host does.
     """
     enabled = read_enabled(cluster)
-    only = _claimed_hosts(cluster) | _at_stake(records.values()) if claimed else frozenset[str]()
+    only = frozenset[str]() if claimed is None else _at_stake(records.values()).union(claimed)
 
     def read() -> Live:
         live = Live(namers=Namers(only=only))
@@ -170,16 +173,6 @@ def _guarded(live: Live, asker: Asker) -> Iterator[None]:
     except Exception:  # noqa: BLE001 - whatever it is
         log.exception("internal-error", namespace=asker.namespace, ingress=asker.name)
         live.trouble += 1
-
-
-def _claimed_hosts(cluster: Cluster) -> frozenset[str]:
-    """Hosts that any namespace claims. Raises KubeError."""
-
-    def read() -> frozenset[str]:
-        claims = cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.CLAIM}=true")
-        return frozenset(str((claim.get("data") or {}).get("host", "")) for claim in claims)
-
-    return read_whole(read, "claims")
 
 
 def _at_stake(records: Iterable[Record]) -> frozenset[str]:

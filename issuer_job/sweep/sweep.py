@@ -20,7 +20,7 @@ from issuer_job.demand.eligibility import due_fallback
 from issuer_job.dns01 import trace
 from issuer_job.hosts import at_sweep
 from issuer_job.hosts.at_sweep import Holders
-from issuer_job.hosts.precedence import Denial
+from issuer_job.hosts.precedence import Claim, Denial
 from issuer_job.issuers.options import HostPolicy, Options, remember_options
 from issuer_job.issuers.types import directory_of
 from issuer_job.launch.configuration import BrokenOptions, SettingsCache
@@ -83,7 +83,8 @@ def sweep(
     # The Ingress of every record in the first list is in the second one, unless it is gone; a record that is made
     # meanwhile is met when its Ingress is launched.
     known = inventory.read_known(cluster, now=now)
-    claimed = options.host_policy is HostPolicy.FIRST_CLAIM
+    claims = at_sweep.read_claims(cluster) if options.host_policy is HostPolicy.FIRST_CLAIM else None
+    claimed = None if claims is None else {claim.host for claim in claims}
     live = inventory.read_live(cluster, issuers, known.records, claimed=claimed)
     secret_requests.keep_alive(live, known)
     jobs = inventory.read_jobs(cluster)
@@ -96,7 +97,7 @@ def sweep(
         known.recount.write(cluster, issuers.valid, now=now)
     _ask_for_suggestions(effects)
     # Before the launches: a host that is given up now is somebody else's in the same pass.
-    holders = _tidy_claims(effects, options, live, interval)
+    holders = _tidy_claims(effects, options, live, claims or [], interval)
     _judge_all(_situations(effects, live, jobs, interval, holders, ready), effects, launches, sleep)
     counts["hosts contested"] = sum(map(_is_contested, known.records.values()))
     counts["completed"] = untouched.complete_or_tell(cluster, live.bare, issuers, options, now=now)
@@ -151,7 +152,7 @@ def _launch_checks(effects: Effects, with_leftovers: set[str]) -> None:
         effects.counts["checks launched"] += launch_due(cluster, leftovers=with_leftovers, now=now)
 
 
-def _tidy_claims(effects: Effects, options: Options, live: Live, interval: timedelta) -> Holders:
+def _tidy_claims(effects: Effects, options: Options, live: Live, claims: list[Claim], interval: timedelta) -> Holders:
     """At most a fifth of the pass's time: what keeps somebody else out goes at the next one."""
     until = time.monotonic() + (effects.deadline - time.monotonic()) * CLAIMS_SHARE
     records, now = effects.known.records.values(), effects.now
@@ -162,10 +163,13 @@ def _tidy_claims(effects: Effects, options: Options, live: Live, interval: timed
             options,
             live.namers,
             records,
+            claims,
             now=now,
             until=until,
             interval=interval,
             forfeit=effects.forfeit,
+            serves=effects.serves,
+            warn=lambda record, claim: effects.warn_of_former(record, claim, live, options),
         )
         effects.counts.update(counts)
     return holders

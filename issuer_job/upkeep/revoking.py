@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,13 +12,14 @@ from functools import partial
 from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster import changes
-from issuer_job.cluster.api import CONFIGMAPS, Cluster
+from issuer_job.cluster.api import CONFIGMAPS, ApiError, Cluster
 from issuer_job.hosts.at_sweep import Holders
+from issuer_job.hosts.claims import claim_of
 from issuer_job.hosts.precedence import CLOCKS
 from issuer_job.issuers.load import Issuers
 from issuer_job.record import transitions
 from issuer_job.record.phases import GONE
-from issuer_job.record.record import Issued, Record
+from issuer_job.record.record import Issued, Record, RecordError
 from issuer_job.record.store import change_record
 from issuer_job.upkeep.revocations import (
     HeldRevocation,
@@ -56,29 +58,37 @@ class Attending:
         have something to revoke, and counts. Raises KubeError.
         """
         counts, due = Counter[str](), set[str]()
-        self._mend_regained()
+        self._mend_regained(counts)
         held = {one.name: one for one in list_revocations(self.cluster)}
         if self.revokes:
             new = [one for one in self._forfeited() if names.revocation(*one.key, one.serial) not in held]
             for revocation in new[:MOST_ASKED]:
-                name = ask_for(self.cluster, revocation, now=self.now)
-                log.warning("revocation-asked-for", name=name, about=revocation.about, hosts=revocation.lost)
-                if (made := find_revocation(self.cluster, name)) is not None:
-                    held[name] = made
+                with _guarded(counts, revocation.about):
+                    if any(map(partial(self._is_held_by_now, revocation.namespace), revocation.lost)):
+                        continue  # the next pass takes the loss back
+                    name = ask_for(self.cluster, revocation, now=self.now)
+                    log.warning("revocation-asked-for", name=name, about=revocation.about, hosts=revocation.lost)
+                    if (made := find_revocation(self.cluster, name)) is not None:
+                        held[name] = made
         for one in held.values():
-            if one.revocation.outcome is not None:
-                ended = one.revocation.ended_at or self.now
-                if self.now - ended >= KEPT_FOR and not self._is_asked_for(one.revocation):
-                    changes.swap(self.cluster, CONFIGMAPS, v.NAMESPACE, one.config_map, None)
-                continue
-            if self._is_no_reason(one.revocation):
-                changes.swap(self.cluster, CONFIGMAPS, v.NAMESPACE, one.config_map, None)
-                continue
-            issuer = self._pending(one)
-            counts["revocations pending"] += bool(issuer)
-            counts["revocations given up" if issuer is None else "revocations without issuer"] += not issuer
-            due |= {issuer} if issuer else set()
+            with _guarded(counts, one.revocation.about):
+                due |= self._attended(one, counts)
         return due, counts
+
+    def _attended(self, one: HeldRevocation, counts: Counter[str]) -> set[str]:
+        """The issuer whose Job has it to do, if there is one. Raises KubeError."""
+        if one.revocation.outcome is not None:
+            ended = one.revocation.ended_at or self.now
+            if self.now - ended >= KEPT_FOR and not self._is_asked_for(one.revocation):
+                changes.swap(self.cluster, CONFIGMAPS, v.NAMESPACE, one.config_map, None)
+            return set()
+        if self._is_no_reason(one.revocation):
+            changes.swap(self.cluster, CONFIGMAPS, v.NAMESPACE, one.config_map, None)
+            return set()
+        issuer = self._pending(one)
+        counts["revocations pending"] += bool(issuer)
+        counts["revocations given up" if issuer is None else "revocations without issuer"] += not issuer
+        return {issuer} if issuer else set()
 
     def _forfeited(self) -> Iterator[Revocation]:
         """What is good for hosts to which its namespace has no right, as the record and the claims both say."""
@@ -95,13 +105,14 @@ class Attending:
                         lost=lost,
                     )
 
-    def _mend_regained(self) -> None:
+    def _mend_regained(self, counts: Counter[str]) -> None:
         """Hosts that are their namespace's again: whatever becomes of the claim later, that loss is over."""
         for record in self.records.values():
             named = {host for one in record.certificates for host in one.forfeited}
             back = sorted(host for host in named if self._is_back(record, host))
             if back:  # also of one that has been launched in this pass
-                change_record(self.cluster, record.name, partial(self._with_again, hosts=back))
+                with _guarded(counts, record.name):
+                    change_record(self.cluster, record.name, partial(self._with_again, hosts=back))
 
     def _with_again(self, stored: Record | None, *, hosts: Sequence[str]) -> Record | None:
         for host in hosts if stored is not None else ():
@@ -111,6 +122,11 @@ class Attending:
 
     def _is_held(self, namespace: str, host: str) -> bool:
         claim = self.holders.claims.get(host)
+        return claim is not None and claim.checked is not None and self.holders.is_of(claim, namespace)
+
+    def _is_held_by_now(self, namespace: str, host: str) -> bool:
+        """Asks the cluster: the pass has read the claims long ago."""
+        claim = claim_of(self.cluster, host)
         return claim is not None and claim.checked is not None and self.holders.is_of(claim, namespace)
 
     def _is_back(self, record: Record, host: str) -> bool:
@@ -165,6 +181,16 @@ class Attending:
         if not issuer and done is not None:
             tell(self.cluster, done, record, f"not revoked yet: {problem}", now=self.now)
         return issuer
+
+
+@contextmanager
+def _guarded(counts: Counter[str], about: str) -> Iterator[None]:
+    """One write that is refused keeps no other revocation waiting. Raises KubeError when the cluster is away."""
+    try:
+        yield
+    except (ApiError, RecordError) as problem:
+        log.warning("revocation-put-off", about=about, problem=str(problem))
+        counts["trouble"] += 1
 
 
 def _no_issuer(revocation: Revocation, record: Record | None) -> str:

@@ -253,7 +253,8 @@ def test_a_claim_goes_when_nothing_names_its_host(as_sweep: Cluster, namespace: 
         namers = Namers()
         for ingress in ingresses:
             namers.add(Asker(SourceKind.INGRESS, ingress))
-        _, counts = at_sweep.tidy(mine, Options(), namers, (), now=now, until=time.monotonic() + 60)
+        until = time.monotonic() + 60
+        _, counts = at_sweep.tidy(mine, Options(), namers, (), at_sweep.read_claims(mine), now=now, until=until)
         return counts["claims released"]
 
     def naming(other: str) -> Json:

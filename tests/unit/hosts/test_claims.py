@@ -15,7 +15,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, NAMESPACES, Cluster, Json
 from issuer_job.demand.askers import Asker
 from issuer_job.hosts import at_sweep, claims
-from issuer_job.hosts.at_sweep import Holders
+from issuer_job.hosts.at_sweep import Holders, read_claims
 from issuer_job.hosts.claims import claim_body
 from issuer_job.hosts.loss import LostRight
 from issuer_job.hosts.precedence import Claim, Namers, judge_claim
@@ -61,7 +61,8 @@ def tidy(
     for body in ingresses:
         namers.add(Asker(SourceKind.INGRESS, body))
     now, until = utc_now() + after, time.monotonic() + 30
-    return at_sweep.tidy(cluster, options or Options(), namers, records, now=now, until=until)
+    stored = read_claims(cluster)
+    return at_sweep.tidy(cluster, options or Options(), namers, records, stored, now=now, until=until)
 
 
 def released(cluster: Cluster, *ingresses: Json, after: timedelta = LATER, start: timedelta = timedelta(0)) -> int:
@@ -290,7 +291,9 @@ def lost(
 
     for hour in range(after // HOUR + 2):
         now, until = utc_now() + min(hour * HOUR, after), time.monotonic() + 30
-        at_sweep.tidy(cluster, Options(), Namers(), records, now=now, until=until, forfeit=forfeit)
+        at_sweep.tidy(
+            cluster, Options(), Namers(), records, read_claims(cluster), now=now, until=until, forfeit=forfeit
+        )
     return told
 
 
@@ -480,7 +483,8 @@ def test_a_claim_of_a_certificate_without_an_ingress_stays(cluster: Cluster) -> 
     for phase, stays in ((Phase.ISSUED, True), (Phase.RETIRED, False)):
         wanted = record(phase, namespace="one", sources=(asked,))
         for now in (utc_now(), utc_now() + LATER):
-            at_sweep.tidy(cluster, Options(), Namers(), [wanted], now=now, until=time.monotonic() + 30)
+            until = time.monotonic() + 30
+            at_sweep.tidy(cluster, Options(), Namers(), [wanted], read_claims(cluster), now=now, until=until)
         assert (holder(cluster, "a.certjob.dev") == "one") is stays
 
 
@@ -543,7 +547,7 @@ def test_exactly_the_claim_that_was_read_is_deleted(cluster: Cluster, api: FakeA
     assert [body["preconditions"] for body in bodies] == [{"uid": held.uid, "resourceVersion": held.resource_version}]
 
 
-def test_an_expired_list_leaves_the_rest_to_the_next_pass(cluster: Cluster, api: FakeApi) -> None:
+def test_an_expired_list_is_read_anew(cluster: Cluster, api: FakeApi) -> None:
     taken(cluster, "a.dev", "one")
     api.fail("GET", "configmaps", status(410, "Expired", "too old"))
     assert released(cluster, after=timedelta(0)) == 0
@@ -552,16 +556,19 @@ def test_an_expired_list_leaves_the_rest_to_the_next_pass(cluster: Cluster, api:
 
 def test_a_pass_without_time_gives_nothing_up(cluster: Cluster) -> None:
     taken(cluster, "a.dev", "one")
-    _, counts = at_sweep.tidy(cluster, Options(), Namers(), (), now=utc_now() + LATER, until=time.monotonic())
+    now, until = utc_now() + LATER, time.monotonic()
+    _, counts = at_sweep.tidy(cluster, Options(), Namers(), (), read_claims(cluster), now=now, until=until)
     assert counts == {"claims put off": 1}
 
 
 @pytest.mark.parametrize("policy", [HostPolicy.OPEN, HostPolicy.ALLOW_LIST])
 def test_other_policies_leave_claims_alone(cluster: Cluster, api: FakeApi, policy: HostPolicy) -> None:
     taken(cluster, "a.dev", "one")
+    stored = read_claims(cluster)
     api.requests.clear()
     rules = {"allowedHosts": [{"namespaces": ["*"], "suffixes": ["dev"]}]} if policy is HostPolicy.ALLOW_LIST else {}
-    tidy(cluster, options=convert({"hostPolicy": str(policy), **rules}, type=Options))
+    options = convert({"hostPolicy": str(policy), **rules}, type=Options)
+    at_sweep.tidy(cluster, options, Namers(), (), stored, now=utc_now() + LATER, until=time.monotonic() + 30)
     assert api.requests == []
 
 
@@ -586,9 +593,21 @@ def test_only_who_failed_for_the_want_of_a_host_can_have_it(cluster: Cluster, wo
 
 
 def test_what_was_not_read_to_the_end_gives_nobody_a_host(cluster: Cluster, api: FakeApi) -> None:
-    api.fail("GET", "configmaps", status(410, "Expired", "too old"))
+    body = claims.claim_body("a.dev", "one")
+    del body["metadata"]["labels"][v.CLAIM_PARENT]  # what is above or below it is known once it has the label
+    api.add(CONFIGMAPS, v.NAMESPACE, body)
     assert not tidy(cluster)[0].may_have("one", "free.dev")
     assert tidy(cluster)[0].may_have("one", "free.dev")
+
+
+def test_claims_are_read_in_another_order_each_time(cluster: Cluster) -> None:
+    """Else those that there is no time for would be the same in each pass."""
+    hosts = [f"{n}.x.dev" for n in range(8)]
+    for host in hosts:
+        taken(cluster, host, "one")
+    orders = [[claim.host for claim in read_claims(cluster)] for _ in range(60)]
+    assert {order[0] for order in orders} > set(hosts[:1])
+    assert all(sorted(order) == hosts for order in orders)
 
 
 def test_a_transfer_of_a_host_that_nobody_has(cluster: Cluster) -> None:

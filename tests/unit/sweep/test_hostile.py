@@ -10,6 +10,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, EVENTS, INGRESSES, Cluster, Json
 from issuer_job.demand import ingress as reader
 from issuer_job.demand.askers import Asker, list_askers
+from issuer_job.hosts.at_sweep import read_claims
 from issuer_job.hosts.claims import claim_body
 from issuer_job.hosts.precedence import Namers
 from issuer_job.issuers.load import Issuers
@@ -44,7 +45,8 @@ def add(api: FakeApi, body: Json, namespace: str = "evil") -> None:
 
 
 def read(api: FakeApi) -> Live:
-    return read_live(Cluster(BoundedTransport(api)), ISSUERS, {SHOP: record(Phase.ISSUED)})
+    claimed = {claim.host for claim in read_claims(Cluster(api))}
+    return read_live(Cluster(BoundedTransport(api)), ISSUERS, {SHOP: record(Phase.ISSUED)}, claimed=claimed)
 
 
 def innocent(live: Live) -> bool:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, LIST_ROUNDS, NAMESPACES, Cluster, Json, KubeError
+from issuer_job.hosts.at_sweep import read_claims
 from issuer_job.hosts.claims import claim_body
 from issuer_job.hosts.limits import PlannedOrder
 from issuer_job.issuers.load import Issuers
@@ -40,7 +41,8 @@ def live(api: FakeApi, *bodies: Json, known: bool = True) -> Live:
         for host in (HOST, "b.certjob.dev"):
             api.add(CONFIGMAPS, v.NAMESPACE, claim_body(host, "shop"))
     records = read_known(Cluster(api), now=NOW).records
-    return read_live(Cluster(api), ISSUERS, records)
+    claimed = {claim.host for claim in read_claims(Cluster(api))}
+    return read_live(Cluster(api), ISSUERS, records, claimed=claimed)
 
 
 def store(api: FakeApi, wanted: Record) -> Record:
@@ -135,7 +137,8 @@ def test_half_a_list_is_no_list(api: FakeApi, kind: str, answer: int) -> None:
     with pytest.raises(KubeError):  # noqa: PT012 - whichever reads that kind
         read_known(cluster, now=NOW)
         read_jobs(cluster)
-        read_live(cluster, ISSUERS, {})
+        read_claims(cluster)
+        read_live(cluster, ISSUERS, {}, claimed=())
 
 
 def test_records_are_kept_small_and_counted(api: FakeApi) -> None:

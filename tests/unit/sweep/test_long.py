@@ -91,11 +91,12 @@ def test_the_claim_of_an_ingress_that_came_back_during_the_pass_stays(swept: Job
     issue_one(swept)
     swept.clock.ahead += HOUR
     swept.api.remove(INGRESSES, "shop", "web")
-    live = inventory.read_live(swept.cluster, SettingsCache(swept.cluster).issuers(), {})
+    claims = at_sweep.read_claims(swept.cluster)
+    live = inventory.read_live(swept.cluster, SettingsCache(swept.cluster).issuers(), {}, claimed={HOST})
     swept.api.add(INGRESSES, "shop", ingress())
     assert HOST in named_hosts(ingress())
     until = time.monotonic() + 30
-    at_sweep.tidy(swept.cluster, Options(), live.namers, (), now=swept.clock.read(), until=until)
+    at_sweep.tidy(swept.cluster, Options(), live.namers, (), claims, now=swept.clock.read(), until=until)
     assert holder(swept.cluster, HOST) == "shop"
 
 

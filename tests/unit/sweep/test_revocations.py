@@ -7,17 +7,25 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from certs.keys import key_to_pem
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, NAMESPACES, SECRETS
+from issuer_job.cluster.api import CONFIGMAPS, EVENTS, INGRESSES, NAMESPACES, SECRETS
 from issuer_job.hosts import claims
+from issuer_job.hosts.at_sweep import Holders
+from issuer_job.hosts.precedence import Namers
+from issuer_job.issuers.load import Issuers
+from issuer_job.issuers.options import Options
 from issuer_job.record.record import Issued, Phase
 from issuer_job.upkeep.revocations import Outcome
+from issuer_job.upkeep.revoking import Attending
 from tests.fakes.acme import Reply
+from tests.fakes.api import status
+from tests.fakes.certs_ca import new_key
 from tests.worlds.check import check_jobs
 from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
 from tests.worlds.revocation import issued, pass_by, revocations, run_check_jobs, told
-from tests.worlds.sweep import delete_ingress, issue_one, run, write
+from tests.worlds.sweep import change, delete_ingress, issue_one, run, write
 
 HOUR = timedelta(hours=1)
 CESSATION = 5
@@ -308,3 +316,92 @@ def test_many_at_once_are_asked_for_in_turn_and_revoked_by_one_job(certified: Jo
     pass_by(certified)
     assert len(certified.ca.revoked) == len(secrets)
     assert len(check_jobs(certified)) == 1
+
+
+# A restore from a backup that has made the namespaces anew.
+
+
+def made_anew(world: JobWorld) -> None:
+    """The namespace of the certificate, two hours later, with all that was in it."""
+    now = world.clock.read()
+    before = (now - 2 * HOUR).isoformat(timespec="seconds")
+    claim = world.api.stored(CONFIGMAPS, v.NAMESPACE, names.claim(HOST))
+    assert claim is not None
+    claim["metadata"] |= {"creationTimestamp": before, "annotations": {v.CHECKED: before}}
+    world.api.remove(CONFIGMAPS, v.NAMESPACE, names.claim(HOST))
+    world.api.add(CONFIGMAPS, v.NAMESPACE, claim)
+    write(world, replace(world.record(), issued=replace(issued(world), at=now - 2 * HOUR)))
+    metadata = {"name": "shop", "creationTimestamp": now.isoformat(timespec="seconds")}
+    world.api.add(NAMESPACES, None, {"metadata": metadata})
+
+
+def test_what_is_in_service_after_a_restore_stays_and_its_claim_is_confirmed(certified: JobWorld) -> None:
+    first = issued(certified)
+    made_anew(certified)
+    for _ in range(6):
+        pass_by(certified)
+    assert (certified.ca.revoked, revocations(certified)) == ({}, [])
+    assert issued(certified).serial == first.serial
+    claim = claims.claim_of(certified.cluster, HOST)
+    assert claim is not None
+    assert (claim.namespace, claim.unnamed_since) == ("shop", None)
+    assert claim.is_of("shop", certified.clock.read() - HOUR)
+    [event] = [event for event in certified.api.all(EVENTS) if event["reason"] == "CertificateOfFormerNamespace"]
+    assert (event["type"], event["regarding"]["name"]) == ("Warning", "web")
+    assert f"transfer-host {HOST} shop" in event["note"]
+    assert "CertificateForfeited" not in [reason for reason, _ in certified.events()]
+
+
+def test_not_what_another_one_of_that_name_has_not(certified: JobWorld) -> None:
+    """A certificate is public: without its key it says nothing of who has it."""
+    first = issued(certified)
+    made_anew(certified)
+    change(certified, tls_key=key_to_pem(new_key()))
+    for _ in range(6):
+        pass_by(certified)
+    assert certified.ca.revoked == {first.serial: CESSATION}
+
+
+def test_nor_when_somebody_else_claims_the_host_by_a_wildcard(certified: JobWorld) -> None:
+    first = issued(certified)
+    made_anew(certified)
+    wildcard = f"*.{HOST.partition('.')[2]}"
+    give_away(certified, wildcard)
+    theirs = ingress("theirs", hosts=(wildcard,), namespace="team-b", annotations={})
+    certified.api.add(INGRESSES, "team-b", theirs)
+    for _ in range(6):
+        pass_by(certified)
+    assert certified.ca.revoked == {first.serial: CESSATION}
+
+
+# Writes of others meanwhile, and writes that are refused.
+
+
+def test_a_host_that_came_back_after_the_claims_were_read_is_no_reason(certified: JobWorld) -> None:
+    write(certified, replace(certified.record(), issued=replace(issued(certified), forfeited=(HOST,))))
+    claim = certified.api.stored(CONFIGMAPS, v.NAMESPACE, names.claim(HOST))
+    assert claim is not None
+    delete_ingress(certified)
+    certified.api.remove(CONFIGMAPS, v.NAMESPACE, names.claim(HOST))
+    held = {one.name for one in revocations(certified)}
+    holders = Holders(Options(), Namers(), certified.clock.read(), whole=True)  # as read before
+    certified.api.add(CONFIGMAPS, v.NAMESPACE, claim)
+    records = {("shop", "web-tls"): certified.record()}
+    Attending(certified.cluster, records, Issuers({}, {}), holders, True, certified.clock.read()).attend()
+    assert {one.name for one in revocations(certified)} == held
+    certified.api.remove(CONFIGMAPS, v.NAMESPACE, names.claim(HOST))
+    Attending(certified.cluster, records, Issuers({}, {}), holders, True, certified.clock.read()).attend()
+    assert len(revocations(certified)) == 1
+
+
+def test_a_write_that_is_refused_keeps_no_other_waiting(certified: JobWorld) -> None:
+    """Of a record whose loss was taken back, as of a revocation that cannot be asked for."""
+    issue_one(certified, ingress("other", hosts=("other.certjob.dev",), secret="other-tls"), secret="other-tls")
+    other = issued(certified, "other-tls")
+    give_away(certified, "other.certjob.dev")
+    back = replace(certified.record(), issued=replace(issued(certified), forfeited=(HOST,)))
+    write(certified, back)
+    certified.api.fail("PUT", rf"/{names.record('shop', 'web-tls')}$", status(403, "Forbidden", "no"), times=99)
+    pass_by(certified)
+    pass_by(certified)
+    assert list(certified.ca.revoked) == [other.serial]

@@ -538,3 +538,11 @@ def test_a_job_that_cannot_be_made_is_told(swept: JobWorld) -> None:
 def stalls(world: JobWorld) -> list[str]:
     """What was said of attempts that make no step."""
     return [note for reason, note in world.events() if reason == "CertificateDelayed"]
+
+
+def test_a_pass_reads_every_claim_once(swept: JobWorld) -> None:
+    issue_one(swept)
+    swept.api.requests.clear()
+    run(swept)
+    lists = [request for request in swept.api.requests if "certjob.io/claim=true" in str(request.query)]
+    assert len(lists) == 1
