@@ -132,10 +132,8 @@ class Moments:
 class Observer:
     """Notes for every Secret of one namespace when its placeholder and its trusted certificate were there."""
 
-    def __init__(self, namespace: str, *, since_now: bool = False) -> None:
-        """`since_now`: what is there already counts for nothing."""
+    def __init__(self, namespace: str) -> None:
         self.namespace = namespace
-        self._since_now = since_now
         self.moments = Moments()
         self._stop = threading.Event()
 
@@ -182,10 +180,8 @@ class Observer:
             try:
                 page = next(cluster().pages(resource, namespace, labels=labels))
                 for item in page.objects():
-                    if not self._since_now:
-                        each(item)
+                    each(item)
                 version = page.version
-                self.moments.mark(f"watching {resource.plural}")
                 for event in cluster().watch(
                     resource, namespace, labels=labels, resource_version=version, seconds=300
                 ):

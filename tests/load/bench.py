@@ -25,6 +25,7 @@ from issuer_job.record import transitions
 from issuer_job.record.record import Problem, Record
 from issuer_job.record.store import to_config_map
 from tests.e2e import world
+from tests.e2e.api import wait_for
 from tests.e2e.observe import PODS, Observer, cluster, ingress, namespace, webhook_path
 from tests.e2e.pods import processes_of
 
@@ -103,22 +104,14 @@ def again(count: int) -> None:
     corrected: list[float] = []
     with namespace(f"bench-{secrets.token_hex(3)}") as ns:
         for number in range(count):
-            name, secret = f"a{number}", f"a{number}-tls"
-            with Observer(ns) as observer:
-                cluster().create(INGRESSES, ns, ingress(name, [f"{name}.{ns}.certjob.test"]))
-                observer.moments.wait(f"issued {secret}", PATIENCE)
-            world.wait_phase(ns, secret, "Issued")
-            with Observer(ns, since_now=True) as observer:
-                observer.moments.wait("watching secrets", PATIENCE)
-                start = time.monotonic()
-                cluster().delete(SECRETS, ns, secret)
-                observer.moments.wait(f"issued {secret}", PATIENCE)
-            for what, times in deleted.items():
-                times += [at - start for key, at in observer.moments.at.items() if key == f"{what} {secret}"]
-        for number in range(count):
-            name, secret = f"c{number}", f"c{number}-tls"
-            stored = cluster().create(INGRESSES, ns, ingress(name, [f"{name}.{ns}.certjob.test"]))
-            before = world.wait_phase(ns, secret, "Issued")
+            name, secret, host = f"a{number}", f"a{number}-tls", f"a{number}.{ns}.certjob.test"
+            cluster().create(INGRESSES, ns, ingress(name, [host]))
+            former = world.wait_issued(ns, secret, [host]).issued
+            times = _asked_again(ns, secret)
+            for what, seconds in times.items():
+                deleted[what].append(seconds)
+            before = world.wait_issued(ns, secret, [host])
+            assert former != before.issued
             _fail(before)
             stored = cluster().get(INGRESSES, ns, name)
             stored["spec"]["ingressClassName"] = "corrected"
@@ -130,6 +123,16 @@ def again(count: int) -> None:
     row("delete -> placeholder in the Secret", deleted["placeholder"])
     row("delete -> trusted certificate in the Secret", deleted["issued"])
     row("correction during a back-off -> new attempt", corrected)
+
+
+def _asked_again(namespace: str, secret: str) -> dict[str, float]:
+    """Seconds from the deletion of the Secret until it was there again, and until it held a certificate."""
+    start = time.monotonic()
+    cluster().delete(SECRETS, namespace, secret)
+    wait_for(lambda: world.leaf(namespace, secret) is not None, what="a placeholder", seconds=PATIENCE)
+    placed = time.monotonic()
+    wait_for(lambda: not world.holds_placeholder(namespace, secret), what="a certificate", seconds=PATIENCE)
+    return {"placeholder": placed - start, "issued": time.monotonic() - start}
 
 
 def _fail(record: Record) -> None:
