@@ -21,6 +21,7 @@ from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.cluster.api import KubeError
 from issuer_job.hosts.precedence import CLOCKS
 from issuer_job.issue.obtaining.registry import obtaining_of
+from issuer_job.issuers.types import directory_of
 from issuer_job.record import transitions
 from issuer_job.record.record import Record, RecordError, Revoked
 from issuer_job.record.store import change_record, live_record
@@ -69,6 +70,10 @@ def _carry_out(mounted: MountedIssuer, held: HeldRevocation) -> bool:
         certificate = _certificate(mounted, held, record)
     except _NotFound as problem:
         return _end(mounted, held, record, Outcome.REFUSED, f"not revoked: {problem}")
+    issued = issued_with(record, certificate.serial)
+    if issued is not None and issued.directory not in ("", directory_of(mounted.issuer)):
+        # Edited since the sweep has chosen it: what another CA says of the certificate would be the last word.
+        return _put_off(mounted, held, record, f"issuer {mounted.name} has another CA than it is from by now")
     found = rewrite(attempt.cluster, held, leaf=certificate.leaf_pem, serial=certificate.serial)
     if found is None:
         return False  # another Job is at it

@@ -426,6 +426,28 @@ def test_an_issuer_that_is_gone(certified: JobWorld) -> None:
     assert "gone or broken" in operator.said[0]
 
 
+def test_an_issuer_that_has_got_another_ca_since_it_was_chosen(certified: JobWorld) -> None:
+    """What that says is no word about the certificate: it is put off until an issuer has its CA."""
+    first = issued(certified)
+    asked = Revocation(namespace="shop", secret_name="web-tls", reason=Reason.KEY_COMPROMISE, serial=first.serial)
+    held = find_revocation(certified.cluster, ask_for(certified.cluster, asked, now=certified.clock.read()))
+    assert held is not None
+    assert rewrite(certified.cluster, held, issuer=ISSUER) is not None
+    directory = Reply(200, certified.ca.directory, nonce=False)
+    certified.ca.before = lambda request: directory if request.path == "/elsewhere" else None
+    certified.set_issuer(server=f"{certified.ca.base}/elsewhere")
+    launch(certified)
+    run_check_jobs(certified)
+    [held] = revocations(certified)
+    assert held.revocation.outcome is None
+    assert "another CA" in held.revocation.problem
+    assert certified.ca.revoked == {}
+    certified.set_issuer()
+    for _ in range(14):
+        pass_by(certified)
+    assert list(certified.ca.revoked) == [first.serial]
+
+
 def test_two_accounts_of_elsewhere(certified: JobWorld) -> None:
     """The CA has forgotten the account: it is asked for anew, and what the CA says then is final."""
     [account] = certified.ca.accounts
