@@ -18,7 +18,7 @@ from issuer_job.issuers.schema import Issuer
 from issuer_job.polling import utc_now
 from issuer_job.record import transitions
 from issuer_job.record.annotations import ANNOTATIONS, Settings
-from issuer_job.record.record import ACTIVE, Problem, Record, Source
+from issuer_job.record.record import ACTIVE, Phase, Problem, Record, Source
 from issuer_job.record.store import Arrow, change_record, live_record, write_record
 from issuer_job.tenant_secrets import canary
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
@@ -62,6 +62,10 @@ class NamespaceGone(Stop):
     """The Secret's namespace is being deleted."""
 
     exit_code = v.ExitCode.LATER
+
+
+class IntentChanged(Stop):
+    """Something else is wanted since the record was read, and nothing was ordered yet: begin anew."""
 
 
 class HeldBack(Stop):
@@ -147,7 +151,7 @@ class Attempt:
         """Write what the arrow makes of the record now, whoever else writes it: a source that joined is kept.
 
         Raises Superseded when the epoch is not ours any more, OtherPod when the holder is not (ending the Job would
-        end the pod that holds the attempt now), Ended, RecordError, KubeError.
+        end the pod that holds the attempt now), Ended, IntentChanged, RecordError, KubeError.
         """
         self._write(lambda record: arrow(record, self.clock(), *args, **kwargs))
 
@@ -173,8 +177,10 @@ class Attempt:
                 raise OtherPod("another pod holds the attempt")
             if replace(live, resource_version="") == replace(wanted, resource_version=""):
                 return live  # our own write, whose answer was lost
-            self.record = live
+            former, self.record = self.record, live
             self._still_active()
+            if not takeover and live.phase is Phase.CLAIMED and live.generation != former.generation:
+                raise IntentChanged("something else is wanted by now")
             wanted = arrow(live)
             return wanted
 

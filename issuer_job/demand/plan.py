@@ -20,7 +20,7 @@ class PlanReason(StrEnum):
     NEW = "New"
     UNCHANGED = "Unchanged"
     CHANGED = "Changed"
-    CHANGED_BEFORE_CLAIM = "ChangedBeforeClaim"
+    CHANGED_BEFORE_ORDER = "ChangedBeforeOrder"
     HELD_BACK = "HeldBack"
     """Changed to an intent that failed lately: its back-off goes on."""
     ENOUGH = "Enough"
@@ -76,32 +76,6 @@ def plan(
     return decided
 
 
-def over_limit(
-    existing: Record | None,
-    entry: Entry,
-    *,
-    namespace: str,
-    now: datetime,
-    problem: Problem,
-    until: datetime,
-    issuer: str,
-) -> Plan:
-    """What is written down in the place of a launch that a limit of the issuer forbids until then.
-
-    `issuer` stands for its configuration: an edit ends the wait. What runs is left alone: its Job looks.
-    """
-    source = entry.source
-    if existing is not None and existing.phase in ACTIVE:
-        return Plan(PlanReason.OVER_LIMIT)
-    if existing is None:
-        name = entry.secret_name
-        record = transitions.wanted(namespace=namespace, secret_name=name, sources=(source,), now=now)
-    else:
-        record = intents.asked(existing, source)
-    held = transitions.held_back(record, now, problem=problem, until=until, issuer=issuer)
-    return Plan(PlanReason.OVER_LIMIT, held)
-
-
 def _merged(existing: Record, source: Source, now: datetime, *, lacking: bool) -> Plan:
     gone, record = existing.phase in GONE, intents.asked(existing, source)
     minor = record.intent.settings != source.settings
@@ -121,11 +95,11 @@ def _merged(existing: Record, source: Source, now: datetime, *, lacking: bool) -
         return launch(PlanReason.RETRY_ASKED, LaunchReason.RETRY_ASKED)
     if changed:
         same_issuer = record.intent.settings.issuer == existing.intent.settings.issuer
-        if existing.phase is Phase.LAUNCHED and same_issuer:
-            # Its Job has not claimed the attempt yet and reads the intent when it does. Another issuer
+        if _has_not_ordered(existing) and same_issuer:
+            # Its Job reads the intent when it claims the attempt, and again before it orders. Another issuer
             # needs a Job of its own: account key and credentials are mounted by the issuer's name.
-            record = transitions.with_attempt(record, generation=record.generation)
-            return Plan(PlanReason.CHANGED_BEFORE_CLAIM, record, minor=minor)
+            record = transitions.changed_before_order(record, now)
+            return Plan(PlanReason.CHANGED_BEFORE_ORDER, record, minor=minor)
         if is_enough(existing, record.intent):
             if lacking:
                 return launch(PlanReason.SEEN_AGAIN, LaunchReason.SECRET_MISSING)
@@ -147,6 +121,12 @@ def _merged(existing: Record, source: Source, now: datetime, *, lacking: bool) -
     if _new_source(existing, source):
         return Plan(PlanReason.JOINED, record, minor=minor)
     return Plan(PlanReason.UNCHANGED, minor=minor)
+
+
+def _has_not_ordered(existing: Record) -> bool:
+    """Whether an attempt is under way whose Job will look at what is wanted before it orders."""
+    looks_again = existing.attempt is not None and existing.attempt.looks_again
+    return existing.phase is Phase.LAUNCHED or (existing.phase is Phase.CLAIMED and looks_again)
 
 
 def is_enough(existing: Record, intent: Intent) -> bool:

@@ -60,6 +60,7 @@ def confirm(attempt: Attempt, resolved: Resolved) -> Resolved:
         if delay is None:
             break
         attempt.sleep(delay.total_seconds())
+        attempt.load()  # what is wanted may change on the way, too
     if intent is not None and intent.settings.issuer != attempt.record.intent.settings.issuer:
         named = intent.settings.issuer
         detail = f"the Ingress names issuer {named} now; if there is no such issuer, correct the annotation"

@@ -10,17 +10,21 @@ from collections.abc import Mapping
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt import events
-from issuer_job.attempt.attempt import Attempt, Failure, HeldBack, Later, NamespaceGone, Stop, Unwanted
+from issuer_job.attempt.attempt import Attempt, Failure, HeldBack, IntentChanged, Later, NamespaceGone, Stop, Unwanted
 from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import SECRETS
 from issuer_job.hosts import at_order
 from issuer_job.issue import confirm, install
 from issuer_job.issue.obtaining.registry import obtaining_of
+from issuer_job.issue.settle import settle
 from issuer_job.issue.solvers import SOLVERS, AttemptSolvers, MakeSolver
 from issuer_job.issuers.solvers import ChallengeType
 from issuer_job.record import transitions
 from issuer_job.record.record import Issued, Phase, Problem, RecordError
 from issuer_job.tenant_secrets.access import Refusal
+
+ROUNDS = 10
+"""How often an attempt begins anew because something else is wanted by now."""
 
 
 def issue(attempt: Attempt, makers: Mapping[ChallengeType, MakeSolver] = SOLVERS) -> v.ExitCode:
@@ -41,6 +45,16 @@ def issue(attempt: Attempt, makers: Mapping[ChallengeType, MakeSolver] = SOLVERS
 
 
 def _ended(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
+    """Run the attempt, anew as often as something else is wanted before it has ordered. Raises as `_once` does."""
+    for _ in range(ROUNDS):
+        try:
+            return _once(attempt, solvers)
+        except IntentChanged as changed:
+            attempt.step("intent-changed", reason=str(changed))
+    raise Stop("what is wanted keeps changing")
+
+
+def _once(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
     """Run the attempt, and write down how it ended. Raises Superseded, OtherPod, Ended: it is not ours to end."""
     try:
         return _attempt(attempt, solvers)
@@ -71,6 +85,7 @@ def _attempt(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
     attempt.claim()
     attempt.step("claimed", hosts=list(attempt.record.intent.hosts))
     attempt.require_policies()
+    settle(attempt)
     resolved = confirm.resolve_issuer(attempt)
     resolved = confirm.confirm(attempt, resolved)
     attempt.step("confirmed", sources=[source.key for source in attempt.confirmed])

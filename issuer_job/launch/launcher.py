@@ -13,7 +13,7 @@ from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import Cluster, KubeError
 from issuer_job.cluster.changes import UNREAD
 from issuer_job.demand.common import Entry
-from issuer_job.demand.plan import Plan, PlanReason, over_limit, plan
+from issuer_job.demand.plan import Plan, PlanReason, plan
 from issuer_job.demand.share import use_of
 from issuer_job.demand.unlisted import held_up
 from issuer_job.hosts import at_launch
@@ -31,7 +31,7 @@ from issuer_job.launch.outcome import (
     waiting_warning,
     warning_of,
 )
-from issuer_job.launch.recent import RecentOrders
+from issuer_job.launch.recent import RecentOrders, held_plan
 from issuer_job.launch.room import Room
 from issuer_job.launch.start import Starter
 from issuer_job.polling import utc_now
@@ -153,7 +153,7 @@ class _Launch:
                 # Only a look puts a placeholder there, and only what rests is looked at.
                 decided = Plan(PlanReason.UNCHANGED)
             elif over is not None:
-                decided = self._held(found, over)
+                decided = held_plan(found, self.entry, over, starter, namespace)
             elif decided.launch and not room:
                 decided = planned(found, now=starter.clock(), lacking=lacking, may_launch=False)
             if decided.launch and decided.record is not None:
@@ -241,19 +241,6 @@ class _Launch:
         if recent is None or (serves(wanted) and not replaces) or is_pressing(wanted, now=now):
             return None
         return recent.take(wanted, now)
-
-    def _held(self, found: Record | None, over: OverLimit) -> Plan:
-        name, starter = self.entry.source.settings.issuer, self.starter
-        version = starter.settings.issuers().versions.get(name, ABSENT)
-        return over_limit(
-            found,
-            self.entry,
-            namespace=self.namespace,
-            now=starter.clock(),
-            problem=over.problem,
-            until=over.until,
-            issuer=version,
-        )
 
     def _refuse_too_many(self, wanted: Record, found: Record | None) -> None:
         problem = None if self.room is None else self.room.refusal(self.starter.cluster, wanted)

@@ -5,10 +5,16 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from threading import Lock
 
+from issuer_job.demand.common import Entry
+from issuer_job.demand.plan import Plan, PlanReason
 from issuer_job.hosts.limits import OverLimit, planned_order
 from issuer_job.hosts.order_book import CLOCKS, BookEntry
+from issuer_job.issuers.load import ABSENT
 from issuer_job.issuers.types import directory_of, type_of
 from issuer_job.launch.configuration import SettingsCache
+from issuer_job.launch.start import Starter
+from issuer_job.record import intents, transitions
+from issuer_job.record.phases import ACTIVE
 from issuer_job.record.record import Record
 
 UNSEEN = timedelta(minutes=2)
@@ -55,3 +61,21 @@ class RecentOrders:
         oldest = now.timestamp() - UNSEEN.total_seconds() - CLOCKS
         while self._launched and next(iter(self._launched.values()))[1].at < oldest:
             del self._launched[next(iter(self._launched))]
+
+
+def held_plan(existing: Record | None, entry: Entry, over: OverLimit, starter: Starter, namespace: str) -> Plan:
+    """What is written down in the place of a launch that a limit of the issuer forbids until then.
+
+    An edit of the issuer ends the wait. What runs is left alone: its Job looks.
+    """
+    source, now = entry.source, starter.clock()
+    version = starter.settings.issuers().versions.get(source.settings.issuer, ABSENT)
+    if existing is not None and existing.phase in ACTIVE:
+        return Plan(PlanReason.OVER_LIMIT)
+    if existing is None:
+        name = entry.secret_name
+        record = transitions.wanted(namespace=namespace, secret_name=name, sources=(source,), now=now)
+    else:
+        record = intents.asked(existing, source)
+    held = transitions.held_back(record, now, problem=over.problem, until=over.until, issuer=version)
+    return Plan(PlanReason.OVER_LIMIT, held)

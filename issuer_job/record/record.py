@@ -54,7 +54,8 @@ class AttemptState(Stored, frozen=True):
     names (RFC 9773, section 5), `crashes` counts the attempts before this one whose Jobs ended without a word.
     `issuer` is set if it is not the intent's: its fallback. `renews` says that what is issued is to be replaced,
     however good: for that this attempt was launched, or one before it that did not do it. `interval` is the time
-    from one sweep to the next, as the last one that launched had it.
+    from one sweep to the next, as the last one that launched had it. `changed_at` is when what is wanted changed last
+    since it was launched; `looks_again`: its Job looks at that again before it orders, which those of 0.1.0 do not.
     """
 
     epoch: int
@@ -78,6 +79,8 @@ class AttemptState(Stored, frozen=True):
     renews: bool = False
     interval: timedelta = SWEEP_INTERVAL
     stretch: float = 0.0  # of the start of the holder's process: its time by its CPU time, 0 if not known
+    changed_at: Moment | None = None
+    looks_again: bool = False
 
 
 class Renewal(Stored, frozen=True):

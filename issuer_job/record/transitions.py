@@ -76,6 +76,8 @@ def launched(
         orders_dropped=0,
         secret_uid="",
         secret_version="",
+        changed_at=None,
+        looks_again=False,
         renews=old.renews or reason.bearing is Bearing.REPLACES,
         interval=interval or old.interval,
     )
@@ -97,9 +99,15 @@ def relaunched(record: Record, now: datetime) -> Record:
     return _move(with_attempt(record, launched_at=now, tries=tries), P.LAUNCHED, now)
 
 
+def changed_before_order(record: Record, now: datetime) -> Record:
+    """What is wanted has changed, and its Job has not ordered yet: it looks again before it does."""
+    return with_attempt(record, generation=record.generation, changed_at=now)
+
+
 def claimed(record: Record, now: datetime, *, holder: str, stretch: float = 0.0) -> Record:
     """A pod takes the attempt, also from another pod of the same epoch whose node was lost."""
-    return _move(with_attempt(record, holder=holder, generation=record.generation, stretch=stretch), P.CLAIMED, now)
+    claimed = {"holder": holder, "generation": record.generation, "looks_again": True, "stretch": stretch}
+    return _move(with_attempt(record, **claimed), P.CLAIMED, now)
 
 
 def confirmed(record: Record, now: datetime, *, sources: tuple[Source, ...], known: tuple[Source, ...]) -> Record:

@@ -138,6 +138,8 @@ def full_record() -> Record:
             renews=True,
             interval=timedelta(hours=1),
             stretch=1.5,
+            changed_at=NOW,
+            looks_again=True,
         ),
         issued=issued(leaf="PEM", renewal=renewal, forfeited=HOSTS[:1]),
         retry=retry,

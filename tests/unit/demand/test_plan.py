@@ -13,7 +13,7 @@ from issuer_job.record import intents, transitions
 from issuer_job.record.ledger_entries import MOST_FAILED
 from issuer_job.record.record import ACTIVE, Counted, LedgerEntry, Phase, Record, Retry, Settings, Source, SourceKind
 from issuer_job.record.sources import IngressClass
-from tests.worlds.samples import HOSTS, LATER, NOW, PROBLEM, issued, record, source
+from tests.worlds.samples import HOSTS, LATER, NOW, PROBLEM, attempt, issued, record, source
 
 GONE = {Phase.UNCONFIRMED, Phase.ORPHANED, Phase.RETIRED}
 OTHER = Settings(issuer="other")
@@ -60,11 +60,20 @@ def test_seen_again_forgets_the_sources_of_before(phase: Phase) -> None:
 def test_a_change_before_the_claim_needs_no_second_job() -> None:
     existing = record(Phase.LAUNCHED)
     made = decided(existing, source(hosts=HOSTS[:1]))
-    assert (made.reason, made.launch) == (PlanReason.CHANGED_BEFORE_CLAIM, False)
+    assert (made.reason, made.launch) == (PlanReason.CHANGED_BEFORE_ORDER, False)
     assert made.record is not None
     assert (made.record.epoch, made.record.generation) == (existing.epoch, 2)
     assert transitions.attempt_of(made.record).generation == 2
     assert transitions.attempt_of(made.record).order_url == ""
+
+
+def test_a_change_before_the_order_needs_no_second_job() -> None:
+    existing = record(Phase.CLAIMED, attempt=attempt(looks_again=True))
+    made = decided(existing, source(hosts=HOSTS[:1]))
+    assert (made.reason, made.launch) == (PlanReason.CHANGED_BEFORE_ORDER, False)
+    assert made.record is not None
+    assert (made.record.phase, made.record.epoch, made.record.generation) == (Phase.CLAIMED, existing.epoch, 2)
+    assert transitions.attempt_of(made.record).changed_at is not None
 
 
 def test_another_issuer_before_the_claim_needs_a_job_with_its_keys() -> None:

@@ -345,6 +345,7 @@ def test_changed_hosts_take_a_new_epoch_and_a_job(world: JobWorld) -> None:
     attempt = world.pod()
     attempt.load()
     attempt.claim()
+    attempt.advance(transitions.ordering, directory=world.server, account="a")
     second = launch(world, ingress(hosts=(HOST,)))
     assert second.epoch > first.epoch
     assert len(world.api.all(JOBS)) == 2
