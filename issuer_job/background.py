@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 AT_ONCE = 8
 """Calls at a time: as many as the API server's transport keeps connections, and few for one client of a CA."""
@@ -27,6 +27,13 @@ def at_once(call: Callable[[T], R], items: Iterable[T]) -> list[R]:
     contexts = [copy_context() for _ in todo]  # each thread in one of its own
     with ThreadPoolExecutor(min(AT_ONCE, len(todo))) as pool:
         return list(pool.map(lambda context, item: context.run(call, item), contexts, todo))
+
+
+def both(one: Callable[[], T], other: Callable[[], R]) -> tuple[T, R]:
+    """What two calls return that are made at once. Raises what the first one raises, else what the other does."""
+    calls: tuple[Callable[[], Any], ...] = (one, other)
+    first, second = at_once(lambda call: call(), calls)
+    return first, second
 
 
 class Background(Generic[T]):

@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cache, partial
 
 from issuer_job.attempt.attempt import Attempt, Later, Permanent
+from issuer_job.background import at_once, both
 from issuer_job.cluster.api import KubeError, read_whole
 from issuer_job.demand.askers import list_askers
 from issuer_job.demand.share import adds_nothing, beyond, use_of_all
@@ -28,20 +29,19 @@ def hold_hosts(attempt: Attempt) -> None:
     A claim that was checked before costs one request. One that was not must stand against every older Ingress and
     every overlapping claim, is marked as checked then, and is given up at once if it does not stand.
     """
-    set_by_operator = _options(attempt)
     hosts, namespace = attempt.record.intent.hosts, attempt.record.namespace
-    if not adds_nothing(attempt.record):
-        full = beyond(set_by_operator, attempt.record, use_of_all(_others(attempt)))
-        if full is not None:
-            raise Later(full)
+    adds = not adds_nothing(attempt.record)
+    set_by_operator, used = both(partial(_options, attempt), lambda: use_of_all(_others(attempt)) if adds else None)
+    full = None if used is None else beyond(set_by_operator, attempt.record, used)
+    if full is not None:
+        raise Later(full)
     if (denied := not_allowed(set_by_operator, hosts, namespace)) is not None:
         detail = "the operator's list does not allow this host in this namespace"
         raise Permanent(Problem(type=denied.reason, detail=detail, host=denied.host, step="claims"))
     if set_by_operator.host_policy is not HostPolicy.FIRST_CLAIM:
         return
-    made = claims.namespace_made(attempt.cluster, namespace)
     for _ in range(ROUNDS):
-        if _made_good(attempt, set_by_operator, made):
+        if _made_good(attempt, set_by_operator):
             return
     raise KubeError("the claims keep changing")
 
@@ -73,13 +73,18 @@ def _options(attempt: Attempt) -> Options:
         raise Later(Problem(type="brokenOptions", detail=str(problem), step="options")) from None
 
 
-def _made_good(attempt: Attempt, options: Options, made: datetime | None) -> bool:
+def _made_good(attempt: Attempt, options: Options) -> bool:
     """Whether all claims are checked now; False if one changed meanwhile. Raises Permanent."""
     cluster, namespace = attempt.cluster, attempt.record.namespace
+    hosts = sorted(attempt.record.intent.hosts)
     unchecked: list[Claim] = []
+    made, held = both(
+        partial(claims.namespace_made, cluster, namespace),
+        partial(at_once, partial(claims.claim_of, cluster), hosts),
+    )
     # All are there before anybody else's is looked for: of two that overlap, at least one Job sees the other's.
-    for host in sorted(attempt.record.intent.hosts):
-        mine = claims.claim_of(cluster, host) or claims.take(cluster, host, namespace)
+    for host, found in zip(hosts, held, strict=True):
+        mine = found or claims.take(cluster, host, namespace)
         if not mine.is_of(namespace, made):
             if mine.namespace == namespace and mine.checked is None:
                 claims.give_up_claim(cluster, mine)
