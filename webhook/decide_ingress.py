@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import cast
 
@@ -11,15 +12,17 @@ from msgspec import UNSET
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.demand.common import annotations_of, is_being_deleted
-from issuer_job.demand.ingress import named_secrets, opts_in, rule_hosts, served_secrets, wants
+from issuer_job.demand.common import Entry, annotations_of, is_being_deleted
+from issuer_job.demand.ingress import named_secrets, opts_in, served_secrets, wants
 from issuer_job.demand.ingress_spec import (
     MAX_NAMES,
     TOO_LARGE,
     Spec,
     TlsEntry,
+    hosts_by_secret,
     is_copied,
     own_entry,
+    rule_hosts,
     spec_of,
     with_entry,
 )
@@ -79,7 +82,7 @@ class IngressPolicy(AdmissionPolicy):
             # Without dry run the launch tells.
             warnings.append(f"spec.tls would get the Secret {wanted.added.secret_name[:60]}")
         patch = make_patch(review.asker, wanted.added) if wanted.added else self.kept(review)
-        return launching(review, wanted.entries, patch=patch, warnings=warnings)
+        return launching(review, _renamed(wanted.entries, review), patch=patch, warnings=warnings)
 
     def kept(self, review: Review) -> tuple[Json, ...]:
         """certjob's former entry as it was, if there is no tls now: an issuer's trouble must not take it away."""
@@ -89,6 +92,20 @@ class IngressPolicy(AdmissionPolicy):
         if former is None or spec_of(ingress).entries:
             return ()
         return make_patch(ingress, former) if set(former.hosts) <= set(rule_hosts(ingress)) else ()
+
+
+def _renamed(entries: Sequence[Entry], review: Review) -> list[Entry]:
+    """The entries, each with the Secret that the Ingress named for its hosts before, and names no more."""
+    before = hosts_by_secret(review.former)
+    gone = before.keys() - {entry.secret_name for entry in entries} - served_secrets(review.asker)
+    by_host = {host: name for name in gone for host in before[name]}
+
+    def former(entry: Entry) -> str:
+        name = by_host.get(entry.hosts[0], "")
+        fits = name and entry.secret_name not in before and set(entry.hosts) <= set(before[name])
+        return name if fits else ""
+
+    return [replace(entry, renamed_from=former(entry)) for entry in entries]
 
 
 def make_patch(ingress: Json, added: TlsEntry | None) -> tuple[Json, ...]:

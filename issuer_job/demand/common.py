@@ -54,6 +54,7 @@ class Notice:
 class Entry:
     """One certificate wanted: the Secret's name, and the record's source with the hosts sorted, each once.
 
+    `renamed_from` is the Secret that it named for these hosts until just now, and names no more.
     `problem` is what an operator has to put right first: it is written down, not ordered. Only of a kind that is not
     listed.
     """
@@ -61,6 +62,7 @@ class Entry:
     secret_name: str
     source: Source
     problem: Problem | None = None
+    renamed_from: str = ""
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -24,7 +24,16 @@ from issuer_job.demand.common import (
     settings_of,
     source_of,
 )
-from issuer_job.demand.ingress_spec import MAX_NAMES, Spec, TlsEntry, own_entry, spec_of, with_entry
+from issuer_job.demand.ingress_spec import (
+    MAX_NAMES,
+    Spec,
+    TlsEntry,
+    hosts_by_secret,
+    own_entry,
+    rule_hosts,
+    spec_of,
+    with_entry,
+)
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record.record import IngressClass, Intent, Settings, Source, SourceKind
@@ -135,29 +144,19 @@ def ingress_class(ingress: Json) -> IngressClass:
     return IngressClass(field=field, annotation=annotation)
 
 
-def rule_hosts(ingress: Json) -> list[str]:
-    """Hosts of the rules, in their order, each once."""
-    return list(dict.fromkeys(spec_of(ingress).rule_hosts))
-
-
 def _tls_entries(
     ingress: Json, issuer: Issuer, settings: Settings, former: TlsEntry | None
 ) -> tuple[dict[str, list[str]], TlsEntry | None, list[Notice]]:
     """Hosts by Secret name (entries that name one Secret twice are joined), and certjob's own entry if any."""
-    tls, own, every = spec_of(ingress).entries, own_entry(ingress), rule_hosts(ingress)
+    tls, own = spec_of(ingress).entries, own_entry(ingress)
     if not tls or own is not None:
         return _added(ingress, issuer, settings, own or former)
-    requests: dict[str, dict[str, None]] = {}
-    notices = []
-    for number, entry in enumerate(tls):
-        if entry.secret_name:
-            hosts = map(hostnames.normalize, entry.hosts) if entry.hosts else every
-            requests.setdefault(entry.secret_name, {}).update(dict.fromkeys(hosts))
-        else:
-            notices.append(
-                Notice(NoticeReason.NO_SECRET_NAME, f"spec.tls[{number}] has no secretName: no certificate for it")
-            )
-    return {name: list(hosts) for name, hosts in requests.items()}, None, notices
+    notices = [
+        Notice(NoticeReason.NO_SECRET_NAME, f"spec.tls[{number}] has no secretName: no certificate for it")
+        for number, entry in enumerate(tls)
+        if not entry.secret_name
+    ]
+    return hosts_by_secret(ingress), None, notices
 
 
 def _added(

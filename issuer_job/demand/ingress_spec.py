@@ -81,6 +81,22 @@ class TlsEntry:
         return f"{self.marker} {names.digest(whose)}"
 
 
+def hosts_by_secret(ingress: Json) -> dict[str, list[str]]:
+    """What spec.tls says: entries that name one Secret twice are joined, one without hosts has all of the rules."""
+    requests: dict[str, dict[str, None]] = {}
+    every = rule_hosts(ingress)
+    for entry in spec_of(ingress).entries:
+        if entry.secret_name:
+            hosts = map(hostnames.normalize, entry.hosts) if entry.hosts else every
+            requests.setdefault(entry.secret_name, {}).update(dict.fromkeys(hosts))
+    return {name: list(hosts) for name, hosts in requests.items()}
+
+
+def rule_hosts(ingress: Json) -> list[str]:
+    """Hosts of the rules, in their order, each once."""
+    return list(dict.fromkeys(spec_of(ingress).rule_hosts))
+
+
 def with_entry(ingress: Json, added: TlsEntry) -> Json:
     """A copy of the Ingress, of which metadata and spec will do, with just certjob's entry in spec.tls, and its mark.
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from msgspec.structs import replace
+
 from issuer_job.demand.common import Entry
 from issuer_job.record import intents, transitions
 from issuer_job.record.ledger_entries import MOST_FAILED, worn_out
@@ -65,6 +67,7 @@ def plan(
     if existing is None:
         name = entry.secret_name
         record = transitions.wanted(namespace=namespace, secret_name=name, sources=(source,), now=now)
+        record = replace(record, renamed_from=entry.renamed_from)
         if not may_launch:
             return Plan(PlanReason.PUT_OFF, record)
         return Plan(PlanReason.NEW, transitions.launched(record, now=now, reason=LaunchReason.NEW), launch=True)

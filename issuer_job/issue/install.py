@@ -45,7 +45,7 @@ def right_already(attempt: Attempt, seen: Look) -> Issued | None:
         if found.issued is None or not found.lacks:
             return found.issued
         chain, key = seen.stored.tls_crt or b"", seen.stored.tls_key or b""
-        seen = _put(attempt, seen, chain_pem=chain, key_pem=key, not_after=found.issued.not_after)
+        seen = put(attempt, seen, chain_pem=chain, key_pem=key, not_after=found.issued.not_after)
     return found.issued
 
 
@@ -85,14 +85,14 @@ def install(attempt: Attempt, obtained: Obtained, seen: Look) -> Issued:
             # an old certificate there. So the placeholder comes first, and the certificate replaces just that.
             seen = preflight(attempt, seen)
             continue
-        seen = _put(attempt, seen, chain_pem=chain, key_pem=key, not_after=certificate.not_after)
+        seen = put(attempt, seen, chain_pem=chain, key_pem=key, not_after=certificate.not_after)
         if (seen.stored.tls_crt, seen.stored.tls_key) == (chain, key):  # or another pod of this attempt was faster
             return installed(attempt.record, certificate, seen, now=attempt.clock(), ordered=True)
     detail = "the Secret keeps changing while its certificate is written"
     raise Later(Problem(type="secretChanging", detail=detail, step="install"))
 
 
-def _put(attempt: Attempt, seen: Look, *, chain_pem: bytes, key_pem: bytes, not_after: datetime) -> Look:
+def put(attempt: Attempt, seen: Look, *, chain_pem: bytes, key_pem: bytes, not_after: datetime) -> Look:
     """Write a certificate into the Secret that was seen; what it holds then, of others too if they were faster."""
     body = tls_secret(
         attempt.record,

@@ -14,7 +14,7 @@ from issuer_job.attempt.attempt import Attempt, Failure, HeldBack, IntentChanged
 from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import SECRETS
 from issuer_job.hosts import at_order
-from issuer_job.issue import confirm, install
+from issuer_job.issue import confirm, install, takeover
 from issuer_job.issue.obtaining.registry import obtaining_of
 from issuer_job.issue.settle import settle
 from issuer_job.issue.solvers import SOLVERS, AttemptSolvers, MakeSolver
@@ -91,7 +91,7 @@ def _attempt(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
     attempt.step("confirmed", sources=[source.key for source in attempt.confirmed])
     at_order.hold_hosts(attempt)
     seen = install.look(attempt)
-    issued = install.right_already(attempt, seen)
+    issued = install.right_already(attempt, seen) or takeover.taken_over(attempt, resolved, seen)
     if issued is None:
         seen = install.preflight(attempt, seen)
         issued = install.install(attempt, obtaining_of(resolved.issuer).obtain(attempt, resolved, solvers), seen)

@@ -205,7 +205,8 @@ class HistoryEntry(Stored, frozen=True):
 class Record(Stored, frozen=True, kw_only=True):
     """One target Secret's certificate. `resource_version` and `uid` are the ConfigMap's.
 
-    `former` are certificates from a CA before the one that is issued which are still valid, the last one last.
+    `renamed_from` is the Secret that its Ingress named for the same hosts before it named this one. `former` are
+    certificates from a CA before the one that is issued which are still valid, the last one last.
     `renew` is the operator's wish that the certificate be not older than this.
     """
 
@@ -224,6 +225,7 @@ class Record(Stored, frozen=True, kw_only=True):
     former: tuple[Issued, ...] = ()
     revoked: tuple[Revoked, ...] = ()
     renew: Moment | None = None
+    renamed_from: str = ""
     version: int = 1
     uid: str = ""
     resource_version: str = ""

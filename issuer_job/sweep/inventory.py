@@ -203,6 +203,10 @@ def read_known(cluster: Cluster, *, now: datetime) -> Known:
             if leftover_keys(record, now=now):
                 known.leftover_keys.add(key)
             known.records[key] = record.listed
+        for (namespace, _), record in known.records.items():
+            renamed = known.records.get((namespace, record.renamed_from))
+            if record.issued and renamed and renamed.issued and renamed.issued.key_id == record.issued.key_id:
+                known.key_holders[record.issued.key_id] -= 1  # it was handed on, to the same owner
         return known
 
     return read_whole(read, "records")

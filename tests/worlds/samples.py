@@ -146,6 +146,7 @@ def full_record() -> Record:
         history=(HistoryEntry(at=NOW, epoch=5, event="issued", detail="d"),),
         former=(issued(serial="ce", leaf="PEM"),),
         revoked=(Revoked(serial="ce", key_id="ab", not_after=LATER, reason="superseded"),),
+        renamed_from="old-tls",
         ledger=(LedgerEntry(at=NOW, kind=Counted.CERTIFICATE, issuer="le", hosts=HOSTS, exempt=True),),
         renew=NOW,
         uid="record-uid",

@@ -14,8 +14,8 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from issuer_job.demand.common import MAX_HOSTS, NoticeReason, Wants
-from issuer_job.demand.ingress import named_hosts, named_secrets, opts_in, rule_hosts, wants
-from issuer_job.demand.ingress_spec import TlsEntry, own_entry
+from issuer_job.demand.ingress import named_hosts, named_secrets, opts_in, wants
+from issuer_job.demand.ingress_spec import TlsEntry, own_entry, rule_hosts
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record.record import IngressClass, Settings
