@@ -98,6 +98,8 @@ WEBHOOK_TLS_SECRET = "certjob-webhook-tls"  # noqa: S105 - a name, not a secret
 RESPONDER_PORT_NAME = "http"
 RESPONDER_PORT = 8080
 CHALLENGE_PATH = "/.well-known/acme-challenge/"
+OWN_POLICIES = "certjob-"
+"""How the names of certjob's admission policies begin."""
 CANARY_NAMESPACE = "default"
 CANARY_DENIAL = "denied request: certjob-shape"
 

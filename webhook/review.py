@@ -18,8 +18,8 @@ from issuer_job.cluster.api import Json
 MAX_BODY = 3 * 1024 * 1024
 """Bytes of a review: the API server takes requests up to 3 MiB."""
 MAX_WARNINGS = 10
-MAX_WARNING = 120
-"""Characters of one warning: kubectl shows it on a line, and the API server cuts at 256."""
+MAX_WARNING = 250
+"""Characters of one warning, if it quotes a policy: the API server cuts at 256, and at 4096 of all."""
 MAX_ENTRIES = 1000
 """Labels, annotations, or keys of data of one object: each costs some 20 times what it takes in the review."""
 API_VERSION = "admission.k8s.io/v1"

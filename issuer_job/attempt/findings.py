@@ -38,6 +38,7 @@ class CheckReason(StrEnum):
     ACCOUNT = "AccountUnusable"
     PROFILE = "ProfileNotOffered"
     ROLLOVER = "RolloverFailed"
+    REFUSED = "WriteRefused"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

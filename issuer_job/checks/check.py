@@ -19,11 +19,12 @@ from issuer_job.attempt.attempt import Attempt, Later, Stop, Superseded
 from issuer_job.attempt.findings import CheckReason, Finding, MountedIssuer
 from issuer_job.checks.leftovers import clear, is_clearing, only_clear
 from issuer_job.checks.questions import QUESTIONS
-from issuer_job.cluster.api import CONFIGMAPS, Json
+from issuer_job.cluster.api import CONFIGMAPS, ApiError, Json
 from issuer_job.issue.obtaining.registry import obtaining_of
 from issuer_job.issuers.load import IssuerError, is_issuer, issuer_version, parse_issuer
 from issuer_job.issuers.state import IssuerState, note_in_state
 from issuer_job.issuers.types import directory_of
+from issuer_job.tenant_secrets.refused import refused_problem
 
 CHECKED_VERSION = "checkedVersion"
 CHECKED_AT = "checkedAt"
@@ -46,6 +47,11 @@ def check_issuer(attempt: Attempt) -> v.ExitCode:
         config_map = _config_map(attempt)
         attempt.require_policies()
         return _checked(attempt, config_map)
+    except ApiError as error:
+        refused = refused_problem(error, step="write")
+        if refused is None:
+            raise
+        return _tell(attempt, config_map, "", [Finding(reason=CheckReason.REFUSED, message=refused.detail)])
     except Stop as stop:
         attempt.step("stopped", reason=str(stop), exit_code=int(stop.exit_code))
         return stop.exit_code

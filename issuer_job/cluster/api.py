@@ -92,14 +92,32 @@ class TooLarge(KubeError):
 class ApiError(KubeError):
     """The API server's answer was an error.
 
-    `status` is the HTTP code, `reason` Kubernetes' word for it (AlreadyExists, Conflict, ...).
+    `status` is the HTTP code, `reason` Kubernetes' word for it (AlreadyExists, Conflict, ...), `causes` what the
+    Status has in `details.causes`, `kind` the plural in `details.kind`; `asked` is method and path of the request,
+    `warnings` what the answer warns of (RFC 9111, 5.5, as it is written there).
     """
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    asked: tuple[str, str] = ("", "")
+    warnings = ""
+
+    def __init__(
+        self, status: int, reason: str, message: str, *, kind: str = "", causes: tuple[Cause, ...] = ()
+    ) -> None:
         super().__init__(f"{status} {reason}: {message}")
         self.status = status
         self.reason = reason
         self.message = message
+        self.kind = kind
+        self.causes = causes
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A cause of an error answer: `reason` is a machine's word, `field` a path in the object."""
+
+    reason: str
+    field: str
+    message: str
 
 
 class NotFound(ApiError):
@@ -324,7 +342,9 @@ class Cluster:
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         response = self.transport.send(method, target, body=data, timeout=min(left, self.timeout))
         if response.status >= 400:
-            raise api_error(response.status, _object(response.body))
+            problem = api_error(response.status, _object(response.body))
+            problem.asked, problem.warnings = (method, path), response.headers.get("warning", "")
+            raise problem
         return response
 
 
@@ -366,9 +386,25 @@ def _write_query(dry_run: bool) -> dict[str, str]:
 
 
 def api_error(status: int, answer: Json) -> ApiError:
-    """The exception for an error answer; `answer` is a Kubernetes Status object, or nearly."""
+    """The exception for an error answer; `answer` is a Kubernetes Status object, or nearly.
+
+    What somebody else refuses with such a code, as an admission webhook may with any, is no NotFound and no Conflict.
+    """
     reason = str(answer.get("reason") or "Unknown")
     message = str(answer.get("message") or "")[:1000]
-    kinds: dict[int, type[ApiError]] = {404: NotFound, 409: Conflict, 410: Gone}
-    kind = AlreadyExists if status == 409 and reason == "AlreadyExists" else kinds.get(status, ApiError)
-    return kind(status, reason, message)
+    kinds: dict[int, tuple[type[ApiError], str]] = {
+        404: (NotFound, "NotFound"),
+        409: (AlreadyExists if reason == "AlreadyExists" else Conflict, "AlreadyExists Conflict"),
+        410: (Gone, "Gone Expired"),
+    }
+    kind, reasons = kinds.get(status, (ApiError, ""))
+    if answer.get("kind") == "Status" and reason not in reasons.split():
+        kind = ApiError
+    details = answer.get("details")
+    details = details if isinstance(details, dict) else {}
+    causes = [
+        Cause(str(cause.get("reason") or ""), str(cause.get("field") or ""), str(cause.get("message") or "")[:1000])
+        for cause in (details.get("causes") or [])[:10]
+        if isinstance(cause, dict)
+    ]
+    return kind(status, reason, message, kind=str(details.get("kind") or ""), causes=tuple(causes))

@@ -13,6 +13,8 @@ from issuer_job.cluster.api import Response, Transport, Unreachable
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
+HOOK_PATIENCE = 5.0
+"""Seconds for an admission webhook that the API server cannot reach: it has a back-off of its own, and words."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class RetryingTransport:
     def send(self, method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
         """See Transport."""
         pause = FIRST_PAUSE
+        hook_until = min(self.deadline, self.clock() + HOOK_PATIENCE)
         while True:
             wait = pause * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
             left = self.deadline - self.clock()
@@ -42,6 +45,8 @@ class RetryingTransport:
             else:
                 if response.status not in TRANSIENT:
                     return response
+                if response.status == 500 and b"failed calling webhook" in response.body:
+                    left = hook_until - self.clock()
                 wait = max(wait, names.number(response.headers.get("retry-after", "")))
                 if wait >= left:
                     return response

@@ -12,7 +12,7 @@ from issuer_job import vocabulary as v
 from issuer_job.attempt import events
 from issuer_job.attempt.attempt import Attempt, Failure, HeldBack, IntentChanged, Later, NamespaceGone, Stop, Unwanted
 from issuer_job.backoff import wait_after
-from issuer_job.cluster.api import SECRETS
+from issuer_job.cluster.api import SECRETS, ApiError, KubeError
 from issuer_job.hosts import at_order
 from issuer_job.issue import confirm, install, takeover
 from issuer_job.issue.obtaining.registry import obtaining_of
@@ -22,6 +22,7 @@ from issuer_job.issuers.solvers import ChallengeType
 from issuer_job.record import transitions
 from issuer_job.record.record import Issued, Phase, Problem, RecordError
 from issuer_job.tenant_secrets.access import Refusal
+from issuer_job.tenant_secrets.refused import refused_problem
 
 ROUNDS = 10
 """How often an attempt begins anew because something else is wanted by now."""
@@ -66,6 +67,11 @@ def _once(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
         attempt.advance(transitions.held_back, problem=held.problem, until=held.until, issuer=version)
         events.tell_news(attempt, events.held_back(attempt.record, attempt.clock()))
         return held.exit_code
+    except ApiError as error:
+        refused = refused_problem(error, step="write")
+        if refused is None:
+            raise
+        return _failed(attempt, Later(refused))
     except Unwanted as unwanted:
         attempt.step("unwanted", reason=str(unwanted))
         ordered = attempt.record.phase is not Phase.CLAIMED
@@ -108,11 +114,29 @@ def _finish(attempt: Attempt, issued: Issued) -> None:
     attempt.advance(transitions.issued, issued=issued)
     attempt.step("issued", serial=issued.serial, not_after=issued.not_after.isoformat())
     if pending:
-        attempt.cluster.delete(SECRETS, v.NAMESPACE, pending)
+        try:
+            attempt.cluster.delete(SECRETS, v.NAMESPACE, pending)
+        except KubeError as problem:  # a sweep takes it away
+            attempt.step("pending-key-left", problem=str(problem))
 
 
 def _failed(attempt: Attempt, failure: Failure) -> v.ExitCode:
-    """Write down why, tell the user."""
+    """Write down why, tell the user; him also if it cannot be written down, which is refused like the rest then."""
+    problem = failure.problem
+    try:
+        when = _put_off(attempt, failure)
+    except ApiError as refused:
+        if refused_problem(refused, step="write") is None:
+            raise
+        when = "it is tried again by a sweep"
+        attempt.step("not-written-down", problem=str(refused))
+    attempt.step("failed", type=problem.type, detail=problem.detail, host=problem.host, at=problem.step, next=when)
+    events.tell(attempt, "CertificateFailed", f"{problem.note}; {when}", warning=True)
+    return failure.exit_code
+
+
+def _put_off(attempt: Attempt, failure: Failure) -> str:
+    """Until when, in words."""
     problem = failure.problem
     when = "it is tried again after a change, or once a day"
     if not isinstance(failure, Later):
@@ -124,6 +148,4 @@ def _failed(attempt: Attempt, failure: Failure) -> v.ExitCode:
         asked = limited or failure.by_ca
         attempt.advance(transitions.waiting, problem=problem, wait=wait, asked=asked, issuer=attempt.issuer_version)
         when = f"it is tried again after {attempt.clock() + wait:%Y-%m-%d %H:%M:%S} UTC"
-    attempt.step("failed", type=problem.type, detail=problem.detail, host=problem.host, at=problem.step, next=when)
-    events.tell(attempt, "CertificateFailed", f"{problem.note}; {when}", warning=True)
-    return failure.exit_code
+    return when

@@ -33,7 +33,7 @@ from issuer_job.launch.outcome import (
 )
 from issuer_job.launch.recent import RecentOrders, held_plan
 from issuer_job.launch.room import Room
-from issuer_job.launch.start import Starter
+from issuer_job.launch.start import LaunchRefused, Starter
 from issuer_job.polling import utc_now
 from issuer_job.record import intents
 from issuer_job.record.phases import GONE
@@ -42,6 +42,7 @@ from issuer_job.record.renewal import is_pressing, serves
 from issuer_job.record.store import change_record
 from issuer_job.tenant_secrets.access import Refusal
 from issuer_job.tenant_secrets.canary import LaunchCanaries
+from issuer_job.tenant_secrets.refused import refused_problem
 
 
 class _Stopped(Exception):
@@ -105,8 +106,12 @@ class Launcher:
             return LaunchOutcome(OutcomeReason.UNREADABLE, entry.secret_name, warning=warning[:119])
         except KubeError as problem:
             log.warning("launch-failed", secret=entry.secret_name, problem=str(problem))
-            warning = f"Secret {entry.secret_name[:40]}: certificate will come later ({short(problem)})"
-            return LaunchOutcome(OutcomeReason.LATER, entry.secret_name, warning=warning, why=str(problem)[:200])
+            reason, refused = OutcomeReason.LATER, refused_problem(problem, step="launch")
+            if isinstance(problem, LaunchRefused):
+                reason, refused = OutcomeReason.REFUSED, problem.problem
+            said = refused.detail if refused else short(problem)
+            warning = f"Secret {entry.secret_name[:40]}: certificate will come later ({said})"
+            return LaunchOutcome(reason, entry.secret_name, warning=warning, why=str(problem)[:200], refused=refused)
 
     def until(self, deadline: float) -> Starter:
         """What writes an attempt whose epoch is persisted already."""
@@ -174,7 +179,8 @@ class _Launch:
             return self._outcome(OutcomeReason.STILL_THERE, existing)
         reason, warning = OutcomeReason.UNCHANGED, warning_of(self.entry, decided)
         if launched and stored is not None:
-            starter.start(stored)
+            refused = starter.start(stored)
+            warning = warning or (f"Secret {self.entry.secret_name[:40]}: {refused}" if refused else None)
             reason = OutcomeReason.LAUNCHED
         else:
             placed = stored or (existing and intents.asked(existing, self.entry.source))

@@ -14,8 +14,9 @@ from issuer_job.hosts.limits import OverLimit
 from issuer_job.hosts.precedence import Denial
 from issuer_job.record import transitions
 from issuer_job.record.intents import MAX_HOSTS, MAX_SOURCES
-from issuer_job.record.record import Phase, Record
+from issuer_job.record.record import Phase, Problem, Record
 from issuer_job.record.renewal import asked_at
+from issuer_job.tenant_secrets.refused import REFUSALS
 
 
 class OutcomeReason(StrEnum):
@@ -38,6 +39,8 @@ class OutcomeReason(StrEnum):
     """Its namespace has all the certificates or hosts that it may have, or certjob no room for anything new."""
     NOT_IN_FORCE = "PoliciesNotInForce"
     UNREADABLE = "RecordUnreadable"
+    REFUSED = "Refused"
+    """Its Job was refused by somebody else's admission rule, or a quota: it waits."""
     LATER = "Later"
 
 
@@ -51,13 +54,16 @@ class SecretLoss(StrEnum):
 
 @dataclass(frozen=True)
 class LaunchOutcome:
-    """What became of one entry; `warning` is for the user, `why` what kept it from being written down."""
+    """What became of one entry; `warning` is for the user, `why` what kept it from being written down, `refused` what
+    was refused of what it takes.
+    """
 
     reason: OutcomeReason
     secret_name: str
     epoch: int = 0
     warning: str | None = None
     why: str = ""
+    refused: Problem | None = None
 
 
 LEFT_OUT = f"too many share it (at most {MAX_SOURCES}, and {MAX_HOSTS} hosts): left out"
@@ -112,7 +118,8 @@ def waiting_warning(existing: Record | None) -> str | None:
         return f"Secret {existing.secret_name[:40]}: {problem.detail}"
     when = "after a change" if retry.not_before is None else f"at {retry.not_before:%d %b %H:%M} UTC"
     sooner = "" if retry.asked else f"; now: a new {v.RETRY}"
-    return f"Secret {existing.secret_name[:30]}: failed ({problem.type[:25]}), again {when}{sooner}"
+    why = problem.detail[:120] if problem.type in REFUSALS else problem.type[:25]  # in the words of who refused
+    return f"Secret {existing.secret_name[:30]}: failed ({why}), again {when}{sooner}"
 
 
 def short(problem: Exception) -> str:

@@ -92,6 +92,14 @@ class Effects:
         secret = (record.namespace, record.secret_name)
         events.tell_sources(self.cluster, secret, sources, events.News(reason, note, self.now, unique))
 
+    def tell_refused(self, situation: Situation, problem: Problem) -> None:
+        """That nothing could be launched, or written down: once for each cause, as long as the Event stays."""
+        sources = tuple(entry.source for entry in situation.entries)
+        sources = sources or (situation.record.sources if situation.record else ())
+        secret = (situation.namespace, situation.secret_name)
+        note, unique = f"{problem.note}; it is tried again by a sweep", (*secret, problem.type, problem.detail)
+        events.tell_sources(self.cluster, secret, sources, events.News("CertificateFailed", note, self.now, unique))
+
     def warn_of_end(self, situation: Situation, record: Record) -> None:
         """A third, a tenth of the certificate's life is left, and its renewal fails."""
         issued = record.issued

@@ -20,6 +20,7 @@ from issuer_job.launch.launcher import Launcher
 from issuer_job.launch.outcome import OutcomeReason
 from issuer_job.launch.pace import FIRST, Pace
 from issuer_job.launch.room import scarce
+from issuer_job.launch.start import LaunchRefused
 from issuer_job.record import intents, transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Problem, Record
@@ -159,7 +160,8 @@ class SweepLaunches:
             outcome = self._launcher.launch(entry, namespace=situation.namespace, deadline=self._effects.deadline)
             self._counts[str(outcome.reason)] += outcome.reason is not OutcomeReason.UNCHANGED
             launched |= outcome.reason is OutcomeReason.LAUNCHED
-            if outcome.reason in _OPERATORS and (said := outcome.warning):
+            said = outcome.refused.note if outcome.refused else outcome.warning
+            if said and (outcome.refused or outcome.reason in _OPERATORS):
                 source, secret = entry.source, (situation.namespace, entry.secret_name)
                 unique = (source.uid, entry.secret_name, said)
                 news = events.News("CertificateFailed", said, self._effects.now, unique)
@@ -201,7 +203,12 @@ class SweepLaunches:
         if stored.phase not in ACTIVE:
             return False
         log.info("launch", record=stored.name, epoch=stored.epoch, reason=reason)
-        self._starter.start(stored)
+        try:
+            self._starter.start(stored)
+        except LaunchRefused as refused:
+            self._counts["Jobs refused"] += 1
+            self._effects.tell_refused(candidate.situation, refused.problem)
+            return False
         return True
 
     def _new_order(self, wanted: Record, candidate: Candidate) -> PlannedOrder | None:

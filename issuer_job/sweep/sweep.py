@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.checks.check import ready_since
 from issuer_job.checks.launch import launch_due
-from issuer_job.cluster.api import Cluster, KubeError
+from issuer_job.cluster.api import ApiError, Cluster, KubeError
 from issuer_job.demand.eligibility import due_fallback
 from issuer_job.dns01 import trace
 from issuer_job.hosts import at_sweep
@@ -37,6 +38,7 @@ from issuer_job.sweep.queue import Candidate, in_turn
 from issuer_job.sweep.situation import Action, AttemptKey, Situation
 from issuer_job.tenant_secrets import canary
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
+from issuer_job.tenant_secrets.refused import refused_problem
 from issuer_job.upkeep import bootstrap, leftovers, untouched
 from issuer_job.upkeep.revoking import Attending
 from issuer_job.upkeep.suggestions import Suggestions
@@ -68,7 +70,9 @@ def sweep(
         for problem in found:
             log.error("policies-not-in-force", problem=problem, do="kubectl apply the manifests again")
         return v.ExitCode.LATER
-    rotation.rotate(cluster, now=now)
+    counts = Counter[str]()
+    with _guarded(counts, "rotation-put-off"):
+        rotation.rotate(cluster, now=now)
     settings = SettingsCache(cluster)
     issuers = settings.issuers()
     try:
@@ -79,7 +83,8 @@ def sweep(
         return v.ExitCode.LATER
     ready = {name: ready_since(settings.state(name, directory_of(i))) for name, i in issuers.valid.items()}
     new = {name: i for name, i in issuers.valid.items() if not settings.has_account(name, directory_of(i))}
-    bootstrap.make_account_keys(cluster, new)
+    with _guarded(counts, "account-keys-put-off"):
+        bootstrap.make_account_keys(cluster, new)
     # The Ingress of every record in the first list is in the second one, unless it is gone; a record that is made
     # meanwhile is met when its Ingress is launched.
     known = inventory.read_known(cluster, now=now)
@@ -88,22 +93,23 @@ def sweep(
     live = inventory.read_live(cluster, issuers, known.records, claimed=claimed)
     secret_requests.keep_alive(live, known)
     jobs = inventory.read_jobs(cluster)
-    effects = Effects(cluster, issuers, known, now, deadline, looker)
-    counts = effects.counts
+    effects = Effects(cluster, issuers, known, now, deadline, looker, counts)
     counts["trouble"] += live.trouble
     launcher, pace = Launcher(cluster, settings, clock=clock), Pace(now=clock)
     launches = SweepLaunches(effects, launcher, options, settings.quota(), pace)
-    with _guarded(effects, "orders-not-counted"):
+    with _guarded(effects.counts, "orders-not-counted"):
         known.recount.write(cluster, issuers.valid, now=now)
     _ask_for_suggestions(effects)
     # Before the launches: a host that is given up now is somebody else's in the same pass.
     holders = _tidy_claims(effects, options, live, claims or [], interval)
     _judge_all(_situations(effects, live, jobs, interval, holders, ready), effects, launches, sleep)
     counts["hosts contested"] = sum(map(_is_contested, known.records.values()))
-    counts["completed"] = untouched.complete_or_tell(cluster, live.bare, issuers, options, now=now)
-    untouched.tell(cluster, live.untold, now=now)
+    with _guarded(counts, "untouched-put-off"):
+        counts["completed"] = untouched.complete_or_tell(cluster, live.bare, issuers, options, now=now)
+        untouched.tell(cluster, live.untold, now=now)
     counts["not as asked"] = len(live.untold)
-    counts.update(leftovers.release_leftovers(cluster, known.records.values(), now=now))
+    with _guarded(counts, "leftovers-put-off"):
+        counts.update(leftovers.release_leftovers(cluster, known.records.values(), now=now))
     _launch_checks(effects, _revocations(effects, holders, options))
     fields = {"records": len(known.records), "ingresses": live.count, "unreadable": known.unreadable}
     fields |= {name: count for name, count in counts.items() if count}
@@ -117,7 +123,7 @@ def _is_contested(record: Record) -> bool:
 
 
 @contextmanager
-def _guarded(effects: Effects, event: str, **about: str) -> Iterator[None]:
+def _guarded(counts: Counter[str], event: str, **about: str) -> Iterator[None]:
     """What cannot be done now is left to the next pass: one bad Ingress or record must not stop this one."""
     try:
         yield
@@ -126,7 +132,19 @@ def _guarded(effects: Effects, event: str, **about: str) -> Iterator[None]:
         log.warning(event, **about, problem=str(problem))
     except Exception:  # noqa: BLE001 - the others shall have their turn
         log.exception("internal-error", **about)
-    effects.counts["trouble"] += 1
+    counts["trouble"] += 1
+
+
+@contextmanager
+def _caring_for(effects: Effects, situation: Situation) -> Iterator[None]:
+    """The same for one certificate, whose users are told what was refused of it."""
+    with _guarded(effects.counts, "put-off", namespace=situation.namespace, secret=situation.secret_name):
+        try:
+            yield
+        except ApiError as problem:
+            if (refused := refused_problem(problem, step="sweep")) is not None:
+                effects.tell_refused(situation, refused)
+            raise
 
 
 def _revocations(effects: Effects, holders: Holders, options: Options) -> set[str]:
@@ -134,7 +152,7 @@ def _revocations(effects: Effects, holders: Holders, options: Options) -> set[st
     attending = Attending(
         effects.cluster, effects.known.records, effects.issuers, holders, options.revoke_lost_hosts, effects.now
     )
-    with _guarded(effects, "revocations-put-off"):
+    with _guarded(effects.counts, "revocations-put-off"):
         due, counts = attending.attend()
         effects.counts.update(counts)
         return due
@@ -144,7 +162,7 @@ def _revocations(effects: Effects, holders: Holders, options: Options) -> set[st
 def _launch_checks(effects: Effects, with_leftovers: set[str]) -> None:
     """Jobs that test new and edited issuers, and do what waits for them; what none of them can do is told."""
     cluster, now = effects.cluster, effects.now
-    with _guarded(effects, "checks-put-off"):
+    with _guarded(effects.counts, "checks-put-off"):
         for name, left in trace.left_over(cluster, effects.known.records.values(), now=now):
             with_leftovers |= {txt.issuer for txt in left}
             lost = [txt for txt in left if txt.issuer not in effects.issuers.valid]  # no Job has their credentials
@@ -157,7 +175,7 @@ def _tidy_claims(effects: Effects, options: Options, live: Live, claims: list[Cl
     until = time.monotonic() + (effects.deadline - time.monotonic()) * CLAIMS_SHARE
     records, now = effects.known.records.values(), effects.now
     holders = Holders(options, live.namers, now)
-    with _guarded(effects, "claims-put-off"):
+    with _guarded(effects.counts, "claims-put-off"):
         holders, counts = at_sweep.tidy(
             effects.cluster,
             options,
@@ -212,7 +230,7 @@ def _judge_all(
     """Judge all. Then in turn: what is urgent, what costs no order, and as many launches as fit."""
     judged: list[Candidate] = []
     for situation in situations:
-        with _guarded(effects, "put-off", **_about(situation)):
+        with _caring_for(effects, situation):
             judged.append(Candidate(situation, rules.judge_situation(situation)))
     turns = in_turn(judged, share=launches.share)
     urgent = [settled for candidate in turns.urgent for settled in _settled(candidate, effects)]
@@ -235,7 +253,7 @@ def _launched(
     """Launch what can be; what has to wait."""
     waiting: list[Candidate] = []
     for candidate in candidates:
-        with _guarded(effects, "put-off", **_about(candidate.situation)):
+        with _caring_for(effects, candidate.situation):
             if not launches.launch(candidate, may_wait=may_wait):
                 waiting.append(candidate)
     return waiting
@@ -244,7 +262,7 @@ def _launched(
 def _settled(candidate: Candidate, effects: Effects) -> list[Candidate]:
     """Do what costs no order, as long as there is time for it; what is to be launched then."""
     situation, verdict, record = candidate.situation, candidate.verdict, candidate.situation.record
-    with _guarded(effects, "put-off", **_about(situation)):
+    with _caring_for(effects, situation):
         if record is not None and effects.has_time():
             effects.warn_of_end(situation, record)
             effects.warn_of_standstill(situation, record)
@@ -260,12 +278,8 @@ def _settled(candidate: Candidate, effects: Effects) -> list[Candidate]:
     return []
 
 
-def _about(situation: Situation) -> dict[str, str]:
-    return {"namespace": situation.namespace, "secret": situation.secret_name}
-
-
 def _ask_for_suggestions(effects: Effects) -> None:
     """What the CAs suggest for renewals, of some certificates in each pass; what is due by that goes at once."""
     for record, renewal in Suggestions(effects.issuers, now=effects.now).ask(effects.known.records.values()):
-        with _guarded(effects, "put-off", record=record.name):
+        with _guarded(effects.counts, "put-off", record=record.name):
             effects.remember_suggestion(record, renewal)

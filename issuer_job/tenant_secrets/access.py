@@ -17,7 +17,8 @@ from enum import StrEnum
 from certs.validity import StoredCertificate
 from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies
-from issuer_job.cluster.api import SECRETS, ApiError, Cluster, Conflict, Json, NotFound
+from issuer_job.cluster.api import SECRETS, AlreadyExists, ApiError, Cluster, Conflict, Json, NotFound
+from issuer_job.cluster.refusals import EXEMPT, RefusedBy, RefusedWrite, refusal
 from issuer_job.record.record import Record
 
 
@@ -30,6 +31,8 @@ class Refusal(StrEnum):
     QUOTA = "quotaExceeded"
     TERMINATING = "namespaceTerminating"
     NOT_IN_FORCE = "policiesNotInForce"
+    METADATA = "foreignMetadata"
+    """Somebody else's admission adds labels or annotations that nobody has allowed."""
     OTHER = "secretRefused"
 
     @property
@@ -173,17 +176,31 @@ def write(cluster: Cluster, secret: Json, *, dry_run: bool = False) -> Json:
         if replaces:
             raise Conflict(409, "Conflict", f"Secret {name} was deleted") from None
         raise _refused(problem, namespace, name) from None
+    except (Conflict, AlreadyExists):
+        raise
     except ApiError as problem:
-        if problem.status == 409:
-            raise
         raise _refused(problem, namespace, name) from None
 
 
 def _refused(problem: ApiError, namespace: str, name: str) -> Exception:
-    for status, word, reason, why in _REFUSALS:
-        if problem.status == status and word in problem.message:
-            return SecretRefused(reason, f"Secret {namespace}/{name}{why}")
-    return problem
+    """`SecretRefused` if it is a refusal; else the problem itself."""
+    found = refusal(problem)
+    if found is None:
+        return problem
+    reason, why = _judged(found)
+    if reason in {Refusal.OTHER, Refusal.METADATA}:
+        why = f" cannot be written: {found.brief}{f'; {EXEMPT}' if found.is_others else ''}"
+    return SecretRefused(reason, f"Secret {namespace}/{name}{why or f': {found.words}'}")
+
+
+def _judged(found: RefusedWrite) -> tuple[Refusal, str]:
+    if found.by is RefusedBy.POLICY and not found.is_others:
+        own = next((case for case in _OWN_POLICIES if found.words.startswith(case[0])), None)
+        return (Refusal.OTHER, "") if own is None else own[1:]
+    if found.by is RefusedBy.FIELD:
+        return next((case[1:] for case in _FIELDS if found.fields & case[0]), (Refusal.OTHER, ""))
+    by = {RefusedBy.QUOTA: Refusal.QUOTA, RefusedBy.NAMESPACE: Refusal.TERMINATING}
+    return by.get(found.by, Refusal.OTHER), ""
 
 
 _HAND_OVER = (
@@ -194,19 +211,21 @@ _OWNED = (
     "ownerReferences or finalizers, which a write of certjob would drop on this cluster (before Kubernetes 1.36): "
     "remove them, or name another Secret in spec.tls"
 )
-_REFUSALS = (
-    (403, "certjob-foreign:", Refusal.FOREIGN, f" is not certjob's: {_HAND_OVER}"),
-    (403, "certjob-meta:", Refusal.OWNED, f" has {_OWNED}"),
-    (403, "exceeded quota", Refusal.QUOTA, ": a ResourceQuota of the namespace is used up"),
-    (403, "being terminated", Refusal.TERMINATING, ": the namespace is being deleted"),
-    (403, "", Refusal.OTHER, ": the API server refuses the write (403)"),
-    (422, "type: Invalid value", Refusal.FOREIGN, f" exists with another type: {_HAND_OVER}"),
-    (422, "when `immutable` is set", Refusal.IMMUTABLE, " is immutable: delete it, or name another in spec.tls"),
-    (422, "", Refusal.FOREIGN, f" exists with another type: {_HAND_OVER}"),
-    (404, "", Refusal.TERMINATING, ": the namespace is gone"),
-    (400, "", Refusal.OTHER, ": the API server refuses the write (400)"),
+_OWN_POLICIES: tuple[tuple[str, Refusal, str], ...] = (
+    ("certjob-foreign:", Refusal.FOREIGN, f" is not certjob's: {_HAND_OVER}"),
+    ("certjob-meta:", Refusal.OWNED, f" has {_OWNED}"),
+    ("certjob-foreign-metadata:", Refusal.METADATA, ""),
 )
-"""By status and what the message has in it, the first that fits; anything else passes, or is no refusal."""
+"""By how the message of a policy of certjob begins: what follows, and what is said."""
+_FIELDS: tuple[tuple[frozenset[str], Refusal, str], ...] = (
+    (frozenset({"type"}), Refusal.FOREIGN, f" exists with another type: {_HAND_OVER}"),
+    (
+        frozenset({"data", "immutable"}),
+        Refusal.IMMUTABLE,
+        " is immutable: delete it, or name another in spec.tls",
+    ),
+)
+"""By the fields of the stored Secret that a write may not change."""
 
 
 def _decoded(data: dict[str, str], key: str) -> bytes | None:

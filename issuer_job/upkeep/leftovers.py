@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -11,7 +12,7 @@ from typing import TypeVar
 from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster import changes
-from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster, Gone, Json, Resource
+from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster, Gone, Json, KubeError, Resource
 from issuer_job.http01.routes import list_routes, place_of
 from issuer_job.record.phases import ATTEMPT_GRACE
 from issuer_job.record.record import ACTIVE, Record, RecordError
@@ -37,13 +38,26 @@ def release_leftovers(cluster: Cluster, records: Iterable[Record], *, now: datet
     released: Counter[str] = Counter()
     holders = _Holders(cluster, _by_key(record for record in records if record.phase in ACTIVE), now)
     for resource, route in _as_far_as_listed(list_routes(cluster), "routes"):
-        place = place_of(route)
-        kept = None if place is None else holders.keepers(route, _holds(route), place)
-        released["routes released"] += kept is not None and _release_route(cluster, resource, route, kept)
+        with _guarded(route):
+            place = place_of(route)
+            kept = None if place is None else holders.keepers(route, _holds(route), place)
+            released["routes released"] += kept is not None and _release_route(cluster, resource, route, kept)
     challenges = cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.CHALLENGE}=true")
     for challenge in _as_far_as_listed(challenges, "challenges"):
-        released["challenges deleted"] += _clean_challenge(cluster, challenge, holders)
+        with _guarded(challenge):
+            released["challenges deleted"] += _clean_challenge(cluster, challenge, holders)
     return released
+
+
+@contextmanager
+def _guarded(left: Json) -> Iterator[None]:
+    """One that cannot be taken away now, or is none that certjob made, is in nobody's way."""
+    try:
+        yield
+    except (KubeError, LookupError, TypeError, ValueError, AttributeError) as problem:
+        log.warning(
+            "leftover-stays", name=left["metadata"]["name"], problem=f"{type(problem).__name__}: {problem}"[:300]
+        )
 
 
 def leftover_keys(record: Record, *, now: datetime) -> list[str]:

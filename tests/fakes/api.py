@@ -38,13 +38,14 @@ from tests.fakes.store import (
     conflict,
     copied,
     denied,
+    denied_by,
     line,
     missing,
     status,
     watch_event,
 )
 
-__all__ = ["Attempt", "FakeApi", "Hook", "Request", "denied", "status"]
+__all__ = ["Attempt", "FakeApi", "Hook", "Request", "denied", "denied_by", "status"]
 
 Outcome = Response | Exception
 

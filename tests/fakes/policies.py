@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from certs.formats import Format
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json, Response
-from tests.fakes.store import Attempt, Request, denied, status
+from tests.fakes.store import Attempt, Request, denied, denied_by, status
 
 
 @dataclass
@@ -31,9 +31,10 @@ class FakePolicies:
         if new is None or attempt.namespace == v.NAMESPACE:
             return None
         if attempt.method == "POST" and attempt.namespace in self.terminating:
-            return denied(
-                f"unable to create new content in namespace {attempt.namespace} because it is being terminated"
-            )
+            text = f"namespace {attempt.namespace} is being terminated"
+            cause = {"reason": "NamespaceTerminating", "message": text, "field": "metadata.namespace"}
+            message = f"unable to create new content in namespace {attempt.namespace} because it is being terminated"
+            return status(403, "Forbidden", message, causes=[cause])
         if attempt.old is not None and self.look and _managed(attempt.old):
             new = _mutated(new, attempt.old, attempt.dry_run)
         refused = _invalid(attempt.name, new, attempt.old) if attempt.old is not None else None
@@ -78,7 +79,7 @@ def refused_canary(request: Request, missing: Collection[str]) -> Response | Non
         policy = denial = "certjob-webhook-config"
     if not policy or policy in missing:
         return None
-    return denied(f"ValidatingAdmissionPolicy '{policy}' with binding '{policy}' denied request: {denial}: no")
+    return denied_by(policy, f"{denial}: no", what="it")
 
 
 _DATA = frozenset({"tls.crt", "tls.key", *Format})
@@ -105,31 +106,33 @@ def _mutated(new: Json, old: Json, dry_run: bool) -> Json:
 
 
 def _invalid(name: str, new: Json, old: Json) -> Response | None:
-    problems = []
+    causes = []
     if new.get("type") != old.get("type"):
-        problems.append(f'type: Invalid value: "{new.get("type")}": field is immutable')
+        said = f'Invalid value: "{new.get("type")}": field is immutable'
+        causes.append({"reason": "FieldValueInvalid", "message": said, "field": "type"})
     if old.get("immutable"):
-        problems.append("data: Forbidden: field is immutable when `immutable` is set")
-    if not problems:
+        said = "Forbidden: field is immutable when `immutable` is set"
+        causes.append({"reason": "FieldValueForbidden", "message": said, "field": "data"})
+    if not causes:
         return None
+    problems = [f"{cause['field']}: {cause['message']}" for cause in causes]
     text = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
-    return status(422, "Invalid", f'Secret "{name}" is invalid: {text}')
+    return status(422, "Invalid", f'Secret "{name}" is invalid: {text}', causes=causes)
 
 
 def _policy(new: Json, old: Json | None) -> Response | None:
-    policy = (
-        "ValidatingAdmissionPolicy 'certjob-tenant-secrets' with binding 'certjob-tenant-secrets' denied request: "
-    )
-    name = new["metadata"]["name"]
-    text = f'secrets "{name}" is forbidden: {policy}'
+    policy, what = "certjob-tenant-secrets", f'secrets "{new["metadata"]["name"]}"'
     if old is not None and not _managed(old):
-        return denied(f"{text}certjob-foreign: this Secret is not managed by certjob")
+        return denied_by(policy, "certjob-foreign: this Secret is not managed by certjob", what=what)
     former = ((old or {}).get("data") or {}).items()
     foreign = [one for one in (new.get("data") or {}).items() if one[0] not in _DATA and one not in former]
     if _managed(new) and (foreign or new.get("immutable")):
-        return denied(f"{text}certjob-data: only tls.crt, tls.key and the known formats; never immutable")
+        said = "certjob-data: only tls.crt, tls.key and the known formats; never immutable"
+        return denied_by(policy, said, what=what)
     if not _managed(new):
-        return denied(f"{text}certjob-shape: only kubernetes.io/tls Secrets labelled certjob.io/managed=true")
+        said = "certjob-shape: only kubernetes.io/tls Secrets labelled certjob.io/managed=true"
+        return denied_by(policy, said, what=what)
     if old is not None and any((new["metadata"].get(key) or []) != (old["metadata"].get(key) or []) for key in _KEPT):
-        return denied(f"{text}certjob-meta: no generateName, finalizers or ownerReferences may be set or changed")
+        said = "certjob-meta: no generateName, finalizers or ownerReferences may be set or changed"
+        return denied_by(policy, said, what=what)
     return None

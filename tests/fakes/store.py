@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar, cast
@@ -174,10 +174,14 @@ def conflict(key: Key, wanted: Json, old: Json | None) -> Response | None:
     return None
 
 
-def status(code: int, reason: str, message: str = "", *, retry_after: int | None = None) -> Response:
+def status(
+    code: int, reason: str, message: str = "", *, retry_after: int | None = None, causes: Sequence[Json] = ()
+) -> Response:
     """An error answer with a body of kind Status."""
     body: Json = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
     body |= {"message": message or reason, "reason": reason, "code": code}
+    if causes:
+        body["details"] = {"causes": list(causes)}
     headers = {"content-type": "application/json"}
     if retry_after is not None:
         headers["retry-after"] = str(retry_after)
@@ -185,5 +189,13 @@ def status(code: int, reason: str, message: str = "", *, retry_after: int | None
 
 
 def denied(message: str) -> Response:
-    """403 as an admission policy gives it."""
+    """403 as an admission plugin gives it."""
     return status(403, "Forbidden", message)
+
+
+def denied_by(
+    policy: str, words: str, *, code: int = 403, reason: str = "Forbidden", what: str = 'secrets "web-tls"'
+) -> Response:
+    """As a ValidatingAdmissionPolicy with a binding of its own name denies: without `reason` it is 422 Invalid."""
+    text = f"ValidatingAdmissionPolicy '{policy}' with binding '{policy}' denied request: {words}"
+    return status(code, reason, f"{what} is forbidden: {text}", causes=[{"message": text}])

@@ -22,6 +22,7 @@ from issuer_job.cluster.api import (
     Cluster,
     Json,
     KubeError,
+    Response,
     Unreachable,
 )
 from issuer_job.demand.common import Entry
@@ -34,7 +35,7 @@ from issuer_job.launch.room import Room
 from issuer_job.record import transitions
 from issuer_job.record.record import Phase
 from issuer_job.record.store import to_config_map
-from tests.fakes.api import Attempt, denied, status
+from tests.fakes.api import Attempt, denied, denied_by, status
 from tests.fakes.distant import DistantTransport
 from tests.worlds.job import HOST, ISSUER, JobWorld, ingress, pod_template
 from tests.worlds.samples import PROBLEM
@@ -222,14 +223,64 @@ def test_whatever_fails_is_an_outcome(world: JobWorld, fault: object, method: st
     wanted = entry(world, ingress(hosts=HOSTS))
     world.api.fail(method, path, fault, times=9)  # type: ignore[arg-type]
     outcome = launcher(world).launch(wanted, namespace="shop", deadline=time.monotonic() + 30)
+    refused = isinstance(fault, Response) and fault.status == 403
     if not needed:
-        assert (outcome.reason, outcome.warning) == (OutcomeReason.LAUNCHED, None)
+        assert (outcome.reason, "is refused: no" in (outcome.warning or "")) == (OutcomeReason.LAUNCHED, refused)
         assert len(world.api.all(JOBS)) == 1
         return
-    assert outcome.reason in {OutcomeReason.LATER, OutcomeReason.NOT_IN_FORCE}
+    assert outcome.reason in {OutcomeReason.LATER, OutcomeReason.NOT_IN_FORCE, OutcomeReason.REFUSED}
     assert outcome.warning is not None
     assert len(outcome.warning) <= 120
     assert world.api.all(JOBS) == []
+
+
+LABEL = "every object needs the label team"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "said"),
+    [
+        (denied_by("team", LABEL), "writeRefused", f"policy team: {LABEL}"),
+        (denied_by("team", LABEL, code=422, reason="Invalid"), "writeRefused", f"policy team: {LABEL}"),
+        (
+            status(400, "", f'admission webhook "validate.kyverno.svc" denied the request: {LABEL}'),
+            "writeRefused",
+            f"webhook validate.kyverno.svc: {LABEL}",
+        ),
+        (
+            denied('jobs.batch "x" is forbidden: exceeded quota: few, requested: count/jobs.batch=1'),
+            "quotaExceeded",
+            "exceeded quota: few, requested: count/jobs.batch=1",
+        ),
+    ],
+    ids=["403", "422", "webhook", "quota"],
+)
+def test_a_job_that_is_refused_makes_the_record_wait_with_the_words_of_who_refused(
+    world: JobWorld, answer: Response, kind: str, said: str
+) -> None:
+    world.api.hooks["jobs"] = lambda attempt: answer
+    outcome = launch(world)
+    assert outcome.reason is OutcomeReason.REFUSED
+    assert said in (outcome.warning or "")
+    record = world.record()
+    assert record.retry is not None
+    assert (record.phase, record.retry.problem.type) == (Phase.WAITING, kind)
+    assert said in record.retry.problem.detail
+    assert record.retry.not_before is not None
+    del world.api.hooks["jobs"]
+    world.clock.ahead += timedelta(minutes=2)
+    world.relaunch()
+    assert len(world.api.all(JOBS)) == 1
+
+
+@pytest.mark.parametrize("path", ["secrets", "ingresses", "configmaps"])
+def test_what_else_is_refused_is_told_at_apply(world: JobWorld, path: str) -> None:
+    answer = denied_by("team", LABEL)
+    inner = world.policies.secrets
+    world.api.hooks[path] = lambda attempt: inner(attempt) if attempt.name == "certjob-canary" else answer
+    outcome = launch(world)
+    assert outcome.reason is (OutcomeReason.LATER if path == "configmaps" else OutcomeReason.LAUNCHED)
+    assert f"policy team: {LABEL}" in (outcome.warning or "")
 
 
 def test_a_record_that_cannot_be_read(world: JobWorld) -> None:
