@@ -176,6 +176,7 @@ class AcmeTransport:
     server_time: datetime | None = None
     _nonces: deque[bytes] = field(default_factory=lambda: deque(maxlen=MAX_NONCES))
     _session: requests.Session = field(default_factory=_Session)
+    _proxies: dict[str | None, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # REQUESTS_CA_BUNDLE would replace `verify`, .netrc would add credentials; proxies come explicitly.
@@ -309,7 +310,7 @@ class AcmeTransport:
                 allow_redirects=False,
                 stream=True,
                 verify=True,
-                proxies=get_environ_proxies(url),
+                proxies=self._proxies_for(url),
             ) as response:
                 body_read = self._read(response, step=step)
                 answer = Answer(url, response.status_code, response.headers, body_read, step, self.now())
@@ -319,6 +320,13 @@ class AcmeTransport:
             raise self._failed(error, host, step=step, timeout=timeout) from None
         self._remember(answer)
         return answer
+
+    def _proxies_for(self, url: str) -> dict[str, str]:
+        """As the environment says, which is looked through once for each of the CA's origins."""
+        origin = origin_of(url)
+        if origin not in self._proxies:
+            self._proxies[origin] = get_environ_proxies(url)
+        return self._proxies[origin]
 
     def _failed(
         self, error: requests.exceptions.RequestException, host: str, *, step: str, timeout: float
