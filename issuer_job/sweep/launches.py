@@ -24,7 +24,7 @@ from issuer_job.launch.start import LaunchRefused
 from issuer_job.record import intents, transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Problem, Record
-from issuer_job.record.renewal import is_pressing
+from issuer_job.record.renewal import is_pressing, serves
 from issuer_job.sweep.effects import Effects
 from issuer_job.sweep.queue import Candidate
 from issuer_job.sweep.situation import Action, Situation
@@ -212,7 +212,7 @@ class SweepLaunches:
         return True
 
     def _new_order(self, wanted: Record, candidate: Candidate) -> PlannedOrder | None:
-        """What the attempt will order; None if it goes on with an order that it has."""
+        """What the attempt will order; None if it goes on with an order that it has, or may find what is wanted."""
         name = wanted.issuer
         issuer = self._effects.issuers.valid.get(name)
         if issuer is None or not type_of(issuer).counts_orders or candidate.verdict.action is Action.SAME_EPOCH:
@@ -221,6 +221,8 @@ class SweepLaunches:
         ordered = attempt if attempt is not None and attempt.order_url else None
         if ordered and ordered.directory == issuer.server and (ordered.order_expires or now) > now:
             return None
+        if candidate.verdict.action is Action.LAUNCH and serves(wanted):
+            return None  # as far as is known: its Job looks, and has the last word
         return planned_order(wanted, name, issuer, now=now)
 
     def _held(self, situation: Situation, order: PlannedOrder) -> OverLimit | None:

@@ -261,3 +261,21 @@ def test_a_host_less_that_its_namespace_loses_is_replaced_at_once(swept: JobWorl
     assert record.issued is not None
     assert (orders(swept), record.issued.hosts) == (2, (HOST,))
     assert [one.forfeited for one in record.former] == [("more.certjob.dev",)]
+
+
+@pytest.mark.parametrize("missed", [False, True])
+def test_who_comes_back_to_a_good_certificate_needs_no_order_whatever_the_limits(
+    swept: JobWorld, missed: bool
+) -> None:
+    swept.set_issuer(limits={"perExactSet": 1})
+    site = Site(swept)
+    site.apply(ingress())
+    swept.api.remove(INGRESSES, "shop", "web")
+    site.sweeps(4)
+    assert swept.record().phase is Phase.RETIRED
+    if missed:
+        swept.api.add(INGRESSES, "shop", ingress())
+        site.sweeps(1)
+    else:
+        site.apply(ingress())
+    assert (swept.record().phase, orders(swept)) == (Phase.ISSUED, 1)
