@@ -144,6 +144,29 @@ def test_jobs_and_sweep_join_a_route_and_release_it(admin: Api, identity: Identi
         admin.call("DELETE", where)
 
 
+def test_what_others_annotate_is_in_nobodys_way_and_nobodys_to_change(admin: Api, identity: Identity) -> None:
+    """As Rancher does with every Ingress."""
+    body, endpoints = route("rancher.e2e-policies.test"), "field.cattle.io/publicEndpoints"
+    where = path(INGRESSES, CERTJOB, body["metadata"]["name"])
+    uid = admin.call("GET", path(CONFIGMAPS, CERTJOB, "kube-root-ca.crt")).json["metadata"]["uid"]
+    body["metadata"]["ownerReferences"] = [OWNER | {"name": "kube-root-ca.crt", "uid": uid}]
+    assert_verdict(identity("webhook").call("POST", path(INGRESSES, CERTJOB), body), "ok")
+    try:
+        seen = {"metadata": {"annotations": {endpoints: "[]"}}}
+        stored = admin.call("PATCH", where, seen, content_type=MERGE_PATCH).json
+        stored["metadata"]["annotations"]["epoch.certjob.io/0123456789"] = "2"
+        for service_account in ("job", "sweep"):
+            assert_verdict(identity(service_account).call("PUT", where, stored, dryRun="All"), "ok")
+        for key, value in (endpoints, "[1]"), ("field.cattle.io/other", "[]"):
+            changed = stored | {
+                "metadata": stored["metadata"] | {"annotations": stored["metadata"]["annotations"] | {key: value}}
+            }
+            assert_verdict(identity("job").call("PUT", where, changed, dryRun="All"), "certjob-route: annotation")
+        assert_verdict(identity("sweep").call("DELETE", where), "ok")
+    finally:
+        admin.call("DELETE", where)
+
+
 def test_the_operator_may_allow_more_annotations_and_path_types(admin: Api, identity: Identity) -> None:
     where = path(CONFIGMAPS, CERTJOB, "certjob-route-policy")
     before = admin.call("GET", where).json.get("data")
