@@ -15,7 +15,7 @@ from issuer_job.account.keys import (
     thumbprint,
 )
 from issuer_job.account.replacement import is_deactivated, replace_account, require_not_blocked
-from issuer_job.acme_client import AcmeClient, AcmeError, EabKey
+from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, EabKey
 from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.issuers.state import (
     ACCOUNT_URL,
@@ -63,11 +63,30 @@ def _ensure_account(mounted: MountedIssuer, client: AcmeClient, state: IssuerSta
     else:
         contact = mounted.issuer.contacts
         try:
-            url = client.ensure_account(contact=contact, terms_agreed=True, eab=external_account(mounted)).url
+            url = (
+                _bound_account(mounted, client)
+                or client.ensure_account(contact=contact, terms_agreed=True, eab=external_account(mounted)).url
+            )
         except ValueError as problem:
             raise mounted.broken(str(problem)) from None
     mounted.write(state, {ACCOUNT_URL: url, **change})
     mounted.attempt.step("account", account=url, issuer=mounted.name)
+
+
+def _bound_account(mounted: MountedIssuer, client: AcmeClient) -> str:
+    """URL of the account that this key has at a CA with external accounts, empty if it has none.
+
+    It is asked for first (RFC 8555, section 7.3.1): the binding is needed, and good, for making it only once.
+    """
+    if mounted.issuer.external_account is None and not client.directory.meta.external_account_required:
+        return ""
+    try:
+        found = client.find_account()
+    except AcmeUnavailable:
+        raise
+    except AcmeError:  # one that answers this to nobody says it better to newAccount
+        return ""
+    return found.url if found is not None and found.status == "valid" else ""
 
 
 def _existing_account(client: AcmeClient, mounted: MountedIssuer) -> str:

@@ -26,8 +26,11 @@ _BLOCKED_VERSION = "blockedVersion"
 
 
 def is_dead(error: AcmeError) -> bool:
-    """Whether the CA may no longer know the account that the issuer's state names, or not by this key."""
-    return error.problem.type in _DEAD and error.step != "newAccount"
+    """Whether the CA may no longer know the account that the issuer's state names, or not by this key: not if it
+    speaks of a host.
+    """
+    about_host = error.problem.identifier or any(part.identifier for part in error.problem.subproblems)
+    return error.problem.type in _DEAD and error.step != "newAccount" and not about_host
 
 
 def forget_dead(mounted: MountedIssuer, error: AcmeError, *, used: str) -> bool:

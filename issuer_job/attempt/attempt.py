@@ -130,6 +130,8 @@ class Attempt:
     issuer_version: str = ""
     """Stands for the issuer's configuration, once it has been read."""
     confirmed: tuple[Source, ...] = ()
+    signers: bytes | None = None
+    """Who has signed for the issuer (PEM), once its state has been read."""
     made: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Keys that this pod made, by the volume in which the next one finds them."""
     advice: dict[str, str] = field(default_factory=dict)

@@ -76,6 +76,7 @@ class MountedIssuer:
     def state(self) -> IssuerState:
         """What is known of it now. Raises KubeError."""
         self._read[:] = [load_state(self.attempt.cluster, self.name, directory_of(self.issuer))]
+        self.attempt.signers = self._read[0].signers
         return self._read[0]
 
     @property

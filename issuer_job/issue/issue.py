@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping
 
 from issuer_job import vocabulary as v
-from issuer_job.attempt import events
+from issuer_job.attempt import events, vouching
 from issuer_job.attempt.attempt import Attempt, Failure, HeldBack, IntentChanged, Later, NamespaceGone, Stop, Unwanted
 from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import SECRETS, ApiError, KubeError
@@ -97,10 +97,13 @@ def _attempt(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
     attempt.step("confirmed", sources=[source.key for source in attempt.confirmed])
     at_order.hold_hosts(attempt)
     seen = install.look(attempt)
-    issued = install.right_already(attempt, seen) or takeover.taken_over(attempt, resolved, seen)
+    trust = vouching.trust_in(attempt, resolved)
+    issued = install.right_already(attempt, seen, trust) or takeover.taken_over(attempt, resolved, seen)
     if issued is None:
         seen = install.preflight(attempt, seen)
-        issued = install.install(attempt, obtaining_of(resolved.issuer).obtain(attempt, resolved, solvers), seen)
+        obtained = obtaining_of(resolved.issuer).obtain(attempt, resolved, solvers)
+        vouching.remember_signers(attempt, resolved, obtained.chain_pem)
+        issued = install.install(attempt, obtained, seen)
     _finish(attempt, issued)
     return v.ExitCode.DONE
 
@@ -109,7 +112,8 @@ def _finish(attempt: Attempt, issued: Issued) -> None:
     """Tell the user, then the record; the pending key goes last."""
     pending = transitions.attempt_of(attempt.record).pending_key and attempt.record.pending_name
     hosts = ", ".join(issued.hosts)
-    note = f"certificate for {hosts} from issuer {attempt.record.issuer}, "
+    whose = f"from issuer {attempt.record.issuer}" if issued.directory else "that was in the Secret already"
+    note = f"certificate for {hosts} {whose}, "
     events.tell(attempt, "CertificateIssued", f"{note}valid until {issued.not_after:%Y-%m-%d %H:%M} UTC")
     attempt.advance(transitions.issued, issued=issued)
     attempt.step("issued", serial=issued.serial, not_after=issued.not_after.isoformat())

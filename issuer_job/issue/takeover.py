@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from certs.trust import IssuerTrust
 from issuer_job import names
 from issuer_job.attempt.attempt import Attempt, Resolved
 from issuer_job.issue import install
@@ -37,12 +38,12 @@ def taken_over(attempt: Attempt, resolved: Resolved, seen: Look) -> Issued | Non
     if not held.found or held.content is not Content.SHOWN:
         return None
     as_ours = replace(record, issued=issued)
-    found = judge(as_ours, held, now=attempt.clock(), interval=state.interval, renews=False)
+    found = judge(as_ours, held, IssuerTrust(), now=attempt.clock(), interval=state.interval, renews=False)
     if found.issued is None or not found.same:
         return None
     chain, key = held.stored.tls_crt or b"", held.stored.tls_key or b""
     seen = install.preflight(attempt, seen)
-    seen = install.put(attempt, seen, chain_pem=chain, key_pem=key, not_after=issued.not_after)
+    seen = install.put(attempt, seen, issuer=record.issuer, chain_pem=chain, key_pem=key, not_after=issued.not_after)
     if (seen.stored.tls_crt, seen.stored.tls_key) != (chain, key):
         return None
     attempt.step("taken-over", secret=record.renamed_from)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from certs.trust import IssuerTrust as IssuerTrust  # handed on: it is made of what is known here
+from certs.trust import with_signers
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies, changes
@@ -21,6 +23,8 @@ CONTACTS = "contacts"
 """A hash of the addresses that the account has."""
 TAKEN_OVER = "takenOver"
 """Thumbprint (RFC 7638) of the key of an earlier installation that was taken over."""
+SIGNERS = "signers"
+"""The CA certificates (PEM) that have signed for the issuer."""
 ROLLING_OVER = "rollingOver"
 """The number of the key that the CA is being told; the one in use may be dead already."""
 ROLLED_OVER_FOR = "rolledOverFor"
@@ -57,6 +61,11 @@ class IssuerState:
     def account_url(self) -> str:
         """Of the account, empty if the CA has to be asked."""
         return self.data.get(ACCOUNT_URL, "")
+
+    @property
+    def signers(self) -> bytes:
+        """The CA certificates (PEM) that have signed for it, see `certs.trust`."""
+        return self.data.get(SIGNERS, "").encode()
 
     def moment(self, key: str) -> datetime | None:
         """A stored time; one that people have edited beyond recognition is none."""
@@ -101,6 +110,24 @@ def state_body(issuer: str, server: str, data: dict[str, str]) -> Json:
 def note_in_state(cluster: Cluster, issuer: str, directory: str, change: Mapping[str, str]) -> None:
     """Write keys that nobody else writes, whatever else changes meanwhile. Raises KubeError."""
     change_state(cluster, issuer, directory, lambda state: change)
+
+
+def note_signers(
+    cluster: Cluster, issuer: str, directory: str, chain_pem: bytes, *, known: bytes, now: datetime
+) -> bytes:
+    """Write down who has signed the chain, unless all of them are `known`; who is known then. Raises KubeError,
+    CertError.
+    """
+    noted = with_signers(known, chain_pem, now=now)
+    if noted is None:
+        return known
+
+    def change(state: IssuerState) -> Mapping[str, str]:
+        signers = with_signers(state.signers, chain_pem, now=now)
+        return {} if signers is None else {SIGNERS: signers.decode()}
+
+    change_state(cluster, issuer, directory, change)
+    return noted
 
 
 def change_state(

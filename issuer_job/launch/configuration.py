@@ -122,6 +122,10 @@ class SettingsCache:
         """The orders of the issuer's account at that directory."""
         return OrderBook.of(self.state(issuer, server))
 
+    def signers(self, issuer: str, server: str) -> bytes:
+        """The CA certificates (PEM) that have signed for the issuer, see `certs.trust`."""
+        return self.state(issuer, server).signers
+
     def state(self, issuer: str, server: str) -> IssuerState:
         """What is known of the issuer at that directory."""
         return IssuerState(issuer, server, self._states.get().get(names.issuer_state(issuer, server)))

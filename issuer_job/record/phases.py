@@ -53,7 +53,7 @@ ARROWS: dict[Phase, frozenset[Phase]] = {
     P.AUTHORIZING: _AT_WORK | {P.ORDERING, P.FINALIZING},
     P.FINALIZING: _AT_WORK | {P.ORDERING, P.INSTALLING},
     P.INSTALLING: _AT_WORK | {P.INSTALLING, P.ISSUED},
-    P.ISSUED: _IDLE,
+    P.ISSUED: _IDLE | {P.FAILED},
     P.WAITING: _IDLE,
     P.FAILED: _IDLE,
     P.ORPHANED: frozenset({P.LAUNCHED, P.ISSUED, P.WAITING, P.FAILED, P.RETIRED}),
@@ -107,6 +107,7 @@ class LaunchReason(StrEnum):
     RENEWAL_DUE = "RenewalDue", Bearing.REPLACES
     RENEW_ASKED = "RenewAsked", Bearing.REPLACES
     SHARED_KEY = "SharedKey", Bearing.REPLACES
+    OTHER_SERVER = "OtherServer", Bearing.REPLACES
     LOOK_DUE = "LookDue"
     SECRET_NOT_GOOD = "SecretNotGood"  # noqa: S105 - a word, not a secret
     REVOKED = "Revoked", Bearing.REPLACES

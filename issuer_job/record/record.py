@@ -99,6 +99,9 @@ class Renewal(Stored, frozen=True):
 class Issued(Stored, frozen=True):
     """The certificate that was last installed and proven; `directory` is empty if its owner put it there.
 
+    `vouched`: it was found in the Secret, and its chain says that its issuer gave it, or would give it. `put_back`:
+    it was ordered because somebody had written another pair over the one before.
+
     `formats` are those that were written with it. `secret_uid` and `secret_version` are those of the Secret when it
     was proven, empty while it is being written. `forfeited` are hosts of it to which its namespace has lost the right
     since (see `hosts.loss`): it is to be revoked. `leaf` is its PEM if a CA issued it, without the chain; empty if
@@ -122,6 +125,8 @@ class Issued(Stored, frozen=True):
     renewal: Renewal | None = None
     forfeited: tuple[str, ...] = ()
     leaf: str = ""
+    vouched: bool = False
+    put_back: bool = False
 
     def __str__(self) -> str:
         return f"until {self.not_after:%Y-%m-%d %H:%M:%SZ}, serial {self.serial}"

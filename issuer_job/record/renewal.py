@@ -88,10 +88,13 @@ def is_pressing(record: Record, *, now: datetime, interval: timedelta = SWEEP_IN
 def replaceable(record: Record, *, directory: str, account: str | None = None) -> str:
     """The CertID that an order may name as replaced (RFC 9773, section 5), empty if none.
 
-    The order's `account` must be the one that ordered it; None if only its Job will know.
+    The order's `account` must be the one that ordered it; None if only its Job will know. Which one that was is not
+    known of a certificate that was found: then the CA says whether it may be replaced.
     """
     issued = record.issued
-    if issued is None or issued.directory != directory or account not in (None, issued.account):
+    if issued is None or issued.directory != directory:
+        return ""
+    if account is not None and issued.account not in {"", account}:
         return ""
     return issued.cert_id if set(without_redundant(issued.hosts)) & set(record.intent.identifiers) else ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ParamSpec
@@ -11,15 +12,17 @@ from typing import ParamSpec
 from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.attempt import events
+from issuer_job.attempt.vouching import trust_of
 from issuer_job.backoff import wait_after
-from issuer_job.cluster.api import Cluster, KubeError
+from issuer_job.cluster.api import CONFIGMAPS, Cluster, KubeError
 from issuer_job.hosts.loss import LostRight, free_from
 from issuer_job.hosts.precedence import Claim
 from issuer_job.issuers.load import ABSENT, Issuers
 from issuer_job.issuers.options import Options
+from issuer_job.issuers.state import IssuerTrust, note_signers
 from issuer_job.record import intents, transitions
-from issuer_job.record.phases import SWEEP_INTERVAL, Bearing, LaunchReason
-from issuer_job.record.record import Problem, Record, Renewal
+from issuer_job.record.phases import GONE, SWEEP_INTERVAL, Bearing, LaunchReason
+from issuer_job.record.record import Phase, Problem, Record, Renewal
 from issuer_job.record.renewal import due_at
 from issuer_job.record.store import Arrow, fresh, write_record
 from issuer_job.sweep import rules, secret_requests
@@ -28,7 +31,16 @@ from issuer_job.sweep.situation import IN_ORDER, Action, Situation, Verdict
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets.access import Content, Look, Looker, Refusal
 from issuer_job.tenant_secrets.bodies import placeholder_secret
-from issuer_job.tenant_secrets.judgement import DAMAGED, is_spoilt, judge
+from issuer_job.tenant_secrets.judgement import (
+    DAMAGED,
+    Fitness,
+    Misfit,
+    is_of_another_server,
+    is_spoilt,
+    judge,
+    of_other_tool,
+    overwritten,
+)
 from issuer_job.upkeep import leftovers, retire
 
 P = ParamSpec("P")
@@ -53,6 +65,10 @@ class Effects:
     deadline: float
     looker: Looker = secrets.look_by_policy
     counts: Counter[str] = field(default_factory=Counter)
+    signers: Callable[[str, str], bytes] = lambda issuer, directory: b""
+
+    _trust: dict[str, IssuerTrust] = field(default_factory=dict)
+    _signers: dict[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         started = time.monotonic()
@@ -62,6 +78,13 @@ class Effects:
     def has_time(self) -> bool:
         """Whether there is time left for what costs no order."""
         return time.monotonic() < self._settle_until
+
+    def trust(self, record: Record) -> IssuerTrust:
+        """By what a certificate is known for one of the record's issuer."""
+        name = record.intent.settings.issuer
+        if name not in self._trust:
+            self._trust[name] = trust_of(name, name, issuers=self.issuers.valid.get, signers=self.signers)
+        return self._trust[name]
 
     def settle(self, situation: Situation, record: Record, verdict: Verdict) -> None:
         """Whatever the verdict asks for besides a launch."""
@@ -169,17 +192,57 @@ class Effects:
         if word is not None:
             log.info("secrets-word", record=record.name, action=word.action, reason=word.reason)
             return word
-        found = judge(record, seen, now=self.now, interval=situation.interval, renews=renews)
+        found = judge(record, seen, self.trust(record), now=self.now, interval=situation.interval, renews=renews)
+        if found.same and seen.content is Content.SHOWN:
+            self._learn_signers(record, seen)
+        if found.reason is Misfit.OTHER_TOOL:
+            self._leave_to_other_tool(situation, record, seen)
+            return IN_ORDER
+        if found.issued is None and is_spoilt(seen, now=self.now):
+            self._put_placeholder(situation, record, seen)
+        if found.overwrites and self._overwritten(situation, record, seen, found):
+            return IN_ORDER
         after = rules.after_look(situation, verdict, good=found.good)
         if found.issued is None or found.lacks:
             log.info("not-good", record=record.name, reason=found.reason, message=found.message)
-            if is_spoilt(seen, now=self.now):
-                self._put_placeholder(situation, record, seen)
         elif after is IN_ORDER and not found.same:
             self.counts["adopted"] += self.write(record, transitions.adopted, issued=found.issued) is not None
         elif after is IN_ORDER and seen.content is Content.CHANGED:
             self._left_alone(situation, record, seen)
         return after
+
+    def _learn_signers(self, record: Record, seen: Look) -> None:
+        """Who signs for the issuer, by a certificate that is known to be its own."""
+        trust, issued = self.trust(record), record.issued
+        if issued is None or not trust.name or issued.directory != trust.directory:
+            return
+        known = self._signers.setdefault(trust.name, trust.signers())
+        chain = seen.stored.tls_crt or b""
+        noted = note_signers(self.cluster, trust.name, trust.directory, chain, known=known, now=self.now)
+        self._signers[trust.name] = noted
+
+    def _leave_to_other_tool(self, situation: Situation, record: Record, seen: Look) -> None:
+        """Two tools on one Secret: the other one has it, and each pass sees whether that is still so."""
+        self.counts["of another tool"] += 1
+        if record.phase is not Phase.ISSUED:
+            return
+        problem, version = of_other_tool(record, seen), self.issuers.versions.get(record.issuer, ABSENT)
+        if self.write(record, transitions.failed, problem=problem, issuer=version) is not None:
+            log.warning("left-to-other-tool", record=record.name)
+            self.tell(
+                situation, record, "CertificateFailed", problem.note, (record.uid, "tool", seen.resource_version)
+            )
+
+    def _overwritten(self, situation: Situation, record: Record, seen: Look, found: Fitness) -> bool:
+        """Say who has written over what was issued; whether it stays so for now, because that goes on."""
+        problem, until = overwritten(record, seen, found), found.until
+        log.warning("overwritten", record=record.name, problem=problem.detail)
+        self.counts["overwritten"] += 1
+        if until is not None and self.write(record, transitions.held_back, problem=problem, until=until) is None:
+            return True
+        unique = (record.uid, "overwritten", seen.resource_version, str(until))
+        self.tell(situation, record, "CertificateOverwritten", problem.detail, unique)
+        return until is not None
 
     def hear(self, situation: Situation, record: Record, verdict: Verdict) -> tuple[Situation, Verdict | None]:
         """What a Secret that asks for itself says, where no Job comes to ask it; None if nothing follows."""
@@ -207,6 +270,28 @@ class Effects:
             return
         self.counts["damaged"] += 1
         self.tell(situation, record, "CertificateDamaged", DAMAGED, (record.uid, "damaged", seen.resource_version))
+
+    def tell_of_other_servers(self) -> None:
+        """On each issuer that was pointed at another CA, how many certificates of the former one are left."""
+        left = Counter(
+            record.intent.settings.issuer
+            for record in self.known.records.values()
+            if record.phase not in GONE and is_of_another_server(record, self.trust(record))
+        )
+        self.counts["of another server"] += left.total()
+        for name, number in left.items():
+            found = self.cluster.find(CONFIGMAPS, v.NAMESPACE, name)
+            if found is None:
+                continue
+            metadata, server = found["metadata"], self._trust[name].directory
+            about = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": v.NAMESPACE, "name": name}
+            what = "certificate is" if number == 1 else "certificates are"
+            note = (
+                f"{number} {what} from another server than {server}, and replaced: those that end soon first, the "
+                "others spread over the sweeps and within the issuer's limits. Until then they are served"
+            )
+            news = events.News("IssuerServerChanged", note, self.now, (metadata["uid"], self.issuers.versions[name]))
+            events.tell_one(self.cluster, about | {"uid": metadata["uid"]}, news)
 
     def _left_alone(self, situation: Situation, record: Record, seen: Look) -> None:
         due = due_at(record, interval=situation.interval)
@@ -242,7 +327,7 @@ class Effects:
             seen = self.looker(self.cluster, record)
         except secrets.SecretRefused:
             return False
-        found = judge(record, seen, now=self.now, interval=SWEEP_INTERVAL, renews=False)
+        found = judge(record, seen, IssuerTrust(), now=self.now, interval=SWEEP_INTERVAL, renews=False)
         return found.issued is not None and found.same and seen.content is not Content.UNKNOWN
 
     def warn_of_former(self, record: Record, claim: Claim, live: Live, options: Options) -> None:

@@ -215,6 +215,11 @@ def key_is_shared(s: Situation, record: Record) -> bool:
     return record.phase is Phase.ISSUED and s.shares_key and bool(made) and not again
 
 
+def issuer_has_another_server(s: Situation, record: Record) -> bool:
+    """Its issuer was pointed at another CA since: from a test environment to the real one, perhaps."""
+    return record.phase is Phase.ISSUED and s.other_server
+
+
 def renewal_is_due(s: Situation, record: Record) -> bool:
     """The time has come that the CA suggested, that its owner asked for, or that its lifetime gives."""
     return record.phase is Phase.ISSUED and record.issued is not None and s.now >= due_at(record, interval=s.interval)
@@ -264,6 +269,7 @@ RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (
     (certificate_was_revoked, Verdict(Action.NEW_EPOCH, LaunchReason.REVOKED, Priority.URGENT)),
     (something_else_was_issued, Verdict(Action.NEW_EPOCH, LaunchReason.CHANGED, Priority.MISSED)),
     (key_is_shared, Verdict(Action.LOOK, LaunchReason.SHARED_KEY, Priority.MISSED)),
+    (issuer_has_another_server, Verdict(Action.NEW_EPOCH, LaunchReason.OTHER_SERVER)),
     (renewal_is_due, Verdict(Action.LOOK, LaunchReason.RENEWAL_DUE)),
     (look_is_due, Verdict(Action.LOOK, LaunchReason.LOOK_DUE)),
 )

@@ -73,7 +73,7 @@ class Situation:
     `fallback` is the issuer that shall take over now, see `eligibility.due_fallback`.
     `issuer_ready` is when a test last found its issuer ready. `certificates` is how many there are in the cluster.
     `shares_key` says that another record's certificate has the same private key, `key_revoked` that one for this key
-    was revoked, this record's or another's.
+    was revoked, this record's or another's. `other_server` says that it is from a CA that its issuer names no more.
     """
 
     namespace: str
@@ -91,6 +91,7 @@ class Situation:
     certificates: int = 0
     shares_key: bool = False
     key_revoked: bool = False
+    other_server: bool = False
 
     def plan(self, entry: Entry) -> Plan:
         """What follows from the entry for the record."""

@@ -38,6 +38,7 @@ from issuer_job.sweep.queue import Candidate, in_turn
 from issuer_job.sweep.situation import Action, AttemptKey, Situation
 from issuer_job.tenant_secrets import canary
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
+from issuer_job.tenant_secrets.judgement import is_of_another_server
 from issuer_job.tenant_secrets.refused import refused_problem
 from issuer_job.upkeep import bootstrap, leftovers, untouched
 from issuer_job.upkeep.revoking import Attending
@@ -93,7 +94,7 @@ def sweep(
     live = inventory.read_live(cluster, issuers, known.records, claimed=claimed)
     secret_requests.keep_alive(live, known)
     jobs = inventory.read_jobs(cluster)
-    effects = Effects(cluster, issuers, known, now, deadline, looker, counts)
+    effects = Effects(cluster, issuers, known, now, deadline, looker, counts, settings.signers)
     counts["trouble"] += live.trouble
     launcher, pace = Launcher(cluster, settings, clock=clock), Pace(now=clock)
     launches = SweepLaunches(effects, launcher, options, settings.quota(), pace)
@@ -103,6 +104,8 @@ def sweep(
     # Before the launches: a host that is given up now is somebody else's in the same pass.
     holders = _tidy_claims(effects, options, live, claims or [], interval)
     _judge_all(_situations(effects, live, jobs, interval, holders, ready), effects, launches, sleep)
+    with _guarded(counts, "issuers-put-off"):
+        effects.tell_of_other_servers()
     counts["hosts contested"] = sum(map(_is_contested, known.records.values()))
     with _guarded(counts, "untouched-put-off"):
         counts["completed"] = untouched.complete_or_tell(cluster, live.bare, issuers, options, now=now)
@@ -221,6 +224,7 @@ def _situations(
             certificates=len(records),
             shares_key=known.key_holders[key_id] > 1,
             key_revoked=key_id in known.revoked_keys,
+            other_server=record is not None and is_of_another_server(record, effects.trust(record)),
         )
 
 

@@ -28,6 +28,7 @@ class Refusal(StrEnum):
     FOREIGN = "foreignSecret"
     IMMUTABLE = "immutableSecret"
     OWNED = "ownedSecret"
+    OTHER_TOOL = "otherTool"
     QUOTA = "quotaExceeded"
     TERMINATING = "namespaceTerminating"
     NOT_IN_FORCE = "policiesNotInForce"
@@ -38,7 +39,7 @@ class Refusal(StrEnum):
     @property
     def is_permanent(self) -> bool:
         """Only a change by the Secret's owner helps."""
-        return self in {Refusal.FOREIGN, Refusal.IMMUTABLE, Refusal.OWNED}
+        return self in {Refusal.FOREIGN, Refusal.IMMUTABLE, Refusal.OWNED, Refusal.OTHER_TOOL}
 
 
 class SecretRefused(Exception):
@@ -74,7 +75,11 @@ class Look:
     content: Content = Content.SHOWN
     state: str = ""
     issuer: str = ""
+    not_after: str = ""
+    """As certjob noted it beside what it had put there."""
     stored: StoredCertificate = StoredCertificate(tls_crt=None, tls_key=None)  # noqa: RUF009 - frozen
+    written_by: str = ""
+    """Field managers that have written its certificate, with times, as far as the API server tells."""
     further: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """The other keys of its data."""
     metadata: Json = field(default_factory=dict, repr=False)
@@ -151,12 +156,15 @@ def _ask(cluster: Cluster, record: Record, *, asking: bool = False) -> Json | No
 def seen(secret: Json) -> Look:
     """What a Secret says that came as the answer to a look or to a write."""
     metadata, data = secret["metadata"], secret.get("data") or {}
+    notes: dict[str, str] = metadata.get("annotations") or {}
     return Look(
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         state=(metadata.get("labels") or {}).get(v.STATE, ""),
-        issuer=(metadata.get("annotations") or {}).get(v.ISSUER, ""),
+        issuer=notes.get(v.ISSUER, ""),
+        not_after=notes.get(v.NOT_AFTER, ""),
         stored=StoredCertificate(tls_crt=_decoded(data, "tls.crt"), tls_key=_decoded(data, "tls.key")),
+        written_by=notes.get(v.WRITTEN_BY, "")[:300],
         further={key: _decoded(data, key) or b"" for key in data if key not in {"tls.crt", "tls.key"}},
         metadata=metadata,
     )

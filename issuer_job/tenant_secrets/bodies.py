@@ -31,7 +31,7 @@ def tls_secret(
     what is issued elsewhere: what was seen of it stays.
     """
     labels = {v.MANAGED: "true", v.STATE: str(state)}
-    notes = {v.NOT_AFTER: f"{not_after:%Y-%m-%dT%H:%M:%SZ}"}
+    notes = {v.NOT_AFTER: f"{not_after:{v.NOTED_TIME}}"}
     if record.secret_is_its_owners:
         labels = _certjobs(seen.metadata.get("labels")) | labels
         notes = _certjobs(seen.metadata.get("annotations")) | notes
@@ -66,4 +66,6 @@ def placeholder_secret(record: Record, seen: Look, *, now: datetime) -> Json:
 
 def _certjobs(owners: Mapping[str, str] | None) -> dict[str, str]:
     """certjob's own labels or annotations; those of others are kept by the API server's policy."""
-    return {key: x for key, x in (owners or {}).items() if key.startswith(v.PREFIX) and key != v.LOOK}
+    return {
+        key: x for key, x in (owners or {}).items() if key.startswith(v.PREFIX) and key not in {v.LOOK, v.WRITTEN_BY}
+    }

@@ -61,7 +61,8 @@ def signing_key(document: dict[str, Any]) -> JWK:
 class FakeAcme:
     """`script(path, reply...)` queues replies that are given before the normal ones; `requests` is the log.
 
-    Paths: /dir /nonce /account /acct/1 /orders /order /order/1 /authz/1 /chall/1 /finalize/1 /cert/1 /ari/ID.
+    Paths: /dir, and /elsewhere as another, /nonce /account /acct/1 /orders /order /order/1 /authz/1 /chall/1
+    /finalize/1 /cert/1 /ari/ID.
     Authorizations are valid once their challenge was answered; orders are then `ready`.
     """
 
@@ -141,7 +142,7 @@ class FakeAcme:
 
     def _default(self, request: Request) -> Reply:
         match request.path.split("/")[1:]:
-            case ["dir"]:
+            case ["dir"] | ["elsewhere"]:
                 return Reply(200, self.directory, nonce=False)
             case ["nonce"]:
                 return Reply(200)

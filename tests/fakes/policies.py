@@ -101,8 +101,18 @@ def _mutated(new: Json, old: Json, dry_run: bool) -> Json:
     if dry_run and new["metadata"]["annotations"].get(v.LOOK) == "true":
         new["data"] = old["data"]
         new["metadata"]["labels"] = old["metadata"]["labels"]
-        new["metadata"]["annotations"] = {**(old["metadata"].get("annotations") or {}), v.LOOK: "seen"}
+        notes = {**(old["metadata"].get("annotations") or {}), v.LOOK: "seen"}
+        new["metadata"]["annotations"] = notes | {v.WRITTEN_BY: _written_by(old)}
     return new
+
+
+def _written_by(old: Json) -> str:
+    writers = [
+        f"{entry['manager']} at {entry.get('time', '')}"
+        for entry in old["metadata"].get("managedFields") or []
+        if "f:tls.crt" in entry["fieldsV1"].get("f:data", {})
+    ]
+    return ", ".join(writers)
 
 
 def _invalid(name: str, new: Json, old: Json) -> Response | None:

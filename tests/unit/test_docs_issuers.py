@@ -75,7 +75,9 @@ def test_the_stars_stand_where_they_belong() -> None:
 def test_findings_and_events_are_complete_and_true() -> None:
     page = PAGE.read_text()
     assert set(first_column(page, "finding")) == {str(reason) for reason in CheckReason}
-    assert set(first_column(page, "event")) == set(re.findall(r'"(Issuer(?:Not)?Ready)"', source()))
+    assert set(first_column(page, "event")) == set(
+        re.findall(r'"(Issuer(?:NotReady|Ready|ServerChanged))"', source())
+    )
 
 
 def documents() -> list[str]:

@@ -49,10 +49,13 @@ from issuer_job.record.store import from_config_map, to_config_map
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
 from tests.fakes.api import FakeApi
 from tests.fakes.ca import FakeOrders
+from tests.fakes.certs_ca import DAY, FakeCA, pem
 from tests.fakes.policies import FakePolicies
 
 ISSUER = "test-ca"
 HOST = "shop.certjob.dev"
+COMPANY = FakeCA.root("Company CA", now=datetime.now(UTC) - 400 * DAY)
+"""Its certificates are as good as those of a public CA: it is in the bundle of each issuer."""
 MOUNTED = ("account", "pending", "credentials", "next")
 
 
@@ -127,7 +130,8 @@ class JobWorld:
 
     def set_issuer(self, name: str = ISSUER, *, default: bool = True, **fields: Any) -> None:
         """Create or edit an issuer."""
-        acme = {"server": self.server, "caBundle": self.ca_pem.decode()}
+        bundle = self.ca_pem + pem(COMPANY.certificate)
+        acme = {"server": self.server, "caBundle": bundle.decode()}
         document = (acme if fields.get("type", "acme") == "acme" else {}) | fields
         notes = {v.CHECK: self.check} | ({v.DEFAULT_ISSUER: "true"} if default else {})
         metadata = {"name": name, "labels": {v.ISSUER: "true"}, "annotations": notes}

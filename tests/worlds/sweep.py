@@ -15,7 +15,7 @@ from issuer_job.record.record import Record
 from issuer_job.record.store import to_config_map
 from issuer_job.sweep import sweep
 from tests.fakes.certs_ca import FakeCA, new_key, pem
-from tests.worlds.job import HOST, JobWorld, ingress
+from tests.worlds.job import COMPANY, HOST, JobWorld, ingress
 from tests.worlds.samples import PROBLEM
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -116,14 +116,22 @@ def change(world: JobWorld, **data: bytes) -> None:
     world.api.add(SECRETS, "shop", stored | {"data": stored["data"] | encoded})
 
 
-def by_hand(world: JobWorld, *, hosts: tuple[str, ...] = (HOST,), life: timedelta = timedelta(days=30)) -> None:
+def by_hand(
+    world: JobWorld,
+    *,
+    hosts: tuple[str, ...] = (HOST,),
+    life: timedelta = timedelta(days=30),
+    signer: FakeCA = COMPANY,
+) -> None:
     """The Secret's owner puts a certificate of his own there, valid for `life` from the world's now."""
     now = world.clock.read()
-    certificate, key = own_certificate(hosts, now - HOUR, now + life)
+    certificate, key = own_certificate(hosts, now - HOUR, now + life, signer=signer)
     change(world, tls_crt=certificate, tls_key=key)
 
 
-def own_certificate(hosts: tuple[str, ...], start: datetime, end: datetime) -> tuple[bytes, bytes]:
-    """A chain and its key from a CA that certjob does not know."""
+def own_certificate(
+    hosts: tuple[str, ...], start: datetime, end: datetime, *, signer: FakeCA = COMPANY
+) -> tuple[bytes, bytes]:
+    """A chain and its key."""
     key = new_key()
-    return pem(FakeCA.root(now=start).issue(hosts, key, not_before=start, not_after=end)), key_to_pem(key)
+    return pem(signer.issue(hosts, key, not_before=start, not_after=end)), key_to_pem(key)

@@ -61,7 +61,9 @@ class Acme:
 def _passes_soon(mounted: MountedIssuer, error: AcmeError, pause: float) -> bool:
     """Whether it is worth going on within this Job; waits if so."""
     if is_dead(error):
-        return forget_dead(mounted, error, used=transitions.attempt_of(mounted.attempt.record).account)
+        # Once: the same again, of an account that newAccount has just shown, is about something else.
+        used = transitions.attempt_of(mounted.attempt.record).account
+        return pause == PAUSES[0] and forget_dead(mounted, error, used=used)
     return isinstance(error, AcmeUnavailable) and worth_a_wait(mounted.attempt, error, pause)
 
 

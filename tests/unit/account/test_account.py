@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +19,7 @@ from tests.fakes.acme import Reply, Request, problem, signing_key
 from tests.fakes.ca import FakeOrders
 from tests.worlds.account import another, retry
 from tests.worlds.check import check
-from tests.worlds.job import ISSUER, JobWorld, ingress
+from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
 
 GIVEN_UP = problem("unauthorized", "the account is deactivated", status=403)
 
@@ -299,3 +300,76 @@ def test_the_number_lies_beside_the_key_and_a_key_without_one_is_the_first(world
 
 def test_an_account_key_is_in_no_repr() -> None:
     assert "the-key" not in repr(HeldKey(b"the-key"))
+
+
+def refusing(host: str, **details: object) -> Callable[[Request], Reply | None]:
+    """A CA that has this account order nothing for the host."""
+
+    def before(request: Request) -> Reply | None:
+        if request.path != "/order":
+            return None
+        return problem("unauthorized", f"this account may not order {host}", status=403, **details)
+
+    return before
+
+
+@pytest.mark.parametrize(
+    ("details", "asked"),
+    [
+        ({"identifier": {"type": "dns", "value": HOST}}, 0),
+        ({"subproblems": [{"type": "x", "detail": "y", "identifier": {"type": "dns", "value": HOST}}]}, 0),
+        ({}, 1),
+    ],
+    ids=["about a host", "in part about a host", "about nobody knows what"],
+)
+def test_unauthorized_for_a_name_is_no_dead_account(world: JobWorld, details: dict[str, object], asked: int) -> None:
+    world.apply(ingress())
+    world.run()
+    account, before = state(world)["accountUrl"], world.ca.paths().count("POST /account")
+    world.ca.before = refusing(HOST, **details)
+    assert world.run(secret=another(world, 1)) is v.ExitCode.LATER
+    assert (retry(world, "more1-tls").problem.type, state(world)["accountUrl"]) == ("unauthorized", account)
+    assert world.ca.paths().count("POST /account") - before == asked
+
+
+@pytest.fixture
+def bound(world: JobWorld) -> JobWorld:
+    """An account with an external binding whose key was tidied away since, and whose URL was lost."""
+    world.set_issuer(externalAccount={"keyId": "k"})
+    credentials = {
+        "metadata": {"name": names.credentials(ISSUER)},
+        "data": {"eab-hmac-key": "c2VjcmV0c2VjcmV0c2VjcmV0"},
+    }
+    world.api.add(SECRETS, v.NAMESPACE, credentials)
+    world.apply(ingress())
+    assert world.run() is v.ExitCode.DONE
+    world.api.remove(SECRETS, v.NAMESPACE, names.credentials(ISSUER))
+    held = world.api.stored(CONFIGMAPS, v.NAMESPACE, names.issuer_state(ISSUER, world.server))
+    assert held is not None
+    world.api.add(CONFIGMAPS, v.NAMESPACE, held | {"data": held["data"] | {"accountUrl": ""}})
+    return world
+
+
+def test_a_bound_account_whose_url_was_lost_is_found_by_its_key(bound: JobWorld) -> None:
+    """The binding was tidied away, as the documents allow: it was needed to make the account only."""
+    assert bound.run(secret=another(bound, 1)) is v.ExitCode.DONE
+    assert state(bound)["accountUrl"] == bound.ca.accounts[0]
+    assert len(bound.ca.accounts) == 1
+
+
+def test_without_account_and_binding_it_says_what_is_missing(bound: JobWorld) -> None:
+    bound.ca.forget_account(bound.ca.accounts[0])
+    assert bound.run(secret=another(bound, 1)) is v.ExitCode.LATER
+    assert "there is no key eab-hmac-key" in retry(bound, "more1-tls").problem.detail
+
+
+def test_a_ca_that_answers_nobody_about_accounts_is_asked_to_make_one(bound: JobWorld) -> None:
+    """And a deactivated one is not taken for a live one."""
+
+    def before(request: Request) -> Reply | None:
+        asks = request.path == "/account" and request.payload.get("onlyReturnExisting")
+        return Reply(200, {"status": "deactivated"}, {"Location": "x"}) if asks else None
+
+    bound.ca.before = before
+    assert bound.run(secret=another(bound, 1)) is v.ExitCode.LATER
+    assert "there is no key eab-hmac-key" in retry(bound, "more1-tls").problem.detail

@@ -40,7 +40,7 @@ REACHED_FROM = {
     P.INSTALLING: "Claimed Finalizing Installing",
     P.ISSUED: "Claimed Installing Issued Waiting Failed Orphaned",
     P.WAITING: f"Wanted {ACTIVE} Unconfirmed Issued Waiting Failed Orphaned Retired",
-    P.FAILED: "Claimed Ordering Authorizing Finalizing Installing Unconfirmed Orphaned Retired",
+    P.FAILED: "Issued Claimed Ordering Authorizing Finalizing Installing Unconfirmed Orphaned Retired",
     P.ORPHANED: f"Wanted {ACTIVE} Issued Waiting Failed",
     P.RETIRED: "Unconfirmed Orphaned",
 }

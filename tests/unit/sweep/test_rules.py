@@ -107,6 +107,7 @@ def test_the_order_of_the_rules() -> None:
         ("certificate_was_revoked", "new epoch", "Revoked", 0),
         ("something_else_was_issued", "new epoch", "Changed", 1),
         ("key_is_shared", "look", "SharedKey", 1),
+        ("issuer_has_another_server", "new epoch", "OtherServer", 3),
         ("renewal_is_due", "look", "RenewalDue", 3),
         ("look_is_due", "look", "LookDue", 3),
     ]

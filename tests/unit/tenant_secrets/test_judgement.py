@@ -13,15 +13,22 @@ from msgspec.structs import replace
 from certs.chain import describe_chain
 from certs.keys import key_to_pem
 from certs.placeholder import make_placeholder
+from certs.trust import IssuerTrust
 from certs.validity import StoredCertificate, ValidityReason
 from issuer_job.record.record import Issued, Phase, Record, Renewal
+from issuer_job.record.renewal import replaceable
 from issuer_job.tenant_secrets.access import Content, Look
-from issuer_job.tenant_secrets.judgement import Fitness, Misfit, installed, judge
+from issuer_job.tenant_secrets.judgement import Fitness, Misfit, installed, judge, overwritten
+from issuer_job.vocabulary import NOTED_TIME
 from tests.fakes.certs_ca import DAY, FakeCA, new_key, pem, pem_of
 from tests.worlds.samples import HOSTS, NOW, SETTINGS, record, source
 
 CA = FakeCA.root(now=NOW - 400 * DAY)
 KEY, OTHER_KEY = new_key(), new_key()
+DIRECTORY = "https://ca/dir"
+TRUST = IssuerTrust(
+    "le", DIRECTORY, knows={DIRECTORY, "https://other/dir"}.__contains__, roots=lambda: [pem(CA.certificate)]
+)
 LIFE = 90 * DAY
 MINUTES = timedelta(minutes=5)
 SHOWN, UNTOUCHED, CHANGED, UNKNOWN = Content.SHOWN, Content.UNTOUCHED, Content.CHANGED, Content.UNKNOWN
@@ -59,6 +66,8 @@ def wanting(held: Record, **settings: object) -> Record:
     return replace(held, sources=sources, intent=intent)
 
 
+RENEWS = {"renews": True}
+STRANGE = pem(FakeCA.root("Stranger", now=NOW - DAY).issue(HOSTS, KEY, not_before=NOW - DAY, not_after=NOW + LIFE))
 OURS, THEIRS = made(serial=7), made(serial=8)
 OLD, OLD_THEIRS = made(age=80 * DAY, serial=7), made(age=80 * DAY, serial=8)
 MIDDLE, ENDED = made(age=41 * DAY), made(age=91 * DAY)
@@ -132,7 +141,36 @@ CASES = [
         V.RENEWAL_DUE,
         asked={"interval": 2 * DAY},
     ),
-    Case("with a name that nobody can read", knows(OURS), look(UNREADABLE_NAME), V.GOOD, stays=True),
+    Case("with a name that nobody can read", knows(OURS), look(UNREADABLE_NAME), Misfit.UNKNOWN_SIGNER),
+    # signed by whom nobody knows
+    Case("a stranger's", knows(OURS), look(STRANGE), Misfit.UNKNOWN_SIGNER),
+    Case("a stranger's, ours renewed in any case", knows(OURS), look(STRANGE), Misfit.UNKNOWN_SIGNER, asked=RENEWS),
+    Case("a stranger's, found", knows(None), look(STRANGE, issuer="le"), Misfit.UNKNOWN_SIGNER),
+    Case("a stranger's, issued all the same", knows(STRANGE), look(STRANGE), V.GOOD, stays=True, same=True),
+    Case("a stranger's, adopted by 0.1.0", knows(STRANGE, directory=""), look(STRANGE), Misfit.UNKNOWN_SIGNER),
+    Case("ours, adopted by 0.1.0", knows(OURS, directory=""), look(OURS), V.GOOD, stays=True),
+    Case(
+        "vouched for before", knows(STRANGE, directory="", vouched=True), look(STRANGE), V.GOOD, stays=True, same=True
+    ),
+    # of another server of the issuer
+    Case(
+        "of a server before", knows(OURS, directory="https://staging/dir"), look(OURS), Misfit.OTHER_SERVER, same=True
+    ),
+    Case("of the fallback's", knows(OURS, directory="https://other/dir"), look(OURS), V.GOOD, stays=True, same=True),
+    Case(
+        "theirs, ours of a server before",
+        knows(OURS, directory="https://staging/dir"),
+        look(THEIRS),
+        V.GOOD,
+        stays=True,
+    ),
+    Case(
+        "untouched, of a server before",
+        knows(OURS, directory="https://staging/dir"),
+        look(None, content=UNTOUCHED),
+        Misfit.OTHER_SERVER,
+        same=True,
+    ),
     # a record that knows none
     Case("found", knows(None), look(OURS, issuer="le"), V.GOOD, stays=True),
     Case("found, from nobody knows where", knows(None), look(OURS), V.GOOD, stays=True),
@@ -211,7 +249,7 @@ CASES = [
 
 
 def judged(held: Record, seen: Look, *, interval: timedelta = MINUTES, renews: bool = False) -> Fitness:
-    return judge(held, seen, now=NOW, interval=interval, renews=renews)
+    return judge(held, seen, TRUST, now=NOW, interval=interval, renews=renews)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -264,3 +302,88 @@ def test_of_one_that_was_ordered_its_ca_is_asked() -> None:
 def test_one_that_somebody_changed_is_not_taken_for_untouched_later() -> None:
     held = knows(OURS)
     assert known(held, look(None, content=CHANGED)) == held.issued
+
+
+def noted(**fields: Any) -> dict[str, Any]:
+    """What certjob notes beside a certificate that it has put into a Secret."""
+    return {"state": "issued", "issuer": "le", "not_after": f"{NOW - DAY + LIFE:{NOTED_TIME}}"} | fields
+
+
+@pytest.mark.parametrize(
+    ("notes", "directory"),
+    [
+        (noted(), DIRECTORY),
+        (noted(not_after=f"{NOW:{NOTED_TIME}}"), ""),  # its data was written by somebody else since
+        (noted(state="placeholder"), ""),
+        (noted(issuer=""), ""),
+        ({}, ""),
+    ],
+)
+def test_a_lost_record_knows_again_where_its_certificate_came_from(notes: dict[str, str], directory: str) -> None:
+    """So that its CA is asked when to renew, and told what the renewal replaces."""
+    issued = known(knows(None), look(OURS, **notes))
+    found = describe_chain(OURS)
+    assert (issued.directory, issued.cert_id) == (directory, found.ari_cert_id if directory else "")
+    assert (issued.leaf, issued.vouched) == (found.leaf_pem if directory else "", True)
+    assert issued.at == (found.not_before if directory else NOW)
+    renewed = replace(knows(None), issued=issued)
+    assert replaceable(renewed, directory=DIRECTORY, account="https://ca/acct/any") == issued.cert_id
+
+
+def test_what_has_signed_for_the_issuer_before_is_known_without_any_note() -> None:
+    trust = IssuerTrust("le", DIRECTORY, signers=lambda: pem(CA.certificate))
+    found = judge(knows(None), look(OURS), trust, now=NOW, interval=MINUTES, renews=False)
+    assert found.issued is not None
+    assert found.issued.directory == DIRECTORY
+
+
+def test_a_chain_is_verified_once() -> None:
+    """What the record knows is not verified in each look, nor what somebody has put there and a look has adopted."""
+
+    def roots() -> list[bytes]:
+        raise AssertionError("verified again")
+
+    trust = IssuerTrust("le", DIRECTORY, signers=roots, roots=roots)  # type: ignore[arg-type]
+    adopted = known(knows(OURS), look(THEIRS))
+    for held, crt in ((knows(OURS), OURS), (replace(knows(OURS), issued=adopted), THEIRS)):
+        assert judge(held, look(crt), trust, now=NOW, interval=MINUTES, renews=False).good
+
+
+OVER = {
+    "a stranger's": look(STRANGE),
+    "of other hosts": look(made(HOSTS[:1], serial=8)),
+    "with another key": look(THEIRS, key=OTHER_KEY),
+    "that has ended": look(made(age=91 * DAY, serial=8)),
+}
+
+
+@pytest.mark.parametrize("seen", OVER.values(), ids=OVER)
+def test_what_is_written_over_an_issued_certificate_is_put_back_once_a_day(seen: Look) -> None:
+    first = judged(knows(OURS), seen)
+    assert (first.overwrites, first.until) == (True, None)
+    again = judged(knows(OURS, put_back=True), seen)
+    assert (again.overwrites, again.until) == (True, None)  # put back a day ago
+    lately = judged(knows(OURS, put_back=True, at=NOW - timedelta(hours=23)), seen)
+    assert (lately.overwrites, lately.until) == (True, NOW + timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    "seen", [PLACEHOLDER, Look(), look(b"", key=None), look(OLD)], ids=["placeholder", "none", "empty", "ours"]
+)
+def test_what_is_no_other_certificate_overwrites_nothing(seen: Look) -> None:
+    held = knows(OLD, put_back=True, at=NOW - timedelta(hours=1))
+    assert (judged(held, seen).overwrites, judged(held, seen).until) == (False, None)
+
+
+@pytest.mark.parametrize("held", [knows(None), knows(OURS, directory="")], ids=["none", "theirs"])
+def test_nothing_is_overwritten_where_nothing_was_issued(held: Record) -> None:
+    assert not judged(held, look(STRANGE)).overwrites
+
+
+def test_who_has_overwritten_it_is_said() -> None:
+    seen = look(STRANGE, written_by="helm at 2026-01-02T03:04:05Z")
+    problem = overwritten(knows(OURS), seen, judged(knows(OURS), seen))
+    assert problem.detail == (
+        "the certificate from issuer le was overwritten by helm at 2026-01-02T03:04:05Z with one signed by "
+        "'Stranger'; another one is ordered, and put back"
+    )
