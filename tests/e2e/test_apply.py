@@ -121,3 +121,17 @@ def test_however_large_its_placeholders_are_there_when_apply_returns(
     assert {labels[v.STATE] for labels in found.values()} == {v.SecretState.PLACEHOLDER}
     assert len([n for n in found if world.record(namespace, n) is not None]) == entries
     cluster().delete(INGRESSES, namespace, "large")  # before it is ordered
+
+
+def test_a_renamed_secret_has_the_certificate_of_the_old_one(namespace: str) -> None:
+    host = f"renamed.{namespace}.test"
+    ingress = world.manifest("web", [host], tls=[{"hosts": [host], "secretName": "old"}], tls_acme="true")
+    world.apply(namespace, ingress)
+    before = world.wait_issued(namespace, "old", [host])
+    ingress["spec"]["tls"][0]["secretName"] = "new"
+    world.apply(namespace, ingress)
+    after = world.wait_issued(namespace, "new", [host])
+    assert before.issued is not None
+    assert after.issued is not None
+    assert (after.renamed_from, after.issued.serial) == ("old", before.issued.serial)
+    assert [entry.event for entry in after.history] == ["launched", "issued"], "nothing was ordered"
