@@ -142,6 +142,19 @@ def test_a_large_ingress_whose_record_is_there_has_its_placeholder_again(api: Fa
         api.remove(SECRETS, "shop", secret["metadata"]["name"])
 
 
+@pytest.mark.parametrize("name", ["web-tls", "shop.certjob.dev-tls"])
+def test_a_secret_that_is_somebodys_already_is_never_pointed_at(api: FakeApi, client: FlaskClient, name: str) -> None:
+    """As a chart's own pair, for use inside: to the world it says whatever it was made for."""
+    theirs = api.add(SECRETS, "shop", {"metadata": {"name": name}, "type": v.TLS_SECRET_TYPE, "data": {}})
+    patch = json.loads(b64decode(admit(client)["patch"]))
+    [tls] = [change["value"] for change in patch if change["path"] == "/spec/tls"]
+    assert tls[0]["secretName"] != name
+    assert api.stored(SECRETS, "shop", name) == theirs
+    made = api.stored(SECRETS, "shop", tls[0]["secretName"])
+    assert made is not None
+    assert made["metadata"]["labels"][v.STATE] == "placeholder"
+
+
 def test_a_host_of_another_namespace_is_told(api: FakeApi, client: FlaskClient) -> None:
     admit(client, namespace="first")
     assert "belongs to another namespace" in admit(client, namespace="second")["warnings"][0]
