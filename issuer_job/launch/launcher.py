@@ -244,7 +244,8 @@ class _Launch:
         """
         recent, now = self.recent, self.starter.clock()
         replaces = lacking or (wanted.attempt is not None and wanted.attempt.renews)
-        if recent is None or (serves(wanted) and not replaces) or is_pressing(wanted, now=now):
+        holds = serves(wanted) or bool(wanted.renamed_from and wanted.issued is None)
+        if recent is None or (holds and not replaces) or is_pressing(wanted, now=now):
             return None
         return recent.take(wanted, now)
 

@@ -13,6 +13,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import INGRESSES, SECRETS, Json
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher
+from issuer_job.launch.room import Room
 from issuer_job.record.record import Phase, Revoked
 from tests.worlds.job import HOST, JobWorld, assert_good_secret, ingress
 from tests.worlds.reviews import decision_on, read, review
@@ -27,7 +28,7 @@ def rename(world: JobWorld, *, old: Json | None = None, new: Json | None = None)
     body = json.dumps(review(new, old=old or ingress(), operation="UPDATE")).encode()
     settings = SettingsCache(world.cluster)
     [entry] = decision_on(read(body), issuers=settings.issuers()).launch
-    launcher = Launcher(world.cluster, settings, clock=world.clock.read)
+    launcher = Launcher(world.cluster, settings, clock=world.clock.read, room=Room(settings))
     launcher.launch(entry, namespace="shop", deadline=time.monotonic() + 30)
     world.api.add(INGRESSES, "shop", new)
     return world.record("renamed").renamed_from
@@ -60,6 +61,17 @@ def test_it_stays_and_is_renewed_as_its_own(swept: JobWorld) -> None:
     passes(swept, 1)
     assert swept.run(secret="renamed") is v.ExitCode.DONE
     assert orders(swept) == 2
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_limit_holds_an_order_back_but_not_what_is_there(swept: JobWorld, gone: bool) -> None:
+    swept.set_issuer(limits={"perExactSet": 1})
+    issue_one(swept)
+    if gone:
+        swept.api.remove(SECRETS, "shop", "web-tls")
+    rename(swept)
+    swept.run(secret="renamed")
+    assert (orders(swept), swept.record("renamed").phase) == (1, Phase.WAITING if gone else Phase.ISSUED)
 
 
 @pytest.mark.parametrize(
