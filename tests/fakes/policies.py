@@ -97,7 +97,7 @@ def _mutated(new: Json, old: Json, dry_run: bool) -> Json:
     for kind in ("annotations", "labels"):
         kept = {k: x for k, x in (old["metadata"].get(kind) or {}).items() if not k.startswith("certjob.io/")}
         new["metadata"][kind] = {**(new["metadata"].get(kind) or {}), **kept}
-    new["data"] = {**(new.get("data") or {}), **{k: x for k, x in old["data"].items() if k not in _DATA}}
+    new["data"] = {**(new.get("data") or {}), **{k: x for k, x in (old.get("data") or {}).items() if k not in _DATA}}
     if dry_run and new["metadata"]["annotations"].get(v.LOOK) == "true":
         new["data"] = old["data"]
         new["metadata"]["labels"] = old["metadata"]["labels"]

@@ -256,6 +256,7 @@ def test_further_keys_in_the_data_stay_and_stand_in_the_way_of_nothing(swept: Jo
     assert swept.secret()["data"]["dhparam.pem"] == b"parameters"
     assert first is not None
     assert swept.record().issued.serial != first.serial  # type: ignore[union-attr]
+    run(swept)  # what was ordered goes into the book
     assert writes_nothing(swept)
 
 

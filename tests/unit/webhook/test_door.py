@@ -158,7 +158,7 @@ def test_the_paths_of_0_1_0_are_good_while_its_configuration_is_sent_anything(ap
     api.add(MUTATING_WEBHOOKS, None, former)
     time.sleep(door.REMEMBERED + 1)
     paths.look()
-    assert [paths.kind(path) for path in (*fixed, *PATHS)] == ["", "", "", *fixed]
+    assert [paths.kind(path) for path in (*fixed, *PATHS)] == [*("" for _ in fixed), *fixed]
 
 
 def test_an_entry_whose_path_is_not_filled_in_yet_opens_nothing(api: FakeApi) -> None:
