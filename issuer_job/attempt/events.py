@@ -72,7 +72,7 @@ def tell_one(cluster: Cluster, about: Json, news: News) -> bool:
     event = {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": {"name": name, "namespace": namespace, "labels": {v.MANAGED: "true"}},
         "eventTime": f"{news.now:%Y-%m-%dT%H:%M:%S.%fZ}",
         "reportingController": v.CONTROLLER,
         "reportingInstance": "certjob",

@@ -57,7 +57,8 @@ class HttpTransport:
             raise Unreachable(f"{method} {_bare(path)}: {type(problem).__name__}") from problem
         if len(data) > MAX_ANSWER:
             raise TooLarge(f"{method} {_bare(path)}: the answer is larger than {MAX_ANSWER} bytes", data[:HEAD])
-        return Response(answer.status, {name.lower(): value for name, value in answer.headers.items()}, data)
+        # Merged: an answer may warn more than once.
+        return Response(answer.status, {name.lower(): value for name, value in answer.headers.itermerged()}, data)
 
     def stream(self, path: str, *, timeout: float) -> Iterator[bytes]:
         """See Transport."""

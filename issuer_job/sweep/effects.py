@@ -41,6 +41,7 @@ from issuer_job.tenant_secrets.judgement import (
     of_other_tool,
     overwritten,
 )
+from issuer_job.tenant_secrets.refused import REFUSALS
 from issuer_job.upkeep import leftovers, retire
 
 P = ParamSpec("P")
@@ -122,6 +123,14 @@ class Effects:
         secret = (situation.namespace, situation.secret_name)
         note, unique = f"{problem.note}; it is tried again by a sweep", (*secret, problem.type, problem.detail)
         events.tell_sources(self.cluster, secret, sources, events.News("CertificateFailed", note, self.now, unique))
+
+    def warn_of_refusal(self, situation: Situation, record: Record) -> None:
+        """Its launch was refused at admission, where nobody can be told: the webhook writes no Events."""
+        retry = record.retry
+        if record.phase is not Phase.WAITING or retry is None or retry.problem.step != "launch":
+            return
+        if retry.problem.type in REFUSALS:
+            self.tell_refused(situation, retry.problem)
 
     def warn_of_end(self, situation: Situation, record: Record) -> None:
         """A third, a tenth of the certificate's life is left, and its renewal fails."""

@@ -269,6 +269,7 @@ def _settled(candidate: Candidate, effects: Effects) -> list[Candidate]:
     with _caring_for(effects, situation):
         if record is not None and effects.has_time():
             effects.warn_of_end(situation, record)
+            effects.warn_of_refusal(situation, record)
             effects.warn_of_standstill(situation, record)
             effects.warn_of_shared_key(situation, record)
             effects.warn_of_limits(situation, record)

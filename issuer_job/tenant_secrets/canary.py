@@ -1,7 +1,9 @@
 """The canaries: what the admission policies must refuse, tried as dry runs before anything is done.
 
-Rights without policies would be rights without bounds. Only a refusal by the policy itself counts: whatever else
-answers, nothing is done.
+Rights without policies would be rights without bounds. Only a refusal by the policy itself counts, or where somebody
+else's comes first, that it was asked all the same, and denies: the API server tells the first denial that it comes
+across, in an order that changes, but every warning. So each policy has a second binding, which warns of canaries
+alone; that the first one denies is read then.
 """
 
 from __future__ import annotations
@@ -30,15 +32,14 @@ from issuer_job.cluster.api import (
     NotFound,
     Resource,
 )
+from issuer_job.cluster.refusals import EXEMPT, RefusedBy, refusal
 
 NAME = "certjob-canary"
 LIFETIME = 60.0
 """Seconds for which a process that goes on believes what all canaries said; the first is sent each time."""
 MOMENT = 1.0
 """Seconds for which placeholders without an order need no canary of their own."""
-NO_RIGHT = "cannot "
-"""What the API server says where RBAC gives no right: there is nothing to bound."""
-_REFUSED = frozenset({403, 422})
+BINDINGS = Resource("/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings")
 
 
 @dataclass(frozen=True)
@@ -52,35 +53,64 @@ class Canary:
     identities: frozenset[str]
     send: Callable[[Cluster], bool]
 
+    also: Canary | None = None
+    """For where somebody else refuses this one before any policy is asked."""
+
     def problem(self, cluster: Cluster) -> str:
         """Empty if the policy is in force, for this identity; else a sentence. Raises KubeError without an answer."""
         try:
             if not self.send(cluster):
                 return ""
         except ApiError as answer:
-            if answer.status >= 429:
-                raise
-            if answer.status not in _REFUSED:
-                return f"the canary of policy {self.policy} was answered with {answer}"[:400]
-            if f"denied request: {self.denial}" in answer.message:
-                return ""
-            first = "denied" in answer.message  # by another policy or webhook
-            advice = f" first, exempt the group system:serviceaccounts:{v.NAMESPACE} there" if first else ""
-            return f"something else refuses the canary of policy {self.policy}{advice}: {answer.message[:300]}"
+            return self._judged(cluster, answer)
         return f"admission policy {self.policy} is not in force"
 
+    def _judged(self, cluster: Cluster, answer: ApiError) -> str:
+        refused = refusal(answer)
+        if refused is None:
+            if answer.status >= 429:
+                raise answer
+            return f"the canary of policy {self.policy} was answered with {answer}"[:400]
+        own = (refused.by, refused.name, refused.binding) == (RefusedBy.POLICY, self.policy, self.policy)
+        if own and refused.words.startswith(self.denial):
+            return ""
+        # Quotes that others write are escaped there (RFC 9110, 5.6.4).
+        named = f"ValidatingAdmissionPolicy '{self.policy}' with binding '{self.policy}-canary'"
+        warning = f'299 - "Validation failed for {named}'
+        if f"{warning}: {self.denial}" in answer.warnings:
+            return "" if _denies(cluster, self.policy) else f"admission policy {self.policy} does not deny"
+        if self.also is not None:
+            return self.also.problem(cluster)
+        advice = f" first, {EXEMPT}" if refused.is_others else ""
+        return f"something else refuses the canary of policy {self.policy}{advice}: {refused.brief}"
 
-def canary_secret() -> Json:
+
+def _denies(cluster: Cluster, policy: str) -> bool:
+    """Whether the binding of that name denies, for all that the policy is about. Raises KubeError."""
+    spec = (cluster.find(BINDINGS, None, policy) or {}).get("spec") or {}
+    resources = (spec.get("matchResources") or {}).items()
+    narrowed = {key: held for key, held in resources if held and key != "matchPolicy"}
+    whole = narrowed == (_MANAGED if policy == "certjob-foreign-metadata" else {})
+    return whole and spec.get("policyName") == policy and "Deny" in (spec.get("validationActions") or [])
+
+
+_MANAGED = {"objectSelector": {"matchLabels": {v.MANAGED: "true"}}}
+"""What all that it is about has to have, by other policies."""
+
+
+def canary_secret(namespace: str = v.CANARY_NAMESPACE) -> Json:
     """What certjob must never be able to write: the policies have to refuse it (sent with dryRun)."""
-    return bodies.secret({"name": NAME, "namespace": v.CANARY_NAMESPACE}, "Opaque", {})
+    return bodies.secret({"name": NAME, "namespace": namespace}, "Opaque", {})
 
 
-def _creating(policy: str, denial: str, identities: str, resource: Resource, body: Json) -> Canary:
+def _creating(
+    policy: str, denial: str, identities: str, resource: Resource, body: Json, *, also: Canary | None = None
+) -> Canary:
     def send(cluster: Cluster) -> bool:
         cluster.create(resource, body["metadata"]["namespace"], body, dry_run=True)
         return True
 
-    return Canary(policy, denial, frozenset(identities.split()), send)
+    return Canary(policy, denial, frozenset(identities.split()), send, also)
 
 
 def _own(resource: Resource, kind: str, **fields: object) -> Json:
@@ -110,8 +140,9 @@ def _change_ingress(cluster: Cluster) -> bool:
         for ingress in held[:1]:
             cluster.update(INGRESSES, ingress["metadata"]["namespace"], _marked(ingress), dry_run=True)
     except ApiError as answer:
-        if NO_RIGHT not in answer.message:  # it is optional, manifests/optional/complete-tls.yaml
-            raise
+        refused = refusal(answer)
+        if refused is None or refused.by is not RefusedBy.OTHER:
+            raise  # without the right, which is optional (manifests/optional/complete-tls.yaml), nobody else is asked
         return False
     return bool(held)
 
@@ -127,6 +158,17 @@ _ISSUE_JOB = _JOB | {"metadata": _JOB["metadata"] | {"labels": {v.APP_COMPONENT:
 _BACKEND = {"service": {"name": "canary", "port": {"number": 80}}}
 _INGRESS = _own(INGRESSES, "Ingress", spec={"defaultBackend": _BACKEND})
 _SECRET = _own(SECRETS, "Secret", type="Opaque")
+# Others may be allowed any key but certjob's.
+_PLACEHOLDER = bodies.secret(
+    {
+        "name": NAME,
+        "namespace": v.CANARY_NAMESPACE,
+        "labels": {v.MANAGED: "true", v.STATE: "placeholder"},
+        "annotations": {f"never.{v.PREFIX}canary": "true"},
+    },
+    v.TLS_SECRET_TYPE,
+    {"tls.crt": b"", "tls.key": b""},
+)
 _EVENT = _own(
     EVENTS,
     "Event",
@@ -141,12 +183,15 @@ _EVENT = _own(
 _NO_OTHER_JOBS = "certjob-job: certjob only creates Jobs, and only those"
 _WRITERS = "webhook job sweep"
 
-TENANT_SECRETS = _creating("certjob-tenant-secrets", "certjob-shape", _WRITERS, SECRETS, canary_secret())
+_TENANTS = ("certjob-tenant-secrets", "certjob-shape", _WRITERS, SECRETS)
+# Most webhooks leave kube-system alone, so that one that is down does not stop certjob everywhere.
+TENANT_SECRETS = _creating(*_TENANTS, canary_secret(), also=_creating(*_TENANTS, canary_secret("kube-system")))
 COMPLETE_TLS = Canary("certjob-complete-tls", "certjob-complete", frozenset({"sweep"}), _change_ingress)
 """Lists Ingresses: for when the option completeTls is on."""
 OTHERS = (
     _creating("certjob-own-secrets", "certjob-own-name", _WRITERS, SECRETS, _SECRET),
     _creating("certjob-configmaps", "certjob-cm", _WRITERS, CONFIGMAPS, _own(CONFIGMAPS, "ConfigMap")),
+    _creating("certjob-foreign-metadata", "certjob-foreign-metadata", _WRITERS, SECRETS, _PLACEHOLDER),
     _creating("certjob-routes", "certjob-route", _WRITERS, INGRESSES, _INGRESS),
     _creating("certjob-jobs", "certjob-job", "webhook sweep", JOBS, _ISSUE_JOB),
     _creating("certjob-elsewhere", _NO_OTHER_JOBS, "webhook sweep", JOBS, _JOB),

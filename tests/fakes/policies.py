@@ -60,10 +60,13 @@ def refused_canary(request: Request, missing: Collection[str]) -> Response | Non
     is among the missing ones.
     """
     parts = request.path.split("/")
-    if request.query.get("dryRun") != "All" or (request.method == "POST" and parts[-2] == v.CANARY_NAMESPACE):
+    tenants = (v.CANARY_NAMESPACE, "kube-system")
+    metadata = (request.body or {}).get("metadata") or {}
+    if "never.certjob.io/canary" in (metadata.get("annotations") or {}) and "certjob-foreign-metadata" not in missing:
+        return denied_by("certjob-foreign-metadata", "certjob-foreign-metadata: no", what="it")
+    if request.query.get("dryRun") != "All" or (request.method == "POST" and parts[-2] in tenants):
         return None
     policy, denial = "", ""
-    metadata = (request.body or {}).get("metadata") or {}
     if request.method == "POST" and metadata.get("name") == "certjob-canary":
         policy, denial = _OWN[parts[-1]]
         if parts[-1] == "jobs" and not metadata.get("labels"):

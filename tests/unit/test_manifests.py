@@ -19,6 +19,7 @@ from issuer_job import vocabulary as v
 from issuer_job.issuers.load import parse_issuer
 from issuer_job.launch import jobs
 from issuer_job.tenant_secrets import access as secrets
+from issuer_job.tenant_secrets import canary
 from issuer_job.upkeep.webhook.configuration import SENT
 from tests.worlds.documents import MANIFESTS
 from tests.worlds.samples import record
@@ -29,6 +30,9 @@ BASE = MANIFESTS / "base"
 OLDER = MANIFESTS / "before-1.36"
 OVERLAY = MANIFESTS.parent / "tests/cluster/overlay"
 Json = dict[str, Any]
+
+
+FOREIGN_METADATA = "certjob-foreign-metadata"
 
 
 @cache
@@ -144,7 +148,7 @@ def test_before_1_36_every_process_that_looks_is_told_how_and_nothing_else_chang
     assert secrets.LOOKERS[variable["value"]] is secrets.look_by_version
     changed = {key: (d, older()[key]) for d in documents() if (key := (d["kind"], d["metadata"]["name"])) in older()}
     changed = {key: pair for key, pair in changed.items() if pair[0] != pair[1]}
-    policy = ("ValidatingAdmissionPolicy", "certjob-tenant-secrets")
+    policy = ("ValidatingAdmissionPolicy", "certjob-foreign-metadata")
     webhooks = ("MutatingWebhookConfiguration", v.WEBHOOK_CONFIGURATION)
     assert changed.keys() == {policy, webhooks, ("PodTemplate", v.POD_TEMPLATE), ("CronJob", "certjob-sweep")}
     for key, (normal, old) in changed.items():
@@ -166,19 +170,11 @@ def test_before_1_36_the_webhook_is_sent_certjobs_own_writes_to_secrets_that_ask
     assert "oldObject != null" in old[2]["matchConditions"][1]["expression"]
 
 
-def rules_of(expression: str) -> list[list[str]]:
-    """The parts of a conjunction that each go over a map, in words."""
-    return [rule.split() for rule in re.split(r"&&(?=\s+variables\.\w+\.all)", expression)]
-
-
 def test_before_1_36_others_labels_may_be_dropped_and_nothing_else_is_relaxed() -> None:
-    key = ("ValidatingAdmissionPolicy", "certjob-tenant-secrets")
-    normal = all_of(key[0])[key[1]]["spec"]["validations"]
-    changed = [pair for pair in zip(normal, older()[key]["spec"]["validations"], strict=True) if pair[0] != pair[1]]
-    [(strict, relaxed)] = changed
-    kept, rules = rules_of(relaxed["expression"]), rules_of(strict["expression"])
-    assert (kept, [rule[0] for rule in rules[2:]]) == (rules[:2], ["variables.oldA.all(k,", "variables.oldL.all(k,"])
-    assert relaxed["message"] == strict["message"].replace(", changed or dropped", " or changed")
+    key = ("ValidatingAdmissionPolicy", "certjob-foreign-metadata")
+    normal, left = all_of(key[0])[key[1]]["spec"]["validations"], older()[key]["spec"]["validations"]
+    assert normal[:-1] == left
+    assert normal[-1]["message"].endswith("may not be dropped")
 
 
 def expressions(value: Any) -> Iterator[str]:
@@ -271,16 +267,58 @@ def test_the_policy_knows_what_is_sent_as_the_code_does() -> None:
 
 
 def test_every_validating_policy_is_bound_and_closed() -> None:
-    bindings = {b["spec"]["policyName"]: b["spec"] for b in all_of("ValidatingAdmissionPolicyBinding").values()}
+    bindings = {name: b["spec"] for name, b in all_of("ValidatingAdmissionPolicyBinding").items()}
     policies = all_of("ValidatingAdmissionPolicy")
-    assert set(bindings) == set(policies)
+    further = {f"{FOREIGN_METADATA}-jobs", f"{FOREIGN_METADATA}-own"}
+    assert set(bindings) == set(policies) | {f"{name}-canary" for name in policies} | further
     for name, policy in policies.items():
         assert policy["spec"]["failurePolicy"] == "Fail", name
         assert bindings[name]["validationActions"] == ["Deny", "Audit"], name
+        if name == FOREIGN_METADATA:
+            continue
         assert "matchResources" not in bindings[name], name
         if "paramKind" in policy["spec"]:
             assert bindings[name]["paramRef"]["parameterNotFoundAction"] == "Deny", name
+        assert bindings[name]["policyName"] == name
     assert set(all_of("MutatingAdmissionPolicyBinding")) == set(all_of("MutatingAdmissionPolicy")) == {"certjob-look"}
+
+
+def test_the_policy_of_foreign_metadata_reaches_all_that_certjob_writes_and_nothing_of_others() -> None:
+    """Where its parameters are missing a binding refuses all that it matches, or nothing of it."""
+    bindings = {name: b["spec"] for name, b in all_of("ValidatingAdmissionPolicyBinding").items()}
+    found = {}
+    for suffix in ("", "-jobs", "-own"):
+        binding = bindings[f"{FOREIGN_METADATA}{suffix}"]
+        assert (binding["policyName"], binding["validationActions"]) == (FOREIGN_METADATA, ["Deny", "Audit"])
+        assert binding["paramRef"]["name"] == v.ROUTE_POLICY
+        matched = binding["matchResources"]
+        selectors = (matched.get(key, {}).get("matchLabels", {}) for key in ("namespaceSelector", "objectSelector"))
+        found[suffix] = (binding["paramRef"]["parameterNotFoundAction"], *selectors)
+    own = {"kubernetes.io/metadata.name": v.NAMESPACE}
+    assert found == {
+        "": ("Allow", {}, {v.MANAGED: "true"}),
+        "-jobs": ("Deny", own, {v.APP_COMPONENT: "issue"}),
+        "-own": ("Deny", own, {}),
+    }
+
+
+def test_every_validating_policy_warns_of_its_canary_and_of_nothing_else() -> None:
+    """Where its parameters are missing a binding refuses whatever it matches."""
+    bindings = {name: b["spec"] for name, b in all_of("ValidatingAdmissionPolicyBinding").items()}
+    of_canaries = {v.WEBHOOK_TLS_SECRET, v.WEBHOOK_CONFIGURATION, canary.NAME}
+    for name in all_of("ValidatingAdmissionPolicy"):
+        binding = bindings[f"{name}-canary"]
+        assert (binding["policyName"], binding["validationActions"]) == (name, ["Warn"])
+        assert binding.get("paramRef") == bindings[name].get("paramRef")
+        [rule] = binding["matchResources"]["resourceRules"]
+        labels = binding["matchResources"].get("objectSelector", {}).get("matchLabels")
+        assert (
+            labels == {canary.NAME: "true"}
+            if name == "certjob-complete-tls"
+            else set(rule["resourceNames"]) < of_canaries
+        )
+    [role] = [d for d in documents() if d["kind"] == "ClusterRole" and d["metadata"]["name"] == "certjob-policies"]
+    assert set(role["rules"][0]["resourceNames"]) == set(all_of("ValidatingAdmissionPolicy"))
 
 
 @pytest.mark.parametrize("kind", ["ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"])
@@ -303,7 +341,7 @@ def test_the_routes_policy_has_the_vocabularys_annotations() -> None:
     spec = all_of("ValidatingAdmissionPolicy")["certjob-routes"]["spec"]
     fixed = next(x["expression"] for x in spec["variables"] if x["name"] == "fixed")
     assert json.loads(fixed) == v.ROUTE_ANNOTATIONS
-    rules = json.dumps(spec["validations"])
+    rules = json.dumps([spec["variables"], spec["validations"]])
     for part in (v.CHALLENGE_PATH, v.RESPONDER_SERVICE, v.RESPONDER_PORT_NAME, v.INGRESS_CLASS, v.EPOCH_PREFIX):
         assert f"'{part}'" in rules
 

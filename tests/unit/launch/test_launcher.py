@@ -82,7 +82,7 @@ def writes(world: JobWorld) -> list[str]:
 def test_the_policies_that_bound_a_launch_are_tried_once_a_minute_and_the_first_each_time(world: JobWorld) -> None:
     by = launcher(world)
     launch(world, by=by)
-    assert writes(world).count("canary") == 6
+    assert writes(world).count("canary") == 7
     world.api.requests.clear()
     launch(world, ingress(hosts=("other.certjob.dev",)), namespace="other", by=by)
     assert writes(world).count("canary") == 1
@@ -97,7 +97,7 @@ def test_many_launches_at_once_try_the_other_policies_once(world: JobWorld) -> N
 
     with ThreadPoolExecutor(6) as pool:
         assert set(pool.map(apply, range(6))) == {OutcomeReason.LAUNCHED}
-    assert writes(world).count("canary") == 6 + 5
+    assert writes(world).count("canary") == 7 + 5
 
 
 def test_what_one_finds_missing_holds_all_launches_of_that_moment(world: JobWorld) -> None:
@@ -142,10 +142,10 @@ def test_what_is_only_placed_asks_the_policies_too(world: JobWorld) -> None:
 def test_the_order_of_the_writes(world: JobWorld) -> None:
     outcome = launch(world)
     made = writes(world)
-    assert sorted(made[:8]) == [*["canary"] * 6, "claim", "claim"]
-    assert made[8] == "record"
-    assert sorted(made[9:]) == ["job", "route", "route", "secret"]
-    assert [kind for kind in made[9:] if kind != "job"] == ["route", "route", "secret"]
+    assert sorted(made[:9]) == [*["canary"] * 7, "claim", "claim"]
+    assert made[9] == "record"
+    assert sorted(made[10:]) == ["job", "route", "route", "secret"]
+    assert [kind for kind in made[10:] if kind != "job"] == ["route", "route", "secret"]
     assert (outcome.reason, outcome.warning) == (OutcomeReason.LAUNCHED, None)
     record = world.record()
     assert (record.phase, record.epoch) == (Phase.LAUNCHED, outcome.epoch)
@@ -210,7 +210,7 @@ def test_a_host_of_another_namespace(world: JobWorld) -> None:
     ("method", "path", "needed"),
     [
         ("GET", "/configmaps/shop.web-tls", True),
-        ("POST", "/default/secrets", True),
+        ("POST", "/(default|kube-system)/secrets", True),
         ("POST", "/certjob/configmaps", True),
         ("GET", "/podtemplates/", True),
         ("GET", "issuer-state", True),

@@ -48,6 +48,16 @@ def test_a_job_that_is_refused_is_told_at_the_first_pass_and_made_when_nobody_re
     assert (swept.record().phase, len(swept.api.all(JOBS))) == (Phase.LAUNCHED, 1)
 
 
+def test_a_job_that_was_refused_at_admission_is_told_by_the_next_pass(swept: JobWorld) -> None:
+    swept.api.hooks["jobs"] = lambda attempt: DENIED if attempt.name != "certjob-canary" else None
+    swept.apply(ingress(uid="u-1"))
+    assert told(swept) == []
+    run(swept)
+    assert len(told(swept)) == 1
+    run(swept)
+    assert len(told(swept)) == 1
+
+
 def test_a_record_that_cannot_be_made_is_told_and_the_others_have_their_turn(swept: JobWorld) -> None:
     for name in ("one", "two"):
         swept.api.add(INGRESSES, "shop", ingress(name, uid=f"u-{name}", secret=f"{name}-tls"))

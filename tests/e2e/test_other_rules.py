@@ -1,0 +1,211 @@
+"""Admission rules of others, real ones: what they deny is told in their words, and what they add may be allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CONFIGMAPS, SECRETS, ApiError, Cluster, Json, Resource
+from issuer_job.cluster.transport import HttpTransport
+from issuer_job.tenant_secrets import canary
+from tests.e2e import world
+from tests.e2e.api import Api, path, wait_for
+from tests.e2e.attacks import tls_secret
+from tests.e2e.observe import cluster
+from tests.e2e.sweeps import sweep_as_job
+
+Identity = Callable[[str], Api]
+API = "/apis/admissionregistration.k8s.io/v1"
+TEAM = "e2e-team"
+WORDS = "every object needs the label e2e-team"
+KINDS = [("", "secrets"), ("", "configmaps"), ("batch", "jobs"), ("networking.k8s.io", "ingresses")]
+KINDS += [("events.k8s.io", "events"), ("coordination.k8s.io", "leases")]
+
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+
+
+@contextmanager
+def installed(*objects: tuple[str, Json]) -> Iterator[None]:
+    """Objects of admission, by plural, until the block ends."""
+    made = []
+    try:
+        for plural, body in objects:
+            cluster().create(Resource(API, plural), None, body)
+            made.append((plural, body["metadata"]["name"]))
+        yield
+    finally:
+        for plural, name in reversed(made):
+            cluster().delete(Resource(API, plural), None, name)
+
+
+def matching(*namespaces: str, without: str = "") -> Json:
+    names = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": list(namespaces)}
+    rules = [
+        {"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [plural]}
+        for group, plural in KINDS
+        if plural != without
+    ]
+    return {"namespaceSelector": {"matchExpressions": [names]}, "resourceRules": rules}
+
+
+def denying(name: str, *namespaces: str, expression: str = "false", only: str = "") -> tuple[tuple[str, Json], ...]:
+    """A policy that denies without a reason (422)."""
+    matches = [{"name": "only", "expression": only}] if only else []
+    spec = {"matchConstraints": matching(*namespaces), "matchConditions": matches}
+    policy: Json = {"metadata": {"name": name}, "spec": spec}
+    policy["spec"]["validations"] = [{"expression": expression, "message": WORDS}]
+    bound = {"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}}
+    return ("validatingadmissionpolicies", policy), ("validatingadmissionpolicybindings", bound)
+
+
+def adding(name: str, *namespaces: str, without: str = "") -> tuple[tuple[str, Json], ...]:
+    """A policy that adds a label and an annotation to all that certjob writes."""
+    expression = (
+        "Object{metadata: Object.metadata{labels: {'e2e-team': 'web'}, annotations: {'example.org/e2e': 'x'}}}"
+    )
+    ours = "request.userInfo.username.startsWith('system:serviceaccount:certjob:')"
+    spec: Json = {
+        "matchConstraints": matching(*namespaces, without=without),
+        "matchConditions": [{"name": "ours", "expression": ours}],
+        "reinvocationPolicy": "IfNeeded",
+        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}],
+    }
+    bound = {"metadata": {"name": name}, "spec": {"policyName": name}}
+    return (
+        ("mutatingadmissionpolicies", {"metadata": {"name": name}, "spec": spec}),
+        ("mutatingadmissionpolicybindings", bound),
+    )
+
+
+@contextmanager
+def allowed(**keys: str) -> Iterator[None]:
+    """Keys in the policies' parameters."""
+    before = cluster().get(CONFIGMAPS, v.NAMESPACE, v.ROUTE_POLICY)
+    cluster().update(CONFIGMAPS, v.NAMESPACE, before | {"data": {**before.get("data", {}), **keys}})
+    try:
+        yield
+    finally:
+        now = cluster().get(CONFIGMAPS, v.NAMESPACE, v.ROUTE_POLICY)
+        cluster().update(CONFIGMAPS, v.NAMESPACE, {**now, "data": before.get("data") or {}})
+
+
+def as_identity(name: str) -> Cluster:
+    return Cluster(HttpTransport(user=f"system:serviceaccount:{v.NAMESPACE}:{name}"))
+
+
+def answered(by: Cluster, secret: Json) -> str:
+    """Why a Secret is refused; empty if it is not."""
+    try:
+        by.create(SECRETS, secret["metadata"]["namespace"], secret, dry_run=True)
+    except ApiError as problem:
+        return str(problem)
+    return ""
+
+
+def test_the_canary_is_certain_whoever_denies_first() -> None:
+    """The order of policies changes whenever one of them does; somebody else's has come first before this is over."""
+    job, others_first = as_identity("job"), 0
+    only = "request.resource.resource == 'secrets' && object.metadata.name == 'certjob-canary'"
+    for round_ in range(30):
+        with installed(*denying(f"e2e-closed-{round_}", "default", only=only)):
+            probe = tls_secret("default", canary.NAME)  # which certjob's policies let pass
+            wait_for(lambda body=probe: WORDS in answered(job, body), what="the other policy denies")
+            said = answered(job, canary.canary_secret())
+            assert canary.TENANT_SECRETS.problem(job) == ""
+            others_first += WORDS in said
+        if others_first >= 2:
+            break
+    assert others_first >= 2
+
+
+def test_a_refused_secret_is_told_in_the_policys_words_and_waits(namespace: str) -> None:
+    host, ours = f"web.{namespace}.test", "request.userInfo.username.startsWith('system:serviceaccount:certjob:')"
+    secret = "!has(object.metadata.labels) || !('certjob.io/managed' in object.metadata.labels)"
+    only = f"{ours} && request.resource.resource == 'secrets'"
+    with installed(*denying("e2e-team-label", namespace, expression=secret, only=only)):
+        body = tls_secret(namespace, "probe")
+
+        job = as_identity("job")
+        wait_for(lambda: WORDS in answered(job, body), what="the policy denies")
+        world.create(namespace, world.manifest("web", [host], tls_acme="true"))
+        note = world.wait_event(namespace, "web", "CertificateFailed")
+        assert f"policy e2e-team-label: {WORDS}" in note
+        record = world.wait_phase(namespace, "web-tls", "Waiting")
+        assert record.retry is not None
+        assert record.retry.problem.type == "secretRefused"
+        assert f"policy e2e-team-label: {WORDS}" in record.retry.problem.detail
+        assert not [entry for entry in record.history if entry.event == "ordered"]
+
+
+def mutated(api: Api, namespace: str) -> bool:
+    """Whether the label is there, or refused for what it is."""
+    body = tls_secret(namespace, "probe")
+    return TEAM in api.call("POST", path("secrets", namespace), body, dryRun="All").text
+
+
+def test_what_others_add_is_refused_by_name_until_it_is_allowed(namespace: str, identity: Identity) -> None:
+    hosts = {name: f"{name}.{namespace}.test" for name in ("before", "after")}
+    # Events without what they add: else there were none.
+    with installed(*adding("e2e-adds", namespace, v.NAMESPACE, without="events")):
+        wait_for(lambda: mutated(identity("job"), namespace), what="the policy adds a label")
+        world.create(namespace, world.manifest("before", [hosts["before"]], tls_acme="true"))
+        sweep_as_job()
+        note = world.wait_event(namespace, "before", "CertificateFailed")
+        assert "e2e-team is added or changed by another admission plugin" in note
+        assert "ConfigMap certjob-route-policy, key foreignLabels" in note
+    keys = {"foreignLabels": "e2e-*", "foreignAnnotations": "other.example.org/*\nexample.org/e2e"}
+    with installed(*adding("e2e-adds-to-all", namespace, v.NAMESPACE)), allowed(**keys):
+        body = tls_secret(namespace, "probe")
+
+        def is_added() -> bool:
+            answer = identity("job").call("POST", path("secrets", namespace), body, dryRun="All")
+            return answer.status == 201 and TEAM in answer.text
+
+        wait_for(is_added, what="the policy adds what is allowed")
+        world.create(namespace, world.manifest("after", [hosts["after"]], tls_acme="true"))
+        world.wait_issued(namespace, "after-tls", [hosts["after"]])
+        metadata = cluster().get(SECRETS, namespace, "after-tls")["metadata"]
+        assert (metadata["labels"][TEAM], metadata["annotations"]["example.org/e2e"]) == ("web", "x")
+        assert world.wait_event(namespace, "after", "CertificateIssued")
+
+
+def test_an_allowed_key_that_is_there_stays_as_it_is(admin: Api, identity: Identity, namespace: str) -> None:
+    with allowed(foreignLabels="e2e-*"):
+        labels = {v.MANAGED: "true", TEAM: "theirs"}
+        stored = tls_secret(namespace, "web", metadata={"name": "web", "labels": labels})
+        assert admin.call("POST", path("secrets", namespace), stored).status == 201
+        for team in ({TEAM: "ours"}, {}):
+            body = tls_secret(namespace, "web", metadata={"name": "web", "labels": {v.MANAGED: "true"} | team})
+            answer = identity("job").call("PUT", path("secrets", namespace, "web"), body)
+            assert answer.json["metadata"]["labels"][TEAM] == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        ({}, {"e2e-team": "a"}, ""),
+        ({"e2e-team": "a"}, {"e2e-team": "a"}, ""),
+        ({}, {"other": "a"}, "label other is added or changed"),
+        ({}, {"never.certjob.io/x": "a"}, "label never.certjob.io/x is added or changed"),
+        ({}, {"example.org/x": "a"}, ""),
+        ({}, {"examplexorg/x": "a"}, "label examplexorg/x is added or changed"),
+    ],
+)
+def test_what_an_allowed_key_lets_certjob_do(
+    admin: Api, identity: Identity, namespace: str, before: Json, after: Json, verdict: str
+) -> None:
+    managed = {v.MANAGED: "true"}
+    with allowed(foreignLabels="e2e-*\nexample.org/*\n*.certjob.io/*\n[bad"):
+        probe = tls_secret(namespace, "probe", metadata={"name": "probe", "labels": managed | {"e2e-x": "1"}})
+        wait_for(
+            lambda: identity("job").call("POST", path("secrets", namespace), probe, dryRun="All").status == 201,
+            what="the keys are allowed",
+        )
+        stored = tls_secret(namespace, "web", metadata={"name": "web", "labels": managed | before})
+        assert admin.call("POST", path("secrets", namespace), stored).status == 201
+        body = tls_secret(namespace, "web", metadata={"name": "web", "labels": managed | after})
+        answer = identity("job").call("PUT", path("secrets", namespace, "web"), body, dryRun="All")
+        assert (answer.status, verdict in answer.text) == (403 if verdict else 200, True), answer
