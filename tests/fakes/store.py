@@ -175,13 +175,19 @@ def conflict(key: Key, wanted: Json, old: Json | None) -> Response | None:
 
 
 def status(
-    code: int, reason: str, message: str = "", *, retry_after: int | None = None, causes: Sequence[Json] = ()
+    code: int,
+    reason: str,
+    message: str = "",
+    *,
+    retry_after: int | None = None,
+    causes: Sequence[Json] = (),
+    kind: str = "",
 ) -> Response:
     """An error answer with a body of kind Status."""
     body: Json = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
     body |= {"message": message or reason, "reason": reason, "code": code}
-    if causes:
-        body["details"] = {"causes": list(causes)}
+    if causes or kind:
+        body["details"] = {"kind": kind, "causes": list(causes)}
     headers = {"content-type": "application/json"}
     if retry_after is not None:
         headers["retry-after"] = str(retry_after)

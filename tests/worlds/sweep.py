@@ -10,11 +10,13 @@ from datetime import datetime, timedelta
 from certs.keys import key_to_pem
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, MUTATING_WEBHOOKS, SECRETS, Json
+from issuer_job.issuers.state import ORDERS
 from issuer_job.record import transitions
 from issuer_job.record.record import Record
 from issuer_job.record.store import to_config_map
 from issuer_job.sweep import sweep
 from tests.fakes.certs_ca import FakeCA, new_key, pem
+from tests.fakes.store import Change
 from tests.worlds.job import COMPANY, HOST, JobWorld, ingress
 from tests.worlds.samples import PROBLEM
 
@@ -59,8 +61,22 @@ def passes(world: JobWorld, number: int, *, until: Callable[[], bool] = lambda: 
 
 
 def version(world: JobWorld) -> int:
-    """Rises with everything that is really written."""
-    return world.api._store.version
+    """Rises with everything that is really written, but for what was ordered since the pass before: see `counts`."""
+    return len([change for change in world.api._store.history if not _counts_only(change)])
+
+
+def counts(world: JobWorld) -> int:
+    """How often the orders of an issuer were counted, or entered."""
+    return len([change for change in world.api._store.history if _counts_only(change)])
+
+
+def _counts_only(change: Change) -> bool:
+    if change.old is None or change.new is None or v.ISSUER_STATE not in change.new["metadata"].get("labels", {}):
+        return False
+    old, new = (
+        {key: text for key, text in side["data"].items() if key != ORDERS} for side in (change.old, change.new)
+    )
+    return old == new
 
 
 def writes_nothing(world: JobWorld) -> bool:

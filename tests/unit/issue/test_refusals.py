@@ -12,6 +12,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json, Unreachable
 from issuer_job.hosts.claims import claim_body
+from issuer_job.issue.settle import LONGEST_QUIET
 from issuer_job.issuers.state import state_body
 from issuer_job.record.record import Phase, Problem
 from tests.fakes.acme import Request, problem
@@ -192,6 +193,7 @@ def test_of_two_ingresses_on_one_secret_the_older_ones_issuer_signs_for_both(wor
     for body in (ingress(hosts=("a.certjob.dev",), creationTimestamp="2026-01-01T00:00:00Z"), younger):
         world.clock.ahead += timedelta(seconds=2)
         world.apply(body)
+    world.clock.ahead += LONGEST_QUIET
     assert world.run() is v.ExitCode.DONE
     record = world.record()
     assert record.intent.hosts == ("a.certjob.dev", "b.certjob.dev")

@@ -205,6 +205,9 @@ def test_with_an_ingress_left_the_hosts_of_the_label_that_is_gone_leave_after_th
     swept.apply(ingress(hosts=(HOST,), secret=NAME))
     assert swept.run() is v.ExitCode.DONE
     edit(swept, labels={v.REQUEST: None})
-    passes(swept, 16, until=lambda: swept.record().phase is Phase.LAUNCHED)
+    passes(swept, 16)
+    assert (swept.record().phase, swept.record().intent.hosts) == (Phase.ISSUED, (HOST,))
+    make_due(swept)
+    run(swept)
     assert swept.run() is v.ExitCode.DONE
     assert set(dns_names(leaf(swept))) == {HOST}

@@ -144,6 +144,9 @@ def test_with_an_ingress_left_only_the_hosts_of_the_label_leave(old: JobWorld) -
     old.apply(ingress(hosts=(HOST,)))
     assert old.run() is v.ExitCode.DONE
     edit(old, labels={v.REQUEST: None})
-    passes(old, 16, until=lambda: old.record().phase is Phase.LAUNCHED)
+    passes(old, 16)
+    assert (old.record().phase, old.record().intent.hosts) == (Phase.ISSUED, (HOST,))
+    make_due(old)
+    run(old)
     assert old.run() is v.ExitCode.DONE
     assert set(dns_names(leaf(old))) == {HOST}

@@ -17,6 +17,7 @@ from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher
 from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from issuer_job.launch.room import Room
+from issuer_job.record import transitions
 from issuer_job.record.record import Phase
 from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
 from tests.worlds.request import (
@@ -183,6 +184,7 @@ def test_an_attempt_that_runs_is_left_alone_in_a_crowded_namespace(
     attempt = swept.pod()
     attempt.load()
     attempt.claim()
+    attempt.advance(transitions.ordering, directory=swept.server, account="https://ca.dev/account/1")
     monkeypatch.setattr(room, "FIRST", 0)
     monkeypatch.setattr(pace, "LEAST", 1)
     before = swept.record()

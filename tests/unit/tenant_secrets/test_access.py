@@ -186,8 +186,8 @@ def test_a_secret_deleted_and_made_anew_is_another(api: FakeApi) -> None:
     ("answer", "reason"),
     [
         (denied('secrets "x" is forbidden: exceeded quota: few, requested: secrets=1'), Refusal.QUOTA),
-        (denied("unable to create new content in namespace x because it is being terminated"), Refusal.TERMINATING),
-        (status(404, "NotFound", 'namespaces "shop" not found'), Refusal.TERMINATING),
+        (status(403, "Forbidden", "x", causes=[{"reason": "NamespaceTerminating"}]), Refusal.TERMINATING),
+        (status(404, "NotFound", 'namespaces "shop" not found', kind="namespaces"), Refusal.TERMINATING),
         (denied("some other webhook says no"), Refusal.OTHER),
         (status(400, "BadRequest"), Refusal.OTHER),
     ],
