@@ -24,7 +24,7 @@ from issuer_job.launch.start import LaunchRefused
 from issuer_job.record import intents, transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Problem, Record
-from issuer_job.record.renewal import is_pressing, serves
+from issuer_job.record.renewal import asked_at, is_pressing, serves
 from issuer_job.sweep.effects import Effects
 from issuer_job.sweep.queue import Candidate
 from issuer_job.sweep.situation import Action, Situation
@@ -221,7 +221,7 @@ class SweepLaunches:
         ordered = attempt if attempt is not None and attempt.order_url else None
         if ordered and ordered.directory == issuer.server and (ordered.order_expires or now) > now:
             return None
-        if candidate.verdict.action is Action.LAUNCH and serves(wanted):
+        if candidate.verdict.action is Action.LAUNCH and serves(wanted) and asked_at(wanted) is None:
             return None  # as far as is known: its Job looks, and has the last word
         return planned_order(wanted, name, issuer, now=now)
 
