@@ -160,7 +160,8 @@ def test_an_external_account_is_needed_once(world: JobWorld) -> None:
 def test_an_external_account_that_the_ca_refuses(world: JobWorld) -> None:
     world.set_issuer(externalAccount={"keyId": "k"})
     credentials(world, {"eab-hmac-key": b"bWFjLWtleS1vZi1lbm91Z2gtYnl0ZXM"})
-    world.ca.script("/account", problem("unauthorized", "unknown kid", status=403), problem("accountDoesNotExist"))
+    nobody = problem("accountDoesNotExist")
+    world.ca.script("/account", nobody, problem("unauthorized", "unknown kid", status=403), nobody)
     finding = one(world)
     assert (finding.reason, finding.path) == (CheckReason.EAB_REFUSED, "$.externalAccount.keyId")
     assert "unknown kid" in finding.message

@@ -28,7 +28,7 @@ def test_requests_of_a_certificate_and_of_its_renewal(world: JobWorld) -> None:
     world.set_options()
     asked(world)
     world.apply(ingress())
-    assert asked(world) == 17, "a launch; 6 of it once a minute: the canaries"
+    assert asked(world) == 18, "a launch; 7 of it once a minute: the canaries"
     assert world.run() is v.ExitCode.DONE
     assert asked(world) == 39, "the first Job, which makes the account, and notes who signs for the issuer"
     world.clock.ahead += timedelta(days=60)

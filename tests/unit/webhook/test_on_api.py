@@ -25,7 +25,8 @@ from issuer_job.cluster.api import (
     Response,
     Unreachable,
 )
-from tests.fakes.api import Attempt, FakeApi, Outcome, denied, status
+from tests.fakes.api import Attempt, FakeApi, Outcome, status
+from tests.fakes.store import denied_by
 from tests.fakes.webhook_parts import ANNOTATED, configuration
 from tests.worlds.reviews import ADDED, ingress, review
 from webhook.app import Parts, create_app
@@ -35,7 +36,7 @@ ISSUER = "server: https://acme.certjob.dev/directory\n"
 
 def canary(attempt: Attempt) -> Json | Response | None:
     labels = ((attempt.new or {}).get("metadata") or {}).get("labels") or {}
-    return None if labels.get(v.MANAGED) == "true" else denied(v.CANARY_DENIAL)
+    return None if labels.get(v.MANAGED) == "true" else denied_by("certjob-tenant-secrets", "certjob-shape: no")
 
 
 @pytest.fixture
