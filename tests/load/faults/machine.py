@@ -16,7 +16,8 @@ from issuer_job.cluster.api import Cluster, KubeError, Resource
 from issuer_job.cluster.retrying import RetryingTransport
 from issuer_job.polling import utc_now
 from issuer_job.sweep.sweep import sweep
-from tests.cluster import cgroups, namespace, processes, start
+from tests.cluster import cgroups, images, namespace, processes, start
+from tests.cluster.processes import Record
 from tests.e2e import parts, sweeps
 from tests.e2e.api import admin, kubectl
 from tests.e2e.attempts import Identities
@@ -41,10 +42,15 @@ def start_part(name: str) -> None:
 
 def start_quietly(name: str) -> None:
     """Start it and wait for nothing: what it answers is the row's business."""
+    start.start_part(settings(), name, _holder())
+
+
+def _holder() -> Record:
+    """Of the cluster's network namespace."""
     holder = namespace.current(settings().state)
     if holder is None:
         raise KubeError("the cluster does not run")
-    start.start_part(settings(), name, holder)
+    return holder
 
 
 def start_node() -> None:
@@ -62,8 +68,9 @@ def start_node() -> None:
 
 
 def load_images() -> None:
-    """Bring certjob's images back to a node that may have lost them."""
+    """Bring all images back to a node that may have lost them, the pod sandbox's, too."""
     shutil.rmtree(settings().state / "images", ignore_errors=True)
+    images.load(settings(), [images.build_pause(settings())], _holder())
     parts.control("images")
 
 
