@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from issuer_job.cluster.api import KubeError
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
-from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason, SecretLoss
+from issuer_job.launch.outcome import NOT_PLACED, LaunchOutcome, OutcomeReason, SecretLoss
 from webhook.fair_pool import MAX_OUTSTANDING, Busy, FairPool
 from webhook.policy import Decision
 from webhook.review import Review
@@ -25,6 +25,7 @@ LAUNCH_SECONDS = 30.0
 STALE_AFTER = 1.0
 """Seconds to wait for issuers when older ones are known."""
 LATER = "the certificate will come later"
+_NOT_PLACED = "no placeholder either: without its Secret, HTTPS has the ingress controller's default certificate"
 _SETTINGS = ""
 """Has its turn as a namespace does."""
 _SECONDS = re.compile(r"([0-9]{1,6})(ms|s)")
@@ -110,6 +111,9 @@ class Calls:
                 warnings.append(outcome.warning)
             elif outcome.reason is OutcomeReason.LAUNCHED:
                 warnings.append(_on_its_way(entry))
+            missing = outcome.reason in NOT_PLACED and not entry.source.kind.makes_secret
+            if missing and _NOT_PLACED not in warnings:
+                warnings.append(_NOT_PLACED)
         return Launched(tuple(warnings), tuple(words), unsure)
 
     def issuers(self, deadline: float, *, fresh: bool = False) -> Issuers:

@@ -44,6 +44,19 @@ class OutcomeReason(StrEnum):
     LATER = "Later"
 
 
+NOT_PLACED = frozenset(
+    {
+        OutcomeReason.HOST_CLAIMED,
+        OutcomeReason.HOST_NOT_LISTED,
+        OutcomeReason.TOO_MANY,
+        OutcomeReason.NOT_IN_FORCE,
+    }
+)
+"""There is no placeholder either: an ingress controller may serve it to the visitors of the host's real owner, a full
+namespace gets no more objects, and without policies nothing is written.
+"""
+
+
 class SecretLoss(StrEnum):
     """What happened to a Secret that is wanted."""
 

@@ -1,13 +1,13 @@
 """The effects of a launch whose epoch is persisted: Job, challenge routes, placeholder.
 
 The order matters: the routes come before the placeholder and the Ingress itself, which an ingress controller watches
-too, so that its first reload carries them.
+too, so that its first reload carries them. Where they take long the placeholder does not wait for them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,6 +31,9 @@ from issuer_job.tenant_secrets.access import Look
 from issuer_job.tenant_secrets.bodies import placeholder_secret
 from issuer_job.tenant_secrets.refused import refused_problem
 
+LEAD = 0.5
+"""Seconds by which the routes come before the placeholder at most: it shall be there with an admission's answer."""
+
 
 class LaunchRefused(KubeError):
     """The Job was refused: the record waits, with this problem."""
@@ -50,19 +53,23 @@ class Starter:
     pool: ThreadPoolExecutor
 
     def start(self, stored: Record) -> str:
-        """The effects of an attempt whose epoch is persisted: Job and routes, and the placeholder after the routes.
+        """The effects of an attempt whose epoch is persisted: Job and routes, and after the routes, or `LEAD`, the
+        placeholder.
 
         A route or placeholder that cannot be written is left to the Job, and who refused one is returned; without the
         Job KubeError is raised, LaunchRefused if it was refused.
         """
         job = self.pool.submit(self._create_job, stored)
         told: list[str] = []
+        routes: list[Future[str]] = []
         if self.settings.options().routes is Routes.ADMISSION:
             issuer = self._issuer(stored)
             needed = needed_routes(stored, issuer)
-            told += self.pool.map(lambda place: self._create_route(stored, place, issuer), needed)
+            routes = [self.pool.submit(self._create_route, stored, place, issuer) for place in needed]
+            wait(routes, timeout=LEAD)
         if not stored.secret_is_its_owners:
             told.append(_refuser("the placeholder", self._without_placeholder(stored)))
+        told = [*(route.result() for route in routes), *told]
         try:
             job.result()
         except ApiError as problem:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
@@ -23,11 +25,13 @@ from issuer_job.cluster.api import (
     Json,
     KubeError,
     Response,
+    Transport,
     Unreachable,
 )
 from issuer_job.demand.common import Entry
 from issuer_job.demand.ingress import wants
 from issuer_job.hosts.claims import claim_body
+from issuer_job.launch import start
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher
 from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
@@ -156,6 +160,43 @@ def test_the_order_of_the_writes(world: JobWorld) -> None:
     assert sorted(routes) == list(HOSTS)
 
 
+@dataclass(frozen=True)
+class _SlowRoutes:
+    """Stores no route before the placeholder is there, for so many seconds."""
+
+    inner: Transport
+    seconds: float
+    placed: threading.Event = field(default_factory=threading.Event)
+
+    def send(self, method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
+        where, _, query = path.partition("?")
+        written = method == "POST" and "dryRun" not in query
+        if written and where.endswith("/certjob/ingresses"):
+            self.placed.wait(self.seconds)
+        answer = self.inner.send(method, path, body=body, timeout=timeout)
+        if written and where.endswith("/shop/secrets"):
+            self.placed.set()
+        return answer
+
+    def stream(self, path: str, *, timeout: float) -> Iterator[bytes]:
+        return self.inner.stream(path, timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lead", "order"),
+    [(0.05, 5.0, ["route", "route", "secret"]), (5.0, 0.01, ["secret", "route", "route"])],
+)
+def test_the_placeholder_comes_after_the_routes_unless_they_take_long(
+    world: JobWorld, monkeypatch: pytest.MonkeyPatch, seconds: float, lead: float, order: list[str]
+) -> None:
+    monkeypatch.setattr(start, "LEAD", lead)
+    settings = SettingsCache(world.cluster)
+    slow = Cluster(_SlowRoutes(world.api, seconds))
+    outcome = launch(world, by=Launcher(slow, settings, clock=world.clock.read, room=Room(settings)))
+    assert (outcome.reason, outcome.warning) == (OutcomeReason.LAUNCHED, None)
+    assert [kind for kind in writes(world) if kind in {"route", "secret"}] == order
+
+
 def test_the_same_again_only_reads(world: JobWorld) -> None:
     first = launch(world)
     world.api.requests.clear()
@@ -191,7 +232,7 @@ def test_a_host_of_another_namespace(world: JobWorld) -> None:
     assert outcome.warning is not None
     assert HOSTS[1] in outcome.warning
     assert "elsewhere" not in outcome.warning
-    assert "record" not in writes(world)
+    assert not {"record", "secret"} & set(writes(world))
     assert world.api.all(JOBS) == []
 
 

@@ -162,6 +162,64 @@ def test_a_host_of_another_namespace_is_told(api: FakeApi, client: FlaskClient) 
     assert len(api.all(JOBS, v.NAMESPACE)) == 1
 
 
+ALLOW_LIST = "hostPolicy: allow-list\nallowedHosts:\n- namespaces: [other]\n  suffixes: [certjob.dev]\n"
+
+
+def set_options(api: FakeApi, text: str) -> None:
+    api.add(CONFIGMAPS, v.NAMESPACE, {"metadata": {"name": v.OPTIONS_CONFIG_MAP}, "data": {v.OPTIONS_KEY: text}})
+
+
+def warned(client: FlaskClient, body: Json, **request: Any) -> list[str]:
+    answer = client.post(f"{ANNOTATED}?timeout=5s", json=review(body, **request)).get_json()
+    return list(answer["response"].get("warnings", []))
+
+
+def of_another(api: FakeApi, client: FlaskClient) -> None:
+    warned(client, ingress(), namespace="first")
+
+
+def not_listed(api: FakeApi, client: FlaskClient) -> None:
+    set_options(api, ALLOW_LIST)
+
+
+def full(api: FakeApi, client: FlaskClient) -> None:
+    set_options(api, "certificatesPerNamespace: 1\n")
+    warned(client, ingress(["first.certjob.dev"], name="first"))
+
+
+def not_in_force(api: FakeApi, client: FlaskClient) -> None:
+    del api.hooks["secrets"]
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "why"),
+    [
+        (of_another, "belongs to another namespace"),
+        (not_listed, "is not allowed in this namespace"),
+        (full, "option certificatesPerNamespace"),
+        (not_in_force, "policies are not in force"),
+    ],
+)
+def test_without_a_placeholder_it_is_said_what_https_answers(
+    api: FakeApi, client: FlaskClient, obstacle: Callable[[FakeApi, FlaskClient], None], why: str
+) -> None:
+    obstacle(api, client)
+    before = api.all(SECRETS, "shop")
+    told, default = warned(client, ingress())
+    assert why in told
+    assert default.endswith("without its Secret, HTTPS has the ingress controller's default certificate")
+    assert api.all(SECRETS, "shop") == before
+
+
+def test_that_is_said_once(api: FakeApi, client: FlaskClient) -> None:
+    not_listed(api, client)
+    body = ingress(["a.certjob.dev", "b.certjob.dev"])
+    body["spec"]["tls"] = [{"secretName": f"{name}-tls", "hosts": [f"{name}.certjob.dev"]} for name in "ab"]
+    told = warned(client, body)
+    assert ["default certificate" in warning for warning in told].count(True) == 1
+    assert ["is not allowed" in warning for warning in told].count(True) == 2
+
+
 PROBLEMS: list[Outcome] = [
     status(403, "Forbidden", "quota"),
     status(409, "Conflict", "changed"),
