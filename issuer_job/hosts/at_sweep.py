@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from certs.chain import IssuedCertificate
 from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, NAMESPACES, ApiError, Cluster, read_whole
@@ -22,6 +23,10 @@ from issuer_job.record.phases import GONE, SWEEP_INTERVAL
 from issuer_job.record.record import Record, RecordError
 
 Named = Collection[tuple[str, str]]
+INSTALLED_ANEW = timedelta(days=7)
+"""After certjob's namespace was made: so long it looks for hosts that were given before."""
+BACKDATED = timedelta(hours=1)
+"""By how much CAs let a certificate begin before it was issued, at most."""
 
 
 @dataclass
@@ -118,6 +123,8 @@ def tidy(
     forfeit: Callable[[LostRight], bool] = lambda right: True,
     serves: Callable[[Record], bool] = lambda record: False,
     warn: Callable[[Record, Claim], None] = lambda record, claim: None,
+    wanting: Iterable[Record] = (),
+    own: Callable[[Record], IssuedCertificate | None] = lambda record: None,
 ) -> tuple[Holders, Counter[str]]:
     """Of all claims mark and give up what must not stand until `until` (time.monotonic()); how many of each.
 
@@ -125,6 +132,7 @@ def tidy(
     to the next. `forfeit` writes down in the former holder's record that a right was lost, see `loss`; while it
     cannot (False), the claim stays. `serves` looks whether the Secret holds the record's certificate; `warn` is told
     of the first claim of a record that is from before its namespace was made, and so lapses although it is named.
+    `wanting` are records, written down or not, that know no certificate; `own` looks for certjob's in their Secrets.
     Under another policy than first-claim nothing is changed. Raises KubeError.
     """
     holders, counts = Holders(options, namers, now), Counter[str]()
@@ -151,6 +159,9 @@ def tidy(
         if time.monotonic() >= until:
             counts["claims put off"] += 1
             continue
+        with _guarded(counts, names.claim(host)):
+            counts["claims made good"] += _made_good(cluster, holders, host, namespace)
+    for namespace, host in _Before(holders, own, counts, until).holders_of(wanting):
         with _guarded(counts, names.claim(host)):
             counts["claims made good"] += _made_good(cluster, holders, host, namespace)
     return holders, counts
@@ -219,6 +230,72 @@ def _namespaces(cluster: Cluster) -> dict[str, datetime]:
         return {metadata["name"]: datetime.fromisoformat(metadata["creationTimestamp"]) for metadata in found}
 
     return read_whole(read, "namespaces")
+
+
+@dataclass
+class _Before:
+    """Who had hosts before certjob was uninstalled with its namespace and installed again: nothing but certjob's own
+    certificates in the Secrets tells that.
+
+    They must be from before the installation: what somebody has got from the CA since, past certjob, proves nothing.
+    """
+
+    holders: Holders
+    own: Callable[[Record], IssuedCertificate | None]
+    counts: Counter[str]
+    until: float
+    _wanting: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
+    _looks: dict[tuple[str, str], IssuedCertificate | None] = field(default_factory=dict)
+    _newest: dict[str, dict[str, datetime]] = field(default_factory=dict)
+
+    def holders_of(self, wanting: Iterable[Record]) -> Iterator[tuple[str, str]]:
+        """Namespace and host, of hosts that nobody claims and several namespaces want, or somebody was denied.
+
+        Of several certificates the newest counts: who lost a host has an older one than who got it then. Of the same
+        one in two namespaces none does.
+        """
+        made = self.holders.made.get(v.NAMESPACE)
+        if made is None or self.holders.now - made > INSTALLED_ANEW:
+            return
+        below: dict[str, list[str]] = defaultdict(list)
+        for record in wanting:
+            for host in record.intent.hosts:
+                if host not in self._wanting and (wildcard := wildcard_of(host)) is not None:
+                    below[wildcard].append(host)
+                self._wanting[host].append(record)
+        for host in sorted(self._wanting):
+            near = [n for n in (host, wildcard_of(host), *below.get(host, ())) if n in self._wanting]
+            if not self._is_at_stake(host, near):
+                continue
+            if time.monotonic() >= self.until:
+                self.counts["claims put off"] += 1
+                continue
+            with _guarded(self.counts, names.claim(host)):
+                found = [(at, namespace, n) for n in near for namespace, at in self._had(n, made).items()]
+                newest = max((at for at, _, _ in found), default=None)
+                first = {namespace for at, namespace, _ in found if at == newest}
+                if len(first) == 1 and (newest, *first, host) in found:
+                    yield first.pop(), host
+
+    def _is_at_stake(self, host: str, near: Iterable[str]) -> bool:
+        if host in self.holders.claims or self.holders.rivals(Claim(host, "", self.holders.now)):
+            return False
+        denied = any(record.retry is not None for record in self._wanting[host])
+        return denied or len({record.namespace for n in near for record in self._wanting[n]}) > 1
+
+    def _had(self, host: str, made: datetime) -> dict[str, datetime]:
+        """The namespaces with a certificate from before for exactly this host, and since when each is valid."""
+        if host not in self._newest:
+            newest: dict[str, datetime] = {}
+            for record in self._wanting[host]:
+                key = (record.namespace, record.secret_name)
+                if key not in self._looks:
+                    self._looks[key] = self.own(record)
+                held = self._looks[key]
+                if held is not None and host in held.names and held.not_before <= made - BACKDATED:
+                    newest[record.namespace] = max(held.not_before, newest.get(record.namespace, held.not_before))
+            self._newest[host] = newest
+        return self._newest[host]
 
 
 @dataclass

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ParamSpec
 
+from certs.chain import IssuedCertificate
 from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.attempt import events
@@ -40,6 +41,7 @@ from issuer_job.tenant_secrets.judgement import (
     judge,
     of_other_tool,
     overwritten,
+    own_certificate,
 )
 from issuer_job.tenant_secrets.refused import REFUSALS
 from issuer_job.upkeep import leftovers, retire
@@ -338,6 +340,15 @@ class Effects:
             return False
         found = judge(record, seen, IssuerTrust(), now=self.now, interval=SWEEP_INTERVAL, renews=False)
         return found.issued is not None and found.same and seen.content is not Content.UNKNOWN
+
+    def own_certificate(self, record: Record) -> IssuedCertificate | None:
+        """What the Secret of a record that knows no certificate holds of certjob's own. Raises KubeError."""
+        self.counts["looks"] += 1
+        try:
+            seen = self.looker(self.cluster, record)
+        except secrets.SecretRefused:
+            return None
+        return own_certificate(record, seen, self.trust(record), now=self.now)
 
     def warn_of_former(self, record: Record, claim: Claim, live: Live, options: Options) -> None:
         """Say that the namespace is not the one that the host was for, before anything is lost."""

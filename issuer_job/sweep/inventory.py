@@ -20,6 +20,7 @@ from issuer_job.hosts.precedence import Denial, Namers
 from issuer_job.issuers.load import Issuers
 from issuer_job.launch.jobs import is_finished
 from issuer_job.launch.outcome import LEFT_OUT
+from issuer_job.record import transitions
 from issuer_job.record.intents import bounded
 from issuer_job.record.record import Phase, Record, RecordError
 from issuer_job.record.store import from_config_map
@@ -163,6 +164,22 @@ def read_live(
     for namespace, count in live.left_out.items():
         log.warning("left-out", namespace=namespace, certificates=count, most=NEW_IN_NAMESPACE)
     return live
+
+
+def without_certificate(live: Live, records: Mapping[Key, Record], *, now: datetime) -> Iterator[Record]:
+    """Of what can be listed all that wants a certificate and has none as far as records tell: those that were denied
+    a host, and what has no record yet, as it would be written.
+    """
+    denials = set(Denial)
+    for (namespace, secret_name), entries in live.entries.items():
+        record = records.get((namespace, secret_name))
+        sources = tuple(entry.source for entry in entries if entry.problem is None)
+        if not sources:
+            continue
+        if record is None:
+            yield transitions.wanted(namespace=namespace, secret_name=secret_name, sources=sources, now=now)
+        elif record.issued is None and record.retry is not None and record.retry.problem.type in denials:
+            yield record
 
 
 @contextmanager

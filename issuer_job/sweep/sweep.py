@@ -191,6 +191,8 @@ def _tidy_claims(effects: Effects, options: Options, live: Live, claims: list[Cl
             forfeit=effects.forfeit,
             serves=effects.serves,
             warn=lambda record, claim: effects.warn_of_former(record, claim, live, options),
+            wanting=inventory.without_certificate(live, effects.known.records, now=now),
+            own=effects.own_certificate,
         )
         effects.counts.update(counts)
     return holders

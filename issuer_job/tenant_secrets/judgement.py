@@ -111,6 +111,19 @@ def judge(
     return Fitness(stored.reason, stored.message, same, issued)
 
 
+def own_certificate(record: Record, seen: Look, trust: IssuerTrust, *, now: datetime) -> IssuedCertificate | None:
+    """The valid certificate that the record's issuer gave, as its chain and certjob's notes on the Secret say, with
+    its key; None for anything else. One that is signed with its own key says nothing of who has made it.
+    """
+    if not seen.found or seen.content is not Content.SHOWN or trust.signs_itself:
+        return None
+    held = _held(record, seen, now=now)
+    if held is None or _is_of_other_tool(record, seen, held) or not judge_stored(seen.stored, hosts=(), now=now).ok:
+        return None
+    found = _vouched(record, held, seen, trust, now=now)
+    return describe_chain(seen.stored.tls_crt or b"") if found is not None and found.directory else None
+
+
 def is_spoilt(seen: Look, *, now: datetime) -> bool:
     """Whether the Secret is there and serves nobody: emptied, garbage, or another key; not a placeholder."""
     if not seen.found or seen.content is not Content.SHOWN:
