@@ -102,7 +102,7 @@ class World:
                 stored = from_config_map(cluster().get(CONFIGMAPS, v.NAMESPACE, names.record(space, name)))
                 old = self._certificate(number, age=OLD)
                 due = replace(stored, issued=self._issued(stored, old))
-                cluster().update(SECRETS, space, self._secret(number, old))
+                cluster().update(SECRETS, space, self._secret(due, old))
                 cluster().update(CONFIGMAPS, v.NAMESPACE, to_config_map(due))
             case 2:
                 cluster().delete(SECRETS, space, name)
