@@ -130,7 +130,8 @@ CREATES: list[tuple[str, str, Json, Json, str]] = [
     ("sweep makes an issued one", "sweep", labelled(**ISSUED), {}, "ok"),
     ("Opaque", "job", {}, {"type": "Opaque"}, "certjob-shape"),
     ("service account token", "job", annotated("kubernetes.io/service-account.name", "default"),
-     {"type": "kubernetes.io/service-account-token"}, "certjob-shape"),
+     {"type": "kubernetes.io/service-account-token"}, "ValidatingAdmissionPolicy 'certjob-"),
+    ("bootstrap token", "job", {}, {"type": "bootstrap.kubernetes.io/token"}, "certjob-shape"),
     ("not labelled", "job", {"labels": {}}, {}, "certjob-shape"),
     ("managed=false", "job", labelled(**{"certjob.io/managed": "false"}), {}, "certjob-shape"),
     ("other data", "job", {}, {"data": {"tls.crt": "", "tls.key": "", "password": ""}}, "certjob-data"),
@@ -199,7 +200,14 @@ def test_a_look_is_answered_with_what_is_stored(identity: Identity, managed: Jso
     assert seen["metadata"]["resourceVersion"] == managed["metadata"]["resourceVersion"]
     assert seen["metadata"]["uid"] == managed["metadata"]["uid"]
     assert seen["metadata"]["labels"] == managed["metadata"]["labels"]
-    assert seen["metadata"]["annotations"] == managed["metadata"]["annotations"] | {vocabulary.LOOK: "seen"}
+    told = {
+        vocabulary.LOOK: "seen",
+        vocabulary.WRITTEN_BY: seen["metadata"]["annotations"].get(vocabulary.WRITTEN_BY),
+    }
+    assert seen["metadata"]["annotations"] == managed["metadata"]["annotations"] | told
+    assert told[vocabulary.WRITTEN_BY].startswith(
+        "unknown at 20"
+    )  # what the API server calls a client without a name
 
 
 def test_a_look_that_is_no_dry_run_is_refused(identity: Identity, managed: Json) -> None:

@@ -32,6 +32,8 @@ OLD_METADATA: Json = {"labels": {"certjob.io/pending": "true"}, "ownerReferences
 PENDING_METADATA: Json = OLD_METADATA | {"labels": {"certjob.io/pending": "true", "certjob.io/record-uid": UID}}
 ANOTHERS: Json = PENDING_METADATA | {"ownerReferences": [OWNER | {"uid": ANOTHER}]}
 ANY: Json = PENDING_METADATA | {"labels": {"certjob.io/pending": "true", "certjob.io/record-uid": f"1{34 * '.'}1"}}
+ANY_POLICY = "ValidatingAdmissionPolicy 'certjob-"
+"""For what more than one refuses: which one is told is the API server's choice."""
 TOKEN = {"kubernetes.io/service-account.name": "sweep"}
 OWN: list[tuple[str, str, Json, str]] = [
     ("pending key", "job", own(PENDING, **PENDING_METADATA), "ok"),
@@ -65,11 +67,13 @@ OWN: list[tuple[str, str, Json, str]] = [
     ("credentials", "sweep", own("credentials-pebble"), "certjob-own-name"),
     ("any name", "sweep", own("anything"), "certjob-own-name"),
     ("service account token", "job", own(PENDING, "kubernetes.io/service-account-token", annotations=TOKEN,
-                                         **PENDING_METADATA), "certjob-own-type"),
+                                         **PENDING_METADATA), ANY_POLICY),
     ("service account token", "sweep", own(ACCOUNT, "kubernetes.io/service-account-token", annotations=TOKEN),
-     "certjob-own-type"),
+     ANY_POLICY),
     ("service account token", "sweep", own(vocabulary.WEBHOOK_CA_SECRET, "kubernetes.io/service-account-token",
-                                           annotations=TOKEN), "certjob-own-type"),
+                                           annotations=TOKEN), ANY_POLICY),
+    ("bootstrap token", "job", own(PENDING, "bootstrap.kubernetes.io/token", **PENDING_METADATA), "certjob-own-type"),
+    ("bootstrap token", "sweep", own(ACCOUNT, "bootstrap.kubernetes.io/token"), "certjob-own-type"),
 ]  # fmt: skip
 
 
