@@ -167,6 +167,15 @@ def _check_names(leaf: x509.Certificate, hosts: Collection[str]) -> None:
         raise CertError("The issued certificate names something other than hosts.")
 
 
+def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether the issuer's name and key stand behind the certificate; False if that cannot be told."""
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, *_MALFORMED):
+        return False
+    return True
+
+
 def _check_link(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
     try:
         certificate.verify_directly_issued_by(issuer)

@@ -11,11 +11,11 @@ from enum import StrEnum
 from functools import lru_cache
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import verification
 
-from certs.chain import dns_names, parse_chain
+from certs.chain import dns_names, is_issued_by, parse_chain
 from certs.errors import CertError
 
 MOST_SIGNERS = 12
@@ -62,7 +62,7 @@ class IssuerTrust:
             return Origin.UNKNOWN
         if not host:
             return Origin.UNKNOWN
-        if self.signs_itself and _is_self_signed(chain[0]):
+        if self.signs_itself and is_issued_by(chain[0], chain[0]):
             return Origin.ISSUER
         if _leads_to(chain, certificates(self.signers()), host[0], now):
             return Origin.ISSUER
@@ -134,14 +134,6 @@ def _leads_to(
 def _is_a_ca(policy: verification.Policy, certificate: x509.Certificate, constraints: x509.BasicConstraints) -> None:
     if not constraints.ca:
         raise ValueError("it is no CA")
-
-
-def _is_self_signed(leaf: x509.Certificate) -> bool:
-    try:
-        leaf.verify_directly_issued_by(leaf)
-    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
-        return False
-    return True
 
 
 def _named(certificate: x509.Certificate) -> str:

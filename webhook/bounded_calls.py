@@ -8,12 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, Unpack
 
 from issuer_job.cluster.api import KubeError
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
-from issuer_job.launch.outcome import NOT_PLACED, LaunchOutcome, OutcomeReason, SecretLoss
+from issuer_job.launch.outcome import NOT_PLACED, LaunchOutcome, Occasion, OutcomeReason
 from webhook.fair_pool import MAX_OUTSTANDING, Busy, FairPool
 from webhook.policy import Decision
 from webhook.review import Review
@@ -36,16 +36,7 @@ T = TypeVar("T")
 class CanLaunch(Protocol):
     """What `issuer_job.launch.launcher.Launcher` does."""
 
-    def launch(
-        self,
-        entry: Entry,
-        *,
-        namespace: str,
-        deadline: float,
-        expect_new: bool = False,
-        at_once: bool = True,
-        loss: SecretLoss | None = None,
-    ) -> LaunchOutcome:
+    def launch(self, entry: Entry, *, namespace: str, deadline: float, **occasion: Unpack[Occasion]) -> LaunchOutcome:
         """Never raises KubeError; `deadline` is a time.monotonic() value."""
 
 

@@ -122,6 +122,10 @@ class Issuers:
     default: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
+    def version(self, name: str) -> str:
+        """Of the issuer's configuration; `ABSENT` if there is none."""
+        return self.versions.get(name, ABSENT)
+
     @classmethod
     def from_config_maps(cls, config_maps: Iterable[Json]) -> Issuers:
         """One broken issuer harms no other. Of several defaults the first by name counts."""

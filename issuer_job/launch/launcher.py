@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import Unpack
 
 from issuer_job import log, names
 from issuer_job.backoff import wait_after
@@ -18,12 +19,12 @@ from issuer_job.demand.share import use_of
 from issuer_job.demand.unlisted import held_up
 from issuer_job.hosts import at_launch
 from issuer_job.hosts.limits import OverLimit
-from issuer_job.issuers.load import ABSENT
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.outcome import (
     DENIALS,
     PUT_OFF,
     LaunchOutcome,
+    Occasion,
     OutcomeReason,
     SecretLoss,
     held_warning,
@@ -72,20 +73,9 @@ class Launcher:
         self._recent = None if room is None else RecentOrders(settings)
         self._canaries = LaunchCanaries()
 
-    def launch(
-        self,
-        entry: Entry,
-        *,
-        namespace: str,
-        deadline: float,
-        expect_new: bool = False,
-        at_once: bool = True,
-        loss: SecretLoss | None = None,
-    ) -> LaunchOutcome:
+    def launch(self, entry: Entry, *, namespace: str, deadline: float, **occasion: Unpack[Occasion]) -> LaunchOutcome:
         """Make sure that an attempt for this entry exists, if it needs one.
 
-        `expect_new` saves a request when there is no record yet. Not `at_once`: it is written down and served with a
-        placeholder, and put off. `loss` is what its Secret suffers just now.
         Never raises KubeError: what could not be done now is an outcome with a warning, and the sweep's work.
         """
         launch = _Launch(self.until(deadline), self._room, self._recent, self._canaries, entry, namespace)
@@ -93,7 +83,7 @@ class Launcher:
             if entry.problem is not None:
                 return launch.hold_up(entry.problem)
             try:
-                return launch.carry_out(expect_new=expect_new, at_once=at_once, loss=loss)
+                return launch.carry_out(**occasion)
             except _Stopped as stop:
                 if not entry.source.kind.listed:
                     # The sweep does not find it again if nobody has written it down.
@@ -129,7 +119,9 @@ class _Launch:
     entry: Entry
     namespace: str
 
-    def carry_out(self, *, expect_new: bool, at_once: bool, loss: SecretLoss | None) -> LaunchOutcome:
+    def carry_out(
+        self, *, expect_new: bool = False, at_once: bool = True, loss: SecretLoss | None = None
+    ) -> LaunchOutcome:
         """Write down what is wanted, and start the attempt if there shall be one. Raises _Stopped, too."""
         starter, namespace, name = self.starter, self.namespace, names.record(self.namespace, self.entry.secret_name)
         existing: Record | None = None
@@ -202,7 +194,7 @@ class _Launch:
     def hold_up(self, problem: Problem) -> LaunchOutcome:
         """Write down what is wanted and what stands in its way."""
         entry, starter = self.entry, self.starter
-        version = starter.settings.issuers().versions.get(entry.source.settings.issuer, ABSENT)
+        version = starter.settings.issuers().version(entry.source.settings.issuer)
         existing: Record | None = None
 
         def held(found: Record | None) -> Record | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypedDict
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import ApiError
@@ -63,6 +64,18 @@ class SecretLoss(StrEnum):
     DELETED = "Deleted"
     """Or is about to be: it is asked whether it is gone."""
     EMPTIED = "Emptied"
+
+
+class Occasion(TypedDict, total=False):
+    """What a launch is told besides; nothing of it has to be said.
+
+    `expect_new` saves a request when there is no record yet. Not `at_once`: what is wanted is written down and served
+    with a placeholder, and put off. `loss` is what the Secret suffers just now.
+    """
+
+    expect_new: bool
+    at_once: bool
+    loss: SecretLoss | None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from issuer_job.demand.common import Entry
 from issuer_job.demand.plan import Plan, PlanReason
 from issuer_job.hosts.limits import OverLimit, planned_order
 from issuer_job.hosts.order_book import CLOCKS, BookEntry
-from issuer_job.issuers.load import ABSENT
 from issuer_job.issuers.types import directory_of, type_of
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.start import Starter
@@ -69,7 +68,7 @@ def held_plan(existing: Record | None, entry: Entry, over: OverLimit, starter: S
     An edit of the issuer ends the wait. What runs is left alone: its Job looks.
     """
     source, now = entry.source, starter.clock()
-    version = starter.settings.issuers().versions.get(source.settings.issuer, ABSENT)
+    version = starter.settings.issuers().version(source.settings.issuer)
     if existing is not None and existing.phase in ACTIVE:
         return Plan(PlanReason.OVER_LIMIT)
     if existing is None:

@@ -17,7 +17,6 @@ from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import JOBS, SECRETS, AlreadyExists, ApiError, Cluster, KubeError
 from issuer_job.cluster.refusals import refusal
 from issuer_job.http01.routes import create_route, needed_routes
-from issuer_job.issuers.load import ABSENT
 from issuer_job.issuers.options import Routes
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import directory_of
@@ -82,7 +81,7 @@ class Starter:
     def _put_off(self, stored: Record, problem: Problem) -> LaunchRefused:
         """Write down why there is no Job; who has changed the record meanwhile goes on with it."""
         now, wait = self.clock(), wait_after(transitions.failures_of(stored) + 1)
-        version = self.settings.issuers().versions.get(stored.issuer, ABSENT)
+        version = self.settings.issuers().version(stored.issuer)
         write_record(self.cluster, transitions.waiting(stored, now, problem=problem, wait=wait, issuer=version))
         log.warning("job-refused", record=stored.name, problem=str(problem))
         return LaunchRefused(problem)

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
+from typing import Unpack
 
 from issuer_job import log, names
 from issuer_job.cluster.api import Cluster, KubeError
 from issuer_job.demand.common import Entry
 from issuer_job.launch.launcher import Launcher
-from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason, SecretLoss
+from issuer_job.launch.outcome import LaunchOutcome, Occasion, OutcomeReason
 from issuer_job.launch.room import Room
 from issuer_job.record.record import RecordError
 from issuer_job.record.store import live_record
@@ -58,22 +59,11 @@ class Turns:
         self.pause = PAUSE
         """Seconds until the next look."""
 
-    def launch(
-        self,
-        entry: Entry,
-        *,
-        namespace: str,
-        deadline: float,
-        expect_new: bool = False,
-        at_once: bool = True,
-        loss: SecretLoss | None = None,
-    ) -> LaunchOutcome:
+    def launch(self, entry: Entry, *, namespace: str, deadline: float, **occasion: Unpack[Occasion]) -> LaunchOutcome:
         """See Launcher."""
         key = (entry.secret_name, entry.source.key)
         self._forget(namespace, key)  # what it wanted before is not wanted any more
-        outcome = self._launcher.launch(
-            entry, namespace=namespace, deadline=deadline, expect_new=expect_new, at_once=at_once, loss=loss
-        )
+        outcome = self._launcher.launch(entry, namespace=namespace, deadline=deadline, **occasion)
         if outcome.reason is OutcomeReason.PUT_OFF:
             self._remember(namespace, key, _Waiting(self._clock(), entry, outcome.epoch))
         return outcome

@@ -18,7 +18,7 @@ from issuer_job.backoff import wait_after
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, KubeError
 from issuer_job.hosts.loss import LostRight, free_from
 from issuer_job.hosts.precedence import Claim
-from issuer_job.issuers.load import ABSENT, Issuers
+from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.state import IssuerTrust, note_signers
 from issuer_job.record import intents, transitions
@@ -112,19 +112,19 @@ class Effects:
         whole = fresh(self.cluster, record)
         return whole and write_record(self.cluster, arrow(whole, self.now, *args, **kwargs))
 
-    def tell(self, situation: Situation, record: Record, reason: str, note: str, unique: tuple[str, ...]) -> None:
+    def tell(
+        self, situation: Situation, record: Record | None, reason: str, note: str, unique: tuple[str, ...]
+    ) -> None:
         """A warning on all that ask. At its admission one had no uid yet, so the live ones go before the record's."""
-        sources = tuple(entry.source for entry in situation.entries) or record.sources
-        secret = (record.namespace, record.secret_name)
+        sources = tuple(entry.source for entry in situation.entries) or (record.sources if record else ())
+        secret = (situation.namespace, situation.secret_name)
         events.tell_sources(self.cluster, secret, sources, events.News(reason, note, self.now, unique))
 
     def tell_refused(self, situation: Situation, problem: Problem) -> None:
         """That nothing could be launched, or written down: once for each cause, as long as the Event stays."""
-        sources = tuple(entry.source for entry in situation.entries)
-        sources = sources or (situation.record.sources if situation.record else ())
-        secret = (situation.namespace, situation.secret_name)
-        note, unique = f"{problem.note}; it is tried again by a sweep", (*secret, problem.type, problem.detail)
-        events.tell_sources(self.cluster, secret, sources, events.News("CertificateFailed", note, self.now, unique))
+        unique = (situation.namespace, situation.secret_name, problem.type, problem.detail)
+        note = f"{problem.note}; it is tried again by a sweep"
+        self.tell(situation, situation.record, "CertificateFailed", note, unique)
 
     def warn_of_refusal(self, situation: Situation, record: Record) -> None:
         """Its launch was refused at admission, where nobody can be told: the webhook writes no Events."""
@@ -237,7 +237,7 @@ class Effects:
         self.counts["of another tool"] += 1
         if record.phase is not Phase.ISSUED:
             return
-        problem, version = of_other_tool(record, seen), self.issuers.versions.get(record.issuer, ABSENT)
+        problem, version = of_other_tool(record, seen), self.issuers.version(record.issuer)
         if self.write(record, transitions.failed, problem=problem, issuer=version) is not None:
             log.warning("left-to-other-tool", record=record.name)
             self.tell(
@@ -333,22 +333,24 @@ class Effects:
 
     def serves(self, record: Record) -> bool:
         """Whether the Secret holds the certificate that the record knows, and its key. Raises KubeError."""
-        self.counts["looks"] += 1
-        try:
-            seen = self.looker(self.cluster, record)
-        except secrets.SecretRefused:
+        seen = self._shown(record)
+        if seen is None:
             return False
         found = judge(record, seen, IssuerTrust(), now=self.now, interval=SWEEP_INTERVAL, renews=False)
         return found.issued is not None and found.same and seen.content is not Content.UNKNOWN
 
     def own_certificate(self, record: Record) -> IssuedCertificate | None:
         """What the Secret of a record that knows no certificate holds of certjob's own. Raises KubeError."""
+        seen = self._shown(record)
+        return None if seen is None else own_certificate(record, seen, self.trust(record), now=self.now)
+
+    def _shown(self, record: Record) -> Look | None:
+        """What the Secret holds; None if it is not shown."""
         self.counts["looks"] += 1
         try:
-            seen = self.looker(self.cluster, record)
+            return self.looker(self.cluster, record)
         except secrets.SecretRefused:
             return None
-        return own_certificate(record, seen, self.trust(record), now=self.now)
 
     def warn_of_former(self, record: Record, claim: Claim, live: Live, options: Options) -> None:
         """Say that the namespace is not the one that the host was for, before anything is lost."""
@@ -373,7 +375,7 @@ class Effects:
     def put_off(self, situation: Situation, record: Record, verdict: Verdict, problem: Problem) -> None:
         """There is no point in a Job now: wait before the next one, longer each time, and say why."""
         wait = wait_after(transitions.failures_of(record) + 1)
-        version = self.issuers.versions.get(record.issuer, ABSENT)
+        version = self.issuers.version(record.issuer)
 
         def waiting(whole: Record, now: datetime) -> Record:
             left = verdict.left(whole, now)

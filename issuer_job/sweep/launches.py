@@ -236,7 +236,7 @@ class SweepLaunches:
         """Let it wait until the limit leaves room, and say so."""
         situation, now = candidate.situation, self._effects.now
         sources = tuple(entry.source for entry in situation.entries)
-        version = self._effects.issuers.versions.get(wanted.issuer, "")
+        version = self._effects.issuers.version(wanted.issuer)
 
         def held_back(record: Record, now: datetime) -> Record:
             record = intents.asked(candidate.verdict.left(record, now), *sources)

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Unpack
 
 from flask import Flask
 
@@ -17,7 +18,7 @@ from issuer_job.cluster.api import Json, Unreachable
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
-from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason, SecretLoss
+from issuer_job.launch.outcome import LaunchOutcome, Occasion, OutcomeReason, SecretLoss
 from webhook.app import POLICIES, Parts
 from webhook.app import create_app as create_real_app
 from webhook.door import KnownPaths
@@ -66,19 +67,10 @@ class FakeLauncher:
     at_once: list[bool] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
 
-    def launch(
-        self,
-        entry: Entry,
-        *,
-        namespace: str,
-        deadline: float,
-        expect_new: bool = False,
-        at_once: bool = True,
-        loss: SecretLoss | None = None,
-    ) -> LaunchOutcome:
+    def launch(self, entry: Entry, *, namespace: str, deadline: float, **occasion: Unpack[Occasion]) -> LaunchOutcome:
         """See Launcher."""
         self.launched.append((namespace, entry.secret_name))
-        self.at_once.append(at_once)
+        self.at_once.append(occasion.get("at_once", True))
         self.deadlines.append(deadline)
         time.sleep(self.seconds)
         if self.gate is not None:
