@@ -2,7 +2,7 @@
 
 Nobody says how large the cluster is, and what else it runs. So it is found out as for networks (RFC 5681): by a
 window that each attempt which had a CPU when it needed one makes wider, and each that had to wait for one narrower.
-What just waits for a CA or for DNS does not count. The first few of others wait for nobody, and while they are at
+The first few of others wait for nobody, and while they are at
 work, whoever has launched many launches nothing but one at a time.
 """
 
@@ -20,9 +20,9 @@ from issuer_job.record.record import Record
 from issuer_job.record.store import list_at_work
 from issuer_job.record.transitions import attempt_of
 
-FIRST = 5
+FIRST = 3
 """Attempts of a namespace that wait for nobody, within a time that is its caller's to choose."""
-LEAST = 4
+LEAST = 3
 """Attempts at work that any cluster is to carry."""
 FREELY, HARDLY = 2.0, 4.0
 """Below the one stretch of an attempt (see `AttemptState`) the window becomes wider, beyond the other narrower."""

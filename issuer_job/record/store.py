@@ -15,12 +15,10 @@ from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json
 from issuer_job.cluster.changes import UNREAD, Unread
 from issuer_job.record.annotations import read_moment
-from issuer_job.record.record import ACTIVE, SCHEMA_VERSION, Phase, Record, RecordError
+from issuer_job.record.record import ACTIVE, SCHEMA_VERSION, Record, RecordError
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record | None)
-AT_WORK = ACTIVE - {Phase.AUTHORIZING}
-"""Phases in which an attempt needs a CPU most of the time: else it waits for its CA, or for DNS."""
 Arrow = Callable[Concatenate[Record, datetime, P], Record]
 """A function of `transitions`: the record after something happened, given the moment and whatever else it takes."""
 
@@ -32,7 +30,7 @@ def to_config_map(record: Record) -> Json:
         v.RECORD_NAMESPACE: record.namespace,
         v.STATE: record.state,
     }
-    if record.phase in AT_WORK:
+    if record.phase in ACTIVE:
         labels[v.AT_WORK] = "true"
     version = max(record.version, record.reader_version)
     stored = msgspec.json.encode(replace(record, uid="", resource_version="", version=version))
@@ -78,7 +76,7 @@ def list_records(cluster: Cluster, namespace: str) -> Iterator[Record]:
 
 
 def list_at_work(cluster: Cluster) -> Iterator[Record]:
-    """Those of all namespaces whose attempts are at work, see `AT_WORK`. Raises KubeError."""
+    """Those of all namespaces whose attempts are under way. Raises KubeError."""
     return _listed(cluster, f"{v.AT_WORK}=true")
 
 

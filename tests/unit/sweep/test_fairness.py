@@ -61,10 +61,10 @@ def test_urgent_renewals_of_one_namespace_leave_half_of_a_pass_to_those_who_wait
 
 
 def test_alone_a_namespace_has_the_whole_pass(swept: JobWorld) -> None:
-    swept.set_options(launchesPerSweep=4)
+    swept.set_options(launchesPerSweep=pace.FIRST)
     miss(swept, 6, "aaa")
     run(swept)
-    assert launched(swept, "aaa") == 4
+    assert launched(swept, "aaa") == pace.FIRST
 
 
 def test_an_urgent_renewal_is_launched_before_anything_is_cleared_away(swept: JobWorld) -> None:
@@ -127,7 +127,7 @@ def test_of_one_namespace_a_pass_launches_a_few_and_then_what_the_nodes_carry(
 
     def pause(seconds: float) -> None:
         seen.append(launched(swept, "aaa"))
-        step(swept, Phase.AUTHORIZING)
+        step(swept, Phase.ISSUED)
 
     run(swept, sleep=pause)
     assert seen[:2] == [pace.FIRST, pace.FIRST + pace.LEAST]
