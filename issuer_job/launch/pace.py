@@ -2,8 +2,8 @@
 
 Nobody says how large the cluster is, and what else it runs. So it is found out as for networks (RFC 5681): by a
 window that each attempt which had a CPU when it needed one makes wider, and each that had to wait for one narrower.
-The first few of others wait for nobody, and while they are at
-work, whoever has launched many launches nothing but one at a time.
+The first few of others wait for nobody, and while they are at work, whoever has launched many launches nothing but
+one at a time.
 """
 
 from __future__ import annotations

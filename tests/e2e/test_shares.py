@@ -116,7 +116,7 @@ def test_when_jobs_run_short_the_sweep_still_launches_in_every_namespace(
 
 
 def first_that_waits(namespace: str) -> str:
-    """The name of the first Ingress that has to wait: each pod of the webhook has read the quota at another moment."""
+    """The first Ingress that has to wait: each pod of the webhook has read the quota at another moment."""
     name = next((name for name in map("m{}".format, range(5)) if waits(name, namespace)), "")
     assert name, "the webhook launched more than its share of the Jobs"
     return name
