@@ -31,7 +31,8 @@ def due_at(record: Record, *, interval: timedelta) -> datetime:
     """When the renewal of what is issued is due, by its age or because it is asked for; sweeps come by every
     `interval`. ValueError if nothing is issued.
 
-    A CA whose windows are always in the past is renewed at each sweep until the limit of its exact set holds it back.
+    What was hardly in use is renewed for what the CA has learned of it since, as that it has to be revoked, and for
+    nothing else: neither by a window that every certificate of the CA has, nor by dates that make it old at once.
     """
     issued = issued_of(record)
     by_age = renewal_due_at(
@@ -42,7 +43,20 @@ def due_at(record: Record, *, interval: timedelta) -> datetime:
         interval=interval,
         spread_key=record.name,
     )
+    if issued.directory and not _is_recalled(record):
+        by_age = max(by_age, issued.at + (issued.not_after - issued.at) / 10)
     return min(by_age, asked_at(record) or by_age)
+
+
+def _is_recalled(record: Record) -> bool:
+    """Whether the CA suggests a moment that can be about this one certificate: its window begins after it was made.
+    Not if the one before it was replaced as early: there it suggests that all the time.
+    """
+    issued = issued_of(record)
+    window, before = issued.renewal, next((one for one in record.former[::-1] if one.directory), None)
+    if window is None or window.start is None or window.start <= issued.not_before:
+        return False
+    return before is None or issued.at - before.at >= before.lifetime / 10
 
 
 def is_for(issued: Issued, intent: Intent, *, but_formats: bool = False) -> bool:

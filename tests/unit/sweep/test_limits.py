@@ -284,19 +284,34 @@ def test_renewals_of_the_same_hosts_do_not_count_for_their_domain(swept: JobWorl
     }
 
 
-def test_a_ca_that_suggests_to_renew_all_the_time_is_held_by_the_limit_of_the_exact_set(swept: JobWorld) -> None:
+NO_LIMITS = {"orders": 0, "perRegisteredDomain": 0, "perExactSet": 0, "failedValidations": 0}
+
+
+@pytest.mark.parametrize(
+    ("ago", "most"),
+    [(timedelta(days=365), 1), (timedelta(minutes=10), 2)],
+    ids=["a window from before it was made", "one that begins since, again and again"],
+)
+def test_a_ca_that_suggests_to_renew_all_the_time_is_not_believed_of_what_is_young(
+    swept: JobWorld, ago: timedelta, most: int
+) -> None:
+    """Whatever the limits: an order more at once at most, then one or two with each tenth of a life of 25 hours."""
+    swept.set_issuer(limits=NO_LIMITS)
     issue_one(swept)
-    for _ in range(30):
+    counts = []
+    for _ in range(56):
         swept.clock.ahead += timedelta(minutes=5)
         stored = swept.record()
         if stored.phase is Phase.ISSUED and stored.issued is not None:
             now, hour = swept.clock.read(), timedelta(hours=1)
-            always = Renewal(check_after=now + hour, at=now - hour, start=now - hour, end=now + hour)
+            always = Renewal(check_after=now + hour, at=now - ago, start=now - ago, end=now + hour)
             write(swept, replace(stored, issued=replace(stored.issued, cert_id="a.b", renewal=always)))
         run(swept)
         if swept.record().phase is Phase.LAUNCHED:
             swept.run()
-    assert len(swept.ca.ordered) == CaLimits().per_exact_set
+        counts.append(len(swept.ca.ordered))
+    assert counts[27] == most
+    assert counts[-1] <= 2 * most + 1
 
 
 def test_what_the_ca_suggests_counts_for_no_limit_on_orders(swept: JobWorld) -> None:

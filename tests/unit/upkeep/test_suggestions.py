@@ -63,6 +63,30 @@ def test_the_interval_between_sweeps_counts() -> None:
     assert due_at(last, interval=HOUR) == NOW + 90 * DAY - 3 * HOUR
 
 
+def test_a_certificate_that_is_recalled_is_due_at_once_however_young() -> None:
+    recalled = Renewal(check_after=NOW, at=NOW + 20 * HOUR, start=NOW + 20 * HOUR, end=NOW + 21 * HOUR)
+    assert due_at(certified(renewal=recalled), interval=FIVE) == NOW + 20 * HOUR
+
+
+@pytest.mark.parametrize("ago", [timedelta(0), HOUR, 365 * DAY])
+def test_a_window_that_began_before_the_certificate_waits_for_a_tenth_of_its_life(ago: timedelta) -> None:
+    always = Renewal(check_after=NOW, at=NOW - ago, start=NOW - ago, end=NOW + DAY)
+    assert due_at(certified(renewal=always), interval=FIVE) == NOW + 9 * DAY
+
+
+def test_what_took_the_place_of_one_as_young_is_not_recalled_again() -> None:
+    recalled = Renewal(check_after=NOW, at=NOW + HOUR, start=NOW + HOUR, end=NOW + 2 * HOUR)
+    again = certified(renewal=recalled)
+    young, old = (replace(issued_of(again), at=NOW - age) for age in (HOUR, 30 * DAY))
+    assert due_at(replace(again, former=(young,)), interval=FIVE) == NOW + 9 * DAY
+    assert due_at(replace(again, former=(young, old)), interval=FIVE) == NOW + HOUR
+
+
+def test_dates_that_make_it_old_at_once_do_not_count_at_once() -> None:
+    """As of a CA that lets it begin months ago: or each sweep would order."""
+    assert due_at(certified(not_before=NOW - 200 * DAY, not_after=NOW + 10 * DAY), interval=FIVE) == NOW + DAY
+
+
 def test_nothing_is_due_without_a_certificate() -> None:
     with pytest.raises(ValueError, match="has no certificate"):
         due_at(record(Phase.LAUNCHED), interval=FIVE)
