@@ -6,6 +6,7 @@ is done, and the account gets the issuer's addresses.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from issuer_job import names
@@ -13,8 +14,8 @@ from issuer_job import vocabulary as v
 from issuer_job.account import account
 from issuer_job.account.keys import existing_key
 from issuer_job.account.replacement import forget_dead, is_dead
-from issuer_job.account.rollover import roll_over_key
-from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, ExternalAccountRefused
+from issuer_job.account.rollover import KeyKept, roll_over_key
+from issuer_job.acme_client import UNUSABLE, AcmeClient, AcmeError, AcmeUnavailable, ExternalAccountRefused
 from issuer_job.acme_client.keys import decode_hmac_key
 from issuer_job.acme_client.transport import tls_context
 from issuer_job.attempt.attempt import Later
@@ -41,13 +42,15 @@ def examine_account(mounted: MountedIssuer) -> Iterator[Finding]:
 
 
 def _bundle(mounted: MountedIssuer) -> Iterator[Finding]:
-    issuer = mounted.issuer
-    if issuer.ca_bundle:
+    if mounted.issuer.ca_bundle:
         try:
-            tls_context(issuer.ca_bundle.encode())
+            tls_context(mounted.issuer.ca_bundle.encode())
         except ValueError as problem:
-            path = "$.caBundleKey" if issuer.ca_bundle_key else "$.caBundle"
-            yield Finding(reason=CheckReason.BUNDLE, message=str(problem), path=path)
+            yield Finding(reason=CheckReason.BUNDLE, message=str(problem), path=_bundle_path(mounted))
+
+
+def _bundle_path(mounted: MountedIssuer) -> str:
+    return "$.caBundleKey" if mounted.issuer.ca_bundle_key else "$.caBundle"
 
 
 def _external_account_key(mounted: MountedIssuer) -> Iterator[Finding]:
@@ -90,7 +93,10 @@ def _asked(mounted: MountedIssuer) -> Iterator[Finding]:
     """The directory, the account, its addresses, the profile. Raises AcmeError, Later, OtherPod."""
     profile = mounted.issuer.profile
     try:
-        roll_over_key(mounted, mounted.annotations.get(v.ROLLOVER, ""))
+        try:
+            roll_over_key(mounted, mounted.annotations.get(v.ROLLOVER, ""))
+        except KeyKept as kept:
+            yield Finding(reason=CheckReason.ROLLOVER, message=str(kept), warning=True)
         with account.connected(mounted) as client:
             found = client.account()
             if found.status != "valid":
@@ -106,17 +112,27 @@ def _asked(mounted: MountedIssuer) -> Iterator[Finding]:
 
 
 def _corrected_contacts(mounted: MountedIssuer, client: AcmeClient) -> Iterator[Finding]:
-    """The account has the issuer's addresses. newAccount changes nothing of an account that is there already."""
+    """The account has the issuer's addresses. newAccount changes nothing of an account that is there already.
+
+    That a CA keeps addresses which the issuer no longer has is no reason to order nothing.
+    """
     contacts = mounted.issuer.contacts
     wanted = names.digest(*contacts) if contacts else ""
     if mounted.state.data.get(CONTACTS, "") == wanted:
         return
     try:
-        client.update_contact(contacts)
+        kept = client.update_contact(contacts).contacts
     except AcmeUnavailable:
         raise
     except AcmeError as refusal:
-        yield Finding(reason=CheckReason.CONTACT, message=str(refusal.problem), path="$.email")
+        what = (
+            str(refusal.problem) if contacts else f"the CA wants to keep an address of the account: {refusal.problem}"
+        )
+        yield Finding(reason=CheckReason.CONTACT, message=what, path="$.email", warning=not contacts)
+        return
+    if kept is not None and sorted(map(str.lower, kept)) != sorted(map(str.lower, contacts)):
+        what = f"the CA keeps other addresses for the account than the issuer has ({len(kept)} of them)"
+        yield Finding(reason=CheckReason.CONTACT, message=what, path="$.email", warning=True)
         return
     note_in_state(mounted.attempt.cluster, mounted.name, mounted.issuer.server, {CONTACTS: wanted})
     mounted.attempt.step("contacts-corrected", addresses=len(contacts))
@@ -130,13 +146,20 @@ def _finding(mounted: MountedIssuer, refusal: AcmeError) -> Finding:
         return Finding(reason=CheckReason.EAB_REFUSED, message=str(problem), path="$.externalAccount.keyId")
     if refusal.step == "keyChange":
         return Finding(reason=CheckReason.ROLLOVER, message=str(problem))
-    if isinstance(refusal, AcmeUnavailable):
-        untrusted = "certificate verify failed" in problem.detail
-        path = "$.caBundle" if untrusted else "$.server"
-        return Finding(reason=CheckReason.UNREACHABLE, message=f"{refusal.step}: {problem}", path=path)
+    if problem.type == UNUSABLE or refusal.step == "directory":
+        # Another name, or its end, are the server's own matter, whatever the bundle has.
+        untrusted = "verify failed" in problem.detail and not re.search(r"not valid for|has expired", problem.detail)
+        where = f" ({mounted.issuer.server})" if problem.status else ""
+        path = _bundle_path(mounted) if untrusted else "$.server"
+        return Finding(reason=CheckReason.UNREACHABLE, message=f"{refusal.step}{where}: {problem}", path=path)
     reason, path = _REFUSALS.get(problem.type, (CheckReason.ACCOUNT, "$.server"))
+    if refusal.step == "newAccount" and reason is CheckReason.ACCOUNT:
+        if mounted.issuer.external_account is not None:
+            path = "$.externalAccount.keyId"
+        elif not mounted.issuer.contacts and "contact" in problem.words.lower():
+            reason, path = CheckReason.CONTACT, "$.email"  # acme has no type for an address that is missing
     link = f"; see {refusal.link}" if refusal.link else ""
-    return Finding(reason=reason, message=f"{problem}{link}", path=path)
+    return Finding(reason=reason, message=f"{refusal.step}: {problem}{link}", path=path)
 
 
 def _account_finding(mounted: MountedIssuer, problem: Problem) -> Finding:

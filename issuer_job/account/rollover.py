@@ -14,7 +14,7 @@ from issuer_job import vocabulary as v
 from issuer_job.account import account
 from issuer_job.account.connection import connect
 from issuer_job.account.keys import hold_key, stored_key, superseded
-from issuer_job.acme_client import AcmeError, AcmeUnavailable
+from issuer_job.acme_client import UNUSABLE, AcmeClient, AcmeError
 from issuer_job.attempt.attempt import Later, OtherPod
 from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.issuers.state import (
@@ -29,25 +29,32 @@ NEXT = "next"
 """The Secret volume in which an issuer's own Job has the key after the one in use, if there is one."""
 
 
-def roll_over_key(mounted: MountedIssuer, request: str) -> bool:
-    """Give the account the next key, unless that was done for this request; whether it was done now.
+NOT_SUPPORTED = frozenset({404, 405, 501})
+"""HTTP status of a CA whose directory names a change of keys that it does not have."""
+
+
+class KeyKept(Exception):
+    """The CA does not change the account's key, which goes on as it is. The message says why."""
+
+
+def roll_over_key(mounted: MountedIssuer, request: str) -> None:
+    """Give the account the next key, unless that was done for this request, or the CA cannot do it.
 
     One that was begun is ended, even if nobody asks for it any more.
-    Raises Later, OtherPod when the key was stored and the next pod has it mounted, AcmeError, KubeError.
+    Raises KeyKept, Later, OtherPod when the key was stored and the next pod has it mounted, AcmeError, KubeError.
     """
     attempt, state = mounted.attempt, mounted.state
     if not rollover_is_due(state, request):
-        return False
+        return
     number = state.number + 1
     resumed = state.data.get(ROLLING_OVER) == str(number)
     new = _next_key(mounted, number)
     if not (resumed and _account_of(mounted, new) == state.account_url):
-        _tell(mounted, number, new)
+        _tell(mounted, number, new, request)
     change = {ACCOUNT_NUMBER: str(number), ROLLING_OVER: "", ROLLED_OVER_FOR: request}
     state = _write(mounted, number, change)
     hold_key(attempt, new, number)
     attempt.step("account-rolled-over", issuer=mounted.name, number=number, account=state.account_url)
-    return True
 
 
 def rollover_is_due(state: IssuerState, request: str) -> bool:
@@ -67,10 +74,11 @@ def _next_key(mounted: MountedIssuer, number: int) -> bytes:
     return key
 
 
-def _tell(mounted: MountedIssuer, number: int, new: bytes) -> None:
+def _tell(mounted: MountedIssuer, number: int, new: bytes, request: str) -> None:
     """The CA, once it is written down that it is being told.
 
-    What a refusal means is seen from whose the new key is: two Jobs may tell at once. Raises Later, AcmeError.
+    What a refusal means is seen from whose the new key is: two Jobs may tell at once, and CAs that cannot change keys
+    say so in many ways. Raises KeyKept, Later, AcmeError.
     """
     with account.connected(mounted) as client:
         ours = _write(mounted, number, {ROLLING_OVER: str(number)}).account_url
@@ -79,13 +87,31 @@ def _tell(mounted: MountedIssuer, number: int, new: bytes) -> None:
             return
         except AcmeError as error:
             refusal = error
+        works = _works(client)
     holder = _account_of(mounted, new)
     if holder == ours:
         return  # the answer was lost, or another Job has told the CA meanwhile
-    if isinstance(refusal, AcmeUnavailable):
+    status = refusal.problem.status
+    unable = status in NOT_SUPPORTED or client.directory.key_change is None
+    if refusal.problem.type == UNUSABLE and not (unable or 400 <= status < 500):
+        raise refusal  # it may still be at it
+    # The key in use stays: others need not wait for another.
+    done = {ROLLED_OVER_FOR: request} if unable and works and request else {}
+    _write(mounted, number, {ROLLING_OVER: "", **done})
+    if holder is not None:
+        raise _has_another(mounted, number, holder, ours)
+    if not works:
         raise refusal
-    _write(mounted, number, {ROLLING_OVER: ""})  # the key in use stays: others need not wait for another
-    raise refusal if holder is None else _has_another(mounted, number, holder, ours)
+    what = "this CA cannot change account keys" if unable else "the CA does not change the account's key"
+    raise KeyKept(f"{what} ({refusal.problem}): account key {number - 1} stays in use")
+
+
+def _works(client: AcmeClient) -> bool:
+    """Whether the account is good with the key that it had."""
+    try:
+        return client.account().status == "valid"
+    except AcmeError:
+        return False
 
 
 def _account_of(mounted: MountedIssuer, key: bytes) -> str | None:

@@ -13,6 +13,7 @@ from issuer_job.acme_client.keys import AccountKey, AccountKeyAlgorithm, EabKey,
 from issuer_job.acme_client.orders import Account, Authorization, Challenge, Order, RenewalInfo
 from issuer_job.acme_client.problems import (
     PERMANENT_TYPES,
+    UNUSABLE,
     AcmeError,
     AcmeProblem,
     AcmeUnavailable,
@@ -21,6 +22,7 @@ from issuer_job.acme_client.problems import (
 
 __all__ = [
     "PERMANENT_TYPES",
+    "UNUSABLE",
     "Account",
     "AccountKey",
     "AccountKeyAlgorithm",

@@ -12,7 +12,6 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 from requests.structures import CaseInsensitiveDict
-from requests.utils import parse_header_links
 
 from issuer_job.acme_client.problems import (
     MAX_DETAIL,
@@ -29,6 +28,8 @@ T = TypeVar("T")
 P = ParamSpec("P")
 MAX_URL = 2048
 MAX_LINKS = 16384  # characters of Link headers
+_LINK = re.compile(r"<([^<>]*)>([^<]*)")
+_RELATIONS = re.compile(r";\s{0,9}rel\s{0,9}=\s{0,9}(?:\"([^\"]*)\"|([^\s;,\"]+))", re.IGNORECASE)
 _HTTPS = re.compile(
     r"https://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(?:[/?][\x21-\x5b\x5d-\x7e]*)?",
     re.IGNORECASE | re.ASCII,
@@ -55,9 +56,14 @@ class Answer:
         return parse_retry_after(self.headers.get("Retry-After"), answer_date=self.date, now=self.at)
 
     def links(self, relation: str) -> tuple[str, ...]:
-        """Absolute targets of the Link headers (RFC 8288) with this relation."""
-        found = parse_header_links(self.headers.get("Link", "")[:MAX_LINKS])
-        return tuple(self._absolute(link["url"]) for link in found if link.get("rel") == relation)
+        """Absolute targets of the Link headers (RFC 8288) with this relation, perhaps among others."""
+        found = _LINK.findall(self.headers.get("Link", "")[:MAX_LINKS])
+        related = ((target, _RELATIONS.search(parameters)) for target, parameters in found)
+        return tuple(
+            self._absolute(target.strip())
+            for target, names in related
+            if names is not None and relation in (names[1] or names[2]).lower().split()
+        )
 
     def location(self) -> str:
         target = self.headers.get("Location")
@@ -79,15 +85,19 @@ class Answer:
             raise self.unusable(f"is malformed: {error}") from None
 
     def document(self) -> object:
-        """The JSON body. Raises AcmeUnavailable."""
+        """The JSON body; a member that is null is none. Raises AcmeUnavailable."""
         try:
-            return loads(self.body)
+            return loads(self.body, object_pairs_hook=_without_nulls)
         except (ValueError, RecursionError):  # not JSON, not UTF-8, a number of thousands of digits; too deep
             raise self.unusable("is not JSON") from None
 
     def unusable(self, what: str, *, retry_after: timedelta | None = None) -> AcmeUnavailable:
         sentence = f"the answer of {url_host(self.url)} (HTTP {self.status}) {what}"
         return unavailable(sentence, step=self.step, status=self.status, retry_after=retry_after)
+
+
+def _without_nulls(members: list[tuple[str, object]]) -> dict[str, object]:
+    return {name: value for name, value in members if value is not None}
 
 
 def url_host(url: str) -> str:
@@ -109,14 +119,13 @@ def origin_of(url: str) -> str | None:
     return None if found is None else f"{found[1].lower()}:{int(found[2] or 443)}"
 
 
-def _problem_of(answer: Answer) -> AcmeProblem | None:
+def _refusal(answer: Answer) -> dict[str, object]:
+    """The JSON object of an answer that is not 2xx, empty if it holds none."""
     try:
         document = answer.document()
     except AcmeUnavailable:
-        return None
-    # A gateway's own JSON is no problem document; every member of one is optional, none of them is not one.
-    known = isinstance(document, dict) and not document.keys().isdisjoint(("type", "title", "detail"))
-    return parse_problem(document, status=answer.status) if known else None
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def checked(answer: Answer) -> Answer:
@@ -125,19 +134,24 @@ def checked(answer: Answer) -> Answer:
         return answer
     if answer.status < 400:
         raise answer.unusable("is unexpected", retry_after=answer.retry_after)
-    problem = _problem_of(answer)
-    if problem is None and answer.status != 429:
-        raise answer.unusable("is no problem document", retry_after=answer.retry_after)
+    document = _refusal(answer)
+    # A gateway's own JSON is no problem document; every member of one is optional, none of them is not one.
+    known = not document.keys().isdisjoint(("type", "title", "detail"))
+    if not known and answer.status != 429:
+        words = document.get("message") or document.get("error")  # as some servers have it instead
+        about = f", but: {clean_text(words, limit=MAX_DETAIL // 2)}" if isinstance(words, str) else ""
+        raise answer.unusable(f"gives no reason{about}", retry_after=answer.retry_after)
+    problem = parse_problem(document, status=answer.status) if known else None
     problem = problem or AcmeProblem("rateLimited", "the CA gave no reason", status=429)
-    link = _action_link(answer) if problem.type == "userActionRequired" else None
+    link = _action_link(answer, document) if problem.type == "userActionRequired" else None
     if link is not None and link not in problem.detail:
         problem = replace(problem, detail=clean_text(f"see {link} : {problem.detail}", limit=MAX_DETAIL))
     kind = AcmeUnavailable if answer.status >= 500 else AcmeError
     raise kind(problem, step=answer.step, retry_after=answer.retry_after, link=link)
 
 
-def _action_link(answer: Answer) -> str | None:
+def _action_link(answer: Answer, document: dict[str, object]) -> str | None:
     """The page where a person must act: the problem's `instance`, else the new terms (RFC 8555 7.3.3)."""
-    instance = loads(answer.body).get("instance")
+    instance = document.get("instance")
     found = [instance] if isinstance(instance, str) else [*answer.links("terms-of-service")]
     return clean_text(found[0], limit=MAX_DETAIL // 2) if found else None

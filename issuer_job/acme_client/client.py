@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from josepy.json_util import encode_b64jose
 
-from certs.chain import choose_chain, leads_to
+from certs.chain import leads_to
 from issuer_job.acme_client import orders
 from issuer_job.acme_client.accounts import AccountClient
 from issuer_job.acme_client.answers import Answer
@@ -19,6 +20,7 @@ MAX_ORDERS_SEARCHED = 100
 MAX_CHAIN = 128 * 1024  # bytes of PEM
 MAX_ALTERNATES = 8
 PEM_CHAIN = "application/pem-certificate-chain"
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 
 
 class AcmeClient(AccountClient):
@@ -56,14 +58,12 @@ class AcmeClient(AccountClient):
         answer = self._transport.post(url, step="order")
         return answer.read(orders.read_order, url=url, retry_after=answer.retry_after)
 
-    def find_pending_order(self, hosts: Sequence[str], account: orders.Account) -> orders.Order | None:
-        """The newest open order for exactly these names, if the CA lists orders (7.1.2.1).
+    def find_pending_order(self, hosts: Sequence[str]) -> orders.Order | None:
+        """The newest open order for exactly these names, if the account names its list of orders (7.1.2.1).
 
-        At most 20 pages and the last 100 orders on them are looked at. `account` may lack its
-        `orders_url`: it is asked for then.
+        At most 20 pages and the last 100 orders on them are looked at.
         """
-        listed = account.orders_url or self.account().orders_url
-        for url in reversed(self._order_urls(listed)[-MAX_ORDERS_SEARCHED:]):
+        for url in reversed(self._order_urls(self.account().orders_url)[-MAX_ORDERS_SEARCHED:]):
             try:
                 order = self.order(url)
             except AcmeUnavailable:
@@ -79,30 +79,35 @@ class AcmeClient(AccountClient):
         answer = self._transport.post(order.finalize_url, {"csr": encode_b64jose(csr_der)}, step="finalize")
         return answer.read(orders.read_order, url=order.url, retry_after=answer.retry_after)
 
-    def certificate(self, order: orders.Order, *, preferred_chain: str | None = None) -> bytes:
-        """The chain (PEM, leaf first) of a valid order; not verified. See `choose_chain` for the preference."""
+    def chains(self, order: orders.Order, *, preferred: str = "") -> list[bytes]:
+        """The chains (PEM, leaf first) of a valid order, the CA's default first; not verified.
+
+        The others are asked for only if there is a preference that the default does not meet, see `choose_chain`.
+        """
         if order.certificate_url is None:
             raise unavailable("the order names no certificate", step="certificate")
         answer, default = self._chain(order.certificate_url)
-        if preferred_chain is None or leads_to(default, preferred_chain):
-            return default
-        alternates = answer.links("alternate")[:MAX_ALTERNATES]
-        return choose_chain([default, *(self._chain(url)[1] for url in alternates)], preferred_chain)
+        if not preferred or leads_to(default, preferred):
+            return [default]
+        return [default, *(self._chain(url)[1] for url in answer.links("alternate")[:MAX_ALTERNATES])]
 
     def _chain(self, url: str) -> tuple[Answer, bytes]:
         answer = self._transport.post(url, step="certificate", accept=PEM_CHAIN)
         if len(answer.body) > MAX_CHAIN:
             raise answer.unusable("is too big for a chain")
-        if not answer.body.lstrip().startswith(b"-----BEGIN CERTIFICATE-----"):
+        # Some servers write text before and between the certificates, which RFC 8555, section 9.1, forbids.
+        body = answer.body.replace(b"\r\n", b"\n")
+        certificates = _CERTIFICATE.findall(body)
+        if not certificates or body.index(b"-----BEGIN") != body.index(certificates[0]):
             raise answer.unusable("is not a PEM chain")
-        return answer, answer.body
+        return answer, b"".join(certificate + b"\n" for certificate in certificates)
 
     def _order_urls(self, page: str | None) -> list[str]:
         urls: list[str] = []
         for _ in range(MAX_ORDER_PAGES):
             if page is None:
                 break
-            answer = self._transport.post(page, step="orders")
+            answer = self._transport.post(page, step="orders list")
             urls += answer.read(orders.read_order_urls)
             page = next(iter(answer.links("next")), None)
         return urls

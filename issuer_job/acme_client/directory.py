@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 import msgspec
 
@@ -22,7 +22,7 @@ class Demands(msgspec.Struct, frozen=True, rename="camel"):
     """The directory's `meta`. `profiles`: name and description."""
 
     external_account_required: bool = False
-    profiles: dict[str, str] = {}
+    profiles: dict[str, Any] | list[str] = {}
 
 
 class Directory(msgspec.Struct, frozen=True, rename="camel"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -20,6 +20,10 @@ _PER_HOST = msgspec.Meta(max_length=250)
 _Word = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,64}\Z")]
 """What is logged and told as it is."""
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,255}\Z")]
+
+
+CHALLENGE_TYPES = ("http-01", "dns-01")
+"""Those that are answered."""
 
 
 class _Identifier(msgspec.Struct):
@@ -48,7 +52,7 @@ class _Challenge(msgspec.Struct):
 class _Authorization(msgspec.Struct):
     identifier: _Identifier
     status: _Word
-    challenges: Annotated[list[_Challenge], _FEW]
+    challenges: Annotated[list[Any], _FEW] = []
     expires: _Moment | None = None
     wildcard: bool = False
 
@@ -69,16 +73,20 @@ class _OrdersPage(msgspec.Struct):
 
 class _Account(msgspec.Struct):
     status: _Word
-    orders: str | None = None
+    orders: Any = None
+    contact: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account (7.1.2). `status`: valid, deactivated or revoked. `orders_url` only if the CA has the list."""
+    """An account (7.1.2). `status`: valid, deactivated or revoked. `orders_url` only if the CA has the list, and
+    `contacts`, e-mail addresses, only if it tells them.
+    """
 
     url: str
     status: str
     orders_url: str | None = None
+    contacts: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +135,11 @@ class Authorization:
     retry_after: timedelta | None = None
 
     @property
+    def name(self) -> str:
+        """As it was ordered: with "*." if it is for a wildcard."""
+        return f"*.{self.host}" if self.wildcard else self.host
+
+    @property
     def is_final(self) -> bool:
         return self.status != "pending"
 
@@ -158,7 +171,10 @@ class RenewalInfo:
 def read_account(document: object, *, url: str) -> Account:
     """This and the other readers raise msgspec.ValidationError if the document is not what its name says."""
     body = msgspec.convert(document, _Account)
-    return Account(url=url, status=body.status, orders_url=body.orders)
+    listed = body.orders if isinstance(body.orders, str) else None
+    told = body.contact if isinstance(body.contact, list) else None
+    contacts = None if told is None else tuple(str(address).removeprefix("mailto:") for address in told)
+    return Account(url=url, status=body.status, orders_url=listed, contacts=contacts)
 
 
 def read_order(document: object, *, url: str, retry_after: timedelta | None) -> Order:
@@ -184,7 +200,7 @@ def read_authorization(document: object, *, url: str, retry_after: timedelta | N
         wildcard=body.wildcard,
         status=body.status,
         expires=body.expires,
-        challenges=tuple(_challenge(item, host=body.identifier.value) for item in body.challenges),
+        challenges=tuple(_known(body.challenges, host=body.identifier.value)),
         retry_after=retry_after,
     )
 
@@ -202,8 +218,18 @@ def read_renewal_info(document: object, *, retry_after: timedelta) -> RenewalInf
 
 
 def read_order_urls(document: object) -> tuple[str, ...]:
-    """One page of an account's orders list (7.1.2.1)."""
-    return msgspec.convert(document, _OrdersPage).orders
+    """One page of an account's orders list (7.1.2.1). Of smallstep's CAs it is the array alone."""
+    return msgspec.convert({"orders": document} if isinstance(document, list) else document, _OrdersPage).orders
+
+
+def _known(items: list[Any], *, host: str) -> Iterator[Challenge]:
+    """The challenges that can be read. What others look like is their own matter, and a client passes them by."""
+    for item in items:
+        try:
+            yield read_challenge(item, host=host)
+        except msgspec.ValidationError:
+            if isinstance(item, dict) and item.get("type") in CHALLENGE_TYPES:
+                raise
 
 
 def _challenge(body: _Challenge, *, host: str | None) -> Challenge:

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from certs.hostnames import first_few
+
 ERROR_NAMESPACE = "urn:ietf:params:acme:error:"
 NO_TYPE = "about:blank"
+UNUSABLE = "noUsableAnswer"
+"""Type of what is no problem of the CA's: there was no answer, or none that could be used."""
 MAX_DETAIL = 1000
 MAX_TYPE = 200
 MAX_IDENTIFIER = 255
@@ -51,9 +55,20 @@ class AcmeProblem:
     subproblems: tuple[AcmeProblem, ...] = ()
 
     def __str__(self) -> str:
-        kind = "" if self.type == NO_TYPE else f"{self.type}: "
+        kind = "" if self.type in (NO_TYPE, UNUSABLE) else f"{self.type}: "
         about = f" ({self.identifier})" if self.identifier else ""
-        return f"{kind}{self.detail}{about}"
+        return f"{kind}{self.words}{about}"
+
+    @property
+    def words(self) -> str:
+        """The detail, and what is said of single hosts, which often is the reason (6.7.1)."""
+        said: dict[str, list[str]] = {}
+        for part in self.subproblems:
+            kind = "" if part.type == NO_TYPE else f" ({part.type})"
+            said.setdefault(f"{part.detail}{kind}", []).append(part.identifier or "a host")
+        return clean_text(
+            "; ".join([self.detail, *(f"{first_few(on)}: {of}" for of, on in said.items())]), limit=MAX_DETAIL
+        )
 
 
 class AcmeError(Exception):
@@ -112,8 +127,12 @@ class ForeignUrl(AcmeError):
 def unavailable(
     sentence: str, *, step: str, status: int = 0, retry_after: timedelta | None = None
 ) -> AcmeUnavailable:
-    problem = AcmeProblem(type=NO_TYPE, detail=clean_text(sentence, limit=MAX_DETAIL), status=status)
-    return AcmeUnavailable(problem, step=step, retry_after=retry_after)
+    return AcmeUnavailable(unusable(sentence, status=status), step=step, retry_after=retry_after)
+
+
+def unusable(sentence: str, *, status: int = 0) -> AcmeProblem:
+    """The problem of an answer that says nothing of use, or did not come."""
+    return AcmeProblem(UNUSABLE, clean_text(sentence, limit=MAX_DETAIL), status=status)
 
 
 def parse_problem(

@@ -22,13 +22,13 @@ from issuer_job.acme_client.answers import Answer, checked, origin_of, url_host
 from issuer_job.acme_client.keys import AccountKey, decode_nonce
 from issuer_job.acme_client.problems import (
     MAX_DETAIL,
-    NO_TYPE,
     AcmeError,
     AcmeProblem,
     AcmeUnavailable,
     ForeignUrl,
     clean_text,
     unavailable,
+    unusable,
 )
 
 T = TypeVar("T")
@@ -338,7 +338,7 @@ class AcmeTransport:
         sentence = f"the connection to {host} failed: {_reason(error)}"
         lost = isinstance(error, requests.exceptions.ConnectionError)
         kind = _ConnectionLost if lost else AcmeUnavailable
-        return kind(AcmeProblem(NO_TYPE, sentence), step=step)
+        return kind(unusable(sentence), step=step)
 
     def _read(self, response: requests.Response, *, step: str) -> bytes:
         body = bytearray()

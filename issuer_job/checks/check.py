@@ -8,6 +8,7 @@ on its ConfigMap and in the log.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 
 import msgspec
@@ -19,7 +20,7 @@ from issuer_job.attempt.attempt import Attempt, Later, Stop, Superseded
 from issuer_job.attempt.findings import CheckReason, Finding, MountedIssuer
 from issuer_job.checks.leftovers import clear, is_clearing, only_clear
 from issuer_job.checks.questions import QUESTIONS
-from issuer_job.cluster.api import CONFIGMAPS, ApiError, Json
+from issuer_job.cluster.api import CONFIGMAPS, ApiError, Json, KubeError
 from issuer_job.issue.obtaining.registry import obtaining_of
 from issuer_job.issuers.load import IssuerError, is_issuer, issuer_version, parse_issuer
 from issuer_job.issuers.state import IssuerState, note_in_state
@@ -34,6 +35,8 @@ CHECKED_FOR = "checkedFor"
 """The value of the annotation that asks for a check."""
 LAUNCHED_FOR = "checkLaunchedFor"
 """Stands for what the last Job was launched to test; empty if it has to be launched again."""
+STOPPED, STOPPED_EPOCH = "checkStopped", "checkStoppedEpoch"
+"""Why a Job could not test it just now, and the epoch of that Job."""
 RESULT = "checkResult"
 FINDINGS = "checkFindings"
 READY, NOT_READY = "ready", "notReady"
@@ -54,7 +57,16 @@ def check_issuer(attempt: Attempt) -> v.ExitCode:
         return _tell(attempt, config_map, "", [Finding(reason=CheckReason.REFUSED, message=refused.detail)])
     except Stop as stop:
         attempt.step("stopped", reason=str(stop), exit_code=int(stop.exit_code))
+        if isinstance(stop, Later):
+            _note_stop(attempt, config_map, stop)
         return stop.exit_code
+
+
+def _note_stop(attempt: Attempt, config_map: Json, stop: Later) -> None:
+    """For whoever waits for the Job; what the last test found stays."""
+    why = {STOPPED: stop.problem.note[:MAX_MESSAGE], STOPPED_EPOCH: str(attempt.pod.epoch)}
+    with suppress(IssuerError, KubeError):
+        note_in_state(attempt.cluster, config_map["metadata"]["name"], directory_of(parse_issuer(config_map)), why)
 
 
 def _config_map(attempt: Attempt) -> Json:

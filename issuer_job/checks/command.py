@@ -8,12 +8,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from issuer_job import vocabulary as v
-from issuer_job.checks.check import CHECKED_EPOCH, READY, RESULT, finding_line, read_findings
+from issuer_job.checks.check import (
+    CHECKED_EPOCH,
+    READY,
+    RESULT,
+    STOPPED,
+    STOPPED_EPOCH,
+    finding_line,
+    read_findings,
+)
 from issuer_job.checks.launch import CheckedIssuer, CheckStillRuns, find_issuer, launch_check, with_state
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Json
 from issuer_job.issuers.load import is_issuer
-from issuer_job.issuers.state import ROLLED_OVER_FOR, IssuerState, load_state
+from issuer_job.issuers.state import IssuerState, load_state
 from issuer_job.launch.jobs import is_finished
 from issuer_job.polling import Poll
 
@@ -49,7 +57,7 @@ class IssuerCommand:
         state = self._run(checked)
         if state is None:
             return v.ExitCode.LATER
-        done = state.data.get(ROLLED_OVER_FOR) == request
+        done = state.number != before
         told = f"account key {state.number} took the place of key {before}" if done else "not rolled over"
         self.say(f"{self.name}: {told}")
         code = self._told(state)
@@ -70,6 +78,8 @@ class IssuerCommand:
             ended, delay = found is None or is_finished(found), poll.delay(now=self.clock())
             if ended or delay is None:
                 what = "has ended without a word" if ended else f"has said nothing for {PATIENCE}"
+                if state.data.get(STOPPED_EPOCH) == epoch:
+                    what = f"has ended: {state.data.get(STOPPED, '')}"
                 hint = f"see its log, and kubectl describe job -n {v.NAMESPACE} {job}"
                 self.say(f"{self.name}: Job {job} {what}: {hint}")
                 return None

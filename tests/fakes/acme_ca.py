@@ -38,19 +38,19 @@ class FakeCA:
         leaf = self._sign(x509.Name([]), public_key, ca=False, names=names)
         return leaf.public_bytes(Encoding.PEM)
 
-    def server_files(self, directory: Path) -> tuple[Path, Path]:
-        """Write a certificate for localhost, 127.0.0.1 and ::1, and its key."""
+    def server_files(self, directory: Path, host: str = "localhost") -> tuple[Path, Path]:
+        """Write a certificate for the host, 127.0.0.1 and ::1, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate, key_file = directory / "server.crt", directory / "server.key"
-        certificate.write_bytes(self.issue(key.public_key(), ["localhost"]))
+        certificate.write_bytes(self.issue(key.public_key(), [host]))
         key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return certificate, key_file
 
-    def server_context(self) -> ssl.SSLContext:
+    def server_context(self, host: str = "localhost") -> ssl.SSLContext:
         """Of a server on loopback, with such a certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with TemporaryDirectory() as directory:
-            context.load_cert_chain(*self.server_files(Path(directory)))
+            context.load_cert_chain(*self.server_files(Path(directory), host))
         return context
 
     def _sign(

@@ -237,10 +237,13 @@ NewCa = Callable[[], tuple[FakeOrders, bytes]]
 
 
 @contextmanager
-def acme_server() -> Iterator[NewCa]:
-    """Run a server; each call gives it a new CA behind the same address, and the PEM that its TLS is trusted by."""
+def acme_server(host: str = "localhost") -> Iterator[NewCa]:
+    """Run a server; each call gives it a new CA behind the same address, and the PEM that its TLS is trusted by.
+
+    `host` is what its certificate names besides addresses.
+    """
     tls_ca = FakeCA("Fake TLS CA")
-    context = tls_ca.server_context()
+    context = tls_ca.server_context(host)
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ from tests.fakes.acme import Reply, Request, problem, signing_key
 from tests.fakes.api import status
 from tests.fakes.ca import NO_ANSWER, NewCa
 from tests.worlds.account import another, retry
-from tests.worlds.check import account_numbers, annotate, check, credentials, found, launch, one, pod, state
+from tests.worlds.check import account_numbers, annotate, check, credentials, due, found, launch, one, pod, state
 from tests.worlds.crash import killed_at
 from tests.worlds.job import ISSUER, JobWorld, ingress
 
@@ -220,13 +221,74 @@ def test_malformed_for_another_reason_is_told_as_it_is(world: JobWorld) -> None:
 # Refusals
 
 
-def test_a_ca_that_offers_no_change_of_keys(rolled: JobWorld) -> None:
-    del rolled.ca.directory["keyChange"]
-    finding = one(rolled)
-    assert finding.reason == CheckReason.ROLLOVER
-    assert "offers no change of account keys" in finding.message
+SMALLSTEP = problem("rejectedIdentifier", "The requested operation is not implemented", status=501)
+CANNOT = {"501": SMALLSTEP, "404": Reply(404, raw=b"<html>"), "405": Reply(405, raw=b""), "no URL": None}
+
+
+@pytest.mark.parametrize("how", CANNOT)
+@pytest.mark.parametrize("began", [False, True], ids=["asked for", "begun by an earlier certjob"])
+def test_a_ca_that_cannot_change_keys_ends_the_rollover(rolled: JobWorld, how: str, began: bool) -> None:
+    answer = CANNOT[how]
+    if answer is None:
+        del rolled.ca.directory["keyChange"]
+    else:
+        rolled.ca.script("/key-change", *[answer] * 9)
+    if began:
+        rolled.api.add(SECRETS, v.NAMESPACE, account_secret(ISSUER, rolled.server, 2, new_account_key()))
+        note_in_state(rolled.cluster, ISSUER, rolled.server, {ROLLING_OVER: "2"})
+        annotate(rolled, rollover="")
+    assert check(rolled) is v.ExitCode.DONE
+    [finding] = found(rolled)
+    assert (finding.reason, finding.warning) == (CheckReason.ROLLOVER, True)
+    assert finding.message.startswith("this CA cannot change account keys (")
+    assert (state(rolled).number, state(rolled).data[ROLLING_OVER]) == (1, "")
+    asked = len(rolled.ca.requests)
+    assert check(rolled) is v.ExitCode.DONE
+    assert "/key-change" not in [request.path for request in rolled.ca.requests[asked:]]
+    assert due(rolled, after=timedelta(hours=2)) is None
+
+
+def test_and_what_is_ordered_then_waits_for_no_other_key(rolled: JobWorld) -> None:
+    """Not even when the CA forgets its accounts."""
+    rolled.ca.script("/key-change", SMALLSTEP)
+    check(rolled)
+    rolled.ca.forget_account(rolled.ca.accounts[0])
+    rolled.apply(ingress())
+    assert rolled.run() is v.ExitCode.DONE
     assert state(rolled).number == 1
+
+
+@pytest.mark.parametrize("refusal", ["badPublicKey", "malformed", "unauthorized", "serverInternal"])
+def test_whatever_else_the_ca_says_the_account_goes_on_with_its_key(rolled: JobWorld, refusal: str) -> None:
+    """It is asked again, as it may be able to."""
+    status_ = 500 if refusal == "serverInternal" else 400
+    rolled.ca.script("/key-change", problem(refusal, "not now", status=status_))
+    assert check(rolled) is v.ExitCode.DONE
+    [finding] = found(rolled)
+    assert (finding.reason, finding.warning) == (CheckReason.ROLLOVER, True)
+    assert "not now" in finding.message
     assert state(rolled).data[ROLLING_OVER] == ""
+    assert check(rolled) is v.ExitCode.DONE
+    assert_rolled_over(rolled)
+
+
+@pytest.mark.parametrize("answer", [Reply(slow=True), NO_ANSWER, Reply(502, raw=b"<html>")])
+def test_while_nobody_knows_whether_the_ca_is_at_it_the_rollover_goes_on(rolled: JobWorld, answer: Reply) -> None:
+    rolled.ca.script("/key-change", *[answer] * 3)
+    first = rolled.pod_of(launch(rolled))
+    assert check_issuer(first) is v.ExitCode.OTHER_POD  # it is asked again, by one that has the next key mounted
+    assert to_the_end(rolled, first) is v.ExitCode.PERMANENT
+    [finding] = found(rolled)
+    assert (finding.reason, finding.warning) == (CheckReason.ROLLOVER, False)
+    assert state(rolled).data[ROLLING_OVER] == "2"
+    assert check(rolled) is v.ExitCode.DONE
+    assert_rolled_over(rolled)
+
+
+def test_a_ca_that_has_lost_its_accounts_in_between_makes_one_and_changes_its_key(rolled: JobWorld) -> None:
+    rolled.ca.forget_account(rolled.ca.accounts[0])
+    assert to_the_end(rolled, rolled.pod_of(launch(rolled))) is v.ExitCode.DONE
+    assert_rolled_over(rolled)
 
 
 def test_a_key_that_has_another_account(rolled: JobWorld) -> None:

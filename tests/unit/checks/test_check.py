@@ -118,14 +118,18 @@ def test_what_is_wrong_is_found(
     assert finding_line(finding) in event["note"]
 
 
-def test_a_ca_that_the_bundle_does_not_vouch_for_is_a_matter_of_the_bundle(tmp_path: Path) -> None:
-    with acme_server() as new_ca:
+def test_what_the_bundle_does_not_vouch_for_and_what_has_another_name(tmp_path: Path) -> None:
+    with acme_server("ca.example.org") as new_ca:
         world = JobWorld(tmp_path, *new_ca())
         other = make_authority(now=world.clock.read()).cert_chain_pems.decode()
         world.set_issuer(caBundle=other)
         finding = one(world)
+        world.set_issuer(server=world.server.replace("127.0.0.1", "localhost"))
+        misnamed = one(world)
     assert (finding.reason, finding.path) == (CheckReason.UNREACHABLE, "$.caBundle")
     assert "certificate verify failed" in finding.message
+    assert (misnamed.reason, misnamed.path) == (CheckReason.UNREACHABLE, "$.server")
+    assert "not valid for 'localhost'" in misnamed.message
 
 
 def test_an_external_account_that_the_ca_needs_but_the_issuer_lacks(world: JobWorld) -> None:
@@ -165,6 +169,34 @@ def test_an_external_account_that_the_ca_refuses(world: JobWorld) -> None:
     finding = one(world)
     assert (finding.reason, finding.path) == (CheckReason.EAB_REFUSED, "$.externalAccount.keyId")
     assert "unknown kid" in finding.message
+
+
+def test_an_external_account_over_which_the_ca_fails(world: JobWorld) -> None:
+    """Some know a key id or have an internal error."""
+    world.ca.directory["meta"]["externalAccountRequired"] = True
+    world.set_issuer(externalAccount={"keyId": "nosuch"})
+    credentials(world, {"eab-hmac-key": b"bWFjLWtleS1vZi1lbm91Z2gtYnl0ZXM"})
+    world.ca.script("/account", *[problem("serverInternal", "said the CA", status=500)] * 12)
+    finding = one(world)
+    assert (finding.reason, finding.path) == (CheckReason.ACCOUNT, "$.externalAccount.keyId")
+    assert finding.message == "newAccount: serverInternal: said the CA"
+
+
+@pytest.mark.parametrize(
+    "answer", [problem("notFound", "no provisioner", status=404), Reply(404, raw=b"nothing here")]
+)
+def test_a_directory_that_is_not_there_is_a_matter_of_the_server(world: JobWorld, answer: Reply) -> None:
+    world.ca.script("/dir", *[answer] * 2)
+    finding = one(world)
+    assert (finding.reason, finding.path) == (CheckReason.UNREACHABLE, "$.server")
+    assert world.server in finding.message
+
+
+def test_a_ca_that_wants_an_address(world: JobWorld) -> None:
+    world.ca.script("/account", problem("malformed", "Contact information is missing"))
+    finding = one(world)
+    assert (finding.reason, finding.path) == (CheckReason.CONTACT, "$.email")
+    assert "Contact information is missing" in finding.message
 
 
 @pytest.mark.parametrize(
@@ -223,6 +255,29 @@ def test_addresses_that_the_ca_refuses_for_an_account_that_is_there(world: JobWo
     world.ca.script(account.removeprefix(world.ca.base), Reply(200, {"status": "valid"}), refused)
     finding = one(world)
     assert (finding.reason, finding.path) == (CheckReason.CONTACT, "$.email")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        problem("malformed", "Contact information is missing"),
+        Reply(200, {"status": "valid", "contact": ["mailto:a@x.dev"]}),
+    ],
+    ids=["says so", "keeps it in silence"],
+)
+def test_an_address_that_the_ca_keeps_is_no_reason_to_order_nothing(world: JobWorld, answer: Reply) -> None:
+    world.set_issuer(email="a@x.dev")
+    check(world)
+    world.set_issuer(email="")
+    [account] = world.ca.accounts
+    for _ in range(2):
+        world.ca.script(account.removeprefix(world.ca.base), Reply(200, {"status": "valid"}), answer)
+        assert check(world) is v.ExitCode.DONE
+        [finding] = found(world)
+        assert (finding.reason, finding.path, finding.warning) == (CheckReason.CONTACT, "$.email", True)
+        assert "a@x.dev" not in finding.message
+    assert check(world) is v.ExitCode.DONE
+    assert found(world) == []
 
 
 def test_warnings_keep_no_issuer_from_being_ready(world: JobWorld) -> None:

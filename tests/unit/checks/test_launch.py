@@ -25,6 +25,7 @@ from issuer_job.checks.launch import (
 )
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, KubeError, Response, Unreachable
 from issuer_job.issuers.state import note_in_state
+from tests.fakes.acme import problem
 from tests.fakes.api import status
 from tests.worlds.check import annotate, check, check_jobs, checked_by_sweeps, due, end_jobs, launch, pod, state
 from tests.worlds.documents import MANIFESTS
@@ -98,12 +99,12 @@ def test_never_is_never_but_for_what_else_its_job_does(world: JobWorld) -> None:
 
 def test_a_rollover_that_fails_is_tried_every_hour(world: JobWorld) -> None:
     check(world)
-    del world.ca.directory["keyChange"]
+    world.ca.script("/key-change", problem("rateLimited", "once a week", status=429))
     annotate(world, rollover="one")
     assert due(world) is CheckCause.ROLLOVER
     check(world)
     assert due(world) is None
-    assert due(world, after=AGAIN_AFTER + MINUTE) is CheckCause.NOT_READY
+    assert due(world, after=AGAIN_AFTER + MINUTE) is CheckCause.ROLLOVER
 
 
 def test_a_job_that_has_a_former_account_key_is_followed_by_another(world: JobWorld) -> None:
@@ -339,6 +340,27 @@ def test_check_issuer_sees_a_job_that_ends_without_a_word(world: JobWorld) -> No
     operator = Failing(world)
     assert operator.runs("check-issuer") is v.ExitCode.LATER
     assert "has ended without a word" in operator.said[-1]
+
+
+@pytest.mark.parametrize("command", ["check-issuer", "rollover-account"])
+def test_a_job_that_has_to_stop_says_why(world: JobWorld, command: str) -> None:
+    world.policies.in_force = False
+    operator = Operator(world)
+    assert operator.runs(command) is v.ExitCode.LATER
+    assert "admission policies are not in force: apply the manifests again" in operator.said[-1]
+    assert "without a word" not in operator.said[-1]
+    world.policies.in_force = True
+    world.clock.ahead += MINUTE
+    assert Operator(world).runs(command) is v.ExitCode.DONE
+
+
+def test_a_rollover_that_the_ca_cannot_do_is_told_as_such(world: JobWorld) -> None:
+    del world.ca.directory["keyChange"]
+    operator = Operator(world)
+    assert operator.runs("rollover-account") is v.ExitCode.PERMANENT
+    assert f"{ISSUER}: not rolled over" in operator.said
+    assert f"{ISSUER}: ready" in operator.said
+    assert "this CA cannot change account keys" in operator.said[-1]
 
 
 @pytest.mark.parametrize("command", ["check-issuer", "rollover-account"])
