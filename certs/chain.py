@@ -75,7 +75,7 @@ def choose_chain(pems: Sequence[bytes], preferred: str | None) -> bytes:
     Else one with any such issuer, else the first, which is the CA's default. `pems` must not be empty.
     """
     if preferred:
-        names = [_issuer_names(pem) for pem in pems]
+        names = [issuer_names(pem) for pem in pems]
         for matches in ([issuers[-1:] for issuers in names], names):
             for pem, issuers in zip(pems, matches, strict=True):
                 if preferred in issuers:
@@ -85,10 +85,10 @@ def choose_chain(pems: Sequence[bytes], preferred: str | None) -> bytes:
 
 def leads_to(pem: bytes, name: str) -> bool:
     """Whether the topmost issuer of the chain has this common name."""
-    return name in _issuer_names(pem)[-1:]
+    return name in issuer_names(pem)[-1:]
 
 
-def _issuer_names(pem: bytes) -> list[str]:
+def issuer_names(pem: bytes) -> list[str]:
     """Names of the issuers from leaf to top; none if the chain cannot be read."""
     try:
         return [_issuer_name(certificate) for certificate in parse_chain(pem)]

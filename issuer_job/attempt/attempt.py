@@ -136,6 +136,8 @@ class Attempt:
     """Keys that this pod made, by the volume in which the next one finds them."""
     advice: dict[str, str] = field(default_factory=dict)
     """By host: what helps if the CA does not accept its proof, as this pod has seen why."""
+    notes: list[str] = field(default_factory=list)
+    """What is told of a certificate besides: something was asked for and not given."""
 
     def load(self) -> None:
         """Read the record. Raises Superseded, Ended, RecordError, KubeError."""

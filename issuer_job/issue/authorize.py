@@ -69,7 +69,7 @@ def authorize(attempt: Attempt, client: AcmeClient, order: Order, issuer: Issuer
         again = partial(_again, attempt, client)
         for authorization in poll_until(attempt, again, lambda one: one.is_final, pending, what="authorization"):
             _not_failed(authorization)
-    attempt.step("authorized", hosts=[authorization.host for authorization in authorizations])
+    attempt.step("authorized", hosts=[authorization.name for authorization in authorizations])
 
 
 def poll_until(
@@ -94,7 +94,7 @@ def poll_until(
 def _host_challenge(
     attempt: Attempt, client: AcmeClient, authorization: Authorization, issuer: Issuer
 ) -> HostChallenge:
-    host = f"*.{authorization.host}" if authorization.wildcard else authorization.host
+    host = authorization.name
     classes = [source.ingress_class.name for source in attempt.record.sources if host in source.hosts]
     ingress_class = classes[0] if classes else None
     solver = issuer.solver(host, ingress_class)

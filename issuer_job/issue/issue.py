@@ -113,8 +113,9 @@ def _finish(attempt: Attempt, issued: Issued) -> None:
     pending = transitions.attempt_of(attempt.record).pending_key and attempt.record.pending_name
     hosts = ", ".join(issued.hosts)
     whose = f"from issuer {attempt.record.issuer}" if issued.directory else "that was in the Secret already"
-    note = f"certificate for {hosts} {whose}, "
-    events.tell(attempt, "CertificateIssued", f"{note}valid until {issued.not_after:%Y-%m-%d %H:%M} UTC")
+    until = f"valid until {issued.not_after:%Y-%m-%d %H:%M} UTC"
+    note = "; ".join([f"certificate for {hosts} {whose}, {until}", *attempt.notes])
+    events.tell(attempt, "CertificateIssued", note)
     attempt.advance(transitions.issued, issued=issued)
     attempt.step("issued", serial=issued.serial, not_after=issued.not_after.isoformat())
     if pending:

@@ -6,12 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from certs.chain import choose_chain, issuer_names
 from certs.csr import build_csr
 from certs.errors import CertError
+from certs.hostnames import first_few
 from certs.keys import KeyAlgorithm, PrivateKey, generate_key, key_from_pem, key_id, key_to_pem
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, Order
+from issuer_job.acme_client import AcmeClient, AcmeError, AcmeProblem, AcmeUnavailable, Order
 from issuer_job.attempt.attempt import Attempt, HeldBack, Later, OtherPod, Resolved
 from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.cluster import bodies, changes
@@ -33,6 +35,16 @@ class OrderUseless(Exception):
     """The order is invalid, expired or another's: forget it and order again."""
 
 
+@dataclass
+class Before:
+    """What went before in this attempt: `lost`, if a pod may have ordered and have died before it knew the order's
+    URL; `said`, the CA's words about the last finalize that failed.
+    """
+
+    lost: bool = False
+    said: AcmeProblem | None = None
+
+
 @dataclass(frozen=True)
 class Ordering:
     """An attempt that obtains its certificate with one order, or a few if they turn out useless."""
@@ -41,6 +53,7 @@ class Ordering:
     resolved: Resolved
     client: AcmeClient
     solvers: AttemptSolvers
+    before: Before
 
     @property
     def attempt(self) -> Attempt:
@@ -50,20 +63,20 @@ class Ordering:
     def complete(self) -> Obtained:
         """Raises AuthorizationFailed, HeldBack, Later, OtherPod, AcmeError, KubeError."""
         self.solvers.use(self.resolved.issuer)
-        maybe_ordered = self._state.ordered
-        if not maybe_ordered:
+        state, directory, account = self._state, self.resolved.issuer.server, self.client.account_url or ""
+        if not (self.before.lost or state.order_url):
             check_clock(self.attempt, self.client)
-        account = self.client.account_url or ""
-        self.attempt.advance(transitions.ordering, directory=self.resolved.issuer.server, account=account)
+        if (state.directory, state.account) != (directory, account):
+            self.before.lost = False  # this account has ordered nothing for it
+        self.attempt.advance(transitions.ordering, directory=directory, account=account)
         replaces, reason = self._replaceable(), ""
         while self._state.orders_dropped <= MOST_DROPS:
             try:
-                order = self._former(maybe_ordered=maybe_ordered)
+                order = self._former()
                 if order is None:
                     order, replaces = self._new(replaces)
                 return self._obtained(order)
             except OrderUseless as useless:
-                maybe_ordered = False
                 reason = str(useless)
                 self.attempt.step("order-dropped", reason=reason)
                 self.attempt.advance(transitions.order_dropped, reason=reason)
@@ -80,8 +93,12 @@ class Ordering:
         state = self._state
         return renewal.replaceable(self.attempt.record, directory=state.directory, account=state.account)
 
-    def _former(self, *, maybe_ordered: bool) -> Order | None:
-        """The order of an earlier pod or attempt, if there is one of use. Raises OrderUseless."""
+    def _former(self) -> Order | None:
+        """The order of an earlier pod or attempt, if there is one of use. Raises OrderUseless.
+
+        The account's list of orders is asked for once, and only after a crash: of some CAs that list them otherwise
+        than RFC 8555, section 7.1.2.1, has it, the account is of no more use once its list was asked for.
+        """
         if url := self._state.order_url:
             try:
                 order = self.client.order(url)
@@ -92,9 +109,14 @@ class Ordering:
             self.attempt.step("order-resumed", order=order.url, status=order.status)
             self._remember(order)
             return order
-        if not maybe_ordered:
+        if not self.before.lost:
             return None
-        found = self.client.find_pending_order(self.attempt.record.intent.hosts, self.client.account())
+        self.before.lost = False
+        try:
+            found = self.client.find_pending_order(self.attempt.record.intent.hosts)
+        except AcmeError as unusable:  # then it is ordered anew
+            self.attempt.step("orders-list-unusable", problem=str(unusable))
+            return None
         if found is not None:
             self.attempt.step("order-found", order=found.url, status=found.status)
             self._remember(found)
@@ -157,33 +179,63 @@ class Ordering:
                 self.solvers.release()
             order = self._polled(self.client.order(order.url), awaiting="pending")
         if order.status == "invalid":
-            raise OrderUseless(f"it is invalid: {order.error or 'the CA gave no reason'}")
+            raise self._of_no_use(order, self.before.said and (order.error or self.before.said))
         key = self._pending_key(order)
         self.attempt.advance(transitions.finalizing, pending_key=self.attempt.record.pending_name)
         if order.status == "ready":
             order = self._finalized(order, build_csr(key, hosts))
         order = self._polled(order, awaiting="processing")
-        if order.status == "invalid" and order.error is not None:
-            raise AcmeError(order.error, step="finalize")  # the CA says why: again would end the same
         if order.status != "valid":
-            raise OrderUseless(f"it is {order.status}: {order.error or 'the CA gave no reason'}")
-        chain = self.client.certificate(order, preferred_chain=self.resolved.settings.preferred_chain or None)
+            raise self._of_no_use(order, order.error or self.before.said)
+        self.before.said = None
+        preferred = self.resolved.settings.preferred_chain
+        chains = self.client.chains(order, preferred=preferred)
         try:
-            return accepted(self.attempt, key, chain, hosts)
+            obtained = accepted(self.attempt, key, choose_chain(chains, preferred), hosts)
         except CertError as problem:
             # For instance a certificate for another's key: two records with the same names can get one order.
             raise OrderUseless(str(problem)) from None
+        self._note_what_was_not_given(obtained, chains)
+        return obtained
+
+    def _note_what_was_not_given(self, obtained: Obtained, chains: list[bytes]) -> None:
+        """CAs leave out in silence what they have not."""
+        preferred, wanted = self.resolved.settings.preferred_chain, self.resolved.issuer.wanted_lifetime
+        notes = []
+        if preferred and preferred not in issuer_names(obtained.chain_pem):
+            tops = first_few(sorted({name for pem in chains for name in issuer_names(pem)[-1:]}))
+            notes.append(f"the CA offers no chain to {preferred}, only to {tops}")
+        end, begin = obtained.certificate.not_after, obtained.certificate.not_before
+        # CAs let it begin earlier; and the order may be older than this attempt.
+        given = (end - begin, end - self.attempt.clock())
+        if wanted and all(abs(life - wanted) > wanted / 10 + timedelta(minutes=1) for life in given):
+            notes.append(
+                f"the CA lets it live for {given[0]}, not {self.resolved.issuer.lifetime} as its issuer asks"
+            )
+        for note in notes:
+            self.attempt.step("not-given", what=note)
+        self.attempt.notes += notes
 
     def _finalized(self, order: Order, csr: bytes) -> Order:
         try:
             order = self.client.finalize(order, csr)
         except AcmeError as problem:
             if problem.problem.type != "orderNotReady":
+                self.before.said = problem.problem if problem.problem.status else None
                 raise
             # Finalized already, by another pod with our key or for another record: the certificate will tell.
             order = self.client.order(order.url)
         self.attempt.step("finalized", order=order.url, status=order.status)
         return order
+
+    @staticmethod
+    def _of_no_use(order: Order, said: AcmeProblem | None) -> OrderUseless | AcmeError:
+        """What an order that will not be valid means. Where the CA has `said` why it did not issue, again would end
+        the same.
+        """
+        if said is not None and order.status == "invalid":
+            return AcmeError(said, step="finalize")
+        return OrderUseless(f"it is {order.status}: {order.error or 'the CA gave no reason'}")
 
     def _polled(self, order: Order, *, awaiting: str) -> Order:
         """The order once it has left the status `awaiting`."""

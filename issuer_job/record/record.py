@@ -50,7 +50,8 @@ class Problem(Stored, frozen=True):
 class AttemptState(Stored, frozen=True):
     """The current attempt. `epoch` identifies it; the holder is the uid of the pod that works on it.
 
-    `ordered` says that newOrder may have happened although no URL is known, `replaces` is the CertID that the order
+    `ordered` says that newOrder may have happened although no URL is known, in this attempt or in one that crashed
+    before it; `replaces` is the CertID that the order
     names (RFC 9773, section 5), `crashes` counts the attempts before this one whose Jobs ended without a word.
     `issuer` is set if it is not the intent's: its fallback. `renews` says that what is issued is to be replaced,
     however good: for that this attempt was launched, or one before it that did not do it. `interval` is the time

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from issuer_job.record.intents import NO_ORDER, bounded, intended, joined, union
 from issuer_job.record.ledger_entries import with_certificate, with_failure, with_order
-from issuer_job.record.phases import ARROWS, Bearing, LaunchReason
+from issuer_job.record.phases import ACTIVE, ARROWS, Bearing, LaunchReason
 from issuer_job.record.record import (
     HISTORY_LENGTH,
     AttemptState,
@@ -79,6 +79,7 @@ def launched(
         changed_at=None,
         looks_again=False,
         renews=old.renews or reason.bearing is Bearing.REPLACES,
+        ordered=old.ordered and record.phase in ACTIVE,  # one that could say how it ended knows all its orders
         interval=interval or old.interval,
     )
     if reason is LaunchReason.REVOKED:

@@ -202,7 +202,7 @@ def _orders_at_pebble(site: Site) -> list[Json]:
         ("huge-chain", "certificate", "too big for a chain"),
         ("nested", "directory", "is not JSON"),
         ("mistyped", "authorization", "is malformed: Expected `str`, got `array` - at `$.status`"),
-        ("html", "newNonce", "(HTTP 502) is no problem document"),
+        ("html", "newNonce", "(HTTP 502) gives no reason"),
         ("elsewhere", "authorization", "no usable https URL"),
     ],
 )

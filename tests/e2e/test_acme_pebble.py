@@ -22,6 +22,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from certs.chain import choose_chain
 from issuer_job.acme_client import (
     AccountKeyAlgorithm,
     AcmeClient,
@@ -123,7 +124,7 @@ def issue(client: AcmeClient, hosts: list[str], **options: Any) -> tuple[Order, 
     until(lambda: client.order(order.url), lambda seen: seen.status == "ready")
     client.finalize(order, csr_for(hosts))
     order = until(lambda: client.order(order.url), lambda seen: seen.status == "valid")
-    return order, client.certificate(order)
+    return order, client.chains(order)[0]
 
 
 def names(chain: bytes) -> list[str]:
@@ -175,11 +176,11 @@ def test_the_open_order_is_found_again(pebble: Pebble) -> None:
         issue(client, ["other.example.org"])
         url = client.new_order(["a.example.org", "b.example.org"]).url
     with pebble.connect(key) as client:
-        account = client.ensure_account(terms_agreed=True)
-        found = client.find_pending_order(["b.example.org", "a.example.org"], account)
+        client.ensure_account(terms_agreed=True)
+        found = client.find_pending_order(["b.example.org", "a.example.org"])
         assert found is not None
         assert found.url == url
-        assert client.find_pending_order(["a.example.org"], account) is None
+        assert client.find_pending_order(["a.example.org"]) is None
 
 
 def test_renewal_information_and_replacement(pebble: Pebble) -> None:
@@ -236,5 +237,5 @@ def test_the_preferred_chain(tmp_path: Path) -> None:
         order, default = issue(client, ["a.example.org"])
         for number in range(3):
             root = pebble.root_name(number)
-            assert top_issuer(client.certificate(order, preferred_chain=root)) == root
-        assert client.certificate(order, preferred_chain="No Such Root") == default
+            assert top_issuer(choose_chain(client.chains(order, preferred=root), root)) == root
+        assert client.chains(order, preferred="No Such Root")[0] == default

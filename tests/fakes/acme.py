@@ -26,13 +26,16 @@ DATE = "Tue, 05 May 2026 10:00:00 GMT"
 
 @dataclass(frozen=True)
 class Reply:
-    """What to answer: JSON, or `raw` bytes. `hang` closes the connection without an answer."""
+    """What to answer: JSON, or `raw` bytes. `hang` closes the connection without an answer; `slow`, of a CA at hand,
+    takes longer than anybody waits.
+    """
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
     hang: bool = False
+    slow: bool = False
     nonce: bool = True
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
-from requests.exceptions import ConnectionError
+from requests.exceptions import ConnectionError, ReadTimeout
 from urllib3 import HTTPResponse
 from urllib3.exceptions import ProtocolError
 
@@ -41,6 +41,8 @@ def acme_at_hand() -> Iterator[NewCa]:
         reply = ca[0].handle(asked, body)
         if reply.hang:
             raise ConnectionError(ProtocolError("Connection aborted.", ConnectionResetError()), request=request)
+        if reply.slow:
+            raise ReadTimeout(request=request)
         headers, content = ca[0].sent(reply)
         raw = HTTPResponse(
             io.BytesIO(b"" if request.method == "HEAD" else content),

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import pytest
+
 from issuer_job.cluster.api import Response, Transport
 from tests.fakes.acme import Reply, Request
 from tests.fakes.api import FakeApi
@@ -88,3 +90,17 @@ def run_until(world: JobWorld, kill_at: int) -> int:
     code, count = killed_at(world, kill_at, lambda transport: world.issue(world.pod(transport=transport)))
     assert code is None or kill_at > count
     return count
+
+
+def killed_after(world: JobWorld, path: str) -> None:
+    """A pod that dies once the CA has done what this request asks for, and before it hears of it."""
+
+    def before(request: Request) -> None:
+        if request.path == path:
+            world.ca._answer(request)
+            raise Killed
+
+    world.ca.before = before
+    with pytest.raises(Killed):
+        world.run()
+    world.ca.before = lambda request: None

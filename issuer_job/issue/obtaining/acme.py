@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from certs.hostnames import first_few
 from issuer_job.account import account
 from issuer_job.account.replacement import block, drop_url, forget_dead, is_dead
 from issuer_job.acme_client import AcmeError, AcmeUnavailable
@@ -12,10 +13,13 @@ from issuer_job.attempt.attempt import Attempt, Later, Permanent, Resolved
 from issuer_job.attempt.findings import Finding, MountedIssuer
 from issuer_job.issue.authorize import PAUSES, AuthorizationFailed, worth_a_wait
 from issuer_job.issue.obtaining.registry import Obtained
-from issuer_job.issue.order import Ordering
+from issuer_job.issue.order import Before, Ordering
 from issuer_job.issue.solvers import AttemptSolvers
 from issuer_job.record import transitions
 from issuer_job.record.record import Problem
+
+ABOUT_HOSTS = frozenset({"rejectedIdentifier", "unsupportedIdentifier", "caa"})
+"""Types of problems that some host of the order has, whether the CA says which or not."""
 
 
 class Acme:
@@ -24,10 +28,11 @@ class Acme:
     def obtain(self, attempt: Attempt, resolved: Resolved, solvers: AttemptSolvers) -> Obtained:
         """See Obtaining. Each try takes up the same order."""
         mounted, pauses = MountedIssuer(attempt, resolved.name, resolved.issuer), iter(PAUSES)
+        before = Before(lost=transitions.attempt_of(attempt.record).ordered)
         while True:
             try:
                 with account.connected(mounted) as client:
-                    return Ordering(mounted, resolved, client, solvers).complete()
+                    return Ordering(mounted, resolved, client, solvers, before).complete()
             except AuthorizationFailed as failed:
                 refusal = AcmeError(failed.problem, step="authorization")
                 raise _stop(refusal, host=failed.host, advice=attempt.advice.get(failed.host, "")) from None
@@ -64,18 +69,25 @@ def _passes_soon(mounted: MountedIssuer, error: AcmeError, pause: float) -> bool
         # Once: the same again, of an account that newAccount has just shown, is about something else.
         used = transitions.attempt_of(mounted.attempt.record).account
         return pause == PAUSES[0] and forget_dead(mounted, error, used=used)
-    return isinstance(error, AcmeUnavailable) and worth_a_wait(mounted.attempt, error, pause)
+    # Each newOrder that the CA has answered with 2xx has made an order, even if nobody can read which.
+    made = error.step == "newOrder" and 200 <= error.problem.status < 300
+    return isinstance(error, AcmeUnavailable) and not made and worth_a_wait(mounted.attempt, error, pause)
 
 
 def _refused(mounted: MountedIssuer, error: AcmeError) -> Later | Permanent:
     if error.step == "newAccount" and (error.is_rate_limited or error.problem.type == "userActionRequired"):
         block(mounted, wait=error.retry_after or timedelta(hours=1), reason=str(error.problem))
     named = (error.problem.identifier, *(part.identifier for part in error.problem.subproblems))
-    return _stop(error, host=next(filter(None, named), ""))
+    host, hosts = next(filter(None, named), ""), mounted.attempt.record.intent.identifiers
+    if host or error.problem.type not in ABOUT_HOSTS:
+        return _stop(error, host=host)
+    return _stop(error, host=hosts[0] if len(hosts) == 1 else "", of=f" (one of {first_few(hosts)})")
 
 
-def _stop(error: AcmeError, *, host: str, advice: str = "") -> Later | Permanent:
-    detail = f"{error.problem.detail[:500]}; {advice}" if advice else error.problem.detail
+def _stop(error: AcmeError, *, host: str, advice: str = "", of: str = "") -> Later | Permanent:
+    step = "" if error.step == "authorization" and host else f"{error.step}: "
+    detail = f"{step}{error.problem.words}{'' if host else of}"
+    detail = f"{detail[:500]}; {advice}" if advice else detail
     problem = Problem(type=error.problem.type, detail=detail, host=host, step=error.step)
     if error.is_permanent:
         return Permanent(problem)

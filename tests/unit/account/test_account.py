@@ -240,7 +240,7 @@ def test_newaccount_that_is_refused_is_asked_once_per_attempt(world: JobWorld) -
     before = world.ca.paths().count("POST /account")
     assert world.run(secret=another(world, 1)) is v.ExitCode.LATER
     assert world.ca.paths().count("POST /account") - before == 2
-    assert retry(world, "more1-tls").problem.detail == "closed"
+    assert retry(world, "more1-tls").problem.detail == "newAccount: closed"
 
 
 def test_an_account_that_newaccount_shows_as_revoked_is_replaced(world: JobWorld, accounts: Deactivating) -> None:

@@ -48,7 +48,7 @@ def test_a_whole_order(world: World, algorithm: AccountKeyAlgorithm) -> None:
     assert client.authorization(authorization.url).problem is None
     assert client.order(order.url).status == "ready"
     order = client.finalize(order, csr_for(HOSTS))
-    chain = x509.load_pem_x509_certificates(client.certificate(order))
+    chain = x509.load_pem_x509_certificates(client.chains(order)[0])
 
     names = chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == HOSTS
@@ -228,7 +228,7 @@ def test_5xx_is_unavailable_and_keeps_problem_and_wait(world: World) -> None:
     with pytest.raises(AcmeUnavailable) as caught:
         client.new_order(HOSTS)
     assert (caught.value.problem.type, caught.value.retry_after) == ("serverInternal", timedelta(seconds=30))
-    with pytest.raises(AcmeUnavailable, match=r"newOrder: .* 127.0.0.1:\d+ \(HTTP 502\) is no problem document"):
+    with pytest.raises(AcmeUnavailable, match=r"newOrder: .* 127.0.0.1:\d+ \(HTTP 502\) gives no reason"):
         client.new_order(HOSTS)
 
 

@@ -168,11 +168,11 @@ ODD: dict[str, tuple[bytes, str]] = {
     "not modified": (head(status=b"304 Not Modified", body=b""), "HTTP 304. is unexpected"),
     "deep JSON": (head(body=b"[" * 500_000), "is not JSON"),
     "deep objects": (head(body=b'{"a":' * 150_000), "is not JSON"),
-    "a problem that is deep": (head(status=b"400 Bad", body=b"[" * 500_000), "is no problem document"),
+    "a problem that is deep": (head(status=b"400 Bad", body=b"[" * 500_000), "gives no reason"),
     "a long number": (head(body=b'{"newNonce": ' + b"9" * 100_000 + b"}"), "is not JSON"),
     "a problem with a long number": (
         head(status=b"400 Bad", body=b'{"detail": "x", "status": ' + b"9" * 100_000 + b"}"),
-        "is no problem document",
+        "gives no reason",
     ),
     "not UTF-8": (head(body=b'{"newNonce": "\xff"}'), "is not JSON"),
     "a list": (head(body=b"[]"), "is malformed: Expected `object`"),

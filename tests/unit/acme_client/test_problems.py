@@ -42,6 +42,18 @@ def test_a_problem_with_subproblems() -> None:
     assert AcmeError(parsed, step="newOrder").is_permanent
 
 
+def test_the_words_of_subproblems_are_told_once_for_all_hosts_that_they_are_about() -> None:
+    def part(host: str, detail: str = "forbidden by policy", kind: str = "rejectedIdentifier") -> AcmeProblem:
+        return AcmeProblem(kind, detail, identifier=host)
+
+    parts = (part("a.dev"), part("b.dev"), part("c.dev", "no", "about:blank"), part("d.dev"), part("e.dev"))
+    whole = AcmeProblem("malformed", "Some were rejected", subproblems=parts)
+    said = "Some were rejected; a.dev, b.dev, d.dev and 1 more: forbidden by policy (rejectedIdentifier); c.dev: no"
+    assert whole.words == said
+    assert str(whole) == f"malformed: {said}"
+    assert AcmeProblem("caa", "no").words == "no"
+
+
 def test_a_type_outside_acme_stays_whole() -> None:
     parsed = parse_problem({"type": "https://ca.example/problems/quota", "title": "Quota"})
     assert parsed == AcmeProblem("https://ca.example/problems/quota", "Quota")

@@ -137,33 +137,32 @@ def test_already_replaced_is_told_apart(world: World) -> None:
 
 def test_the_open_order_is_found_in_the_accounts_list(world: World) -> None:
     client = world.connect()
-    account = client.account()
-    assert client.find_pending_order(HOSTS, account) is None
+    assert client.find_pending_order(HOSTS) is None
     order = client.new_order(HOSTS)
     base = world.fake.base
     pages = [Reply(200, {"orders": []}, {"Link": f'<{base}/orders>;rel="next"'})] * 3
     world.fake.script("/orders", *pages)
-    assert client.find_pending_order(list(reversed(HOSTS)), account) == order
-    assert client.find_pending_order(HOSTS[:1], account) is None
+    assert client.find_pending_order(list(reversed(HOSTS))) == order
+    assert client.find_pending_order(HOSTS[:1]) is None
     for status in ("invalid", "valid"):
         world.fake.script("/order/1", Reply(200, world.fake.order(status=status)))
-        assert client.find_pending_order(HOSTS, account) is None
+        assert client.find_pending_order(HOSTS) is None
     world.fake.script("/order/1", problem("malformed", status=404))
-    assert client.find_pending_order(HOSTS, account) is None
+    assert client.find_pending_order(HOSTS) is None
 
 
 def test_the_search_ends_after_twenty_pages(world: World) -> None:
     client = world.connect()
     endless = Reply(200, {"orders": []}, {"Link": f'<{world.fake.base}/orders>;rel="next"'})
     world.fake.script("/orders", *[endless] * 30)
-    assert client.find_pending_order(HOSTS, client.account()) is None
+    assert client.find_pending_order(HOSTS) is None
     assert world.fake.paths().count("POST /orders") == 20
 
 
 def test_a_ca_without_list_has_no_open_orders_to_find(world: World) -> None:
     client = world.connect()
     world.fake.script("/acct/1", Reply(200, {"status": "valid"}))
-    assert client.find_pending_order(HOSTS, client.ensure_account(terms_agreed=True)) is None
+    assert client.find_pending_order(HOSTS) is None
 
 
 def test_an_order_shows_error_and_wait(world: World) -> None:
@@ -216,18 +215,18 @@ def test_key_authorization_is_token_and_thumbprint(world: World) -> None:
 # Certificates
 
 
-def test_the_preferred_chain_is_fetched_from_the_alternates(world: World) -> None:
+def test_other_chains_are_fetched_if_the_default_does_not_lead_where_it_shall(world: World) -> None:
     client = world.connect()
     order = issued_order(client)
-    default, other = client.certificate(order), FakeCA("Other Root").pem
+    [default], other = client.chains(order), FakeCA("Other Root").pem
     link = {"Link": f'<{world.fake.base}/cert/1/1>;rel="alternate", <{world.fake.base}/dir>;rel="index"'}
     reply = Reply(200, raw=default, headers=link)
     world.fake.script("/cert/1", *[reply] * 3)
     world.fake.script("/cert/1/1", *[Reply(200, raw=other)] * 2)
-    assert client.certificate(order, preferred_chain="Other Root") == other
-    assert client.certificate(order, preferred_chain="No Such Root") == default
+    assert client.chains(order, preferred="Other Root") == [default, other]
+    assert client.chains(order, preferred="No Such Root") == [default, other]
     fetched = len(world.fake.requests)
-    assert client.certificate(order, preferred_chain="Fake Root") == default
+    assert client.chains(order, preferred="Fake Root") == [default]
     assert len(world.fake.requests) == fetched + 1
     assert world.fake.requests[-1].headers["Accept"] == "application/pem-certificate-chain"
 
@@ -238,7 +237,7 @@ def test_what_is_no_chain_is_refused(world: World, content: bytes) -> None:
     order = issued_order(client)
     world.fake.script("/cert/1", Reply(200, raw=content))
     with pytest.raises(AcmeUnavailable, match="chain"):
-        client.certificate(order)
+        client.chains(order)
 
 
 # Renewal information
@@ -278,3 +277,108 @@ def test_a_window_that_ends_before_it_starts_is_refused(world: World) -> None:
 def test_a_ca_without_ari_has_no_renewal_info(world: World) -> None:
     del world.fake.directory["renewalInfo"]
     assert world.connect(account=False).renewal_info("x") is None
+
+
+# What is odd, and still can be read
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '<{url}>;rel="alternate index"',
+        "<{url}>; Rel=alternate",
+        '<{url}>;REL = "Alternate"',
+        '<{url}>;title="a;b=c";rel="alternate"',
+        '<https://127.0.0.1/x>;rel="index",<{url}>;rel=alternate;title=x',
+        '<https://127.0.0.1/x>;rel="alternates", <{url}> ; rel="alternate"',
+        "</cert/1/1>;rel=alternate",
+    ],
+)
+def test_links_are_found_however_they_are_written(world: World, header: str) -> None:
+    client = world.connect()
+    order = issued_order(client)
+    [default] = client.chains(order)
+    url = f"{world.fake.base}/cert/1/1"
+    world.fake.script("/cert/1", Reply(200, raw=default, headers={"Link": header.format(url=url)}))
+    world.fake.script("/cert/1/1", Reply(200, raw=FakeCA("Other Root").pem))
+    assert len(client.chains(order, preferred="Other Root")) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"type": "dns-persist-01", "status": "pending"},
+        {"type": "device-attest-01", "url": 7, "token": []},
+        {"type": "a type with spaces", "url": "https://x/2"},
+        {},
+        "text",
+        None,
+    ],
+)
+def test_challenges_that_are_not_ours_are_passed_by(world: World, other: object) -> None:
+    client = world.connect()
+    known = world.fake.authorization()["challenges"]
+    world.fake.script("/authz/1", Reply(200, world.fake.authorization(challenges=[other, *known, other])))
+    [challenge] = client.authorization(f"{world.fake.base}/authz/1").challenges
+    assert challenge.type == "http-01"
+
+
+def test_a_challenge_of_ours_that_cannot_be_read_is_an_error(world: World) -> None:
+    client = world.connect()
+    world.fake.script("/authz/1", Reply(200, world.fake.authorization(challenges=[{"type": "http-01"}])))
+    with pytest.raises(AcmeUnavailable, match="missing required field `url`"):
+        client.authorization(f"{world.fake.base}/authz/1")
+
+
+def test_a_member_that_is_null_is_none(world: World) -> None:
+    client = world.connect()
+    none = {"wildcard": None, "expires": None, "challenges": None}
+    world.fake.script("/authz/1", Reply(200, world.fake.authorization(status="valid", **none)))
+    found = client.authorization(f"{world.fake.base}/authz/1")
+    assert (found.wildcard, found.expires, found.challenges) == (False, None, ())
+    challenge = {"type": "dns-01", "url": "https://x/1", "token": None, "status": None, "error": None}
+    world.fake.script("/authz/1", Reply(200, world.fake.authorization(challenges=[challenge])))
+    assert client.authorization(f"{world.fake.base}/authz/1").challenges[0].status == "pending"
+    world.fake.script("/order/1", Reply(200, world.fake.order(expires=None, certificate=None, error=None)))
+    assert client.order(f"{world.fake.base}/order/1").expires is None
+    world.fake.script("/acct/1", Reply(200, {"status": "valid", "orders": None, "contact": None}))
+    assert (client.account().orders_url, client.account().contacts) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [None, {}, {"profiles": None, "externalAccountRequired": None}, {"profiles": {"tlsserver": None, "x": ["y"]}}],
+)
+def test_a_directory_says_as_little_as_it_likes(world: World, meta: object) -> None:
+    named = {"keyChange": None, "revokeCert": None, "renewalInfo": None}
+    world.fake.script("/dir", Reply(200, {**world.fake.directory, **named, "meta": meta}))
+    directory = world.connect(account=False).directory
+    assert (directory.key_change, directory.renewal_info, directory.meta.external_account_required) == (
+        None,
+        None,
+        False,
+    )
+
+
+def test_profiles_without_descriptions(world: World) -> None:
+    for profiles in ({"tlsserver": 7}, ["tlsserver"]):
+        world.fake.directory["meta"]["profiles"] = profiles
+        world.connect(account=False).directory.require_profile("tlsserver")
+
+
+def test_text_around_the_certificates_of_a_chain_is_left_out(world: World) -> None:
+    client = world.connect()
+    order = issued_order(client)
+    [chain] = client.chains(order)
+    leaf, root = (part + b"-----END CERTIFICATE-----" for part in chain.split(b"-----END CERTIFICATE-----")[:2])
+    texts = b"subject=/CN=a\nissuer=/CN=b\n" + leaf.strip() + b"\n - and its issuer\n" + root.strip() + b"\nbye"
+    world.fake.script("/cert/1", Reply(200, raw=texts), Reply(200, raw=texts.replace(b"\n", b"\r\n")))
+    assert client.chains(order) == [chain]
+    assert client.chains(order) == [chain]
+
+
+def test_a_list_of_orders_may_be_the_array_alone(world: World) -> None:
+    client = world.connect()
+    order = client.new_order(HOSTS)
+    world.fake.script("/orders", Reply(200, [order.url]))
+    assert client.find_pending_order(HOSTS) == order

@@ -164,5 +164,5 @@ def test_a_ca_that_stays_away_while_validating_is_given_up(world: JobWorld) -> N
     assert world.left_over() == []
     retry = world.record().retry
     assert retry is not None
-    assert retry.problem.detail == "on fire"
+    assert retry.problem.detail == "challenge: on fire"
     assert sum(world.clock.slept) < 120

@@ -92,12 +92,19 @@ def test_a_new_epoch_is_at_least_the_current_second_and_always_higher() -> None:
 
 def test_a_new_epoch_inherits_order_and_key_but_nothing_of_the_pod() -> None:
     old = attempt()
-    new = t.attempt_of(t.launched(record(P.AUTHORIZING), now=LATER, reason=LaunchReason.RETRY_DUE))
+    new = t.attempt_of(t.launched(record(P.AUTHORIZING), now=LATER, reason=LaunchReason.CRASHED))
     assert (new.order_url, new.ordered, new.pending_key) == (old.order_url, True, old.pending_key)
     assert (new.directory, new.account, new.order_expires) == (old.directory, old.account, old.order_expires)
     assert (new.holder, new.secret_uid, new.secret_version, new.tries) == ("", "", "", 1)
     assert new.orders_dropped == 0
     assert new.launched_at == LATER
+
+
+@pytest.mark.parametrize("phase", [P.WAITING, P.FAILED, P.ORPHANED])
+def test_an_attempt_that_could_say_how_it_ended_has_no_order_to_look_for(phase: Phase) -> None:
+    """Also one that says so of an attempt before it: an earlier certjob did not take it back."""
+    new = t.attempt_of(t.launched(record(phase), now=LATER, reason=LaunchReason.RETRY_DUE))
+    assert (new.ordered, new.order_url) == (False, attempt().order_url)
 
 
 @pytest.mark.parametrize(

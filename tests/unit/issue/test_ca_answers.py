@@ -1,0 +1,150 @@
+"""Each request of an attempt, answered in each odd way: it is told, and a later good answer gives the certificate."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from issuer_job import vocabulary as v
+from issuer_job.acme_client.orders import read_authorization
+from tests.fakes.acme import Reply, Request, problem
+from tests.fakes.odd import ANSWERS, NOBODY, WORDS
+from tests.worlds.job import HOST, JobWorld, assert_good_secret, ingress
+
+STEPS: dict[str, Callable[[list[str]], bool]] = {
+    "directory": lambda path: path == ["dir"],
+    "newNonce": lambda path: path == ["nonce"],
+    "newAccount": lambda path: path == ["account"],
+    "newOrder": lambda path: path == ["order"],
+    "order": lambda path: path[0] == "order" and len(path) == 2,
+    "authorization": lambda path: path[0] == "authz",
+    "challenge": lambda path: path[0] == "chall",
+    "finalize": lambda path: path[0] == "finalize",
+    "certificate": lambda path: path[0] == "cert" and len(path) == 2,
+    "an alternate chain": lambda path: path[0] == "cert" and len(path) == 3,
+}
+
+
+STEP_NAMES = {"an alternate chain": "certificate"}
+
+
+class Odd:
+    """A CA that does what it is asked for, and then answers one step in this way."""
+
+    def __init__(self, world: JobWorld, step: str, answer: str) -> None:
+        self.world, self.step, self.answer, self.given = world, step, answer, 0
+        world.ca.before = self.before
+
+    def before(self, request: Request) -> Reply:
+        path = request.path.split("/")[1:]
+        good = self.world.ca._answer(request)
+        if path[0] == "cert" and len(path) == 2:
+            good = replace(good, headers={"Link": f'<{request.path}/1>;rel="alternate"'})
+        if not STEPS[self.step](path):
+            return good
+        self.given += 1
+        return replace(ANSWERS[self.answer](good), nonce=self.step != "newNonce")
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("step", STEPS)
+def test_an_odd_answer_is_told_and_does_no_harm(world: JobWorld, step: str, answer: str) -> None:
+    world.set_issuer(preferredChain="Another Root")
+    odd = Odd(world, step, answer)
+    world.apply(ingress())
+    code = world.run()
+    assert odd.given
+    ordered = len(world.ca.ordered)
+    if code is not v.ExitCode.DONE:
+        [(reason, note)] = world.events()
+        assert reason == "CertificateFailed"
+        named = f"{STEP_NAMES.get(step, step)}: " in note
+        assert named or answer == "other URLs"  # then it is told where they are asked for
+        assert any(words in note for words in (WORDS, "the answer of 127.0.0.1:2 (HTTP", " 127.0.0.1:2 ", NOBODY[8:]))
+        world.ca.before = lambda request: None
+        world.relaunch()
+        assert world.run() is v.ExitCode.DONE
+    assert_good_secret(world)
+    assert len(world.ca.ordered) <= max(ordered, 1) + 1
+
+
+def note(world: JobWorld) -> str:
+    """Of the one Event."""
+    [(_, text)] = world.events()
+    return text
+
+
+def test_what_the_ca_says_about_finalize_is_told_though_the_order_does_not(world: JobWorld) -> None:
+    """And it is ordered once."""
+
+    def before(request: Request) -> Reply | None:
+        if not request.path.startswith("/finalize"):
+            return None
+        world.ca.ordered[-1].status = "invalid"
+        return problem("serverInternal", "enrollment failed", status=500)
+
+    world.ca.before = before
+    world.apply(ingress())
+    assert world.run() is v.ExitCode.LATER
+    assert "finalize: enrollment failed (serverInternal)" in note(world)
+    retry = world.record().retry
+    assert retry is not None
+    assert (retry.problem.step, "enrollment failed" in retry.problem.detail) == ("finalize", True)
+    assert len(world.ca.ordered) == 1
+    world.ca.before = lambda request: None
+    world.relaunch()
+    assert world.run() is v.ExitCode.DONE
+    assert len(world.ca.ordered) == 2
+
+
+def test_the_words_of_a_subproblem_are_told(world: JobWorld) -> None:
+    refused = {"type": "urn:ietf:params:acme:error:rejectedIdentifier", "detail": "forbidden by policy"}
+    parts = [refused | {"identifier": {"type": "dns", "value": HOST}}]
+    world.ca.script("/order", problem("malformed", "Some were rejected", status=403, subproblems=parts))
+    world.apply(ingress())
+    assert world.run() is v.ExitCode.PERMANENT
+    assert f"{HOST}: newOrder: Some were rejected; {HOST}: forbidden by policy (rejectedIdentifier)" in note(world)
+
+
+@pytest.mark.parametrize("hosts", [(HOST,), (HOST, "a.certjob.dev", "b.certjob.dev", "c.certjob.dev")])
+def test_hosts_of_which_the_ca_names_none_are_named(world: JobWorld, hosts: tuple[str, ...]) -> None:
+    world.ca.script("/order", problem("rejectedIdentifier", "not allowed", status=403))
+    world.apply(ingress(hosts=hosts))
+    assert world.run() is v.ExitCode.PERMANENT
+    one_of = "newOrder: not allowed (one of a.certjob.dev, b.certjob.dev, c.certjob.dev and 1 more)"
+    assert (f"{HOST}: newOrder: not allowed" if len(hosts) == 1 else one_of) in note(world)
+
+
+def test_a_wildcard_has_the_name_that_was_ordered() -> None:
+    for order_of in ([HOST], [f"*.{HOST}"]):
+        document = {"identifier": {"value": HOST}, "status": "valid", "wildcard": order_of != [HOST]}
+        assert read_authorization(document, url="u", retry_after=None).name == order_of[0]
+
+
+# What is asked for and not given
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"lifetime": "30d"}, "; the CA lets it live for 1 day, 1:00:00, not 30d as its issuer asks"),
+        ({"lifetime": "1h"}, "not 1h as its issuer asks"),
+        ({"preferredChain": "No Such Root"}, "; the CA offers no chain to No Such Root, only to Fake Root"),
+        ({"lifetime": "24h", "preferredChain": "Fake Root"}, ""),
+        ({}, ""),
+    ],
+)
+def test_what_is_not_given_is_told(
+    world: JobWorld, caplog: pytest.LogCaptureFixture, fields: dict[str, Any], words: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    world.set_issuer(**fields)
+    world.apply(ingress())
+    assert world.run() is v.ExitCode.DONE
+    assert (words in note(world)) is True
+    assert note(world).endswith(" UTC") is not bool(words)
+    assert ("not-given" in [entry.message for entry in caplog.records]) is bool(words)
