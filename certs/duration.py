@@ -1,4 +1,4 @@
-"""Durations as people write them in annotations."""
+"""Durations as people write them in annotations, and read them in messages."""
 
 import re
 from datetime import timedelta
@@ -22,3 +22,12 @@ def parse_duration(text: str) -> timedelta:
     if not timedelta(0) < duration <= LONGEST:
         raise CertError(f"{text[:40]!r} is not between one second and ten years")
     return duration
+
+
+def format_duration(duration: timedelta) -> str:
+    """In the same notation, to the second: "39m", "1d12h"; "0s" for none."""
+    parts, left = [], max(duration, timedelta(0))
+    for letter, unit in _UNITS.items():
+        number, left = divmod(left, unit)
+        parts += [f"{number}{letter}"] if number else []
+    return "".join(parts) or "0s"

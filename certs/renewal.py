@@ -66,6 +66,17 @@ def renewal_due_at(
     return min(due, latest)
 
 
+def shortest_life(*, interval: timedelta, order: timedelta, pause: timedelta) -> timedelta:
+    """The shortest life that a caller who comes by every `interval` carries, with time for one renewal that fails.
+
+    At worst it comes by a whole interval after the certificate is due, which of a short life is its middle. The first
+    order takes its longest, `order`, and fails; the next one may come `pause` later, is made when the caller comes by
+    after that, and takes as long.
+    """
+    again = -(-(order + pause) // interval) * interval
+    return 2 * (interval + again + order)
+
+
 def _fraction(spread_key: str) -> float:
     """A number from 0 to 1, the same in every process for the same text."""
     digest = sha256(spread_key.encode("utf-8", "surrogatepass")).digest()

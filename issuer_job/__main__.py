@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from issuer_job.tenant_secrets.access import Looker
 
 
-ISSUE_DEADLINE = 270.0
-"""Seconds after which the process gives up: the pod is ended after 300."""
 SWEEP_DEADLINE = 220.0
 BOOTSTRAP_DEADLINE = 240.0
 TRANSFER_DEADLINE = 30.0
@@ -60,8 +58,12 @@ def main(arguments: list[str] | None = None) -> int:
     for name, what in (
         ("check-issuer", "operator: test an issuer, in a Job that has its credentials"),
         ("rollover-account", "operator: give an issuer's ACME account a new key"),
+        ("reset-account", "operator: give an issuer another ACME account, where the one it has is of no more use"),
+        ("replace-certificates", "operator: have the sweeps replace all certificates that an issuer has given"),
     ):
         commands.add_parser(name, help=what).add_argument("issuer", help="name of the issuer's ConfigMap")
+    status = "ask for nothing, and say how many are left of what was asked for"
+    commands.choices["replace-certificates"].add_argument("--status", action="store_true", help=status)
     given = parser.parse_args(arguments)
     log.configure(os.environ.get("CERTJOB_LOG", "json"))
     try:
@@ -71,8 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
             return int(_replace_webhook_ca(at_once=given.at_once))
         if given.command == "revoke":
             return int(_revoke(given.namespace, given.secret, given.reason, given.serial))
-        if given.command in {"check-issuer", "rollover-account"}:
-            return int(_of_issuer(given.command, given.issuer))
+        if "issuer" in given:
+            return int(_of_issuer(given))
         return int(_COMMANDS[given.command]())
     except KubeError as problem:
         log.error("api-server", problem=str(problem))
@@ -81,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _issue() -> v.ExitCode:
     wall, cpu = time.monotonic(), time.process_time()
-    from issuer_job.attempt.attempt import Attempt, Pod
+    from issuer_job.attempt.attempt import ISSUE_DEADLINE, Attempt, Pod
     from issuer_job.issue.issue import issue
     from issuer_job.polling import utc_now
 
@@ -101,8 +103,8 @@ def _issue() -> v.ExitCode:
     looker = _looker()
     if looker is None:
         return v.ExitCode.PERMANENT
-    deadline = utc_now() + timedelta(seconds=ISSUE_DEADLINE)
-    attempt = Attempt(_cluster(ISSUE_DEADLINE), pod, deadline, looker=looker, stretch=stretch)
+    deadline, seconds = utc_now() + ISSUE_DEADLINE, ISSUE_DEADLINE.total_seconds()
+    attempt = Attempt(_cluster(seconds), pod, deadline, looker=looker, stretch=stretch)
     exit_code = issue(attempt) if "." in pod.record else _check_issuer(attempt)
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = round(time.process_time(), 2)
@@ -194,13 +196,16 @@ def _transfer_host(host: str, namespace: str) -> v.ExitCode:
     return transfer_host(_cluster(TRANSFER_DEADLINE), host, namespace, now=utc_now())
 
 
-def _of_issuer(command: str, issuer: str) -> v.ExitCode:
+def _of_issuer(given: argparse.Namespace) -> v.ExitCode:
     from issuer_job.checks.command import IssuerCommand
     from issuer_job.polling import utc_now
 
     logging.getLogger().setLevel(logging.WARNING)  # people read what the command says
-    asked = IssuerCommand(cluster=_cluster(CHECK_DEADLINE), name=issuer, clock=utc_now)
-    return asked.check() if command == "check-issuer" else asked.roll_over()
+    asked = IssuerCommand(cluster=_cluster(CHECK_DEADLINE), name=given.issuer, clock=utc_now)
+    if given.command == "replace-certificates":
+        return asked.replace_all(only_status=given.status)
+    commands = {"rollover-account": asked.roll_over, "reset-account": asked.reset_account}
+    return commands.get(given.command, asked.check)()
 
 
 def _revoke(namespace: str, secret: str, reason: str, serial: str) -> v.ExitCode:

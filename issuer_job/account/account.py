@@ -61,16 +61,21 @@ def _ensure_account(mounted: MountedIssuer, client: AcmeClient, state: IssuerSta
     elif client.account_url is not None:
         return  # an external account, too, was needed only to make it
     else:
-        contact = mounted.issuer.contacts
-        try:
-            url = (
-                _bound_account(mounted, client)
-                or client.ensure_account(contact=contact, terms_agreed=True, eab=external_account(mounted)).url
-            )
-        except ValueError as problem:
-            raise mounted.broken(str(problem)) from None
+        url = account_for(mounted, client)
     mounted.write(state, {ACCOUNT_URL: url, **change})
     mounted.attempt.step("account", account=url, issuer=mounted.name)
+
+
+def account_for(mounted: MountedIssuer, client: AcmeClient) -> str:
+    """URL of the account that the connection's key has at the CA, made if there is none. Raises Later, AcmeError."""
+    contact = mounted.issuer.contacts
+    try:
+        return (
+            _bound_account(mounted, client)
+            or client.ensure_account(contact=contact, terms_agreed=True, eab=external_account(mounted)).url
+        )
+    except ValueError as problem:
+        raise mounted.broken(str(problem)) from None
 
 
 def _bound_account(mounted: MountedIssuer, client: AcmeClient) -> str:

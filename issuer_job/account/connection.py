@@ -24,3 +24,10 @@ def connect(mounted: MountedIssuer, key: bytes, account_url: str) -> AcmeClient:
         )
     except ValueError as problem:
         raise mounted.broken(str(problem)) from None
+
+
+def account_of(mounted: MountedIssuer, key: bytes) -> str | None:
+    """URL of the account that has this key at the CA, None if none has. Raises Later, AcmeError."""
+    with connect(mounted, key, "") as client:
+        found = client.find_account()
+    return None if found is None else found.url

@@ -14,6 +14,7 @@ from issuer_job import vocabulary as v
 from issuer_job.account import account
 from issuer_job.account.keys import existing_key
 from issuer_job.account.replacement import forget_dead, is_dead
+from issuer_job.account.reset import reset_account
 from issuer_job.account.rollover import KeyKept, roll_over_key
 from issuer_job.acme_client import UNUSABLE, AcmeClient, AcmeError, AcmeUnavailable, ExternalAccountRefused
 from issuer_job.acme_client.keys import decode_hmac_key
@@ -93,6 +94,7 @@ def _asked(mounted: MountedIssuer) -> Iterator[Finding]:
     """The directory, the account, its addresses, the profile. Raises AcmeError, Later, OtherPod."""
     profile = mounted.issuer.profile
     try:
+        yield from _reset(mounted)
         try:
             roll_over_key(mounted, mounted.annotations.get(v.ROLLOVER, ""))
         except KeyKept as kept:
@@ -109,6 +111,15 @@ def _asked(mounted: MountedIssuer) -> Iterator[Finding]:
         if later.problem.type == "accountReplaced":
             raise
         yield _account_finding(mounted, later.problem)
+
+
+def _reset(mounted: MountedIssuer) -> Iterator[Finding]:
+    """Another account, if that is asked for; a warning if the CA makes none, as the former one stays then."""
+    try:
+        reset_account(mounted, mounted.annotations.get(v.RESET, ""))
+    except AcmeError as refusal:  # if it is away, what follows says so
+        what = f"the CA makes no other account, and the one before stays: {refusal.problem}"
+        yield Finding(reason=CheckReason.RESET, message=what, warning=True)
 
 
 def _corrected_contacts(mounted: MountedIssuer, client: AcmeClient) -> Iterator[Finding]:

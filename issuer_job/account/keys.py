@@ -19,6 +19,8 @@ from issuer_job.cluster.api import SECRETS, Json
 from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, TAKEN_OVER, IssuerState
 from issuer_job.record.record import Problem
 
+NEXT = "next"
+"""The Secret volume in which an issuer's own Job has the key after the one in use, if there is one."""
 MADE_NUMBER = "account-number"
 """Beside the key that this pod made: its number."""
 

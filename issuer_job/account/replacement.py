@@ -23,6 +23,8 @@ _DEAD = frozenset({"accountDoesNotExist", "unauthorized", _BAD_SIGNATURE})
 _REPLACED_AT = "accountReplacedAt"
 _BLOCKED_VERSION = "blockedVersion"
 """Stands for the configuration that the issuer had then."""
+OF_FORMER_ACCOUNT = {_REPLACED_AT: "", "blockedUntil": ""}
+"""What is taken back once an operator has given the issuer another account."""
 
 
 def is_dead(error: AcmeError) -> bool:

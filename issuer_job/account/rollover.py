@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account import account
-from issuer_job.account.connection import connect
-from issuer_job.account.keys import hold_key, stored_key, superseded
+from issuer_job.account.connection import account_of
+from issuer_job.account.keys import NEXT, hold_key, stored_key, superseded
 from issuer_job.acme_client import UNUSABLE, AcmeClient, AcmeError
 from issuer_job.attempt.attempt import Later, OtherPod
 from issuer_job.attempt.findings import MountedIssuer
@@ -24,10 +24,6 @@ from issuer_job.issuers.state import (
     IssuerState,
     change_state,
 )
-
-NEXT = "next"
-"""The Secret volume in which an issuer's own Job has the key after the one in use, if there is one."""
-
 
 NOT_SUPPORTED = frozenset({404, 405, 501})
 """HTTP status of a CA whose directory names a change of keys that it does not have."""
@@ -49,7 +45,7 @@ def roll_over_key(mounted: MountedIssuer, request: str) -> None:
     number = state.number + 1
     resumed = state.data.get(ROLLING_OVER) == str(number)
     new = _next_key(mounted, number)
-    if not (resumed and _account_of(mounted, new) == state.account_url):
+    if not (resumed and account_of(mounted, new) == state.account_url):
         _tell(mounted, number, new, request)
     change = {ACCOUNT_NUMBER: str(number), ROLLING_OVER: "", ROLLED_OVER_FOR: request}
     state = _write(mounted, number, change)
@@ -88,7 +84,7 @@ def _tell(mounted: MountedIssuer, number: int, new: bytes, request: str) -> None
         except AcmeError as error:
             refusal = error
         works = _works(client)
-    holder = _account_of(mounted, new)
+    holder = account_of(mounted, new)
     if holder == ours:
         return  # the answer was lost, or another Job has told the CA meanwhile
     status = refusal.problem.status
@@ -112,13 +108,6 @@ def _works(client: AcmeClient) -> bool:
         return client.account().status == "valid"
     except AcmeError:
         return False
-
-
-def _account_of(mounted: MountedIssuer, key: bytes) -> str | None:
-    """URL of the account that has this key at the CA, None if none has."""
-    with connect(mounted, key, "") as client:
-        found = client.find_account()
-    return None if found is None else found.url
 
 
 def _has_another(mounted: MountedIssuer, number: int, holder: str, ours: str) -> Later:

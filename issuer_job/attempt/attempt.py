@@ -15,9 +15,11 @@ from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Cluster
 from issuer_job.issuers.schema import Issuer
+from issuer_job.issuers.state import IssuerState
 from issuer_job.polling import utc_now
 from issuer_job.record import transitions
 from issuer_job.record.annotations import ANNOTATIONS, Settings
+from issuer_job.record.phases import ISSUE_DEADLINE as ISSUE_DEADLINE  # handed on: whoever makes an Attempt needs it
 from issuer_job.record.record import ACTIVE, Phase, Problem, Record, Source
 from issuer_job.record.store import Arrow, change_record, live_record, write_record
 from issuer_job.tenant_secrets import canary
@@ -130,8 +132,8 @@ class Attempt:
     issuer_version: str = ""
     """Stands for the issuer's configuration, once it has been read."""
     confirmed: tuple[Source, ...] = ()
-    signers: bytes | None = None
-    """Who has signed for the issuer (PEM), once its state has been read."""
+    issuer_state: IssuerState | None = None
+    """What is known of the issuer, as it was read last."""
     made: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Keys that this pod made, by the volume in which the next one finds them."""
     advice: dict[str, str] = field(default_factory=dict)

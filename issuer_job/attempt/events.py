@@ -5,9 +5,9 @@ An Event is a courtesy: that it cannot be written is logged, and stops nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from issuer_job import log, names
 from issuer_job import vocabulary as v
@@ -15,7 +15,8 @@ from issuer_job.attempt.attempt import Attempt
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import EVENTS, Cluster, Json, KubeError
 from issuer_job.demand.askers import with_uids
-from issuer_job.record.record import Record, Source
+from issuer_job.record.record import Issued, Record, Source
+from issuer_job.record.renewal import too_short
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,25 @@ def held_back(record: Record, now: datetime) -> News:
         raise ValueError(f"{record.name} does not wait")
     unique = (record.uid, "held", f"{retry.not_before:%Y-%m-%dT%H:%M:%S}")
     return News("CertificateHeldBack", retry.problem.detail, now, unique)
+
+
+def about_lives(record: Record, issued: Issued, now: datetime, *, interval: timedelta) -> Iterator[News]:
+    """What is said of a certificate that takes the place of what the record says: that it lives too short for sweeps
+    every `interval`, and that the one before has ended, if that was to be renewed.
+    """
+    former, renews = record.issued, record.attempt is not None and record.attempt.renews
+    if former is not None and renews and former.directory and former.not_after <= now:
+        yield ended(record, former, now, "until this one was there no valid certificate was served")
+    if wrong := too_short(issued.lifetime, interval, left=issued.left):
+        what = f"{wrong}. Ask for certificates that live longer, or have sweeps come more often"
+        unique = (record.uid, "life", str(issued.lifetime // timedelta(minutes=1)))
+        yield News("CertificateShortLived", what, now, unique)
+
+
+def ended(record: Record, issued: Issued, now: datetime, why: str) -> News:
+    """That a certificate has ended before another was there: the same whoever says it."""
+    note = f"the certificate ended at {issued.not_after:%Y-%m-%d %H:%M:%S} UTC: {why}"
+    return News("CertificateExpired", note, now, (record.uid, issued.serial, "ended"))
 
 
 def tell_sources(cluster: Cluster, secret: tuple[str, str], sources: Iterable[Source], news: News) -> None:

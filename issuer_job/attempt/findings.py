@@ -37,7 +37,9 @@ class CheckReason(StrEnum):
     CONTACT = "ContactRefused"
     ACCOUNT = "AccountUnusable"
     PROFILE = "ProfileNotOffered"
+    LIFE = "ShortLived"
     ROLLOVER = "RolloverFailed"
+    RESET = "AccountNotReset"
     REFUSED = "WriteRefused"
 
 
@@ -76,7 +78,7 @@ class MountedIssuer:
     def state(self) -> IssuerState:
         """What is known of it now. Raises KubeError."""
         self._read[:] = [load_state(self.attempt.cluster, self.name, directory_of(self.issuer))]
-        self.attempt.signers = self._read[0].signers
+        self.attempt.issuer_state = self._read[0]
         return self._read[0]
 
     @property

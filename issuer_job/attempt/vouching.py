@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,8 +13,10 @@ from issuer_job.attempt.attempt import Attempt, Resolved
 from issuer_job.cluster.api import CONFIGMAPS, KubeError
 from issuer_job.issuers.load import IssuerError, is_issuer, parse_issuer
 from issuer_job.issuers.schema import Issuer
-from issuer_job.issuers.state import IssuerTrust, load_state, note_signers
-from issuer_job.issuers.types import SELF_SIGNED, directory_of
+from issuer_job.issuers.state import IssuerTrust, change_state, load_state, note_signers
+from issuer_job.issuers.types import SELF_SIGNED, directory_of, type_of
+from issuer_job.record.record import Record
+from issuer_job.record.renewal import too_short
 
 
 def trust_of(
@@ -42,6 +45,18 @@ def trust_of(
     )
 
 
+def givers(record: Record, issuers: Mapping[str, Issuer]) -> Iterator[str]:
+    """Names of the issuers that may have given what is issued: the one that is asked for it, or that one's fallback.
+
+    None if its owner has put it there, or the CA that it is from is none of theirs any more.
+    """
+    own, directory = record.intent.settings.issuer, record.issued.directory if record.issued is not None else ""
+    fallback = issuers[own].fallback if own in issuers else None
+    for name in (own, *([fallback.issuer] if fallback is not None else ())):
+        if directory and name in issuers and _same(directory, directory_of(issuers[name])):
+            yield name
+
+
 def trust_in(attempt: Attempt, resolved: Resolved) -> IssuerTrust:
     """By what a certificate that was found is known for the issuer's."""
     cluster = attempt.cluster
@@ -61,12 +76,23 @@ def trust_in(attempt: Attempt, resolved: Resolved) -> IssuerTrust:
     return trust_of(resolved.name, attempt.record.intent.settings.issuer, issuers=issuer, signers=signers)
 
 
-def remember_signers(attempt: Attempt, resolved: Resolved, chain_pem: bytes) -> None:
-    """By whom the issuer's certificates are signed, so that one whose record is lost is known again."""
-    cluster, name, directory = attempt.cluster, resolved.name, directory_of(resolved.issuer)
+def remember_issued(
+    attempt: Attempt, resolved: Resolved, chain_pem: bytes, *, validity: tuple[datetime, datetime]
+) -> None:
+    """By whom the issuer's certificates are signed, so that one whose record is lost is known again; and what they
+    live, if that is too short for the sweeps, so that it can be said before the next one is there.
+    """
+    cluster, name, issuer = attempt.cluster, resolved.name, resolved.issuer
+    directory, profile, now = directory_of(issuer), resolved.settings.profile, attempt.clock()
+    start, end = validity
     try:
-        known = load_state(cluster, name, directory).signers if attempt.signers is None else attempt.signers
-        note_signers(cluster, name, directory, chain_pem, known=known, now=attempt.clock())
+        state = attempt.issuer_state or load_state(cluster, name, directory)
+        attempt.issuer_state = state
+        note_signers(cluster, name, directory, chain_pem, known=state.signers, now=now)
+        short = type_of(issuer).has_account and too_short(end - start, state.interval, left=end - now)
+        seen = min(end - start, end - now) if short else None
+        if state.with_life(issuer, profile, seen):
+            change_state(cluster, name, directory, lambda s: s.with_life(issuer, profile, seen))
     except KubeError as problem:  # the next attempt does it
         attempt.step("signers-not-noted", problem=str(problem))
 

@@ -1,4 +1,6 @@
-"""The operator's commands: test an issuer, give its account a new key. Both launch the issuer's own Job and wait."""
+"""The operator's commands on an issuer: test it, give its account a new key or it another account, which launch the
+issuer's own Job and wait; and have all that it has given replaced, which is the sweeps' work.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from issuer_job import vocabulary as v
+from issuer_job.attempt.vouching import givers
 from issuer_job.checks.check import (
     CHECKED_EPOCH,
     READY,
@@ -20,10 +23,14 @@ from issuer_job.checks.check import (
 from issuer_job.checks.launch import CheckedIssuer, CheckStillRuns, find_issuer, launch_check, with_state
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Json
-from issuer_job.issuers.load import is_issuer
+from issuer_job.issuers.load import Issuers, is_issuer
 from issuer_job.issuers.state import IssuerState, load_state
 from issuer_job.launch.jobs import is_finished
 from issuer_job.polling import Poll
+from issuer_job.record.annotations import read_moment
+from issuer_job.record.phases import GONE
+from issuer_job.record.renewal import is_older
+from issuer_job.record.store import list_all
 
 PATIENCE = timedelta(minutes=6)
 """A pod of the Job has five minutes."""
@@ -49,19 +56,62 @@ class IssuerCommand:
 
     def roll_over(self) -> v.ExitCode:
         """Ask for a new account key by the annotation, and see it done; exit codes as of `check`."""
+        return self._done(v.ROLLOVER, "account key {} took the place of key {}", "not rolled over")
+
+    def reset_account(self) -> v.ExitCode:
+        """Ask for another account by the annotation, and see it done; exit codes as of `check`."""
+        done = (
+            "it has another account, whose key is number {} in the place of {}; what waits is tried by the next sweep"
+        )
+        return self._done(v.RESET, done, "the account is the one before")
+
+    def replace_all(self, *, only_status: bool = False) -> v.ExitCode:
+        """Ask by the annotation that the sweeps replace all that the issuer has given, unless they are at that, and
+        say how much is left; `only_status` asks for nothing. DONE, or PERMANENT if there is no such issuer.
+        """
+        checked = find_issuer(self.cluster, self.name)
+        if checked is None:
+            return self._unknown()
+        asked = read_moment(checked.asked(v.RENEW))
+        left, all_ = self._older(asked)
+        if not left and not only_status:
+            asked = (self.cluster.server_time() or self.clock()).replace(microsecond=0)
+            self._annotated(v.RENEW, f"{asked:%Y-%m-%dT%H:%M:%SZ}")
+            left, all_ = self._older(asked)
+        since = (
+            "nothing was asked for" if asked is None else f"{left} of them from before {asked:%Y-%m-%d %H:%M:%S %Z}"
+        )
+        self.say(f"{self.name}: {all_} certificates, {since}")
+        if left:
+            self.say(f"{self.name}: sweeps replace them, within the issuer's limits; until then they are served")
+        return v.ExitCode.DONE
+
+    def _older(self, asked: datetime | None) -> tuple[int, int]:
+        """How many certificates that the issuer has given and somebody wants are older than is asked for, and how
+        many there are.
+        """
+        issuers = Issuers.from_config_maps(self.cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"))
+        given = [
+            record.issued
+            for record in list_all(self.cluster)
+            if record.issued is not None and record.phase not in GONE and self.name in givers(record, issuers.valid)
+        ]
+        return sum(asked is not None and is_older(issued, asked) for issued in given), len(given)
+
+    def _done(self, annotation: str, done: str, not_done: str) -> v.ExitCode:
+        """Ask for something by the annotation, and see it done: then another account key is in use."""
         request = self.clock().isoformat(timespec="milliseconds")
-        checked = self._annotated(v.ROLLOVER, request)
+        checked = self._annotated(annotation, request)
         if checked is None:
             return self._unknown()
         before = checked.state.number
         state = self._run(checked)
         if state is None:
             return v.ExitCode.LATER
-        done = state.number != before
-        told = f"account key {state.number} took the place of key {before}" if done else "not rolled over"
-        self.say(f"{self.name}: {told}")
+        is_done = state.number != before
+        self.say(f"{self.name}: {done.format(state.number, before) if is_done else not_done}")
         code = self._told(state)
-        return code if done else v.ExitCode.PERMANENT
+        return code if is_done else v.ExitCode.PERMANENT
 
     def _run(self, checked: CheckedIssuer) -> IssuerState | None:
         """Launch the Job and wait for what it writes; None if that did not come."""

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from issuer_job import log, names
 from issuer_job import vocabulary as v
+from issuer_job.account.reset import reset_is_due
 from issuer_job.account.rollover import rollover_is_due
 from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_FOR, CHECKED_VERSION, LAUNCHED_FOR, NOT_READY, RESULT
 from issuer_job.checks.leftovers import CLEANED_EPOCH, CLEANING_EPOCH
@@ -48,6 +49,7 @@ class CheckCause(StrEnum):
 
     EDITED = "NewOrEdited"
     ASKED = "Asked"
+    RESET = "Reset"
     ROLLOVER = "Rollover"
     NOT_READY = "NotReady"
     LEFTOVERS = "Leftovers"
@@ -76,7 +78,8 @@ class CheckedIssuer:
     def subject(self) -> str:
         """Stands for what a Job would test now."""
         version = issuer_version(self.config_map)
-        return names.digest(version, self.asked(v.CHECK), self.asked(v.ROLLOVER))
+        reset = filter(None, [self.asked(v.RESET)])  # without one it is the same as of an earlier certjob
+        return names.digest(version, self.asked(v.CHECK), self.asked(v.ROLLOVER), *reset)
 
 
 def check_cause(checked: CheckedIssuer, *, leftovers: bool, now: datetime) -> CheckCause | None:
@@ -93,6 +96,8 @@ def check_cause(checked: CheckedIssuer, *, leftovers: bool, now: datetime) -> Ch
             return CheckCause.ASKED
         if state.data.get(RESULT) == NOT_READY:
             return CheckCause.NOT_READY
+    if reset_is_due(state, checked.asked(v.RESET)) and is_new:
+        return CheckCause.RESET
     if rollover_is_due(state, checked.asked(v.ROLLOVER)) and is_new:
         return CheckCause.ROLLOVER
     return CheckCause.LEFTOVERS if leftovers and checked.directory and _may_clean(state, since, now) else None

@@ -13,6 +13,7 @@ from issuer_job.cluster.api import CONFIGMAPS
 from issuer_job.issuers.load import IssuerError, is_issuer, parse_issuer
 from issuer_job.issuers.options import HostPolicy, OptionsError, read_options
 from issuer_job.issuers.schema import PathType, Solver
+from issuer_job.record.renewal import too_short
 
 MAX_FALLBACKS = 10
 
@@ -124,11 +125,22 @@ def route_settings_are_allowed(mounted: MountedIssuer) -> Iterator[Finding]:
         yield Finding(reason=CheckReason.ROUTES, message=what, path="$.pathType")
 
 
+def certificates_live_long_enough(mounted: MountedIssuer) -> Iterator[Finding]:
+    """A warning: what it asks for, or what came of the like before, is too short for the sweeps."""
+    issuer, state = mounted.issuer, mounted.former_state
+    life = state.life_of(issuer, issuer.profile)
+    wrong = "" if life is None else too_short(life, state.interval)
+    if wrong:
+        path = "$.lifetime" if issuer.lifetime else "$.profile" if issuer.profile else "$"
+        yield Finding(reason=CheckReason.LIFE, message=wrong, path=path, warning=True)
+
+
 QUESTIONS: tuple[Question, ...] = (
     dns_providers_are_known,
     solvers_are_of_use,
     somebody_says_who_may_have_which_host,
     fallback_exists,
     route_settings_are_allowed,
+    certificates_live_long_enough,
 )
 """All of them, in the order in which their findings are told, faults first. Of a field that a type lacks none is."""

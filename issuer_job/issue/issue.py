@@ -102,7 +102,8 @@ def _attempt(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
     if issued is None:
         seen = install.preflight(attempt, seen)
         obtained = obtaining_of(resolved.issuer).obtain(attempt, resolved, solvers)
-        vouching.remember_signers(attempt, resolved, obtained.chain_pem)
+        validity = obtained.certificate.not_before, obtained.certificate.not_after
+        vouching.remember_issued(attempt, resolved, obtained.chain_pem, validity=validity)
         issued = install.install(attempt, obtained, seen)
     _finish(attempt, issued)
     return v.ExitCode.DONE
@@ -116,6 +117,10 @@ def _finish(attempt: Attempt, issued: Issued) -> None:
     until = f"valid until {issued.not_after:%Y-%m-%d %H:%M} UTC"
     note = "; ".join([f"certificate for {hosts} {whose}, {until}", *attempt.notes])
     events.tell(attempt, "CertificateIssued", note)
+    state = attempt.issuer_state
+    interval = transitions.attempt_of(attempt.record).interval if state is None else state.interval
+    for news in events.about_lives(attempt.record, issued, attempt.clock(), interval=interval):
+        events.tell_news(attempt, news)
     attempt.advance(transitions.issued, issued=issued)
     attempt.step("issued", serial=issued.serial, not_after=issued.not_after.isoformat())
     if pending:

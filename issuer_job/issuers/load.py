@@ -114,13 +114,15 @@ def _with_bundle(name: str, issuer: Issuer, data: dict[str, str]) -> Issuer:
 class Issuers:
     """Every issuer of the cluster, the broken ones with what is wrong with them; `default` is a name or empty.
 
-    `versions` stand for the configurations, see `issuer_version`.
+    `versions` stand for the configurations, see `issuer_version`. `renew` is what the annotation of that name says of
+    those that have it: nothing that the issuer has given is to be older.
     """
 
     valid: Mapping[str, Issuer]
     broken: Mapping[str, str]
     default: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    renew: Mapping[str, str] = field(default_factory=dict)
 
     def version(self, name: str) -> str:
         """Of the issuer's configuration; `ABSENT` if there is none."""
@@ -132,14 +134,17 @@ class Issuers:
         valid: dict[str, Issuer] = {}
         broken: dict[str, str] = {}
         versions: dict[str, str] = {}
+        renew: dict[str, str] = {}
         defaults = []
         for config_map in config_maps:
-            name = config_map["metadata"]["name"]
-            if (config_map["metadata"].get("annotations") or {}).get(v.DEFAULT_ISSUER, "").lower() == "true":
+            name, annotations = config_map["metadata"]["name"], config_map["metadata"].get("annotations") or {}
+            if annotations.get(v.DEFAULT_ISSUER, "").lower() == "true":
                 defaults.append(name)
+            if v.RENEW in annotations:
+                renew[name] = annotations[v.RENEW]
             versions[name] = issuer_version(config_map)
             try:
                 valid[name] = parse_issuer(config_map)
             except IssuerError as problem:
                 broken[name] = str(problem)
-        return cls(valid, broken, min(defaults, default=""), versions)
+        return cls(valid, broken, min(defaults, default=""), versions, renew)

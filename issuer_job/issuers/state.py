@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+import msgspec
 
 from certs.trust import IssuerTrust as IssuerTrust  # handed on: it is made of what is known here
 from certs.trust import with_signers
@@ -16,6 +18,8 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json
 from issuer_job.cluster.changes import UNREAD
+from issuer_job.issuers.schema import Issuer
+from issuer_job.issuers.types import lifetime_of, type_of
 
 ACCOUNT_NUMBER = "accountNumber"
 ACCOUNT_URL = "accountUrl"
@@ -29,6 +33,18 @@ ROLLING_OVER = "rollingOver"
 """The number of the key that the CA is being told; the one in use may be dead already."""
 ROLLED_OVER_FOR = "rolledOverFor"
 """The value of the annotation that the last rollover was made for."""
+
+RESETTING = "resetting"
+"""The number of the key that another account is being made for."""
+RESET_FOR = "resetFor"
+"""The value of the annotation that the last other account was made for."""
+RESET_AT = "resetAt"
+"""When that was."""
+INTERVAL = "sweepInterval"
+"""Seconds from one sweep to the next, as the last one had it; the manifests' if there is none."""
+SHORT_LIVES = "shortLives"
+"""What certificates live that are too short for the sweeps, in seconds: see `with_life`."""
+MOST_LIVES = 20
 
 ORDERS = "orders"
 """The book of the account's orders: see `hosts.order_book`."""
@@ -67,6 +83,37 @@ class IssuerState:
         """The CA certificates (PEM) that have signed for it, see `certs.trust`."""
         return self.data.get(SIGNERS, "").encode()
 
+    @property
+    def interval(self) -> timedelta:
+        """From one sweep to the next."""
+        return timedelta(seconds=names.number(self.data.get(INTERVAL, ""), default=300) or 300)
+
+    @property
+    def short_lives(self) -> dict[str, int]:
+        """Seconds that certificates were seen to live, by what was asked for; only what is too short."""
+        try:
+            return msgspec.json.decode(self.data.get(SHORT_LIVES, "{}"), type=dict[str, int])
+        except (msgspec.DecodeError, RecursionError):
+            return {}
+
+    def life_of(self, issuer: Issuer, profile: str) -> timedelta | None:
+        """What certificates of this profile will live, as far as that is known before they are there."""
+        if not type_of(issuer).has_account:
+            return lifetime_of(issuer)
+        seen = self.short_lives.get(_wish(issuer, profile))
+        return issuer.wanted_lifetime if seen is None else timedelta(seconds=seen)
+
+    def with_life(self, issuer: Issuer, profile: str, life: timedelta | None) -> Mapping[str, str]:
+        """What is to be written of a certificate that has come, and lives too short: so long; or None, if it does
+        not. Nothing if that is known already.
+        """
+        lives, wish = self.short_lives, _wish(issuer, profile)
+        kept = {key: seconds for key, seconds in lives.items() if key != wish}
+        if life is not None:
+            kept[wish] = 60 * round(life.total_seconds() / 60)  # it comes some seconds old
+        kept = dict(list(kept.items())[-MOST_LIVES:])
+        return {} if kept == lives else {SHORT_LIVES: msgspec.json.encode(kept).decode()}
+
     def moment(self, key: str) -> datetime | None:
         """A stored time; one that people have edited beyond recognition is none."""
         try:
@@ -74,6 +121,11 @@ class IssuerState:
         except ValueError:
             return None
         return moment if moment.tzinfo is not None else None
+
+
+def _wish(issuer: Issuer, profile: str) -> str:
+    """Stands for what decides how long certificates live, as far as certjob has a say in it."""
+    return f"{profile} {issuer.lifetime}".strip()
 
 
 def load_state(cluster: Cluster, issuer: str, directory: str) -> IssuerState:

@@ -19,6 +19,7 @@ from issuer_job.demand.share import use_of
 from issuer_job.demand.unlisted import held_up
 from issuer_job.hosts import at_launch
 from issuer_job.hosts.limits import OverLimit
+from issuer_job.issuers.types import directory_of
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.outcome import (
     DENIALS,
@@ -28,6 +29,7 @@ from issuer_job.launch.outcome import (
     OutcomeReason,
     SecretLoss,
     held_warning,
+    life_warning,
     short,
     waiting_warning,
     warning_of,
@@ -189,7 +191,17 @@ class _Launch:
                 warning = warning or f"Secret {self.entry.secret_name[:40]}: {PUT_OFF}"
         if over is not None:
             reason, warning = OutcomeReason.OVER_LIMIT, held_warning(self.entry, over)
-        return self._outcome(reason, stored or existing, warning)
+        return self._outcome(reason, stored or existing, warning or self._life_warning())
+
+    def _life_warning(self) -> str | None:
+        """That what is asked for lives too short for the sweeps, if that is known."""
+        settings, wanted = self.starter.settings, self.entry.source.settings
+        issuer = settings.issuers().valid.get(wanted.issuer)
+        if issuer is None:
+            return None
+        state = settings.state(wanted.issuer, directory_of(issuer))
+        life = state.life_of(issuer, wanted.profile or issuer.profile)
+        return None if life is None else life_warning(self.entry, life, state.interval)
 
     def hold_up(self, problem: Problem) -> LaunchOutcome:
         """Write down what is wanted and what stands in its way."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TypedDict
 
@@ -16,7 +17,7 @@ from issuer_job.hosts.precedence import Denial
 from issuer_job.record import transitions
 from issuer_job.record.intents import MAX_HOSTS, MAX_SOURCES
 from issuer_job.record.record import Phase, Problem, Record
-from issuer_job.record.renewal import asked_at
+from issuer_job.record.renewal import asked_at, too_short_briefly
 from issuer_job.tenant_secrets.refused import REFUSALS
 
 
@@ -131,6 +132,12 @@ def held_warning(entry: Entry, over: OverLimit) -> str:
     """With the time first: it must not be cut off. The Event says which limit it is."""
     secret, issuer = entry.secret_name[:30], entry.source.settings.issuer[:20]
     return f"Secret {secret}: held back until {over.until:%Y-%m-%d %H:%M} UTC, a limit of issuer {issuer}"
+
+
+def life_warning(entry: Entry, life: timedelta, interval: timedelta) -> str | None:
+    """That certificates which live so long are too short for sweeps every `interval`."""
+    briefly = too_short_briefly(life, interval)
+    return f"Secret {entry.secret_name[:40]}: {briefly}" if briefly else None
 
 
 def waiting_warning(existing: Record | None) -> str | None:

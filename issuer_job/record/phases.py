@@ -12,6 +12,10 @@ ATTEMPT_GRACE = timedelta(minutes=2)
 """How long after its launch nothing of an attempt is taken away."""
 SWEEP_INTERVAL = timedelta(minutes=5)
 """From one sweep to the next, as the manifests have it."""
+ISSUE_DEADLINE = timedelta(seconds=270)
+"""After which an attempt's process gives up: its pod is ended after 300 seconds."""
+FIRST_BACKOFF = timedelta(seconds=75)
+"""The longest wait after a first failure that nobody asks for, see `backoff.wait_after`."""
 
 
 class Phase(StrEnum):

@@ -137,6 +137,11 @@ class Issued(Stored, frozen=True):
         """From its notBefore to its notAfter."""
         return self.not_after - self.not_before
 
+    @property
+    def left(self) -> timedelta:
+        """From when it was installed or found to its notAfter."""
+        return self.not_after - max(self.at, self.not_before)
+
     def is_suggested(self, now: datetime) -> bool:
         """Whether the CA suggests to renew just now: CAs do not count orders that replace something within that.
 

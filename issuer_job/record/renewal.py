@@ -6,13 +6,43 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from certs.duration import format_duration
 from certs.hostnames import covers, without_redundant
-from certs.renewal import renewal_due_at
-from issuer_job.record.phases import SWEEP_INTERVAL
+from certs.renewal import renewal_due_at, shortest_life
+from issuer_job.record.phases import FIRST_BACKOFF, ISSUE_DEADLINE, SWEEP_INTERVAL
 from issuer_job.record.record import Intent, Issued, Record
 
 LEAST_AGE = timedelta(hours=1)
 """Of a certificate that is renewed because somebody asks for it: who asks anew all the time gets one an hour."""
+
+
+def shortest_carried(interval: timedelta) -> timedelta:
+    """The shortest life that sweeps every `interval` carry even if one renewal fails: a shorter one may end before
+    the next certificate is there.
+    """
+    return shortest_life(interval=interval, order=ISSUE_DEADLINE, pause=FIRST_BACKOFF)
+
+
+def too_short(life: timedelta, interval: timedelta, *, left: timedelta | None = None) -> str:
+    """What is wrong with certificates that live so long where sweeps come every `interval`; empty if nothing is.
+
+    `left` is what was left of it when it came, with a notBefore that is long past: the second half of a life counts.
+    """
+    least, left = shortest_carried(interval), life if left is None else left
+    if life >= least and left >= least / 2:
+        return ""
+    lives = format_duration(life if life < least else left)
+    return (
+        f"with a sweep every {format_duration(interval)} a certificate that lives {lives} may end "
+        f"before the next one is there: from {format_duration(least)} on there is time for a renewal that fails"
+    )
+
+
+def too_short_briefly(life: timedelta, interval: timedelta) -> str:
+    """The same, for a warning."""
+    least = shortest_carried(interval)
+    lives, enough = format_duration(life), format_duration(least)
+    return f"lives {lives}, and may end before it is renewed: less than {enough}" if life < least else ""
 
 
 def asked_at(record: Record) -> datetime | None:
@@ -21,10 +51,23 @@ def asked_at(record: Record) -> datetime | None:
     One that its owner put there is as old as it says.
     """
     issued, asked = record.issued, record.renewal_asked
-    if issued is None or asked is None:
+    if issued is None or asked is None or not is_older(issued, asked):
         return None
-    made = issued.at if issued.directory else min(issued.at, issued.not_before)
-    return None if made >= asked else max(asked, made + LEAST_AGE)
+    return asked_time(issued, asked)
+
+
+def asked_time(issued: Issued, asked: datetime) -> datetime:
+    """When a certificate is due that is older than is asked for."""
+    return max(asked, _made(issued) + LEAST_AGE)
+
+
+def is_older(issued: Issued, moment: datetime) -> bool:
+    """Whether the certificate was made before."""
+    return _made(issued) < moment
+
+
+def _made(issued: Issued) -> datetime:
+    return issued.at if issued.directory else min(issued.at, issued.not_before)
 
 
 def due_at(record: Record, *, interval: timedelta) -> datetime:

@@ -72,16 +72,21 @@ def live_record(cluster: Cluster, name: str) -> Record | None:
 
 def list_records(cluster: Cluster, namespace: str) -> Iterator[Record]:
     """The records of one namespace's certificates, without what cannot be read. Raises KubeError."""
-    return _listed(cluster, f"{v.RECORD_NAMESPACE}={namespace}")
+    return _listed(cluster, f"{v.RECORD}=true,{v.RECORD_NAMESPACE}={namespace}")
+
+
+def list_all(cluster: Cluster) -> Iterator[Record]:
+    """The records of all namespaces' certificates, without what cannot be read. Raises KubeError."""
+    return _listed(cluster, f"{v.RECORD}=true")
 
 
 def list_at_work(cluster: Cluster) -> Iterator[Record]:
     """Those of all namespaces whose attempts are under way. Raises KubeError."""
-    return _listed(cluster, f"{v.AT_WORK}=true")
+    return _listed(cluster, f"{v.RECORD}=true,{v.AT_WORK}=true")
 
 
 def _listed(cluster: Cluster, labels: str) -> Iterator[Record]:
-    for config_map in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.RECORD}=true,{labels}"):
+    for config_map in cluster.items(CONFIGMAPS, v.NAMESPACE, labels=labels):
         with suppress(RecordError):  # the sweep tells of it
             yield from_config_map(config_map)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ParamSpec
 
+from msgspec.structs import replace
+
 from certs.chain import IssuedCertificate
 from issuer_job import log
 from issuer_job import vocabulary as v
@@ -23,8 +25,8 @@ from issuer_job.issuers.options import Options
 from issuer_job.issuers.state import IssuerTrust, note_signers
 from issuer_job.record import intents, transitions
 from issuer_job.record.phases import GONE, SWEEP_INTERVAL, Bearing, LaunchReason
-from issuer_job.record.record import Phase, Problem, Record, Renewal
-from issuer_job.record.renewal import due_at
+from issuer_job.record.record import Issued, Phase, Problem, Record, Renewal
+from issuer_job.record.renewal import due_at, too_short
 from issuer_job.record.store import Arrow, fresh, write_record
 from issuer_job.sweep import rules, secret_requests
 from issuer_job.sweep.inventory import Known, Live
@@ -110,6 +112,9 @@ class Effects:
         Raises KubeError, RecordError.
         """
         whole = fresh(self.cluster, record)
+        wish = self.known.wishes.get((record.namespace, record.secret_name))
+        if whole is not None and wish is not None:  # from here on it is the record's, and so its Jobs'
+            whole = replace(whole, renew=max(wish, whole.renew or wish))
         return whole and write_record(self.cluster, arrow(whole, self.now, *args, **kwargs))
 
     def tell(
@@ -135,7 +140,7 @@ class Effects:
             self.tell_refused(situation, retry.problem)
 
     def warn_of_end(self, situation: Situation, record: Record) -> None:
-        """A third, a tenth of the certificate's life is left, and its renewal fails."""
+        """It has ended; or a third, a tenth of its life is left, and its renewal fails."""
         issued = record.issued
         if issued is None or not situation.named_by:
             return
@@ -143,11 +148,15 @@ class Effects:
         share = next((word for word, part in _SHARES if left <= issued.lifetime * part), None)
         if share is None or (record.retry is None and share == _SHARES[-1][0]):
             return
-        end = f"ended at {issued.not_after:%Y-%m-%d %H:%M} UTC" if left <= timedelta(0) else f"has {share} left"
-        note = f"the certificate {end} (until {issued.not_after:%Y-%m-%d %H:%M} UTC) and its renewal fails: "
         problem = record.retry.problem if record.retry else _NOT_TRIED
-        unique = (record.uid, issued.serial, share)
-        self.tell(situation, record, "CertificateExpiring", f"{note}{problem.detail} ({problem.type})", unique)
+        why = f"{problem.detail} ({problem.type})"
+        if left <= timedelta(0):
+            short = "" if record.retry else too_short(issued.lifetime, situation.interval, left=issued.left)
+            news = events.ended(record, issued, self.now, short or f"its renewal fails: {why}")
+            self.tell(situation, record, news.reason, news.note, news.unique)
+            return
+        note = f"the certificate has {share} left (until {issued.not_after:%Y-%m-%d %H:%M} UTC) and its renewal fails"
+        self.tell(situation, record, "CertificateExpiring", f"{note}: {why}", (record.uid, issued.serial, share))
 
     def warn_of_shared_key(self, situation: Situation, record: Record) -> None:
         """Whoever holds the other Secret can be this one's hosts: that is for users and operators to know at once."""
@@ -217,10 +226,18 @@ class Effects:
         if found.issued is None or found.lacks:
             log.info("not-good", record=record.name, reason=found.reason, message=found.message)
         elif after is IN_ORDER and not found.same:
-            self.counts["adopted"] += self.write(record, transitions.adopted, issued=found.issued) is not None
+            self._adopt(situation, record, found.issued)
         elif after is IN_ORDER and seen.content is Content.CHANGED:
             self._left_alone(situation, record, seen)
         return after
+
+    def _adopt(self, situation: Situation, record: Record, issued: Issued) -> None:
+        """A good certificate that the Secret holds takes the place of what the record says."""
+        if self.write(record, transitions.adopted, issued=issued) is None:
+            return
+        self.counts["adopted"] += 1
+        for news in events.about_lives(record, issued, self.now, interval=situation.interval):
+            self.tell(situation, record, news.reason, news.note, news.unique)
 
     def _learn_signers(self, record: Record, seen: Look) -> None:
         """Who signs for the issuer, by a certificate that is known to be its own."""
@@ -291,18 +308,28 @@ class Effects:
         )
         self.counts["of another server"] += left.total()
         for name, number in left.items():
-            found = self.cluster.find(CONFIGMAPS, v.NAMESPACE, name)
-            if found is None:
-                continue
-            metadata, server = found["metadata"], self._trust[name].directory
-            about = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": v.NAMESPACE, "name": name}
-            what = "certificate is" if number == 1 else "certificates are"
-            note = (
-                f"{number} {what} from another server than {server}, and replaced: those that end soon first, the "
-                "others spread over the sweeps and within the issuer's limits. Until then they are served"
-            )
-            news = events.News("IssuerServerChanged", note, self.now, (metadata["uid"], self.issuers.versions[name]))
-            events.tell_one(self.cluster, about | {"uid": metadata["uid"]}, news)
+            what = f"from another server than {self._trust[name].directory}, and replaced"
+            self._tell_of_many(name, "IssuerServerChanged", number, what, self.issuers.versions[name])
+
+    def tell_of_wishes(self, older: Counter[str]) -> None:
+        """On each issuer all of whose certificates are to be replaced how many are left."""
+        self.counts["asked to be replaced"] += older.total()
+        for name, number in older.items():
+            asked = self.issuers.renew[name]
+            self._tell_of_many(name, "IssuerRenewsAll", number, f"from before {asked}, and to be replaced", asked)
+
+    def _tell_of_many(self, issuer: str, reason: str, number: int, what: str, occasion: str) -> None:
+        found = self.cluster.find(CONFIGMAPS, v.NAMESPACE, issuer)
+        if found is None:
+            return
+        metadata, are = found["metadata"], "certificate is" if number == 1 else "certificates are"
+        about = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": v.NAMESPACE, "name": issuer}
+        note = (
+            f"{number} {are} {what}: those that end soon first, the others spread over the sweeps and within the "
+            "issuer's limits. Until then they are served"
+        )
+        news = events.News(reason, note, self.now, (metadata["uid"], occasion))
+        events.tell_one(self.cluster, about | {"uid": metadata["uid"]}, news)
 
     def _left_alone(self, situation: Situation, record: Record, seen: Look) -> None:
         due = due_at(record, interval=situation.interval)

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from issuer_job import log, names
 from issuer_job import vocabulary as v
+from issuer_job.attempt.vouching import givers
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, NAMESPACES, Cluster, read_whole
 from issuer_job.demand.askers import Asker, list_askers
 from issuer_job.demand.common import Entry
@@ -21,8 +22,11 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.launch.jobs import is_finished
 from issuer_job.launch.outcome import LEFT_OUT
 from issuer_job.record import transitions
+from issuer_job.record.annotations import read_moment
 from issuer_job.record.intents import bounded
+from issuer_job.record.phases import GONE
 from issuer_job.record.record import Phase, Record, RecordError
+from issuer_job.record.renewal import is_older
 from issuer_job.record.store import from_config_map
 from issuer_job.sweep.situation import AttemptKey
 from issuer_job.upkeep.domains import registered_domain
@@ -132,6 +136,8 @@ class Known:
     """Of each namespace."""
     key_holders: Counter[str] = field(default_factory=Counter)
     revoked_keys: set[str] = field(default_factory=set)
+    wishes: dict[Key, datetime] = field(default_factory=dict)
+    """Before when certificates were made that an operator has replaced, as he says it on their issuers."""
     unreadable: int = 0
 
     @property
@@ -227,6 +233,24 @@ def read_known(cluster: Cluster, *, now: datetime) -> Known:
         return known
 
     return read_whole(read, "records")
+
+
+def note_wishes(known: Known, issuers: Issuers) -> Counter[str]:
+    """What operators ask of all that an issuer has given is asked of each record; by issuer, how many certificates
+    are older than that.
+    """
+    asked = {name: moment for name, text in issuers.renew.items() if (moment := read_moment(text)) is not None}
+    older = Counter[str]()
+    for key, record in known.records.items() if asked else ():
+        wishes = {name: asked[name] for name in givers(record, issuers.valid) if name in asked}
+        if record.issued is None or not wishes:
+            continue
+        latest = max(wishes.values())
+        if is_older(record.issued, latest):
+            known.wishes[key] = latest
+            if record.phase not in GONE:
+                older.update(name for name, moment in wishes.items() if is_older(record.issued, moment))
+    return older
 
 
 def read_jobs(cluster: Cluster) -> Mapping[AttemptKey, bool]:

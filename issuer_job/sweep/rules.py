@@ -12,7 +12,7 @@ from issuer_job.demand.plan import PlanReason
 from issuer_job.issuers.load import ABSENT
 from issuer_job.record.phases import ABSENCE_GRACE, Bearing, LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Record
-from issuer_job.record.renewal import due_at, ends_soon, is_for
+from issuer_job.record.renewal import asked_time, due_at, ends_soon, is_for
 from issuer_job.record.transitions import HELD_BACK
 from issuer_job.sweep.situation import IN_ORDER, Action, AttemptKey, Priority, Situation, Verdict
 from issuer_job.tenant_secrets.access import Refusal
@@ -165,6 +165,16 @@ def issuer_was_put_right(s: Situation, record: Record) -> bool:
     return retry.problem.step in TESTED and ready > record.since
 
 
+def account_was_reset(s: Situation, record: Record) -> bool:
+    """It failed with an account that an operator has replaced since. What the issuer's own limits hold back waits all
+    the same, not what the CA has asked of the former account.
+    """
+    retry, reset = record.retry, s.account_reset
+    if retry is None or reset is None or record.phase not in {Phase.WAITING, Phase.FAILED}:
+        return False
+    return retry.problem.type != HELD_BACK and reset > record.since
+
+
 def retry_is_due(s: Situation, record: Record) -> bool:
     """Waiting, and the time has come; or it is only held back by a limit, and its certificate ends soon."""
     if record.phase is not Phase.WAITING or record.retry is None or record.retry.not_before is None:
@@ -220,6 +230,13 @@ def issuer_has_another_server(s: Situation, record: Record) -> bool:
     return record.phase is Phase.ISSUED and s.other_server
 
 
+def issuer_renews_all(s: Situation, record: Record) -> bool:
+    """An operator has all replaced that its issuer gave before some time."""
+    if record.phase is not Phase.ISSUED or record.issued is None or s.wish is None:
+        return False
+    return s.now >= asked_time(record.issued, s.wish)
+
+
 def renewal_is_due(s: Situation, record: Record) -> bool:
     """The time has come that the CA suggested, that its owner asked for, or that its lifetime gives."""
     return record.phase is Phase.ISSUED and record.issued is not None and s.now >= due_at(record, interval=s.interval)
@@ -261,6 +278,7 @@ RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (
     (attempt_has_crashed, Verdict(Action.NEW_EPOCH, LaunchReason.CRASHED, Priority.RETRY)),
     (issuer_was_edited, Verdict(Action.NEW_EPOCH, LaunchReason.ISSUER_EDITED, Priority.RETRY)),
     (issuer_was_put_right, Verdict(Action.NEW_EPOCH, LaunchReason.ISSUER_EDITED, Priority.RETRY)),
+    (account_was_reset, Verdict(Action.NEW_EPOCH, LaunchReason.ISSUER_EDITED, Priority.RETRY)),
     (fallback_takes_over, Verdict(Action.NEW_EPOCH, LaunchReason.FALLBACK, Priority.RETRY)),
     (retry_is_due, Verdict(Action.NEW_EPOCH, LaunchReason.RETRY_DUE, Priority.RETRY)),
     (hosts_are_free, Verdict(Action.NEW_EPOCH, LaunchReason.HOSTS_FREE, Priority.RETRY)),
@@ -270,6 +288,7 @@ RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (
     (something_else_was_issued, Verdict(Action.NEW_EPOCH, LaunchReason.CHANGED, Priority.MISSED)),
     (key_is_shared, Verdict(Action.LOOK, LaunchReason.SHARED_KEY, Priority.MISSED)),
     (issuer_has_another_server, Verdict(Action.NEW_EPOCH, LaunchReason.OTHER_SERVER)),
+    (issuer_renews_all, Verdict(Action.LOOK, LaunchReason.RENEW_ASKED)),
     (renewal_is_due, Verdict(Action.LOOK, LaunchReason.RENEWAL_DUE)),
     (look_is_due, Verdict(Action.LOOK, LaunchReason.LOOK_DUE)),
 )

@@ -23,6 +23,7 @@ from issuer_job.hosts import at_sweep
 from issuer_job.hosts.at_sweep import Holders
 from issuer_job.hosts.precedence import Claim, Denial
 from issuer_job.issuers.options import HostPolicy, Options, remember_options
+from issuer_job.issuers.state import INTERVAL, RESET_AT, IssuerState, note_in_state
 from issuer_job.issuers.types import directory_of
 from issuer_job.launch.configuration import BrokenOptions, SettingsCache
 from issuer_job.launch.launcher import Launcher
@@ -82,13 +83,16 @@ def sweep(
     except BrokenOptions as problem:
         log.error("options", problem=str(problem))
         return v.ExitCode.LATER
-    ready = {name: ready_since(settings.state(name, directory_of(i))) for name, i in issuers.valid.items()}
+    states = {name: settings.state(name, directory_of(issuer)) for name, issuer in issuers.valid.items()}
+    with _guarded(counts, "issuers-put-off"):
+        _tell_interval(cluster, states.values(), interval)
     new = {name: i for name, i in issuers.valid.items() if not settings.has_account(name, directory_of(i))}
     with _guarded(counts, "account-keys-put-off"):
         bootstrap.make_account_keys(cluster, new)
     # The Ingress of every record in the first list is in the second one, unless it is gone; a record that is made
     # meanwhile is met when its Ingress is launched.
     known = inventory.read_known(cluster, now=now)
+    older = inventory.note_wishes(known, issuers)
     claims = at_sweep.read_claims(cluster) if options.host_policy is HostPolicy.FIRST_CLAIM else None
     claimed = None if claims is None else {claim.host for claim in claims}
     live = inventory.read_live(cluster, issuers, known.records, claimed=claimed)
@@ -103,9 +107,10 @@ def sweep(
     _ask_for_suggestions(effects)
     # Before the launches: a host that is given up now is somebody else's in the same pass.
     holders = _tidy_claims(effects, options, live, claims or [], interval)
-    _judge_all(_situations(effects, live, jobs, interval, holders, ready), effects, launches, sleep)
+    _judge_all(_situations(effects, live, jobs, interval, holders, states), effects, launches, sleep)
     with _guarded(counts, "issuers-put-off"):
         effects.tell_of_other_servers()
+        effects.tell_of_wishes(older)
     counts["hosts contested"] = sum(map(_is_contested, known.records.values()))
     with _guarded(counts, "untouched-put-off"):
         counts["completed"] = untouched.complete_or_tell(cluster, live.bare, issuers, options, now=now)
@@ -118,6 +123,14 @@ def sweep(
     fields |= {name: count for name, count in counts.items() if count}
     log.info("swept", **fields, seconds=round(time.monotonic() - started, 1))
     return v.ExitCode.DONE
+
+
+def _tell_interval(cluster: Cluster, states: Iterable[IssuerState], interval: timedelta) -> None:
+    """How often sweeps come by is for admission and issuers' tests to know, too: they say what lives too short."""
+    change = {INTERVAL: str(int(interval.total_seconds()))}
+    for state in states:
+        if state.interval != interval:
+            note_in_state(cluster, state.issuer, state.directory, change)
 
 
 def _is_contested(record: Record) -> bool:
@@ -204,13 +217,14 @@ def _situations(
     jobs: Mapping[AttemptKey, bool],
     interval: timedelta,
     holders: Holders,
-    ready: Mapping[str, datetime | None],
+    states: Mapping[str, IssuerState],
 ) -> Iterator[Situation]:
     known, issuers, now = effects.known, effects.issuers, effects.now
     records = known.records
     for key in records.keys() | live.entries.keys():
         record = records.get(key)
         key_id = record.issued.key_id if record is not None and record.issued is not None else ""
+        state = states.get(record.issuer) if record is not None else None
         yield Situation(
             *key,
             record=record,
@@ -220,7 +234,9 @@ def _situations(
             issuers=issuers.versions,
             interval=interval,
             now=now,
-            issuer_ready=ready.get(record.issuer) if record is not None else None,
+            issuer_ready=None if state is None else ready_since(state),
+            wish=known.wishes.get(key),
+            account_reset=None if state is None else state.moment(RESET_AT),
             hosts_free=record is not None and holders.free_again(record),
             fallback="" if record is None else due_fallback(record, issuers.valid, now=now),
             certificates=len(records),

@@ -57,6 +57,12 @@ class OwnIssuer:
     def roll_over(self) -> v.ExitCode:
         return self._command.roll_over()
 
+    def reset_account(self) -> v.ExitCode:
+        return self._command.reset_account()
+
+    def replace_all(self, *, only_status: bool = False) -> v.ExitCode:
+        return self._command.replace_all(only_status=only_status)
+
     @property
     def _command(self) -> IssuerCommand:
         return IssuerCommand(cluster=cluster(), name=self.name, clock=lambda: datetime.now(UTC), say=self.said.append)

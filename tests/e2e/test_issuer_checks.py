@@ -11,12 +11,14 @@ import subprocess
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job import vocabulary as v
@@ -26,7 +28,8 @@ from issuer_job.issuers.state import ACCOUNT_URL
 from issuer_job.record.record import Phase
 from tests.e2e import world
 from tests.e2e.api import kubectl, wait_for
-from tests.e2e.own_issuer import DIRECTORY, OwnIssuer, ca_pem, create_secret
+from tests.e2e.own_issuer import DIRECTORY, OwnIssuer, account_keys, ca_pem, create_secret
+from tests.e2e.renewals import edit, wait_renewed
 from tests.e2e.sweeps import run_sweep
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/issuers.md"
@@ -94,6 +97,37 @@ def test_accounts_with_every_algorithm_of_key_order_and_roll_over(
     assert f"{issuer.name}: account key 2 took the place of key 1" in issuer.said
     assert (issuer.state.number, issuer.state.account_url) == (2, first)
     assert issue(namespace, issuer, "after") == first
+
+
+def test_another_account_orders_in_the_place_of_one_that_is_of_no_more_use(namespace: str, issuer: OwnIssuer) -> None:
+    """Made by the issuer's Job with the rights that it has; the former key is there, and not in use."""
+    issuer.apply()
+    first = issue(namespace, issuer, "before")
+    assert issuer.reset_account() is v.ExitCode.DONE, issuer.said
+    assert any("whose key is number 2 in the place of 1" in line for line in issuer.said)
+    second = issuer.state.account_url
+    assert second not in ("", first)
+    assert len(account_keys(issuer.name)) == 2
+    assert issue(namespace, issuer, "after") == second
+
+
+def test_all_that_an_issuer_has_given_is_replaced_by_the_next_sweep(namespace: str, issuer: OwnIssuer) -> None:
+    issuer.apply()
+    names_of = ["one", "two"]
+    for name in names_of:
+        issue(namespace, issuer, name)
+        edit(namespace, f"{name}-tls", lambda issued: replace(issued, at=issued.at - timedelta(hours=2)))
+    before = [world.record(namespace, f"{name}-tls") for name in names_of]
+    assert issuer.replace_all() is v.ExitCode.DONE
+    assert f"{issuer.name}: 2 certificates, 2 of them from before" in issuer.said[0]
+    run_sweep()
+    for name, former in zip(names_of, before, strict=True):
+        assert former is not None
+        wait_renewed(namespace, f"{name}-tls", former)
+    assert "2 certificates are from before" in world.wait_event(v.NAMESPACE, issuer.name, "IssuerRenewsAll")
+    issuer.said.clear()
+    issuer.replace_all(only_status=True)
+    assert f"{issuer.name}: 2 certificates, 0 of them from before" in issuer.said[0]
 
 
 @pytest.mark.parametrize(

@@ -61,16 +61,18 @@ class FakeCA:
         ca: bool,
         names: list[x509.GeneralName] | None = None,
         now: datetime | None = None,
+        life: timedelta | None = None,
     ) -> x509.Certificate:
         now = now or datetime.now(UTC)
+        start, end = now - timedelta(hours=1), now + timedelta(days=365 if ca else 1)
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self.name)
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=365 if ca else 1))
+            .not_valid_before(start if life is None else now)
+            .not_valid_after(end if life is None else now + life)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         )
         if names:

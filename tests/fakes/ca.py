@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
@@ -44,7 +44,8 @@ class FakeOrders(FakeAcme):
     somebody else just before us; `before` is called with every request and may answer it, `latency` before that, for
     several requests at a time; `backwards`: orders list their authorizations so; `refuses_redundant`: names that a
     wildcard beside them covers, as Let's Encrypt does and Pebble does not; `clock` is its own. `revoked` has reasons
-    by serial number, `reasons` are those that it takes.
+    by serial number, `reasons` are those that it takes. `life`: of its certificates from now on; if None a day, and
+    an hour before now.
     """
 
     def __init__(self, base: str) -> None:
@@ -65,6 +66,7 @@ class FakeOrders(FakeAcme):
         self.latency: Callable[[str], None] = lambda path: None
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.tells_time = True
+        self.life: timedelta | None = None
         self.finalized = 0
         self.reasons = (1, 3, 4, 5, 9)
         self._lock = threading.Lock()
@@ -195,7 +197,8 @@ class FakeOrders(FakeAcme):
 
     def _issue(self, csr: x509.CertificateSigningRequest) -> bytes:
         names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        leaf = ISSUING._sign(x509.Name([]), csr.public_key(), ca=False, names=list(names), now=self.clock())
+        now, life = self.clock(), self.life
+        leaf = ISSUING._sign(x509.Name([]), csr.public_key(), ca=False, names=list(names), now=now, life=life)
         return leaf.public_bytes(Encoding.PEM) + ISSUING.pem
 
     def _url(self, kind: str, order: FakeOrder) -> str:

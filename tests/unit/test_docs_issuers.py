@@ -76,7 +76,7 @@ def test_findings_and_events_are_complete_and_true() -> None:
     page = PAGE.read_text()
     assert set(first_column(page, "finding")) == {str(reason) for reason in CheckReason}
     assert set(first_column(page, "event")) == set(
-        re.findall(r'"(Issuer(?:NotReady|Ready|ServerChanged))"', source())
+        re.findall(r'"(Issuer(?:NotReady|Ready|ServerChanged|RenewsAll))"', source())
     )
 
 

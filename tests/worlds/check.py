@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.attempt.findings import Finding
 from issuer_job.checks.check import check_issuer, read_findings
+from issuer_job.checks.command import IssuerCommand
 from issuer_job.checks.launch import CheckCause, check_cause, find_issuer, launch_check
 from issuer_job.cluster.api import CONFIGMAPS, EVENTS, JOBS, SECRETS, Json, Transport
 from issuer_job.issuers.state import IssuerState, load_state
@@ -112,3 +115,32 @@ def due(
 def check_jobs(world: JobWorld) -> list[Json]:
     """Every Job that tests an issuer, ended ones too."""
     return [job for job in world.api.all(JOBS) if job["metadata"]["name"].startswith("check-")]
+
+
+class Operator:
+    """Somebody at the command line; the cluster runs the Job's pods while they wait."""
+
+    def __init__(self, world: JobWorld, *, pods: bool = True) -> None:
+        self.world, self.pods = world, pods
+        self.said: list[str] = []
+
+    def wait(self, seconds: float) -> None:
+        self.world.clock.ahead += timedelta(seconds=seconds)
+        if self.pods:
+            self.pods = False
+            name = check_jobs(self.world)[-1]["metadata"]["name"]
+            while check_issuer(self.world.pod_of(name)) is v.ExitCode.OTHER_POD:
+                pass
+            end_jobs(self.world)
+
+    def runs(self, command: str, issuer: str = ISSUER) -> v.ExitCode:
+        clock, say = self.world.clock.read, self.said.append
+        asked = IssuerCommand(cluster=self.world.cluster, name=issuer, clock=clock, sleep=self.wait, say=say)
+        commands: dict[str, Callable[[], v.ExitCode]] = {
+            "check-issuer": asked.check,
+            "rollover-account": asked.roll_over,
+            "reset-account": asked.reset_account,
+            "replace-certificates": asked.replace_all,
+            "status": partial(asked.replace_all, only_status=True),
+        }
+        return commands[command]()

@@ -137,11 +137,12 @@ def by_hand(
     *,
     hosts: tuple[str, ...] = (HOST,),
     life: timedelta = timedelta(days=30),
+    since: timedelta = HOUR,
     signer: FakeCA = COMPANY,
 ) -> None:
-    """The Secret's owner puts a certificate of his own there, valid for `life` from the world's now."""
+    """The Secret's owner puts a certificate of his own there, valid `since` before the world's now and for `life`."""
     now = world.clock.read()
-    certificate, key = own_certificate(hosts, now - HOUR, now + life, signer=signer)
+    certificate, key = own_certificate(hosts, now - since, now + life, signer=signer)
     change(world, tls_crt=certificate, tls_key=key)
 
 

@@ -11,7 +11,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.findings import CheckReason
 from issuer_job.checks.check import check_issuer
-from issuer_job.checks.command import PATIENCE, IssuerCommand
+from issuer_job.checks.command import PATIENCE
 from issuer_job.checks.launch import (
     AGAIN_AFTER,
     CREATED_WITHIN,
@@ -27,7 +27,18 @@ from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, KubeError, Respons
 from issuer_job.issuers.state import note_in_state
 from tests.fakes.acme import problem
 from tests.fakes.api import status
-from tests.worlds.check import annotate, check, check_jobs, checked_by_sweeps, due, end_jobs, launch, pod, state
+from tests.worlds.check import (
+    Operator,
+    annotate,
+    check,
+    check_jobs,
+    checked_by_sweeps,
+    due,
+    end_jobs,
+    launch,
+    pod,
+    state,
+)
 from tests.worlds.documents import MANIFESTS
 from tests.worlds.job import ISSUER, MOUNTED, JobWorld
 from tests.worlds.sweep import MINUTE, run, with_webhook, writes_nothing
@@ -258,28 +269,6 @@ def test_the_pod_template_has_every_volume_that_a_launcher_names() -> None:
 
 
 # The commands
-
-
-class Operator:
-    """Somebody at the command line; the cluster runs the Job's pods while they wait."""
-
-    def __init__(self, world: JobWorld, *, pods: bool = True) -> None:
-        self.world, self.pods = world, pods
-        self.said: list[str] = []
-
-    def wait(self, seconds: float) -> None:
-        self.world.clock.ahead += timedelta(seconds=seconds)
-        if self.pods:
-            self.pods = False
-            name = check_jobs(self.world)[-1]["metadata"]["name"]
-            while check_issuer(self.world.pod_of(name)) is v.ExitCode.OTHER_POD:
-                pass
-            end_jobs(self.world)
-
-    def runs(self, command: str, issuer: str = ISSUER) -> v.ExitCode:
-        clock, say = self.world.clock.read, self.said.append
-        asked = IssuerCommand(cluster=self.world.cluster, name=issuer, clock=clock, sleep=self.wait, say=say)
-        return asked.check() if command == "check-issuer" else asked.roll_over()
 
 
 def test_check_issuer_prints_what_was_found(world: JobWorld) -> None:

@@ -99,6 +99,7 @@ def test_the_order_of_the_rules() -> None:
         ("attempt_has_crashed", "new epoch", "Crashed", 2),
         ("issuer_was_edited", "new epoch", "IssuerEdited", 2),
         ("issuer_was_put_right", "new epoch", "IssuerEdited", 2),
+        ("account_was_reset", "new epoch", "IssuerEdited", 2),
         ("fallback_takes_over", "new epoch", "Fallback", 2),
         ("retry_is_due", "new epoch", "RetryDue", 2),
         ("hosts_are_free", "new epoch", "HostsFree", 2),
@@ -108,6 +109,7 @@ def test_the_order_of_the_rules() -> None:
         ("something_else_was_issued", "new epoch", "Changed", 1),
         ("key_is_shared", "look", "SharedKey", 1),
         ("issuer_has_another_server", "new epoch", "OtherServer", 3),
+        ("issuer_renews_all", "look", "RenewAsked", 3),
         ("renewal_is_due", "look", "RenewalDue", 3),
         ("look_is_due", "look", "LookDue", 3),
     ]
@@ -473,3 +475,33 @@ def test_what_failed_with_its_issuers_account_is_tried_once_a_test_finds_that_re
         dataclasses.replace(ready, record=replace(held, retry=failure(NOW + DAY))),
     ):
         assert judge_situation(other) == IN_ORDER
+
+
+@pytest.mark.parametrize("phase", [Phase.WAITING, Phase.FAILED])
+def test_what_failed_with_an_account_that_was_reset_is_tried_again(phase: Phase) -> None:
+    """Whatever it failed for, and whatever the CA has asked of the former account."""
+    held = at_rest(phase, retry=failure(None if phase is Phase.FAILED else NOW + DAY, asked=True))
+    reset = dataclasses.replace(situation(held), account_reset=held.since + SECOND)
+    assert judge_situation(reset) == Verdict(Action.NEW_EPOCH, LaunchReason.ISSUER_EDITED, Priority.RETRY)
+    limit = replace(PROBLEM, type=transitions.HELD_BACK, step="limits")
+    own = at_rest(Phase.WAITING, retry=failure(NOW + DAY, asked=True, problem=limit))
+    for other in (
+        dataclasses.replace(reset, account_reset=held.since),
+        dataclasses.replace(reset, account_reset=None),
+        dataclasses.replace(reset, record=own),
+    ):
+        assert judge_situation(other) == IN_ORDER
+
+
+def test_what_its_issuer_has_replaced_is_looked_at_once_it_is_an_hour_old() -> None:
+    made = at_rest(issued=good(at=NOW))
+    asked, due = NOW + MINUTE, NOW + timedelta(hours=1)
+    for now, wish, is_due in [
+        (due, asked, True),
+        (due - SECOND, asked, False),
+        (due + 2 * MINUTE, due + MINUTE, True),
+        (due, due + MINUTE, False),
+        (due, None, False),
+    ]:
+        found = judge_situation(dataclasses.replace(situation(made, now=now), wish=wish))
+        assert (found.reason is LaunchReason.RENEW_ASKED) is is_due, (now, wish)
