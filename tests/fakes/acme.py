@@ -26,8 +26,8 @@ DATE = "Tue, 05 May 2026 10:00:00 GMT"
 
 @dataclass(frozen=True)
 class Reply:
-    """What to answer: JSON, or `raw` bytes. `hang` closes the connection without an answer; `slow`, of a CA at hand,
-    takes longer than anybody waits.
+    """What to answer: JSON, or `raw` bytes. `hang` closes the connection without an answer; `slow` takes longer than
+    anybody waits, over a wire as if it had been closed.
     """
 
     status: int = 200
@@ -218,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         host, port = self.client_address[:2]
         request = Request(self.command, self.path, dict(self.headers), {}, None, (str(host), int(port)))
         reply = self.server.fake.handle(request, body)
-        if reply.hang:
+        if reply.hang or reply.slow:
             self.close_connection = True
             return
         headers, content = self.server.fake.sent(reply)

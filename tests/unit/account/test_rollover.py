@@ -30,6 +30,7 @@ from issuer_job.issuers.state import (
 from tests.fakes.acme import Reply, Request, problem, signing_key
 from tests.fakes.api import status
 from tests.fakes.ca import NO_ANSWER, NewCa
+from tests.fakes.odd import ANSWERS
 from tests.worlds.account import another, retry
 from tests.worlds.check import account_numbers, annotate, check, credentials, due, found, launch, one, pod, state
 from tests.worlds.crash import killed_at
@@ -281,6 +282,18 @@ def test_while_nobody_knows_whether_the_ca_is_at_it_the_rollover_goes_on(rolled:
     [finding] = found(rolled)
     assert (finding.reason, finding.warning) == (CheckReason.ROLLOVER, False)
     assert state(rolled).data[ROLLING_OVER] == "2"
+    assert check(rolled) is v.ExitCode.DONE
+    assert_rolled_over(rolled)
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_ca_that_has_changed_the_key_may_say_what_it_likes(rolled: JobWorld, answer: str) -> None:
+    effect = rolled.ca._answer
+
+    def odd(request: Request) -> Reply | None:
+        return ANSWERS[answer](effect(request)) if request.path == "/key-change" else None
+
+    rolled.ca.before = odd
     assert check(rolled) is v.ExitCode.DONE
     assert_rolled_over(rolled)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from issuer_job.checks.questions import QUESTIONS
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster, Unreachable
 from issuer_job.issuers.load import issuer_version
 from issuer_job.issuers.state import ACCOUNT_URL, note_in_state
-from tests.fakes.acme import Reply, problem
+from tests.fakes.acme import Reply, Request, problem
 from tests.fakes.ca import acme_server
+from tests.fakes.odd import ANSWERS, NOBODY, WORDS
 from tests.worlds.check import annotate, check, credentials, events_of, found, launch, one, pod, state
 from tests.worlds.job import ISSUER, JobWorld, ingress
 
@@ -278,6 +280,30 @@ def test_an_address_that_the_ca_keeps_is_no_reason_to_order_nothing(world: JobWo
         assert "a@x.dev" not in finding.message
     assert check(world) is v.ExitCode.DONE
     assert found(world) == []
+
+
+@pytest.mark.parametrize("step", ["directory", "newNonce", "newAccount", "account", "contact"])
+def test_whatever_a_ca_answers_is_a_finding_and_the_next_test_is_as_good_as_ever(world: JobWorld, step: str) -> None:
+    paths = {"directory": "/dir", "newNonce": "/nonce", "newAccount": "/account"}
+    for number, name in enumerate(ANSWERS):
+        world.set_issuer(f"ca-{number}", default=False, email="a@x.dev")
+
+        def odd(request: Request, name: str = name) -> Reply | None:
+            one = paths.get(step, "/acct/")
+            found = request.path == one or (one == "/acct/" and request.path.startswith(one))
+            asked = bool(request.payload) is (step == "contact") or step not in {"account", "contact"}
+            reply = ANSWERS[name](world.ca._answer(request)) if found and asked else None
+            return reply and replace(reply, nonce=step != "newNonce")
+
+        world.ca.before = odd
+        code = check(world, f"ca-{number}")
+        [*told] = found(world, f"ca-{number}")
+        assert code is v.ExitCode.DONE or told, name
+        said = " ".join(finding.message for finding in told)
+        assert not told or step in said or WORDS in said or NOBODY[8:] in said, (name, said)
+        world.ca.before = lambda request: None
+        assert check(world, f"ca-{number}") is v.ExitCode.DONE, name
+        assert found(world, f"ca-{number}") == []
 
 
 def test_warnings_keep_no_issuer_from_being_ready(world: JobWorld) -> None:

@@ -21,6 +21,7 @@ from issuer_job.record.record import Phase, Record
 from issuer_job.tenant_secrets.access import look_by_version
 from issuer_job.upkeep.revocations import Outcome, Reason, Revocation, ask_for, find_revocation, rewrite
 from tests.fakes.acme import Reply, Request, problem
+from tests.fakes.odd import ANSWERS, WORDS
 from tests.worlds.check import check_jobs, launch
 from tests.worlds.crash import killed_at
 from tests.worlds.job import HOST, ISSUER, JobWorld, assert_good_secret, ingress
@@ -241,6 +242,26 @@ def test_a_ca_that_refuses_is_quoted_and_another_is_made(
     assert issued(certified).key_id != first.key_id
     [held] = revocations(certified)
     assert (held.revocation.outcome, certified.ca.revoked) == (Outcome.REFUSED, {})
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_ca_that_has_revoked_it_may_say_what_it_likes(certified: JobWorld, answer: str) -> None:
+    """Another certificate is there in any case; and what it says as if it had not is asked again, or told."""
+    first, effect, odd = issued(certified), certified.ca._answer, True
+
+    def before(request: Request) -> Reply | None:
+        return ANSWERS[answer](effect(request)) if odd and request.path == "/revoke" else None
+
+    certified.ca.before = before
+    operator = Operator(certified)
+    operator.revokes()
+    assert issued(certified).key_id != first.key_id
+    assert certified.ca.revoked == {first.serial: 1}
+    odd = False
+    pass_by(certified, after=2 * HOUR)
+    [held] = revocations(certified)
+    assert held.revocation.outcome is (Outcome.REFUSED if answer == "a refusal" else Outcome.REVOKED)
+    assert answer != "a refusal" or any(WORDS in line for line in operator.said)
 
 
 def test_a_reason_that_the_ca_does_not_take_is_left_out(certified: JobWorld) -> None:

@@ -10,6 +10,7 @@ from issuer_job.record.store import to_config_map
 from issuer_job.record.transitions import with_attempt
 from tests.fakes.acme import Reply, Request, problem
 from tests.fakes.ca import NO_ANSWER
+from tests.fakes.odd import ANSWERS
 from tests.worlds.crash import killed_after
 from tests.worlds.job import JobWorld, assert_good_secret, ingress
 
@@ -125,11 +126,23 @@ def test_a_list_that_cannot_be_used_is_no_list(crashed: JobWorld, what: str) -> 
     assert len(crashed.ca.ordered) == 2
 
 
-@pytest.mark.parametrize("answer", [NO_ANSWER, problem("serverInternal", status=500), Reply(200, {"status": 7})])
-def test_an_account_that_does_not_show_its_list_has_none(crashed: JobWorld, answer: Reply) -> None:
-    crashed.ca.before = lambda request: answer if request.path.startswith("/acct/") else None
-    assert crashed.run() is v.ExitCode.DONE
-    assert len(crashed.ca.ordered) == 2
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("what", ["the account", "its list", "an order of it"])
+def test_whatever_is_wrong_on_the_way_to_the_order_it_is_made_anew(crashed: JobWorld, what: str, answer: str) -> None:
+    effect = crashed.ca._answer
+
+    def odd(request: Request) -> Reply | None:
+        places = {"an order of it": request.path == "/order/1", "its list": request.path.endswith("/orders")}
+        found = places.get(what, request.path.startswith("/acct/") and not request.path.endswith("/orders"))
+        return ANSWERS[answer](effect(request)) if found else None
+
+    crashed.ca.before = odd
+    if crashed.run() is not v.ExitCode.DONE:
+        assert (what, answer) == ("an order of it", "other URLs")  # it was found, and leads elsewhere as long as that
+        crashed.ca.before = lambda request: None
+        crashed.relaunch()
+        assert crashed.run() is v.ExitCode.DONE
+    assert len(crashed.ca.ordered) <= 2
 
 
 def test_an_account_that_was_just_made_has_no_orders_to_look_for(crashed: JobWorld) -> None:

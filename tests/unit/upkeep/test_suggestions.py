@@ -20,6 +20,7 @@ from issuer_job.record.record import Issued, Phase, Record, Renewal
 from issuer_job.record.renewal import due_at
 from issuer_job.upkeep.suggestions import Suggestions, check_is_due
 from tests.fakes.acme import FakeAcme, Reply, fake_acme, problem
+from tests.fakes.odd import ANSWERS
 from tests.worlds.samples import NOW, issued, record, source
 
 DAY = timedelta(days=1)
@@ -313,6 +314,17 @@ def test_a_failure_keeps_what_was_known_and_waits_as_the_ca_asks(cas: Cas) -> No
     limited = problem("rateLimited", status=429, headers={"Retry-After": "10800"})
     cas.fake.script("/ari/web-tls", limited)
     assert cas.ask(cas.certified(renewal=former)) == {"web-tls": replace(former, check_after=NOW + 3 * HOUR)}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_whatever_else_a_ca_answers_what_was_known_stays_and_it_is_asked_again(cas: Cas, answer: str) -> None:
+    former = Renewal(check_after=NOW, at=NOW + 61 * DAY, start=WINDOW[0], end=WINDOW[1])
+    start, end = (moment.isoformat() for moment in WINDOW)
+    good = Reply(200, {"suggestedWindow": {"start": start, "end": end}})
+    cas.fake.script("/ari/web-tls", *[ANSWERS[answer](good)] * 2)
+    found = cas.ask(cas.certified(renewal=former))["web-tls"]
+    assert (found.at, found.start, found.end) == (former.at, former.start, former.end)
+    assert NOW + HOUR <= found.check_after <= NOW + DAY
 
 
 @pytest.mark.parametrize(
