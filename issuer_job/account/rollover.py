@@ -83,21 +83,18 @@ def _tell(mounted: MountedIssuer, number: int, new: bytes, request: str) -> None
             return
         except AcmeError as error:
             refusal = error
-        works = _works(client)
+        status, offered = refusal.problem.status, client.directory.key_change is not None
+        unable = (status in NOT_SUPPORTED or not offered) and _works(client)
     holder = account_of(mounted, new)
     if holder == ours:
         return  # the answer was lost, or another Job has told the CA meanwhile
-    status = refusal.problem.status
-    unable = status in NOT_SUPPORTED or client.directory.key_change is None
     if refusal.problem.type == UNUSABLE and not (unable or 400 <= status < 500):
         raise refusal  # it may still be at it
     # The key in use stays: others need not wait for another.
-    done = {ROLLED_OVER_FOR: request} if unable and works and request else {}
+    done = {ROLLED_OVER_FOR: request} if unable and request else {}
     _write(mounted, number, {ROLLING_OVER: "", **done})
     if holder is not None:
         raise _has_another(mounted, number, holder, ours)
-    if not works:
-        raise refusal
     what = "this CA cannot change account keys" if unable else "the CA does not change the account's key"
     raise KeyKept(f"{what} ({refusal.problem}): account key {number - 1} stays in use")
 

@@ -259,11 +259,17 @@ def test_and_what_is_ordered_then_waits_for_no_other_key(rolled: JobWorld) -> No
     assert state(rolled).number == 1
 
 
-@pytest.mark.parametrize("refusal", ["badPublicKey", "malformed", "unauthorized", "serverInternal"])
-def test_whatever_else_the_ca_says_the_account_goes_on_with_its_key(rolled: JobWorld, refusal: str) -> None:
+NOT_NOW = [
+    *(problem(kind, "not now") for kind in ("badPublicKey", "malformed", "unauthorized")),
+    problem("serverInternal", "not now", status=500),
+    Reply(403, {"message": "not now"}),
+]
+
+
+@pytest.mark.parametrize("refusal", NOT_NOW)
+def test_whatever_else_the_ca_says_the_account_goes_on_with_its_key(rolled: JobWorld, refusal: Reply) -> None:
     """It is asked again, as it may be able to."""
-    status_ = 500 if refusal == "serverInternal" else 400
-    rolled.ca.script("/key-change", problem(refusal, "not now", status=status_))
+    rolled.ca.script("/key-change", refusal)
     assert check(rolled) is v.ExitCode.DONE
     [finding] = found(rolled)
     assert (finding.reason, finding.warning) == (CheckReason.ROLLOVER, True)
@@ -295,6 +301,21 @@ def test_a_ca_that_has_changed_the_key_may_say_what_it_likes(rolled: JobWorld, a
 
     rolled.ca.before = odd
     assert check(rolled) is v.ExitCode.DONE
+    assert_rolled_over(rolled)
+
+
+def test_an_account_that_is_gone_is_no_sign_of_a_ca_that_cannot_change_keys(rolled: JobWorld) -> None:
+    gone: list[bool] = []
+
+    def before(request: Request) -> Reply | None:
+        if request.path != "/key-change" or gone:
+            return None
+        gone.append(True)
+        rolled.ca.forget_account(rolled.ca.accounts[0])
+        return problem("accountDoesNotExist", "no such account", status=404)
+
+    rolled.ca.before = before
+    assert to_the_end(rolled, rolled.pod_of(launch(rolled))) is v.ExitCode.DONE
     assert_rolled_over(rolled)
 
 

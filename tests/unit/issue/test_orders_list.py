@@ -11,6 +11,7 @@ from issuer_job.record.transitions import with_attempt
 from tests.fakes.acme import Reply, Request, problem
 from tests.fakes.ca import NO_ANSWER
 from tests.fakes.odd import ANSWERS
+from tests.worlds.check import check
 from tests.worlds.crash import killed_after
 from tests.worlds.job import JobWorld, assert_good_secret, ingress
 
@@ -145,10 +146,13 @@ def test_whatever_is_wrong_on_the_way_to_the_order_it_is_made_anew(crashed: JobW
     assert len(crashed.ca.ordered) <= 2
 
 
-def test_an_account_that_was_just_made_has_no_orders_to_look_for(crashed: JobWorld) -> None:
-    """The CA has lost its database, with the order and the account."""
+@pytest.mark.parametrize("noticed", [False, True])
+def test_an_account_that_was_just_made_has_no_orders_to_look_for(crashed: JobWorld, noticed: bool) -> None:
+    """The CA has lost its database, with order and account. Perhaps a test of the issuer has seen it first."""
     smallstep = Smallstep(crashed)
     crashed.ca.forget_account(crashed.ca.accounts[0])
     crashed.ca.ordered.clear()
+    if noticed:
+        check(crashed)
     assert crashed.run() is v.ExitCode.DONE
     assert (smallstep.asked, len(crashed.ca.ordered)) == (0, 1)
