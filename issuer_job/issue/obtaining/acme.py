@@ -80,8 +80,15 @@ def _refused(mounted: MountedIssuer, error: AcmeError) -> Later | Permanent:
     named = (error.problem.identifier, *(part.identifier for part in error.problem.subproblems))
     host, hosts = next(filter(None, named), ""), mounted.attempt.record.intent.identifiers
     if host or error.problem.type not in ABOUT_HOSTS:
-        return _stop(error, host=host)
+        return _stop(error, host=host, advice=_advice(mounted, error))
     return _stop(error, host=hosts[0] if len(hosts) == 1 else "", of=f" (one of {first_few(hosts)})")
+
+
+def _advice(mounted: MountedIssuer, error: AcmeError) -> str:
+    """What may be behind an internal error at finalize: some CAs look at notAfter only there, and do not say so."""
+    internal = error.problem.status >= 500 or error.problem.type == "serverInternal"
+    asked = mounted.issuer.lifetime if error.step == "finalize" and internal else ""
+    return f"the issuer asks for lifetime {asked}: does the CA allow it?" if asked else ""
 
 
 def _stop(error: AcmeError, *, host: str, advice: str = "", of: str = "") -> Later | Permanent:

@@ -110,6 +110,29 @@ def test_what_the_ca_says_about_finalize_is_told_though_the_order_does_not(world
     assert len(world.ca.ordered) == 2
 
 
+@pytest.mark.parametrize(
+    ("lifetime", "step", "status", "asks"),
+    [
+        ("168h", "/finalize", 500, True),
+        ("168h", "/finalize", 403, False),
+        ("168h", "/order", 500, False),
+        ("", "/finalize", 500, False),
+    ],
+)
+def test_an_internal_error_at_finalize_may_be_about_the_lifetime_that_is_asked_for(
+    world: JobWorld, lifetime: str, step: str, status: int, asks: bool
+) -> None:
+    """As of step-ca, which looks at notAfter only there, and tells its log alone."""
+    refusal = problem("serverInternal" if status == 500 else "malformed", "an internal error", status=status)
+    world.ca.before = lambda request: refusal if request.path.startswith(step) else None
+    world.set_issuer(lifetime=lifetime)
+    world.apply(ingress())
+    assert world.run() is v.ExitCode.LATER
+    said = "an internal error; the issuer asks for lifetime 168h: does the CA allow it? (serverInternal)"
+    assert (said in note(world)) is asks
+    assert ("lifetime" in note(world)) is asks
+
+
 def test_the_words_of_a_subproblem_are_told(world: JobWorld) -> None:
     refused = {"type": "urn:ietf:params:acme:error:rejectedIdentifier", "detail": "forbidden by policy"}
     parts = [refused | {"identifier": {"type": "dns", "value": HOST}}]
