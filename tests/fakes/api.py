@@ -25,6 +25,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
+import msgspec
+
 from issuer_job.cluster.api import Json, Resource, Response, Unreachable
 from tests.fakes.policies import refused_canary
 from tests.fakes.store import (
@@ -196,7 +198,7 @@ class FakeApi:
 
     def _log(self, method: str, path: str, body: bytes | None) -> Request:
         bare, _, query = path.partition("?")
-        request = Request(method, bare, dict(parse_qsl(query)), json.loads(body) if body else None)
+        request = Request(method, bare, dict(parse_qsl(query)), msgspec.json.decode(body) if body else None)
         self.requests.append(request)
         return request
 

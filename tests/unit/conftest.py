@@ -19,6 +19,7 @@ def pytest_collection_finish() -> None:
     """What was imported stays: the garbage collector shall not look through it again and again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(scope="session")

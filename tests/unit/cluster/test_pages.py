@@ -91,7 +91,7 @@ def test_an_object_that_cannot_be_read_is_left_out_and_said(caplog: pytest.LogCa
 
 def test_a_page_is_decoded_object_by_object() -> None:
     """All at once they would take many times its size."""
-    page = OnePage.of({"metadata": {"name": f"c{number:02}"}, "x": [[]] * 20_000} for number in range(40))
+    page = OnePage.of({"metadata": {"name": f"c{number:02}"}, "x": [[]] * 20_000} for number in range(15))
     taken = cost_of(lambda: [None for _ in Cluster(page).items(CONFIGMAPS, "certjob")])
     assert taken.mib < 6
 

@@ -142,8 +142,8 @@ def burst(nodes: Nodes, rounds: int, stretch: float) -> int:
     return done
 
 
-def test_where_there_are_cpus_a_burst_soon_has_hundreds_at_once(nodes: Nodes) -> None:
-    assert burst(nodes, 8, CALM) > 200
+def test_where_there_are_cpus_a_burst_soon_has_a_hundred_at_once(nodes: Nodes) -> None:
+    assert burst(nodes, 7, CALM) > 100
 
 
 def test_where_attempts_wait_for_a_cpu_it_becomes_less_but_never_nothing(nodes: Nodes) -> None:

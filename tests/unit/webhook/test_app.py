@@ -286,13 +286,13 @@ def check_fuzzed(body: bytes) -> None:
         assert 400 <= answer.status_code < 500
 
 
-@settings(max_examples=150, deadline=2000)
+@settings(max_examples=50, deadline=2000)
 @given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_fuzz_any_body(body: bytes) -> None:
     check_fuzzed(body)
 
 
-@settings(max_examples=250, deadline=2000)
+@settings(max_examples=100, deadline=2000)
 @given(new=ingresses | json_values, old=ingresses | json_values, operation=st.sampled_from(["CREATE", "UPDATE"]))
 def test_fuzz_any_ingress(new: Any, old: Any, operation: str) -> None:
     check_fuzzed(json.dumps(review(new, old=old, operation=operation)).encode())
