@@ -56,6 +56,13 @@ def generate_key(algorithm: KeyAlgorithm) -> PrivateKey:
             return rsa.generate_private_key(public_exponent=65537, key_size=int(algorithm.removeprefix("rsa-")))
 
 
+def is_of(key: PrivateKey, algorithm: KeyAlgorithm) -> bool:
+    """Whether the key is one that `generate_key` makes for this algorithm."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        return algorithm == f"rsa-{key.key_size}"
+    return algorithm == {"secp256r1": "ecdsa-p256", "secp384r1": "ecdsa-p384"}.get(key.curve.name)
+
+
 def key_to_pem(key: PrivateKey) -> bytes:
     """The key as unencrypted PKCS#8 PEM."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

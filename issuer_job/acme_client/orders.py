@@ -157,6 +157,29 @@ class Authorization:
             identifier=self.host,
         )
 
+    def challenge(self, kind: str) -> Challenge | None:
+        """Its challenge of that type. CAs need not show any more what was not used (7.1.4)."""
+        return next((challenge for challenge in self.challenges if challenge.type == kind), None)
+
+    def is_open(self, kind: str) -> bool:
+        """Whether a challenge of that type may still prove the host: some CAs leave it pending when it has failed."""
+        challenge = self.challenge(kind)
+        return not self.is_final and (challenge is None or challenge.status != "invalid")
+
+    def problem_with(self, kind: str) -> AcmeProblem | None:
+        """What the CA has said against a proof by that type; None if the host is proven, or nothing was said yet.
+
+        A challenge may have an error while it is pending or processing: the CA has looked, in vain so far (8.2).
+        """
+        challenge = self.challenge(kind)
+        if self.status == "valid":
+            return None
+        if challenge is not None and challenge.error is not None:
+            return challenge.error
+        if self.problem is None and not self.is_open(kind):
+            return AcmeProblem(NO_TYPE, "the challenge is invalid and the CA gave no reason", identifier=self.host)
+        return self.problem
+
 
 @dataclass(frozen=True, slots=True)
 class RenewalInfo:

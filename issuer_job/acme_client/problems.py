@@ -31,6 +31,10 @@ PERMANENT_TYPES = frozenset(
     }
 )
 
+# What a CA says of a host's proof passes, whatever it calls it: it has taken the order, and looks again when asked.
+_OF_A_PROOF = frozenset({"challenge", "authorization"})
+_PERMANENT_FOR_A_PROOF = frozenset({"caa"})
+
 # Also what shows text in another order than it has, or not at all, and halves of characters, which no file takes.
 _CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]+"
@@ -91,8 +95,9 @@ class AcmeError(Exception):
     @property
     def is_permanent(self) -> bool:
         """Trying again without a change of order or issuer is useless."""
+        types = _PERMANENT_FOR_A_PROOF if self.step in _OF_A_PROOF else PERMANENT_TYPES
         problems = (self.problem, *self.problem.subproblems)
-        return any(problem.type in PERMANENT_TYPES for problem in problems)
+        return any(problem.type in types for problem in problems)
 
     @property
     def is_rate_limited(self) -> bool:

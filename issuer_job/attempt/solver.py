@@ -37,7 +37,7 @@ class ChallengeSolver(Protocol):
         """Whether `release` takes longer than a certificate should wait: it is put off until the pod is through.
 
         Such a release MUST find out by itself what another pod or attempt needs, since the pod may have lost the
-        attempt. Any other is called only by a pod that ends the attempt, or whose order the CA has decided on.
+        attempt. Any other is called only by a pod that ends the attempt, or has its certificate.
         """
 
     def present(self, challenges: Sequence[HostChallenge], issuer: Issuer) -> None:

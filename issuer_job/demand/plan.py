@@ -32,6 +32,8 @@ class PlanReason(StrEnum):
     LEFT_OUT = "LeftOut"
     """Others share the Secret: with what is new of it there would be more sources or hosts than a certificate has."""
     RETRY_ASKED = "RetryAsked"
+    RETRY_NOTED = "RetryNoted"
+    """Asked for while an attempt is at work: if that fails, another follows at once."""
     RENEW_ASKED = "RenewAsked"
     PUT_OFF = "PutOff"
     """Too many attempts of this namespace are active: it is launched later."""
@@ -121,6 +123,8 @@ def _merged(existing: Record, source: Source, now: datetime, *, lacking: bool) -
         return launch(PlanReason.SEEN_AGAIN, LaunchReason.SECRET_MISSING)
     if existing.phase is Phase.ISSUED and (asked := asked_at(record)) is not None and asked <= now:
         return launch(PlanReason.RENEW_ASKED, LaunchReason.RENEW_ASKED)
+    if existing.phase in ACTIVE and _is_new_retry(existing, source):
+        return Plan(PlanReason.RETRY_NOTED, transitions.retry_asked(record), minor=minor)
     if _new_source(existing, source):
         return Plan(PlanReason.JOINED, record, minor=minor)
     return Plan(PlanReason.UNCHANGED, minor=minor)
@@ -161,8 +165,11 @@ def _asks_for_retry(existing: Record, source: Source, now: datetime, *, lacking:
     """
     if existing.retry is None or existing.phase in ACTIVE or _is_bound(existing, now):
         return False
-    asks = bool(source.retry) and all(s.retry != source.retry for s in existing.sources)
-    return asks or (lacking and existing.phase not in GONE)
+    return _is_new_retry(existing, source) or (lacking and existing.phase not in GONE)
+
+
+def _is_new_retry(existing: Record, source: Source) -> bool:
+    return bool(source.retry) and all(s.retry != source.retry for s in existing.sources)
 
 
 def _waited_for_room(existing: Record, now: datetime) -> bool:

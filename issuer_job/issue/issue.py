@@ -102,6 +102,7 @@ def _attempt(attempt: Attempt, solvers: AttemptSolvers) -> v.ExitCode:
     if issued is None:
         seen = install.preflight(attempt, seen)
         obtained = obtaining_of(resolved.issuer).obtain(attempt, resolved, solvers)
+        solvers.release()
         validity = obtained.certificate.not_before, obtained.certificate.not_after
         vouching.remember_issued(attempt, resolved, obtained.chain_pem, validity=validity)
         issued = install.install(attempt, obtained, seen)
@@ -133,6 +134,11 @@ def _finish(attempt: Attempt, issued: Issued) -> None:
 def _failed(attempt: Attempt, failure: Failure) -> v.ExitCode:
     """Write down why, tell the user; him also if it cannot be written down, which is refused like the rest then."""
     problem = failure.problem
+    if isinstance(failure, Later) and failure.blameless:
+        now = attempt.clock()
+        attempt.advance(transitions.held_back, problem=problem, until=now, issuer=attempt.issuer_version)
+        attempt.step("put-off", type=problem.type, detail=problem.detail)
+        return failure.exit_code
     try:
         when = _put_off(attempt, failure)
     except ApiError as refused:
@@ -148,7 +154,6 @@ def _failed(attempt: Attempt, failure: Failure) -> v.ExitCode:
 def _put_off(attempt: Attempt, failure: Failure) -> str:
     """Until when, in words."""
     problem = failure.problem
-    when = "it is tried again after a change, or once a day"
     if not isinstance(failure, Later):
         attempt.advance(transitions.failed, problem=problem, issuer=attempt.issuer_version)
     else:
@@ -157,5 +162,7 @@ def _put_off(attempt: Attempt, failure: Failure) -> str:
         wait = wait_after(failures + 1, asked=failure.wait, rate_limited=limited, jitter=jitter)
         asked = limited or failure.by_ca
         attempt.advance(transitions.waiting, problem=problem, wait=wait, asked=asked, issuer=attempt.issuer_version)
-        when = f"it is tried again after {attempt.clock() + wait:%Y-%m-%d %H:%M:%S} UTC"
-    return when
+    retry = attempt.record.retry
+    if retry is None or retry.not_before is None:
+        return "it is tried again after a change, or once a day"
+    return f"it is tried again after {retry.not_before:%Y-%m-%d %H:%M:%S} UTC"

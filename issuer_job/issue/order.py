@@ -3,46 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from certs.chain import choose_chain, issuer_names
 from certs.csr import build_csr
 from certs.errors import CertError
 from certs.hostnames import first_few
-from certs.keys import KeyAlgorithm, PrivateKey, generate_key, key_from_pem, key_id, key_to_pem
-from issuer_job import names
-from issuer_job import vocabulary as v
+from certs.keys import KeyAlgorithm
 from issuer_job.acme_client import AcmeClient, AcmeError, AcmeProblem, AcmeUnavailable, Order
-from issuer_job.attempt.attempt import Attempt, HeldBack, Later, OtherPod, Resolved
+from issuer_job.attempt.attempt import Attempt, HeldBack, Later, Resolved
 from issuer_job.attempt.findings import MountedIssuer
-from issuer_job.cluster import bodies, changes
-from issuer_job.cluster.api import SECRETS, Json
 from issuer_job.hosts.limits import planned_order
 from issuer_job.hosts.order_book import enter
-from issuer_job.issue.authorize import authorize, poll_until
+from issuer_job.issue.authorize import OrderUseless, authorize, poll_until
+from issuer_job.issue.obtaining.pending_key import pending_key
 from issuer_job.issue.obtaining.registry import Obtained, accepted
 from issuer_job.issue.solvers import AttemptSolvers
 from issuer_job.record import renewal, transitions
 from issuer_job.record.record import AttemptState, Problem, Record
 
 MOST_DROPS = 2
+FINALIZED = frozenset({"processing", "valid"})
+"""Status of an order whose key is settled."""
 CLOCK_SKEW = "clockSkew"
 CLOCK_TOLERANCE = timedelta(minutes=10)
-
-
-class OrderUseless(Exception):
-    """The order is invalid, expired or another's: forget it and order again."""
 
 
 @dataclass
 class Before:
     """What went before in this attempt: `lost`, if a pod may have ordered and have died before it knew the order's
-    URL; `said`, the CA's words about the last finalize that failed.
+    URL; `said`, the CA's words about the last finalize that failed; `made`, the URLs of this pod's own orders.
     """
 
     lost: bool = False
     said: AcmeProblem | None = None
+    made: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -63,19 +59,25 @@ class Ordering:
     def complete(self) -> Obtained:
         """Raises AuthorizationFailed, HeldBack, Later, OtherPod, AcmeError, KubeError."""
         self.solvers.use(self.resolved.issuer)
-        state, directory, account = self._state, self.resolved.issuer.server, self.client.account_url or ""
-        if not (self.before.lost or state.order_url):
+        state, account, terms = self._state, self.client.account_url or "", self._terms
+        place = {"directory": self.resolved.issuer.server, "account": account, "terms": terms}
+        inherits = transitions.inherits(state, **place)
+        if not (inherits and (self.before.lost or state.order_url)):
             check_clock(self.attempt, self.client)
-        if (state.directory, state.account) != (directory, account):
-            self.before.lost = False  # this account has ordered nothing for it
-        self.attempt.advance(transitions.ordering, directory=directory, account=account)
+        if not inherits:
+            self.before.lost = False  # this account has ordered nothing for it, or not this
+            if state.order_url:
+                was = f"it is of account {state.account}, {state.terms}"
+                self.attempt.step("order-dropped", reason=f"{was}; now {account}, {terms}")
+        self.attempt.advance(transitions.ordering, **place)
         replaces, reason = self._replaceable(), ""
         while self._state.orders_dropped <= MOST_DROPS:
             try:
                 order = self._former()
+                inherited = order is not None and order.url not in self.before.made
                 if order is None:
                     order, replaces = self._new(replaces)
-                return self._obtained(order)
+                return self._obtained(order, inherited=inherited)
             except OrderUseless as useless:
                 reason = str(useless)
                 self.attempt.step("order-dropped", reason=reason)
@@ -86,6 +88,12 @@ class Ordering:
     @property
     def _state(self) -> AttemptState:
         return transitions.attempt_of(self.attempt.record)
+
+    @property
+    def _terms(self) -> str:
+        """What its order asks for besides the hosts. The issuer may have been edited since an earlier one."""
+        profile, lifetime = self.resolved.settings.profile, self.resolved.issuer.wanted_lifetime
+        return f"profile {profile or '-'}, lifetime {lifetime or '-'}"
 
     def _replaceable(self) -> str:
         if self.client.directory.renewal_info is None:
@@ -126,6 +134,7 @@ class Ordering:
         order, replaces = self._placed(replaces)
         hosts = list(order.identifiers)
         self.attempt.step("order-created", order=order.url, hosts=hosts, status=order.status, replaces=replaces)
+        self.before.made.add(order.url)
         self._remember(order, replaces=replaces)
         return order, replaces
 
@@ -167,21 +176,20 @@ class Ordering:
         arrow = transitions.authorizing
         self.attempt.advance(arrow, order_url=order.url, expires=order.expires, replaces=replaces)
 
-    def _obtained(self, order: Order) -> Obtained:
+    def _obtained(self, order: Order, *, inherited: bool) -> Obtained:
         """By the order's status: prove the hosts, finalize, download; what is done already is skipped."""
         hosts = order.identifiers
         if not order.is_for(self.attempt.record.intent.hosts):
             raise OrderUseless("it is for other hosts")
         if order.status == "pending":
-            try:
-                authorize(self.attempt, self.client, order, self.resolved.issuer, self.solvers)
-            finally:
-                self.solvers.release()
+            issuer, solvers = self.resolved.issuer, self.solvers
+            authorize(self.attempt, self.client, order, issuer, solvers, inherited=inherited)
             order = self._polled(self.client.order(order.url), awaiting="pending")
         if order.status == "invalid":
             raise self._of_no_use(order, self.before.said and (order.error or self.before.said))
-        key = self._pending_key(order)
-        self.attempt.advance(transitions.finalizing, pending_key=self.attempt.record.pending_name)
+        algorithm = KeyAlgorithm(self.resolved.settings.key_algorithm)
+        key, pending = pending_key(self.attempt, algorithm, finalized=order.status in FINALIZED)
+        self.attempt.advance(transitions.finalizing, pending_key=pending)
         if order.status == "ready":
             order = self._finalized(order, build_csr(key, hosts))
         order = self._polled(order, awaiting="processing")
@@ -241,49 +249,6 @@ class Ordering:
         """The order once it has left the status `awaiting`."""
         again, left = (lambda seen: self.client.order(seen.url)), (lambda seen: seen.status != awaiting)
         return poll_until(self.attempt, again, left, [order], what="order")[0]
-
-    def _pending_key(self, order: Order) -> PrivateKey:
-        """The order's key: mounted, or made now and stored before it is used. Raises OtherPod, Later."""
-        attempt = self.attempt
-        mounted = attempt.mounted("pending", v.PENDING_KEY)
-        if mounted is not None:
-            self._require_own(order)
-            held = key_from_pem(mounted)
-            if attempt.record.has_revoked(key_id=key_id(held.public_key())):
-                attempt.advance(transitions.key_dropped)
-                detail = "the order's key is of a certificate that was revoked: the next attempt makes another"
-                raise Later(Problem(type="keyRevoked", detail=detail, step="order"), wait=timedelta(0))
-            return held
-        key = generate_key(KeyAlgorithm(self.resolved.settings.key_algorithm))
-        pem = key_to_pem(key)
-        secret = pending_secret(attempt.record, pem)
-        if changes.swap(attempt.cluster, SECRETS, v.NAMESPACE, None, secret) is None:
-            raise OtherPod("the pending key was stored meanwhile: the next pod has it")
-        attempt.made["pending"] = pem
-        return key
-
-    def _require_own(self, order: Order) -> None:
-        """The mounted key is this record's own. Raises Later: whoever launched the Job mounted another's.
-
-        One of 0.1.0 does not say whose it is. It is good for what was finalized with it, as the certificate then
-        shows; for anything else the next attempt makes a new one.
-        """
-        record, own = self.attempt.record, "pending" in self.attempt.made
-        owner = None if own else self.attempt.mounted("pending", v.PENDING_OWNER)
-        if own or owner == record.uid.encode() or (owner is None and order.status in {"processing", "valid"}):
-            return
-        fresh = names.pending_key(record.uid, record.epoch)
-        self.attempt.advance(transitions.finalizing, pending_key=fresh)
-        detail = "the key that was kept for this order is not known to be this certificate's: a new one is made"
-        raise Later(Problem(type="foreignKey", detail=detail, step="finalize"))
-
-
-def pending_secret(record: Record, key_pem: bytes) -> Json:
-    """The key of an attempt's order, kept until the certificate is installed."""
-    labels = {v.PENDING: "true", v.RECORD_UID: record.uid}
-    metadata = bodies.own_metadata(record.pending_name, labels, owner=record.owner_reference)
-    data = {v.PENDING_KEY: key_pem, v.PENDING_OWNER: record.uid.encode()}
-    return bodies.secret(metadata, "Opaque", data) | {"immutable": True}
 
 
 def check_clock(attempt: Attempt, client: AcmeClient) -> None:

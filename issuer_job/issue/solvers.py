@@ -60,8 +60,10 @@ class AttemptSolvers:
         at_once(solve, [kind for kind in self.makers if kind in by_type])
 
     def release(self, *, at_end: bool = False) -> None:
-        """The CA has decided, or this pod has ended the attempt: whoever waits for a place gets it back.
+        """No order of this attempt follows: whoever waits for a place gets it back.
 
+        Not before: ingress controllers gather changes, and would apply the moment without a route when the next order
+        has its own already.
         `at_end`: this pod is through with the attempt, however it ended. What fails is left to the sweep and to Jobs
         of the issuer: no certificate is to be lost over it.
         """

@@ -116,6 +116,8 @@ def warning_of(entry: Entry, decided: Plan) -> str | None:
         return f"Secret {entry.secret_name[:40]}: {held.problem.detail}"
     if decided.reason is PlanReason.LEFT_OUT:
         return f"Secret {entry.secret_name[:40]}: {LEFT_OUT}"
+    if decided.reason is PlanReason.RETRY_NOTED:
+        return f"Secret {entry.secret_name[:40]}: an attempt is under way; if it fails, another follows at once"
     if decided.reason is PlanReason.JOINED and decided.record is not None and entry.source.renew:
         return _renewal_warning(decided.record)
     return None

@@ -15,6 +15,7 @@ NO_ORDER: dict[str, Any] = {
     "order_url": "",
     "order_expires": None,
     "replaces": "",
+    "terms": "",
     "pending_key": "",
 }
 """Of an attempt whose order is forgotten."""

@@ -51,12 +51,14 @@ class AttemptState(Stored, frozen=True):
     """The current attempt. `epoch` identifies it; the holder is the uid of the pod that works on it.
 
     `ordered` says that newOrder may have happened although no URL is known, in this attempt or in one that crashed
-    before it; `replaces` is the CertID that the order
-    names (RFC 9773, section 5), `crashes` counts the attempts before this one whose Jobs ended without a word.
+    before it; `replaces` is the CertID that the order names (RFC 9773, section 5), `terms` stands for what it asks
+    for besides its hosts (empty: an earlier certjob has made it). `crashes` counts the attempts before this one whose
+    Jobs ended without a word.
     `issuer` is set if it is not the intent's: its fallback. `renews` says that what is issued is to be replaced,
     however good: for that this attempt was launched, or one before it that did not do it. `interval` is the time
     from one sweep to the next, as the last one that launched had it. `changed_at` is when what is wanted changed last
     since it was launched; `looks_again`: its Job looks at that again before it orders, which those of 0.1.0 do not.
+    `retry_asked`: somebody has asked for another since it was launched, which follows at once if it fails.
     """
 
     epoch: int
@@ -73,6 +75,7 @@ class AttemptState(Stored, frozen=True):
     order_url: str = ""
     order_expires: Moment | None = None
     replaces: str = ""
+    terms: str = ""
     orders_dropped: int = 0
     pending_key: str = ""
     secret_uid: str = ""
@@ -82,6 +85,7 @@ class AttemptState(Stored, frozen=True):
     stretch: float = 0.0  # of the start of the holder's process: its time by its CPU time, 0 if not known
     changed_at: Moment | None = None
     looks_again: bool = False
+    retry_asked: bool = False
 
 
 class Renewal(Stored, frozen=True):

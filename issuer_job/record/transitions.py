@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from issuer_job.record.intents import NO_ORDER, bounded, intended, joined, union
-from issuer_job.record.ledger_entries import with_certificate, with_failure, with_order
+from issuer_job.record.ledger_entries import with_certificate, with_failure, with_order, worn_out
 from issuer_job.record.phases import ACTIVE, ARROWS, Bearing, LaunchReason
 from issuer_job.record.record import (
     HISTORY_LENGTH,
@@ -78,6 +78,7 @@ def launched(
         secret_version="",
         changed_at=None,
         looks_again=False,
+        retry_asked=False,
         renews=old.renews or reason.bearing is Bearing.REPLACES,
         ordered=old.ordered and record.phase in ACTIVE,  # one that could say how it ended knows all its orders
         interval=interval or old.interval,
@@ -125,13 +126,19 @@ def unconfirmed(record: Record, now: datetime) -> Record:
     return _move(record, P.UNCONFIRMED, now, "unconfirmed", "no live Ingress wants this Secret")
 
 
-def ordering(record: Record, now: datetime, *, directory: str, account: str) -> Record:
-    """From here on newOrder may have happened. An order of another account or directory is forgotten."""
-    attempt = attempt_of(record)
-    if (attempt.directory, attempt.account) != (directory, account):
+def inherits(attempt: AttemptState, *, directory: str, account: str, terms: str) -> bool:
+    """Whether an order that it has, or may have, is this account's, on these terms. Pure."""
+    return (attempt.directory, attempt.account) == (directory, account) and attempt.terms in ("", terms)
+
+
+def ordering(record: Record, now: datetime, *, directory: str, account: str, terms: str = "") -> Record:
+    """From here on newOrder may have happened. An order of another account or directory, or on other terms, is
+    forgotten.
+    """
+    place = {"directory": directory, "account": account, "terms": terms}
+    if not inherits(attempt_of(record), **place):
         record = with_attempt(record, order_url="", order_expires=None, replaces="")
-    record = with_attempt(record, ordered=True, directory=directory, account=account)
-    return _move(record, P.ORDERING, now)
+    return _move(with_attempt(record, ordered=True, **place), P.ORDERING, now)
 
 
 def signing(record: Record, now: datetime, *, directory: str) -> Record:
@@ -222,18 +229,36 @@ def key_dropped(record: Record, now: datetime) -> Record:
     return _move(with_attempt(record, **NO_ORDER), P.ORDERING, now, "key dropped", "its certificate was revoked")
 
 
+def retry_asked(record: Record) -> Record:
+    """Its owner wants another attempt while this one is at work."""
+    return with_attempt(record, retry_asked=True)
+
+
 def waiting(
     record: Record, now: datetime, *, problem: Problem, wait: timedelta, asked: bool = False, issuer: str = ""
 ) -> Record:
-    """Something that passes stands in the way; try again after `wait`."""
-    record = _retrying(with_failure(record, problem, now=now), problem, now, now + wait, asked=asked, issuer=issuer)
-    return _move(record, P.WAITING, now, "waiting", str(problem))
+    """Something that passes stands in the way; try again after `wait`, or at once if that was asked for meanwhile."""
+    record = with_failure(record, problem, now=now)
+    wait = timedelta(0) if _follows_at_once(record, now) and not asked else wait
+    return _move(
+        _retrying(record, problem, now, now + wait, asked=asked, issuer=issuer),
+        P.WAITING,
+        now,
+        "waiting",
+        str(problem),
+    )
 
 
 def failed(record: Record, now: datetime, *, problem: Problem, issuer: str = "") -> Record:
-    """Only a change helps."""
-    record = _retrying(with_failure(record, problem, now=now), problem, now, None, issuer=issuer)
-    return _move(record, P.FAILED, now, "failed", str(problem))
+    """Only a change helps; one that somebody says to have made meanwhile is tried."""
+    record = with_failure(record, problem, now=now)
+    again = _follows_at_once(record, now)
+    record = _retrying(record, problem, now, now if again else None, issuer=issuer)
+    return _move(record, P.WAITING if again else P.FAILED, now, "waiting" if again else "failed", str(problem))
+
+
+def _follows_at_once(record: Record, now: datetime) -> bool:
+    return record.attempt is not None and record.attempt.retry_asked and worn_out(record, now) is None
 
 
 def held_back(record: Record, now: datetime, *, problem: Problem, until: datetime, issuer: str = "") -> Record:

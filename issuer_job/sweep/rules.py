@@ -31,8 +31,8 @@ STORED_WITHIN = timedelta(minutes=1)
 TOMBSTONE = timedelta(days=7)
 UNWRITABLE = frozenset(str(refusal) for refusal in Refusal if refusal.is_permanent)
 """Types of problems that the Secret's owner ends."""
-TESTED = frozenset({"account", "contact", "directory", "sign"})
-"""Steps of an attempt that a test of its issuer takes, too."""
+TESTED = frozenset({"account", "contact", "directory", "dns", "newAccount", "newNonce", "sign"})
+"""Steps of an attempt that a test of its issuer takes, too, or that need the same credentials."""
 MOST_LOOKS = 1000
 """At Secrets that seem in order, in one pass: a look is a request, of some 4 ms."""
 LOOK_TURNS = 12

@@ -246,6 +246,23 @@ def test_and_each_is_issued_by_the_next_sweep_once_the_ca_behaves(troubled: dict
     assert len(troubled["huge"].proxy.orders) == 1, "the order of the first try is taken up again"
 
 
+# Routes
+
+
+def test_orders_that_follow_a_dropped_one_are_proven_over_the_same_routes(namespace: str, new_site: NewSite) -> None:
+    """Traefik gathers changes for two seconds: it would apply a moment without routes when the CA looks again.
+
+    Pebble reuses half of the valid authorizations of an account: of six hosts it looks at some again.
+    """
+    site = new_site(namespace, "dropped")
+    site.proxy.on("certificate", replaced_body(FOREIGN_CHAIN), times=2)
+    hosts = [site.host(f"h{number}") for number in range(6)]
+    world.create(namespace, world.manifest(site.name, hosts, issuer=site.issuer))
+    record = world.wait_issued(namespace, "dropped-tls", hosts, seconds=ENDS_WITHIN)
+    assert len(site.proxy.orders) == 3
+    assert [entry.event for entry in record.history].count("launched") == 1
+
+
 # Authorizations that are valid already
 
 

@@ -18,7 +18,7 @@ from issuer_job.hosts import at_sweep, claims
 from issuer_job.hosts.precedence import Namers
 from issuer_job.http01 import routes
 from issuer_job.http01.solver import challenge_body
-from issuer_job.issue.order import pending_secret
+from issuer_job.issue.obtaining.pending_key import pending_secret
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import Issuer
 from issuer_job.polling import utc_now

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from enum import StrEnum
 from typing import Any
 
 from acme import jws
@@ -26,7 +27,7 @@ NO_ANSWER = Reply(hang=True)
 
 @dataclass
 class FakeOrder:
-    """One order; `answered` are the hosts whose challenge the CA was told to look at."""
+    """One order; `answered` are the hosts whose challenge the CA was told to look at, `failed` why in vain."""
 
     number: int
     account: str
@@ -34,18 +35,29 @@ class FakeOrder:
     status: str = "pending"
     answered: set[str] = field(default_factory=set)
     chain: bytes | None = None
+    failed: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+class Failing(StrEnum):
+    """What becomes of an order when a CA has looked at a host in vain."""
+
+    ORDER = "the order is invalid"
+    """As RFC 8555, section 7.1.6, has it."""
+    AUTHORIZATION = "authorization and challenge are invalid, without a reason; the order stays pending"
+    CHALLENGE = "the challenge is invalid; authorization and order stay pending"
+    NOTHING = "all stays pending, the challenge with an error; the CA looks again when it is told to"
 
 
 class FakeOrders(FakeAcme):
     """Validates at once. `orders` is everything that was ever ordered.
 
-    `lists_orders`: accounts have an orders list, as at Pebble; `reuses`: newOrder answers with an open order for the
-    same account and names, as at Let's Encrypt; `failing`: problem by host; `stolen`: so many orders are finalized by
-    somebody else just before us; `before` is called with every request and may answer it, `latency` before that, for
-    several requests at a time; `backwards`: orders list their authorizations so; `refuses_redundant`: names that a
-    wildcard beside them covers, as Let's Encrypt does and Pebble does not; `clock` is its own. `revoked` has reasons
-    by serial number, `reasons` are those that it takes. `life`: of its certificates from now on; if None a day, and
-    an hour before now.
+    `lists_orders`: accounts have an orders list, as at Pebble; `reuses`: newOrder answers with an open order for
+    the same account and names, as at Let's Encrypt; `failing`: problem by host, and `fails` what comes of it;
+    `stolen`: so many orders are finalized by somebody else just before us; `before` is called with every request
+    and may answer it, `latency` before that, for several requests at a time; `backwards`: orders list their
+    authorizations so; `refuses_redundant`: names that a wildcard beside them covers, as Let's Encrypt does and
+    Pebble does not; `clock` is its own. `revoked` has reasons by serial number, `reasons` are those that it
+    takes. `life`: of its certificates from now on; if None a day, and an hour before now.
     """
 
     def __init__(self, base: str) -> None:
@@ -59,6 +71,7 @@ class FakeOrders(FakeAcme):
         self.lists_orders = True
         self.reuses = False
         self.failing: dict[str, dict[str, str]] = {}
+        self.fails = Failing.ORDER
         self.stolen = 0
         self.backwards = False
         self.refuses_redundant = True
@@ -176,13 +189,22 @@ class FakeOrders(FakeAcme):
             return self._finalize(order, x509.load_der_x509_csr(b64decode(request.payload["csr"])))
         host = order.hosts[int(rest[0])]
         if kind == "chall":
-            order.answered.add(host)
-            if host in self.failing:
-                order.status = "invalid"
-            elif order.answered >= set(order.hosts):
-                order.status = "ready"
+            self._look(order, host)
             return Reply(200, self._authorization(order, host)["challenges"][0])
         return Reply(200, self._authorization(order, host))
+
+    def _look(self, order: FakeOrder, host: str) -> None:
+        """At a host, unless one of its challenges is met or failed for good."""
+        if host in order.answered and not (host in order.failed and self.fails is Failing.NOTHING):
+            return
+        order.answered.add(host)
+        order.failed.pop(host, None)
+        if host in self.failing:
+            order.failed[host] = self.failing[host]
+            if self.fails is Failing.ORDER:
+                order.status = "invalid"
+        elif order.answered - order.failed.keys() >= set(order.hosts):
+            order.status = "ready"
 
     def _finalize(self, order: FakeOrder, csr: x509.CertificateSigningRequest) -> Reply:
         if self.stolen:
@@ -222,10 +244,12 @@ class FakeOrders(FakeAcme):
             "url": f"{self._url('chall', order)}/{index}",
             "token": f"token-of-order-{order.number:04d}-host-{index:04d}",
         }
-        if host in self.failing and host in order.answered:
-            state = "invalid"
-            challenge["error"] = self.failing[host]
         challenge["status"] = state
+        if host in order.failed:
+            challenge["status"] = "pending" if self.fails is Failing.NOTHING else "invalid"
+            state = "pending" if self.fails in {Failing.CHALLENGE, Failing.NOTHING} else "invalid"
+            if self.fails is not Failing.AUTHORIZATION:
+                challenge["error"] = order.failed[host]
         kinds = ["dns-01"] if host.startswith("*.") else ["http-01", "dns-01"]
         return {
             "identifier": {"type": "dns", "value": host.removeprefix("*.")},

@@ -10,7 +10,7 @@ from issuer_job import vocabulary as v
 from issuer_job.account.keys import account_secret
 from issuer_job.hosts.claims import claim_body
 from issuer_job.http01.solver import challenge_body
-from issuer_job.issue.order import pending_secret
+from issuer_job.issue.obtaining.pending_key import pending_secret
 from issuer_job.issuers.state import state_body
 from issuer_job.record.record import Phase
 from tests.worlds.samples import attempt, record

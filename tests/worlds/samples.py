@@ -140,6 +140,8 @@ def full_record() -> Record:
             stretch=1.5,
             changed_at=NOW,
             looks_again=True,
+            retry_asked=True,
+            terms="profile -, lifetime -",
         ),
         issued=issued(leaf="PEM", vouched=True, put_back=True, renewal=renewal, forfeited=HOSTS[:1]),
         retry=retry,

@@ -7,11 +7,12 @@ from datetime import timedelta
 
 from certs.hostnames import first_few
 from issuer_job.account import account
+from issuer_job.account.patience import PAUSES, worth_a_wait
 from issuer_job.account.replacement import block, drop_url, forget_dead, is_dead
-from issuer_job.acme_client import AcmeError, AcmeUnavailable
+from issuer_job.acme_client import AcmeError, AcmeUnavailable, ExternalAccountRefused
 from issuer_job.attempt.attempt import Attempt, Later, Permanent, Resolved
 from issuer_job.attempt.findings import Finding, MountedIssuer
-from issuer_job.issue.authorize import PAUSES, AuthorizationFailed, worth_a_wait
+from issuer_job.issue.obtaining.proof import AuthorizationFailed
 from issuer_job.issue.obtaining.registry import Obtained
 from issuer_job.issue.order import Before, Ordering
 from issuer_job.issue.solvers import AttemptSolvers
@@ -20,6 +21,8 @@ from issuer_job.record.record import Problem
 
 ABOUT_HOSTS = frozenset({"rejectedIdentifier", "unsupportedIdentifier", "caa"})
 """Types of problems that some host of the order has, whether the CA says which or not."""
+EXTERNAL_ACCOUNT = "externalAccountRequired"
+"""Whatever the CA calls it: what is wrong is the binding."""
 
 
 class Acme:
@@ -95,7 +98,8 @@ def _stop(error: AcmeError, *, host: str, advice: str = "", of: str = "") -> Lat
     step = "" if error.step == "authorization" and host else f"{error.step}: "
     detail = f"{step}{error.problem.words}{'' if host else of}"
     detail = f"{detail[:500]}; {advice}" if advice else detail
-    problem = Problem(type=error.problem.type, detail=detail, host=host, step=error.step)
+    kind = EXTERNAL_ACCOUNT if isinstance(error, ExternalAccountRefused) else error.problem.type
+    problem = Problem(type=kind, detail=detail, host=host, step=error.step)
     if error.is_permanent:
         return Permanent(problem)
     return Later(problem, wait=error.retry_after, by_ca=error.retry_after is not None)

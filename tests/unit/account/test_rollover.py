@@ -128,6 +128,10 @@ def test_a_job_launched_before_leaves_it_to_its_next_launch(rolled: JobWorld) ->
     check(rolled)
     assert rolled.issue(old) is v.ExitCode.LATER
     assert retry(rolled, second).problem.type == "accountReplaced"
+    due = retry(rolled, second).not_before
+    assert due is not None
+    assert (retry(rolled, second).failures, due <= rolled.clock.read()) == (0, True)
+    assert "CertificateFailed" not in dict(rolled.events()), "it is nobody's fault, and goes on by itself"
     rolled.relaunch(secret=second)
     assert rolled.run(secret=second) is v.ExitCode.DONE
     assert len(rolled.ca.accounts) == 1

@@ -274,10 +274,17 @@ def test_it_does_not_shorten_what_the_ca_asked_for_and_is_used_up() -> None:
     assert decided(over, source(retry="1")).reason is PlanReason.RETRY_ASKED
 
 
-@pytest.mark.parametrize("phase", sorted(ACTIVE | {Phase.ISSUED}))
-def test_without_a_failure_that_rests_the_value_is_only_noted(phase: Phase) -> None:
-    retry = None if phase is Phase.ISSUED else failed(phase, HOSTS[:1]).retry
-    assert decided(record(phase, retry=retry), source(retry="1")).reason is PlanReason.JOINED
+def test_of_a_certificate_that_is_there_the_value_is_only_noted() -> None:
+    assert decided(record(Phase.ISSUED), source(retry="1")).reason is PlanReason.JOINED
+
+
+@pytest.mark.parametrize("phase", sorted(ACTIVE))
+def test_while_an_attempt_is_at_work_it_is_remembered_for_the_end(phase: Phase) -> None:
+    made = decided(record(phase, retry=failed(phase, HOSTS[:1]).retry), source(retry="1"))
+    assert (made.reason, made.launch) == (PlanReason.RETRY_NOTED, False)
+    assert made.record is not None
+    assert transitions.attempt_of(made.record).retry_asked
+    assert decided(made.record, source(retry="1")) == Plan(PlanReason.UNCHANGED)
 
 
 @pytest.mark.parametrize("phase", sorted(GONE))

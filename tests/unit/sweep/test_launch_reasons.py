@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
+from issuer_job.account.account import EAB_HMAC_KEY
 from issuer_job.checks.check import CHECKED_AT, NOT_READY, READY, RESULT
 from issuer_job.cluster.api import CONFIGMAPS, JOBS
 from issuer_job.issuers.load import issuer_version
@@ -18,6 +19,7 @@ from issuer_job.record.record import Phase, Record, Renewal
 from issuer_job.sweep import rules
 from issuer_job.sweep.situation import Action, Situation, Verdict
 from tests.fakes.acme import problem
+from tests.worlds.check import check, credentials
 from tests.worlds.job import ISSUER, JobWorld, ingress
 from tests.worlds.samples import PROBLEM
 from tests.worlds.sweep import HOUR, MINUTE, by_hand, issue_one, jobs, orders, passes, run, write, writes_nothing
@@ -232,6 +234,26 @@ def test_once_a_test_finds_the_issuer_ready_what_failed_with_its_account_is_trie
     tested(READY)
     assert (jobs(swept), reason(swept)) == (2, LaunchReason.ISSUER_EDITED)
     assert swept.record().retry is None
+
+
+def test_an_external_account_that_was_put_right_is_tried_once_a_test_finds_it_so(swept: JobWorld) -> None:
+    """The Secret is no part of the issuer's configuration, so no edit shows."""
+    swept.set_issuer(externalAccount={"keyId": "k"})
+    credentials(swept, {EAB_HMAC_KEY: b"d3JvbmctbWFjLWtleS1vZi1lbm91Z2gtYnl0ZXM"})
+    nobody = problem("accountDoesNotExist")
+    swept.ca.script("/account", nobody, problem("unauthorized", "bad MAC", status=403), nobody)
+    swept.apply(ingress())
+    assert swept.run() is v.ExitCode.PERMANENT
+    retry = swept.record().retry
+    assert retry is not None
+    assert (retry.problem.type, retry.problem.detail) == ("externalAccountRequired", "newAccount: bad MAC")
+    run(swept)
+    assert jobs(swept) == 1
+    credentials(swept, {EAB_HMAC_KEY: b"cmlnaHQtbWFjLWtleS1vZi1lbm91Z2gtYnl0ZXM"})
+    assert check(swept) is v.ExitCode.DONE
+    run(swept)
+    assert reason(swept) == LaunchReason.ISSUER_EDITED
+    assert swept.run() is v.ExitCode.DONE
 
 
 def version_of(world: JobWorld) -> str:

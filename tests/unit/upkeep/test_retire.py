@@ -25,7 +25,7 @@ from issuer_job.cluster.api import (
 from issuer_job.demand.ingress import named_secrets
 from issuer_job.http01 import routes
 from issuer_job.http01.solver import challenge_body
-from issuer_job.issue.order import pending_secret
+from issuer_job.issue.obtaining.pending_key import pending_secret
 from issuer_job.issuers.schema import Issuer
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
