@@ -28,6 +28,11 @@ def elsewhere(value: Any) -> Any:
     return f"{NOBODY}/x" if isinstance(value, str) and value.startswith(AT_HAND) else value
 
 
+def more(body: Any) -> Any:
+    """With members that nobody knows."""
+    return body | {"x": None, "another": {"y": [{"z": 7}]}} if isinstance(body, dict) else body
+
+
 def text(reply: Reply, content: bytes) -> Reply:
     return replace(reply, body=None, raw=content)
 
@@ -35,12 +40,11 @@ def text(reply: Reply, content: bytes) -> Reply:
 ANSWERS: dict[str, Callable[[Reply], Reply]] = {
     "a refusal": lambda good: problem("malformed", WORDS),
     "an internal error": lambda good: problem("serverInternal", WORDS, status=500),
-    "a refusal without a reason": lambda good: Reply(403, raw=b"<html>no</html>"),
     "an error in words of its own": lambda good: Reply(500, {"status": 500, "message": WORDS}),
     "nothing": lambda good: text(good, b""),
     "nulls": lambda good: replace(good, raw=None, body=each(good.body, lambda value: None)),
     "other types": lambda good: replace(good, raw=None, body=each(good.body, lambda value: [7])),
-    "a redirect": lambda good: Reply(302, headers={"Location": f"{NOBODY}/x"}),
+    "more than it should": lambda good: replace(good, body=more(good.body)),
     "other URLs": lambda good: replace(
         good, body=elsewhere(good.body), headers={name: elsewhere(value) for name, value in good.headers.items()}
     ),

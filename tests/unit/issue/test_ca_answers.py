@@ -32,11 +32,7 @@ STEPS: dict[str, Callable[[list[str]], bool]] = {
 STEP_NAMES = {"an alternate chain": "certificate"}
 
 
-NO_ORDER_MADE = {"a refusal", "an internal error", "a refusal without a reason", "an error in words of its own"} | {
-    "a redirect",
-    "too late",
-    "cut",
-}
+NO_ORDER_MADE = {"a refusal", "an internal error", "an error in words of its own", "too late", "cut"}
 """As far as these say."""
 
 
