@@ -101,6 +101,10 @@ class IssuerCommand:
     def _done(self, annotation: str, done: str, not_done: str) -> v.ExitCode:
         """Ask for something by the annotation, and see it done: then another account key is in use."""
         request = self.clock().isoformat(timespec="milliseconds")
+        checked = find_issuer(self.cluster, self.name)
+        if checked is not None and not checked.has_account:
+            self.say(f"{self.name}: it has no ACME account, or cannot be read")
+            return v.ExitCode.PERMANENT
         checked = self._annotated(annotation, request)
         if checked is None:
             return self._unknown()

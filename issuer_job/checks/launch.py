@@ -17,7 +17,7 @@ from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, POD_TEMPLATES, Cluster, Json, KubeError
 from issuer_job.issuers.load import IssuerError, is_issuer, issuer_version, parse_issuer
 from issuer_job.issuers.state import IssuerState, load_state, note_in_state, write_state
-from issuer_job.issuers.types import directory_of
+from issuer_job.issuers.types import directory_of, type_of
 from issuer_job.launch import jobs
 from issuer_job.launch.jobs import is_finished
 
@@ -75,6 +75,14 @@ class CheckedIssuer:
         return str((self.config_map["metadata"].get("annotations") or {}).get(annotation, ""))
 
     @property
+    def has_account(self) -> bool:
+        """Whether it is an issuer with an ACME account."""
+        try:
+            return type_of(parse_issuer(self.config_map)).has_account
+        except IssuerError:
+            return False
+
+    @property
     def subject(self) -> str:
         """Stands for what a Job would test now."""
         version = issuer_version(self.config_map)
@@ -96,9 +104,9 @@ def check_cause(checked: CheckedIssuer, *, leftovers: bool, now: datetime) -> Ch
             return CheckCause.ASKED
         if state.data.get(RESULT) == NOT_READY:
             return CheckCause.NOT_READY
-    if reset_is_due(state, checked.asked(v.RESET)) and is_new:
+    if is_new and reset_is_due(state, checked.asked(v.RESET)) and checked.has_account:
         return CheckCause.RESET
-    if rollover_is_due(state, checked.asked(v.ROLLOVER)) and is_new:
+    if is_new and rollover_is_due(state, checked.asked(v.ROLLOVER)) and checked.has_account:
         return CheckCause.ROLLOVER
     return CheckCause.LEFTOVERS if leftovers and checked.directory and _may_clean(state, since, now) else None
 

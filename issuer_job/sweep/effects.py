@@ -151,8 +151,8 @@ class Effects:
         problem = record.retry.problem if record.retry else _NOT_TRIED
         why = f"{problem.detail} ({problem.type})"
         if left <= timedelta(0):
-            short = "" if record.retry else too_short(issued.lifetime, situation.interval, left=issued.left)
-            news = events.ended(record, issued, self.now, short or f"its renewal fails: {why}")
+            late = too_short(issued.lifetime, situation.interval, left=issued.left) or _LATE
+            news = events.ended(record, issued, self.now, f"its renewal fails: {why}" if record.retry else late)
             self.tell(situation, record, news.reason, news.note, news.unique)
             return
         note = f"the certificate has {share} left (until {issued.not_after:%Y-%m-%d %H:%M} UTC) and its renewal fails"
@@ -417,4 +417,5 @@ class Effects:
 
 
 _NOT_TRIED = Problem(type="notRenewed", detail="no order could be tried: see the other Events, and the sweep's log")
+_LATE = "no sweep has renewed it in time, see the other Events and the sweeps' logs"
 _SHARES = (("a tenth of its life", 0.1), ("a third of its life", 1 / 3))

@@ -15,6 +15,7 @@ from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.checks import check as check_issuer
+from issuer_job.checks import command
 from issuer_job.cluster.api import Cluster
 from issuer_job.issue import issue
 from issuer_job.tenant_secrets.access import Looker, look_by_policy, look_by_version
@@ -56,7 +57,7 @@ def test_outside_of_a_cluster(command: str, outside: pytest.MonkeyPatch, capsys:
     assert "neither a service account nor a kubeconfig" in line["problem"]
 
 
-@pytest.mark.parametrize("command", ["check-issuer", "rollover-account"])
+@pytest.mark.parametrize("command", ["check-issuer", "rollover-account", "reset-account", "replace-certificates"])
 def test_commands_about_an_issuer(
     command: str, outside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +65,39 @@ def test_commands_about_an_issuer(
     with pytest.raises(SystemExit):
         program.main([command])
     assert "issuer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asks"),
+    [
+        (["check-issuer"], "check()"),
+        (["rollover-account"], "roll_over()"),
+        (["reset-account"], "reset_account()"),
+        (["replace-certificates"], "replace_all(only_status=False)"),
+        (["replace-certificates", "--status"], "replace_all(only_status=True)"),
+    ],
+)
+def test_each_is_what_it_is_called(
+    arguments: list[str], asks: str, outside: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    class Noted:
+        def __init__(self, *, name: str, **parts: object) -> None:
+            self.name = name
+
+        def __getattr__(self, method: str) -> Callable[..., v.ExitCode]:
+            def note(**options: bool) -> v.ExitCode:
+                given = ", ".join(f"{key}={value}" for key, value in options.items())
+                done.append(f"{self.name}: {method}({given})")
+                return v.ExitCode.DONE
+
+            return note
+
+    monkeypatch.setattr(command, "IssuerCommand", Noted)
+    monkeypatch.setattr(program, "_cluster", lambda seconds: Cluster(FakeApi()))
+    assert program.main([*arguments, "letsencrypt"]) == v.ExitCode.DONE
+    assert done == [f"letsencrypt: {asks}"]
 
 
 def test_a_bare_name_is_an_issuers_and_one_with_a_dot_a_records(

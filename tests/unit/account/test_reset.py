@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -78,6 +78,15 @@ def assert_reset(world: JobWorld, number: int = 2) -> None:
     found = state(world)
     assert (found.number, found.data[RESETTING], found.data[RESET_FOR]) == (number, "", "one")
     assert found.account_url == world.ca.accounts[-1]
+
+
+def with_account(world: JobWorld, number: int) -> None:
+    """There is a key with this number already, and the CA has an account for it."""
+    key = new_account_key()
+    world.api.add(SECRETS, v.NAMESPACE, account_secret(ISSUER, world.server, number, key))
+    connected = partial(AcmeClient.connect, world.server, ca_bundle_pem=world.ca_pem, account_url=None)
+    with connected(account_key_pem=key, user_agent="test") as client:
+        client.ensure_account(terms_agreed=True)
 
 
 # What it does
@@ -185,9 +194,13 @@ def test_when_it_is_due(data: dict[str, str], request_: str, is_due: bool) -> No
 
 def test_an_issuer_without_account_of_another_type_has_nothing_to_reset(world: JobWorld) -> None:
     world.set_issuer(type="selfsigned")
-    operator = Operator(world)
-    assert operator.runs("reset-account") is v.ExitCode.PERMANENT
-    assert f"{ISSUER}: the account is the one before" in operator.said
+    for command in ("reset-account", "rollover-account"):
+        operator = Operator(world)
+        assert operator.runs(command) is v.ExitCode.PERMANENT
+        assert operator.said == [f"{ISSUER}: it has no ACME account, or cannot be read"]
+    check(world)
+    annotate(world, rollover="one", **RESET)
+    assert due(world, after=timedelta(hours=2)) is None
 
 
 def test_an_unknown_issuer(world: JobWorld) -> None:
@@ -236,17 +249,7 @@ def test_a_ca_that_is_away_is_asked_again(asked: JobWorld) -> None:
 
 def test_the_key_of_a_rollover_that_went_wrong_is_left_alone(asked: JobWorld) -> None:
     """It may be another account's, or this one's: nobody but the CA knows."""
-    asked.api.add(SECRETS, v.NAMESPACE, account_secret(ISSUER, asked.server, 2, new_account_key()))
-    secret = asked.api.stored(SECRETS, v.NAMESPACE, names.account(ISSUER, asked.server, 2))
-    assert secret is not None
-    with AcmeClient.connect(
-        asked.server,
-        ca_bundle_pem=asked.ca_pem,
-        account_key_pem=b64decode(secret["data"][v.ACCOUNT_KEY]),
-        account_url=None,
-        user_agent="test",
-    ) as other:
-        other.ensure_account(terms_agreed=True)
+    with_account(asked, 2)
     note_in_state(asked.cluster, ISSUER, asked.server, {ROLLING_OVER: "2"})
     assert check(asked) is v.ExitCode.DONE
     assert_reset(asked, number=3)
@@ -301,26 +304,31 @@ def begun(new_ca: NewCa, root: Path) -> JobWorld:
     return world
 
 
-@pytest.mark.parametrize("taken_back", [False, True])
-def test_killed_after_every_write_the_next_job_ends_it(new_ca: NewCa, tmp_path: Path, taken_back: bool) -> None:
+def test_killed_after_every_write_the_next_job_ends_it(new_ca: NewCa, tmp_path: Path) -> None:
     """With one more account at the most, orders in between, and a rollover that still works."""
     length = run_until(begun(new_ca, tmp_path / "whole"), 10**6)
     assert length >= 5
     for kill_at in range(1, length + 1):
         world = begun(new_ca, tmp_path / f"{kill_at}")
         run_until(world, kill_at)
-        started = bool(state(world).data.get(RESETTING)) or state(world).number > 1
-        if taken_back:
-            annotate(world, **{"reset-account": ""})
         world.apply(ingress())
         assert world.run() is v.ExitCode.DONE, kill_at
         assert to_the_end(world, world.pod_of(launch(world))) is v.ExitCode.DONE, kill_at
-        done = started or not taken_back
-        assert state(world).data.get(RESETTING, "") == ""
-        assert len(world.ca.accounts) == 1 + done, kill_at
-        assert state(world).account_url == world.ca.accounts[-1], kill_at
+        assert (state(world).data[RESETTING], state(world).data[RESET_FOR]) == ("", "one")
+        assert (len(world.ca.accounts), state(world).account_url) == (2, world.ca.accounts[-1]), kill_at
         annotate(world, rollover="then")
         assert to_the_end(world, world.pod_of(launch(world))) is v.ExitCode.DONE, kill_at
-        assert found(world) == []
-        assert len(world.ca.accounts) == 1 + done, kill_at
+        assert (found(world), len(world.ca.accounts)) == ([], 2), kill_at
         world.close()
+
+
+def test_once_the_ca_was_asked_it_is_ended_even_if_nobody_asks_for_it_any_more(asked: JobWorld) -> None:
+    """Its key may have an account by then, which a rollover would come across."""
+
+    with_account(asked, 2)
+    note_in_state(asked.cluster, ISSUER, asked.server, {RESETTING: "2"})
+    annotate(asked, **{"reset-account": ""})
+    check(asked)
+    assert (state(asked).number, state(asked).account_url) == (2, asked.ca.accounts[-1])
+    assert len(asked.ca.accounts) == 2
+    assert due(asked, after=timedelta(hours=2)) is None

@@ -183,6 +183,15 @@ def test_and_by_the_sweep_that_finds_it_ended_with_the_reason(swept: JobWorld) -
     assert len(told(swept, "CertificateExpired")) == 1
 
 
+def test_and_by_the_first_one_after_a_time_without_sweeps(swept: JobWorld) -> None:
+    record = issue_one(swept)
+    assert record.issued is not None
+    swept.clock.ahead += record.issued.lifetime
+    run(swept)
+    [note] = told(swept, "CertificateExpired")
+    assert "no sweep has renewed it in time" in note
+
+
 def test_of_any_life_with_what_its_renewal_failed_for(swept: JobWorld) -> None:
     record = issue_one(swept)
     assert record.issued is not None
