@@ -110,45 +110,52 @@ def read_claims(cluster: Cluster) -> list[Claim]:
     return found[start:] + found[:start]
 
 
+@dataclass(frozen=True)
+class Records:
+    """What the pass knows of certificates, and what it does about them, of which claims know nothing.
+
+    `forfeit` writes down in the former holder's record that a right was lost, see `loss`; while it cannot (False),
+    the claim stays. `serves` looks whether the Secret holds the record's certificate; `warn` is told of a record's
+    first claim that is from before its namespace was made, and so lapses although it is named. `wanting` are
+    records, written down or not, that know no certificate; `own` looks for certjob's in their Secrets.
+    """
+
+    known: Collection[Record] = ()
+    forfeit: Callable[[LostRight], bool] = lambda right: True
+    serves: Callable[[Record], bool] = lambda record: False
+    warn: Callable[[Record, Claim], None] = lambda record, claim: None
+    wanting: Iterable[Record] = ()
+    own: Callable[[Record], IssuedCertificate | None] = lambda record: None
+
+
 def tidy(
     cluster: Cluster,
-    options: Options,
-    namers: Namers,
-    records: Iterable[Record],
+    holders: Holders,
+    records: Records,
     stored: Iterable[Claim],
     *,
-    now: datetime,
     until: float,
     interval: timedelta = SWEEP_INTERVAL,
-    forfeit: Callable[[LostRight], bool] = lambda right: True,
-    serves: Callable[[Record], bool] = lambda record: False,
-    warn: Callable[[Record, Claim], None] = lambda record, claim: None,
-    wanting: Iterable[Record] = (),
-    own: Callable[[Record], IssuedCertificate | None] = lambda record: None,
-) -> tuple[Holders, Counter[str]]:
+) -> Counter[str]:
     """Of all claims mark and give up what must not stand until `until` (time.monotonic()); how many of each.
 
-    `stored` are those from before the Ingresses were read, which are `namers`; `interval` is the time from one sweep
-    to the next. `forfeit` writes down in the former holder's record that a right was lost, see `loss`; while it
-    cannot (False), the claim stays. `serves` looks whether the Secret holds the record's certificate; `warn` is told
-    of the first claim of a record that is from before its namespace was made, and so lapses although it is named.
-    `wanting` are records, written down or not, that know no certificate; `own` looks for certjob's in their Secrets.
-    Under another policy than first-claim nothing is changed. Raises KubeError.
+    `stored` are those from before the Ingresses were read, which are the holders' `namers`; the holders know them
+    afterwards. `interval` is the time from one sweep to the next. Under another policy than first-claim nothing is
+    changed. Raises KubeError.
     """
-    holders, counts = Holders(options, namers, now), Counter[str]()
-    if options.host_policy is not HostPolicy.FIRST_CLAIM:
-        return holders, counts
-    records = list(records)
-    known = certified(records)
+    counts = Counter[str]()
+    if holders.options.host_policy is not HostPolicy.FIRST_CLAIM:
+        return counts
+    known = certified(records.known)
     holders.made.update(_namespaces(cluster))
     for claim in stored:
         in_use = (claim.namespace, claim.host) in known
-        if not claim.labelled and _labelled(cluster, claim, now if in_use else None):
+        if not claim.labelled and _labelled(cluster, claim, holders.now if in_use else None):
             counts["claims labelled"] += 1  # what is to be done about it is the next pass's
         else:
             holders.add(claim)
     holders.whole = not counts
-    pass_ = _Pass(cluster, holders, _requested(records), known, interval, forfeit, serves, warn)
+    pass_ = _Pass(cluster, holders, records, known, interval)
     for claim in list(holders.claims.values()):
         if time.monotonic() >= until:
             counts["claims put off"] += 1
@@ -161,10 +168,10 @@ def tidy(
             continue
         with _guarded(counts, names.claim(host)):
             counts["claims made good"] += _made_good(cluster, holders, host, namespace)
-    for namespace, host in _Before(holders, own, counts, until).holders_of(wanting):
+    for namespace, host in _Before(holders, records.own, counts, until).holders_of(records.wanting):
         with _guarded(counts, names.claim(host)):
             counts["claims made good"] += _made_good(cluster, holders, host, namespace)
-    return holders, counts
+    return counts
 
 
 @contextmanager
@@ -304,19 +311,19 @@ class _Pass:
 
     cluster: Cluster
     holders: Holders
-    requested: Named
+    records: Records
     known: Certified
     interval: timedelta
-    forfeit: Callable[[LostRight], bool]
-    serves: Callable[[Record], bool]
-    warn: Callable[[Record, Claim], None]
     _warned: set[str] = field(default_factory=set)
     _live: dict[str, set[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._requested = _requested(self.records.known)
 
     def settle(self, claim: Claim) -> Counter[str]:
         """Mark it, or give it up: when it has lapsed, or a Job would be refused for it."""
         holders, key = self.holders, (claim.namespace, claim.host)
-        asked = key in holders.namers or key in self.requested
+        asked = key in holders.namers or key in self._requested
         if asked and self._has_become_its_own(claim):
             return Counter({"claims made good": claims.mark_checked(self.cluster, claim, now=holders.now)})
         named = asked and holders.is_of(claim, claim.namespace)
@@ -351,7 +358,7 @@ class _Pass:
         if claim.checked is None or self.holders.rivals(claim):
             return False
         return any(
-            record.phase not in GONE and self.serves(record)
+            record.phase not in GONE and self.records.serves(record)
             for record in self.known.get((claim.namespace, claim.host), ())
             if record.issued is not None and claim.host in record.issued.hosts
         )
@@ -360,11 +367,11 @@ class _Pass:
         for record in self.known.get((claim.namespace, claim.host), ()):
             if record.phase not in GONE and record.uid not in self._warned:
                 self._warned.add(record.uid)
-                self.warn(record, claim)
+                self.records.warn(record, claim)
 
     def _tell_losses(self, claim: Claim, *, lapses: bool) -> bool:
         lost = lost_by(claim, self.known, lapses=lapses, now=self.holders.now)
-        return all(self.forfeit(right) for right in lost)
+        return all(self.records.forfeit(right) for right in lost)
 
     def _must_yield(self, claim: Claim) -> bool:
         """One that was checked stands. One that was not goes only if that is beyond doubt: otherwise whoever has an

@@ -189,25 +189,19 @@ def _launch_checks(effects: Effects, with_leftovers: set[str]) -> None:
 def _tidy_claims(effects: Effects, options: Options, live: Live, claims: list[Claim], interval: timedelta) -> Holders:
     """At most a fifth of the pass's time: what keeps somebody else out goes at the next one."""
     until = time.monotonic() + (effects.deadline - time.monotonic()) * CLAIMS_SHARE
-    records, now = effects.known.records.values(), effects.now
-    holders = Holders(options, live.namers, now)
+    holders = Holders(options, live.namers, effects.now)
+    records = at_sweep.Records(
+        effects.known.records.values(),
+        forfeit=effects.forfeit,
+        serves=effects.serves,
+        warn=lambda record, claim: effects.warn_of_former(record, claim, live, options),
+        wanting=inventory.without_certificate(live, effects.known.records, now=effects.now),
+        own=effects.own_certificate,
+    )
     with _guarded(effects.counts, "claims-put-off"):
-        holders, counts = at_sweep.tidy(
-            effects.cluster,
-            options,
-            live.namers,
-            records,
-            claims,
-            now=now,
-            until=until,
-            interval=interval,
-            forfeit=effects.forfeit,
-            serves=effects.serves,
-            warn=lambda record, claim: effects.warn_of_former(record, claim, live, options),
-            wanting=inventory.without_certificate(live, effects.known.records, now=now),
-            own=effects.own_certificate,
+        effects.counts.update(
+            at_sweep.tidy(effects.cluster, holders, records, claims, until=until, interval=interval)
         )
-        effects.counts.update(counts)
     return holders
 
 

@@ -61,8 +61,8 @@ def tidy(
     for body in ingresses:
         namers.add(Asker(SourceKind.INGRESS, body))
     now, until = utc_now() + after, time.monotonic() + 30
-    stored = read_claims(cluster)
-    return at_sweep.tidy(cluster, options or Options(), namers, records, stored, now=now, until=until)
+    holders = Holders(options or Options(), namers, now)
+    return holders, at_sweep.tidy(cluster, holders, at_sweep.Records(records), read_claims(cluster), until=until)
 
 
 def released(cluster: Cluster, *ingresses: Json, after: timedelta = LATER, start: timedelta = timedelta(0)) -> int:
@@ -291,9 +291,8 @@ def lost(
 
     for hour in range(after // HOUR + 2):
         now, until = utc_now() + min(hour * HOUR, after), time.monotonic() + 30
-        at_sweep.tidy(
-            cluster, Options(), Namers(), records, read_claims(cluster), now=now, until=until, forfeit=forfeit
-        )
+        known = at_sweep.Records(records, forfeit=forfeit)
+        at_sweep.tidy(cluster, Holders(Options(), Namers(), now), known, read_claims(cluster), until=until)
     return told
 
 
@@ -483,8 +482,8 @@ def test_a_claim_of_a_certificate_without_an_ingress_stays(cluster: Cluster) -> 
     for phase, stays in ((Phase.ISSUED, True), (Phase.RETIRED, False)):
         wanted = record(phase, namespace="one", sources=(asked,))
         for now in (utc_now(), utc_now() + LATER):
-            until = time.monotonic() + 30
-            at_sweep.tidy(cluster, Options(), Namers(), [wanted], read_claims(cluster), now=now, until=until)
+            holders, until = Holders(Options(), Namers(), now), time.monotonic() + 30
+            at_sweep.tidy(cluster, holders, at_sweep.Records([wanted]), read_claims(cluster), until=until)
         assert (holder(cluster, "a.certjob.dev") == "one") is stays
 
 
@@ -556,8 +555,8 @@ def test_an_expired_list_is_read_anew(cluster: Cluster, api: FakeApi) -> None:
 
 def test_a_pass_without_time_gives_nothing_up(cluster: Cluster) -> None:
     taken(cluster, "a.dev", "one")
-    now, until = utc_now() + LATER, time.monotonic()
-    _, counts = at_sweep.tidy(cluster, Options(), Namers(), (), read_claims(cluster), now=now, until=until)
+    holders, until = Holders(Options(), Namers(), utc_now() + LATER), time.monotonic()
+    counts = at_sweep.tidy(cluster, holders, at_sweep.Records(), read_claims(cluster), until=until)
     assert counts == {"claims put off": 1}
 
 
@@ -568,7 +567,8 @@ def test_other_policies_leave_claims_alone(cluster: Cluster, api: FakeApi, polic
     api.requests.clear()
     rules = {"allowedHosts": [{"namespaces": ["*"], "suffixes": ["dev"]}]} if policy is HostPolicy.ALLOW_LIST else {}
     options = convert({"hostPolicy": str(policy), **rules}, type=Options)
-    at_sweep.tidy(cluster, options, Namers(), (), stored, now=utc_now() + LATER, until=time.monotonic() + 30)
+    holders = Holders(options, Namers(), utc_now() + LATER)
+    at_sweep.tidy(cluster, holders, at_sweep.Records(), stored, until=time.monotonic() + 30)
     assert api.requests == []
 
 

@@ -95,8 +95,8 @@ def test_the_claim_of_an_ingress_that_came_back_during_the_pass_stays(swept: Job
     live = inventory.read_live(swept.cluster, SettingsCache(swept.cluster).issuers(), {}, claimed={HOST})
     swept.api.add(INGRESSES, "shop", ingress())
     assert HOST in named_hosts(ingress())
-    until = time.monotonic() + 30
-    at_sweep.tidy(swept.cluster, Options(), live.namers, (), claims, now=swept.clock.read(), until=until)
+    holders = at_sweep.Holders(Options(), live.namers, swept.clock.read())
+    at_sweep.tidy(swept.cluster, holders, at_sweep.Records(), claims, until=time.monotonic() + 30)
     assert holder(swept.cluster, HOST) == "shop"
 
 
