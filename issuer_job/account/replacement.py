@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from issuer_job import names
@@ -17,9 +18,9 @@ from issuer_job.record.record import Problem
 
 ONCE_IN = timedelta(days=1)
 """A deactivated account is replaced once in this time."""
-_BAD_SIGNATURE = "malformed"
-"""What CAs say, among many other things, of a request signed with a key that the account does not have."""
-_DEAD = frozenset({"accountDoesNotExist", "unauthorized", _BAD_SIGNATURE})
+_DEAD = frozenset({"accountDoesNotExist", "unauthorized"})
+_TYPE = re.compile(r"[A-Za-z]+")
+"""Of the types of RFC 8555, section 6.7."""
 _REPLACED_AT = "accountReplacedAt"
 _BLOCKED_VERSION = "blockedVersion"
 """Stands for the configuration that the issuer had then."""
@@ -32,7 +33,16 @@ def is_dead(error: AcmeError) -> bool:
     speaks of a host.
     """
     about_host = error.problem.identifier or any(part.identifier for part in error.problem.subproblems)
-    return error.problem.type in _DEAD and error.step != "newAccount" and not about_host
+    found = error.problem.type in _DEAD or _may_be_signature(error)
+    return found and error.step != "newAccount" and not about_host
+
+
+def _may_be_signature(error: AcmeError) -> bool:
+    """Whether this is what CAs say, among many other things, of a request signed with a key that the account does not
+    have: `malformed`, or some text of their own instead of a type.
+    """
+    kind = error.problem.type
+    return kind == "malformed" or (not _TYPE.fullmatch(kind) and 400 <= error.problem.status < 500)
 
 
 def forget_dead(mounted: MountedIssuer, error: AcmeError, *, used: str) -> bool:
@@ -45,7 +55,7 @@ def forget_dead(mounted: MountedIssuer, error: AcmeError, *, used: str) -> bool:
     """
     attempt, state = mounted.attempt, mounted.state
     require_current_key(mounted, state)
-    if error.problem.type == _BAD_SIGNATURE and _is_own(mounted, state.account_url):
+    if _may_be_signature(error) and _is_own(mounted, state.account_url):
         return False
     attempt.step("account-gone", problem=str(error.problem))
     return drop_url(mounted, state, used)

@@ -9,7 +9,7 @@ from certs.hostnames import first_few
 from issuer_job.account import account
 from issuer_job.account.patience import PAUSES, worth_a_wait
 from issuer_job.account.replacement import block, drop_url, forget_dead, is_dead
-from issuer_job.acme_client import AcmeError, AcmeUnavailable, ExternalAccountRefused
+from issuer_job.acme_client import UNUSABLE, AcmeError, AcmeUnavailable, ExternalAccountRefused
 from issuer_job.attempt.attempt import Attempt, Later, Permanent, Resolved
 from issuer_job.attempt.findings import Finding, MountedIssuer
 from issuer_job.issue.obtaining.proof import AuthorizationFailed
@@ -21,6 +21,8 @@ from issuer_job.record.record import Problem
 
 ABOUT_HOSTS = frozenset({"rejectedIdentifier", "unsupportedIdentifier", "caa"})
 """Types of problems that some host of the order has, whether the CA says which or not."""
+OF_ONE_ORDER = frozenset({"order", "authorization", "challenge", "finalize", "certificate"})
+"""Steps that ask for something of an order that was made."""
 EXTERNAL_ACCOUNT = "externalAccountRequired"
 """Whatever the CA calls it: what is wrong is the binding."""
 
@@ -31,7 +33,8 @@ class Acme:
     def obtain(self, attempt: Attempt, resolved: Resolved, solvers: AttemptSolvers) -> Obtained:
         """See Obtaining. Each try takes up the same order."""
         mounted, pauses = MountedIssuer(attempt, resolved.name, resolved.issuer), iter(PAUSES)
-        before = Before(lost=transitions.attempt_of(attempt.record).ordered)
+        former = transitions.attempt_of(attempt.record)
+        before = Before(lost=former.ordered)
         while True:
             try:
                 with account.connected(mounted) as client:
@@ -42,9 +45,9 @@ class Acme:
             except AcmeError as error:
                 pause = next(pauses, None)
                 if pause is None or not _passes_soon(mounted, error, pause):
-                    if error.step == "certificate" and 200 <= error.problem.status < 300:
-                        # The same order would bring the same again, as long as the CA keeps it.
-                        attempt.advance(transitions.order_dropped, reason=error.problem.detail)
+                    inherited = former.order_url == transitions.attempt_of(attempt.record).order_url
+                    if _is_hopeless(error, inherited=inherited):
+                        attempt.advance(transitions.order_dropped, reason=str(error.problem))
                     raise _refused(mounted, error) from None
 
     def revoke(self, mounted: MountedIssuer, certificate_der: bytes, *, reason: int) -> bool:
@@ -75,6 +78,16 @@ def _passes_soon(mounted: MountedIssuer, error: AcmeError, pause: float) -> bool
     # Each newOrder that the CA has answered with 2xx has made an order, even if nobody can read which.
     made = error.step == "newOrder" and 200 <= error.problem.status < 300
     return isinstance(error, AcmeUnavailable) and not made and worth_a_wait(mounted.attempt, error, pause)
+
+
+def _is_hopeless(error: AcmeError, *, inherited: bool) -> bool:
+    """Whether the same order would bring the same again, for as long as the CA keeps it: if what it gives is no
+    certificate, or if an attempt before had this order, too. Not if nobody answered, or the CA asks to wait.
+    """
+    silent = error.problem.type == UNUSABLE and not error.problem.status
+    if error.step not in OF_ONE_ORDER or silent or error.is_rate_limited or error.retry_after is not None:
+        return False
+    return inherited or (error.step == "certificate" and 200 <= error.problem.status < 300)
 
 
 def _refused(mounted: MountedIssuer, error: AcmeError) -> Later | Permanent:

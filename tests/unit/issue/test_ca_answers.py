@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -176,3 +177,31 @@ def test_what_is_not_given_is_told(
     assert (words in note(world)) is True
     assert note(world).endswith(" UTC") is not bool(words)
     assert ("not-given" in [entry.message for entry in caplog.records]) is bool(words)
+
+
+OF_ONE_ORDER = ("order", "authorization", "challenge", "finalize", "certificate")
+NOTHING_GOOD = [*product(OF_ONE_ORDER, ("a refusal", "an internal error")), ("order", "other URLs")]
+
+
+@pytest.mark.parametrize(("step", "answer"), [*NOTHING_GOOD, ("authorization", "nothing"), ("finalize", "nulls")])
+def test_an_order_of_which_the_ca_says_nothing_good_any_more_is_left_for_another(
+    world: JobWorld, step: str, answer: str
+) -> None:
+    """However long the CA keeps it: whoever waits for that one has no certificate."""
+    effect = world.ca._answer
+
+    def before(request: Request) -> Reply:
+        path = request.path.split("/")[1:]
+        about_it = path[0] in {"order", "authz", "chall", "finalize", "cert"} and path[1:2] == ["1"]
+        if about_it and STEPS[step](path) and step in {"challenge", "finalize"}:
+            return ANSWERS[answer](Reply(200, {"status": "pending", "url": f"{world.ca.base}/x"}))  # nor is it done
+        return ANSWERS[answer](effect(request)) if about_it and STEPS[step](path) else effect(request)
+
+    world.ca.before = before
+    world.apply(ingress())
+    codes = [world.run()]
+    while codes[-1] is not v.ExitCode.DONE and len(codes) < 3:
+        world.relaunch()
+        codes.append(world.run())
+    assert codes[-1] is v.ExitCode.DONE, world.record().history
+    assert len(world.ca.ordered) == 2
