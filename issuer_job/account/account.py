@@ -19,6 +19,8 @@ from issuer_job.acme_client import AcmeClient, AcmeError, AcmeUnavailable, EabKe
 from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.issuers.state import (
     ACCOUNT_URL,
+    CREDENTIALS,
+    CREDENTIALS_SINCE,
     TAKEN_OVER,
     IssuerState,
 )
@@ -38,7 +40,7 @@ def connected(mounted: MountedIssuer) -> Iterator[AcmeClient]:
         state = mounted.state
         require_not_blocked(mounted, state)
         key = current_key(mounted, state)
-        if key is None:
+        if key is None or _noted(mounted, state, key):
             continue
         with connect(mounted, key.pem, "" if key.takes_over else state.account_url) as client:
             try:
@@ -51,6 +53,22 @@ def connected(mounted: MountedIssuer) -> Iterator[AcmeClient]:
             yield client
             return
     raise superseded(mounted)
+
+
+def _noted(mounted: MountedIssuer, state: IssuerState, key: HeldKey) -> bool:
+    """Write down that the issuer has other credentials than a Job saw before; whether that was to be done.
+
+    No configuration shows that they were put right, but what failed with the former ones is to be tried again.
+    """
+    issuer = mounted.issuer
+    if issuer.external_account is None and not any(solver.dns01 for solver in issuer.solvers):
+        return False
+    seen, before = mounted.fingerprint(key.pem), state.data.get(CREDENTIALS)
+    if seen == before:
+        return False
+    since = {CREDENTIALS_SINCE: mounted.now.isoformat()} if before else {}
+    mounted.write(state, {CREDENTIALS: seen, **since})
+    return True
 
 
 def _ensure_account(mounted: MountedIssuer, client: AcmeClient, state: IssuerState, key: HeldKey) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -93,6 +94,17 @@ class MountedIssuer:
     def broken(self, detail: str, *, step: str = "account") -> Later:
         """How an attempt ends on something that the operator has to mend."""
         return Later(Problem(type="brokenIssuer", detail=detail, step=step))
+
+    def fingerprint(self, secret: bytes) -> str:
+        """Stands for the content of its credentials: another one when they are changed.
+
+        An HMAC (RFC 2104) with a `secret` that who reads it has not: by a plain hash a password could be guessed.
+        """
+        seen = hmac.new(secret, b"certjob credentials", "sha256")
+        for name in sorted(self.keys):
+            value = self.credential(name) or b""
+            seen.update(f"\n{len(name)} {name} {len(value)} ".encode() + value)
+        return seen.hexdigest()[:16]
 
     def credential(self, key: str) -> bytes | None:
         """A key of its credentials, None if it is not there."""

@@ -23,7 +23,7 @@ from issuer_job.checks.questions import QUESTIONS
 from issuer_job.cluster.api import CONFIGMAPS, ApiError, Json, KubeError
 from issuer_job.issue.obtaining.registry import obtaining_of
 from issuer_job.issuers.load import IssuerError, is_issuer, issuer_version, parse_issuer
-from issuer_job.issuers.state import IssuerState, note_in_state
+from issuer_job.issuers.state import CREDENTIALS_SINCE, IssuerState, note_in_state
 from issuer_job.issuers.types import directory_of
 from issuer_job.tenant_secrets.refused import refused_problem
 
@@ -126,8 +126,9 @@ def _tell(attempt: Attempt, config_map: Json, directory: str, findings: list[Fin
 
 
 def ready_since(state: IssuerState) -> datetime | None:
-    """When the last test found the issuer ready; None if it did not."""
-    return state.moment(CHECKED_AT) if state.data.get(RESULT) == READY else None
+    """When the last test found the issuer ready, or a Job found other credentials; None if neither was."""
+    tested = state.moment(CHECKED_AT) if state.data.get(RESULT) == READY else None
+    return max(filter(None, (tested, state.moment(CREDENTIALS_SINCE))), default=None)
 
 
 def finding_line(finding: Finding) -> str:

@@ -156,8 +156,8 @@ def issuer_was_edited(s: Situation, record: Record) -> bool:
 
 
 def issuer_was_put_right(s: Situation, record: Record) -> bool:
-    """It failed for what a test of the issuer tries, too, and since then one has found nothing: what no edit of the
-    issuer shows, its credentials, was put right.
+    """It failed for what a test of the issuer tries, too, and since then one has found nothing, or somebody's attempt
+    other credentials: they were put right, which no edit of the issuer shows.
     """
     retry, ready = record.retry, s.issuer_ready
     if retry is None or ready is None or retry.asked or record.phase not in {Phase.WAITING, Phase.FAILED}:

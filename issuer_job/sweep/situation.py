@@ -71,9 +71,9 @@ class Situation:
     `hosts_free` says that it failed for the want of a host, and may have all of them now.
     `interval` is the time from one sweep to the next, `issuers` stand for the present configuration of each,
     `fallback` is the issuer that shall take over now, see `eligibility.due_fallback`.
-    `issuer_ready` is when a test last found its issuer ready, `account_reset` when an operator last gave that another
-    account. `wish` is the time before which it was made, if an operator has all such certificates of its issuer
-    replaced. `certificates` is how many there are in the cluster.
+    `issuer_ready` is when a test last found its issuer ready, or a Job other credentials of it, `account_reset` when
+    an operator last gave that another account. `wish` is the time before which it was made, if an operator has all
+    such certificates of its issuer replaced. `certificates` is how many there are in the cluster.
     `shares_key` says that another record's certificate has the same private key, `key_revoked` that one for this key
     was revoked, this record's or another's. `other_server` says that it is from a CA that its issuer names no more.
     """
