@@ -261,8 +261,14 @@ def _follows_at_once(record: Record, now: datetime) -> bool:
     return record.attempt is not None and record.attempt.retry_asked and worn_out(record, now) is None
 
 
-def held_back(record: Record, now: datetime, *, problem: Problem, until: datetime, issuer: str = "") -> Record:
-    """An order now would exceed a limit of the issuer. That is no failure."""
+def held_back(
+    record: Record, now: datetime, *, problem: Problem, until: datetime, issuer: str = "", renews: bool = False
+) -> Record:
+    """An order now would exceed a limit of the issuer. That is no failure. What was to be replaced then, because it
+    `renews`, is to be replaced once there is room.
+    """
+    if renews and record.attempt is not None:
+        record = with_attempt(record, renews=True)
     record = _retrying(record, problem, now, until, asked=True, issuer=issuer, counts=False)
     return _move(record, P.WAITING, now, "held back", str(problem))
 

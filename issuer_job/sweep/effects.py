@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ParamSpec
 
-from msgspec.structs import replace
-
 from certs.chain import IssuedCertificate
 from issuer_job import log
 from issuer_job import vocabulary as v
@@ -112,9 +110,6 @@ class Effects:
         Raises KubeError, RecordError.
         """
         whole = fresh(self.cluster, record)
-        wish = self.known.wishes.get((record.namespace, record.secret_name))
-        if whole is not None and wish is not None:  # from here on it is the record's, and so its Jobs'
-            whole = replace(whole, renew=max(wish, whole.renew or wish))
         return whole and write_record(self.cluster, arrow(whole, self.now, *args, **kwargs))
 
     def tell(

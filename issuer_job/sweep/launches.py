@@ -22,7 +22,7 @@ from issuer_job.launch.pace import FIRST, Pace
 from issuer_job.launch.room import scarce
 from issuer_job.launch.start import LaunchRefused
 from issuer_job.record import intents, transitions
-from issuer_job.record.phases import LaunchReason
+from issuer_job.record.phases import Bearing, LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Problem, Record
 from issuer_job.record.renewal import asked_at, is_pressing, serves
 from issuer_job.sweep.effects import Effects
@@ -237,10 +237,13 @@ class SweepLaunches:
         situation, now = candidate.situation, self._effects.now
         sources = tuple(entry.source for entry in situation.entries)
         version = self._effects.issuers.version(wanted.issuer)
+        renews = candidate.verdict.reason.bearing is Bearing.REPLACES
 
         def held_back(record: Record, now: datetime) -> Record:
             record = intents.asked(candidate.verdict.left(record, now), *sources)
-            return transitions.held_back(record, now, problem=held.problem, until=held.until, issuer=version)
+            return transitions.held_back(
+                record, now, problem=held.problem, until=held.until, issuer=version, renews=renews
+            )
 
         if situation.record is None:
             made = transitions.wanted(

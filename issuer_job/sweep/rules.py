@@ -288,7 +288,7 @@ RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (
     (something_else_was_issued, Verdict(Action.NEW_EPOCH, LaunchReason.CHANGED, Priority.MISSED)),
     (key_is_shared, Verdict(Action.LOOK, LaunchReason.SHARED_KEY, Priority.MISSED)),
     (issuer_has_another_server, Verdict(Action.NEW_EPOCH, LaunchReason.OTHER_SERVER)),
-    (issuer_renews_all, Verdict(Action.LOOK, LaunchReason.RENEW_ASKED)),
+    (issuer_renews_all, Verdict(Action.NEW_EPOCH, LaunchReason.RENEW_ASKED)),
     (renewal_is_due, Verdict(Action.LOOK, LaunchReason.RENEWAL_DUE)),
     (look_is_due, Verdict(Action.LOOK, LaunchReason.LOOK_DUE)),
 )

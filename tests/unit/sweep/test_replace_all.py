@@ -147,6 +147,32 @@ def test_not_what_its_owner_has_put_there_nor_what_another_issuer_gave(swept: Jo
     assert active(swept, ["web-tls", "other-tls"]) == ["other-tls"]
 
 
+def test_what_its_owner_has_just_put_there_stays(swept: JobWorld) -> None:
+    """No pass has seen it yet; the Job looks before it orders."""
+    issue_one(swept)
+    swept.clock.ahead += 2 * HOUR
+    asks(swept)
+    by_hand(swept)
+    held = swept.secret()["data"]["tls.crt"]
+    run(swept)
+    assert swept.run() is v.ExitCode.DONE
+    assert swept.secret()["data"]["tls.crt"] == held
+    assert orders(swept) == 1
+
+
+def test_what_waits_for_its_turn_costs_no_look(swept: JobWorld) -> None:
+    swept.set_options(launchesPerSweep=1)
+    several(swept, 4)
+    asks(swept)
+    passes(swept, 1)
+    looks = [r for r in swept.api.requests if r.method == "PUT" and "/secrets/more" in r.path]
+    swept.api.requests.clear()
+    passes(swept, 1)
+    again = [r for r in swept.api.requests if r.method == "PUT" and "/secrets/more" in r.path]
+    assert len(again) <= len(looks)
+    assert not again
+
+
 def test_what_it_gave_as_a_fallback_too(swept: JobWorld) -> None:
     swept.set_issuer("second", default=False, type="selfsigned")
     swept.set_issuer(fallback={"issuer": "second", "after": "1h"})

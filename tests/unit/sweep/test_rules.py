@@ -109,7 +109,7 @@ def test_the_order_of_the_rules() -> None:
         ("something_else_was_issued", "new epoch", "Changed", 1),
         ("key_is_shared", "look", "SharedKey", 1),
         ("issuer_has_another_server", "new epoch", "OtherServer", 3),
-        ("issuer_renews_all", "look", "RenewAsked", 3),
+        ("issuer_renews_all", "new epoch", "RenewAsked", 3),
         ("renewal_is_due", "look", "RenewalDue", 3),
         ("look_is_due", "look", "LookDue", 3),
     ]
@@ -493,7 +493,7 @@ def test_what_failed_with_an_account_that_was_reset_is_tried_again(phase: Phase)
         assert judge_situation(other) == IN_ORDER
 
 
-def test_what_its_issuer_has_replaced_is_looked_at_once_it_is_an_hour_old() -> None:
+def test_what_its_issuer_has_replaced_is_ordered_once_it_is_an_hour_old() -> None:
     made = at_rest(issued=good(at=NOW))
     asked, due = NOW + MINUTE, NOW + timedelta(hours=1)
     for now, wish, is_due in [
