@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from issuer_job import log, names
@@ -157,9 +158,14 @@ def _looker() -> Looker | None:
 
 
 def _bootstrap() -> v.ExitCode:
+    from issuer_job.sweep.opening import keep_hosts
     from issuer_job.upkeep.bootstrap import bootstrap
 
-    bootstrap(_cluster(BOOTSTRAP_DEADLINE))
+    looker = _looker()
+    if looker is None:
+        return v.ExitCode.PERMANENT
+    cluster, deadline = _cluster(BOOTSTRAP_DEADLINE), time.monotonic() + BOOTSTRAP_DEADLINE / 2
+    bootstrap(cluster, opening=partial(keep_hosts, cluster, deadline=deadline, looker=looker))
     return v.ExitCode.DONE
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from issuer_job import log
 from issuer_job import vocabulary as v
@@ -21,7 +22,7 @@ from issuer_job.demand.eligibility import due_fallback
 from issuer_job.dns01 import trace
 from issuer_job.hosts import at_sweep
 from issuer_job.hosts.at_sweep import Holders
-from issuer_job.hosts.precedence import Claim, Denial
+from issuer_job.hosts.precedence import Denial
 from issuer_job.issuers.options import HostPolicy, Options, remember_options
 from issuer_job.issuers.state import INTERVAL, RESET_AT, IssuerState, note_in_state
 from issuer_job.issuers.types import directory_of
@@ -35,6 +36,7 @@ from issuer_job.sweep import inventory, rules, secret_requests
 from issuer_job.sweep.effects import Effects
 from issuer_job.sweep.inventory import Live
 from issuer_job.sweep.launches import LAUNCHES, SweepLaunches
+from issuer_job.sweep.opening import keep_hosts, tidy_claims
 from issuer_job.sweep.queue import Candidate, in_turn
 from issuer_job.sweep.situation import Action, AttemptKey, Situation
 from issuer_job.tenant_secrets import canary
@@ -46,8 +48,6 @@ from issuer_job.upkeep.revoking import Attending
 from issuer_job.upkeep.suggestions import Suggestions
 from issuer_job.upkeep.webhook import rotation
 
-CLAIMS_SHARE = 0.2
-"""Of the pass's time, for giving up claims."""
 PAUSE = 0.5
 """Seconds between two looks for what waits until the nodes have less to do."""
 STANDSTILL = 60
@@ -74,7 +74,8 @@ def sweep(
         return v.ExitCode.LATER
     counts = Counter[str]()
     with _guarded(counts, "rotation-put-off"):
-        rotation.rotate(cluster, now=now)
+        opening = partial(keep_hosts, cluster, deadline=deadline, interval=interval, clock=clock, looker=looker)
+        rotation.rotate(cluster, now=now, opening=opening)
     settings = SettingsCache(cluster)
     issuers = settings.issuers()
     try:
@@ -106,7 +107,9 @@ def sweep(
         known.recount.write(cluster, issuers.valid, now=now)
     _ask_for_suggestions(effects)
     # Before the launches: a host that is given up now is somebody else's in the same pass.
-    holders = _tidy_claims(effects, options, live, claims or [], interval)
+    holders = Holders(options, live.namers, now)
+    with _guarded(counts, "claims-put-off"):
+        tidy_claims(effects, holders, live, claims or [], interval)
     _judge_all(_situations(effects, live, jobs, interval, holders, states), effects, launches, sleep)
     with _guarded(counts, "issuers-put-off"):
         effects.tell_of_other_servers()
@@ -184,25 +187,6 @@ def _launch_checks(effects: Effects, with_leftovers: set[str]) -> None:
             lost = [txt for txt in left if txt.issuer not in effects.issuers.valid]  # no Job has their credentials
             effects.counts["TXT records given up"] += trace.give_up(cluster, name, lost, now=now)
         effects.counts["checks launched"] += launch_due(cluster, leftovers=with_leftovers, now=now)
-
-
-def _tidy_claims(effects: Effects, options: Options, live: Live, claims: list[Claim], interval: timedelta) -> Holders:
-    """At most a fifth of the pass's time: what keeps somebody else out goes at the next one."""
-    until = time.monotonic() + (effects.deadline - time.monotonic()) * CLAIMS_SHARE
-    holders = Holders(options, live.namers, effects.now)
-    records = at_sweep.Records(
-        effects.known.records.values(),
-        forfeit=effects.forfeit,
-        serves=effects.serves,
-        warn=lambda record, claim: effects.warn_of_former(record, claim, live, options),
-        wanting=inventory.without_certificate(live, effects.known.records, now=effects.now),
-        own=effects.own_certificate,
-    )
-    with _guarded(effects.counts, "claims-put-off"):
-        effects.counts.update(
-            at_sweep.tidy(effects.cluster, holders, records, claims, until=until, interval=interval)
-        )
-    return holders
 
 
 def _situations(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from issuer_job import log
 from issuer_job import vocabulary as v
@@ -17,15 +17,15 @@ from issuer_job.polling import utc_now
 from issuer_job.upkeep.webhook import rotation
 
 
-def bootstrap(cluster: Cluster) -> None:
-    """Make what is missing; run again, it changes nothing. Raises KubeError."""
-    behind = rotation.rotate(cluster, now=utc_now())
+def bootstrap(cluster: Cluster, *, opening: Callable[[], None] = lambda: None) -> None:
+    """Make what is missing; run again, it changes nothing. `opening`: see `rotation.rotate`. Raises KubeError."""
+    behind = rotation.rotate(cluster, now=utc_now(), opening=opening)
     issuers = Issuers.from_config_maps(cluster.items(CONFIGMAPS, v.NAMESPACE, labels=f"{v.ISSUER}=true"))
     for name, problem in issuers.broken.items():
         log.error("issuer", issuer=name, problem=problem)
     make_account_keys(cluster, issuers.valid)
     if behind:  # an upgrade: the new pods are just coming
-        rotation.rotate(cluster, now=utc_now(), patience=rotation.INSTALL_PATIENCE)
+        rotation.rotate(cluster, now=utc_now(), patience=rotation.INSTALL_PATIENCE, opening=opening)
     _clear_earlier_jobs(cluster)
 
 

@@ -146,7 +146,7 @@ def test_the_environment_says_how_to_look(monkeypatch: pytest.MonkeyPatch, value
     assert program._looker() is looker
 
 
-@pytest.mark.parametrize("command", ["issue", "sweep"])
+@pytest.mark.parametrize("command", ["issue", "sweep", "bootstrap"])
 def test_a_way_to_look_that_there_is_not(
     command: str, outside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,9 +35,18 @@ SENT: Mapping[str, tuple[str, str, str, str]] = {
 """By the kind of a path, with which an entry's name begins: group and resource that are sent, and the operations."""
 
 
-def fill_in(cluster: Cluster, ca_pem: bytes, *, now: datetime, sends: bool, alone: bool = False) -> Json:
+def fill_in(
+    cluster: Cluster,
+    ca_pem: bytes,
+    *,
+    now: datetime,
+    sends: bool,
+    alone: bool = False,
+    opening: Callable[[], None] = lambda: None,
+) -> Json:
     """Trust the CA, beside those that are there and have not expired unless `alone`; a CA that was not there before
-    comes with new paths. With `sends`, entries that are sent nothing get their rules. The configuration as stored.
+    comes with new paths. With `sends`, entries that are sent nothing get their rules; `opening` is called before if
+    none is sent anything. The configuration as stored.
 
     Raises KubeError.
     """
@@ -56,6 +65,8 @@ def fill_in(cluster: Cluster, ca_pem: bytes, *, now: datetime, sends: bool, alon
                 entry["rules"] = [_rule(*SENT[kind])]
 
     held = cluster.get(MUTATING_WEBHOOKS, None, v.WEBHOOK_CONFIGURATION)
+    if sends and not any(entry.get("rules") for entry in held["webhooks"]):
+        opening()
     return _changed(cluster, v.WEBHOOK_CONFIGURATION, held, filled)
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, NAMESPACES, SECRETS, Json
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, MUTATING_WEBHOOKS, NAMESPACES, SECRETS, Json
 from issuer_job.record.record import Phase
+from issuer_job.sweep.opening import keep_hosts
 from issuer_job.tenant_secrets.access import look_by_version
+from issuer_job.upkeep.bootstrap import bootstrap
+from tests.fakes.api import status
 from tests.fakes.certs_ca import DAY, FakeCA
 from tests.worlds.hosts import holder
 from tests.worlds.job import COMPANY, HOST, JobWorld, ingress
@@ -219,3 +224,72 @@ def test_where_no_look_shows_data_it_is_as_without_certificates(swept: JobWorld)
     swept.looker = look_by_version
     run(swept)
     assert not is_certain(swept)
+
+
+def unopened(world: JobWorld) -> Callable[[], bool]:
+    """The webhook's configuration as the manifests have it; whether the webhook is sent anything."""
+    configuration = world.api.stored(MUTATING_WEBHOOKS, None, v.WEBHOOK_CONFIGURATION)
+    assert configuration is not None
+    for entry in configuration["webhooks"]:
+        del entry["rules"]
+    world.api.add(MUTATING_WEBHOOKS, None, configuration)
+
+    def is_open() -> bool:
+        stored = world.api.stored(MUTATING_WEBHOOKS, None, v.WEBHOOK_CONFIGURATION)
+        assert stored is not None
+        return any(entry.get("rules") for entry in stored["webhooks"])
+
+    return is_open
+
+
+def opened_by_bootstrap(world: JobWorld, *, sleep: Callable[[float], None] = lambda seconds: None) -> None:
+    keep = partial(keep_hosts, clock=world.clock.read, sleep=sleep, looker=world.looker)
+    bootstrap(world.cluster, opening=partial(keep, world.cluster, deadline=time.monotonic() + 60))
+
+
+@pytest.mark.parametrize("first", [opened_by_bootstrap, run])
+def test_nothing_is_sent_to_the_webhook_before_it_is_known_whose_the_hosts_are(
+    swept: JobWorld, first: Callable[[JobWorld], object]
+) -> None:
+    issued_before(swept)
+    swept.api.add(INGRESSES, "team-b", older())
+    install_again(swept)
+    is_open, known = unopened(swept), []
+    swept.api.hooks["configmaps"] = lambda attempt: known.append(is_open()) if v.CHECKED in str(attempt.new) else None
+    first(swept)
+    assert known
+    assert not any(known)
+    assert is_open()
+    assert (holder(swept.cluster, HOST), is_certain(swept)) == ("shop", True)
+    [refused] = swept.apply(older())
+    assert "another namespace" in (refused.warning or "")
+    run(swept)
+    settled(swept)
+    assert orders(swept) == 1
+
+
+def test_policies_that_were_just_applied_are_waited_for(swept: JobWorld) -> None:
+    issued_before(swept)
+    swept.api.add(INGRESSES, "team-b", older())
+    install_again(swept)
+    unopened(swept)
+    swept.policies.in_force = False
+
+    def waited(seconds: float) -> None:
+        swept.policies.in_force = True
+
+    opened_by_bootstrap(swept, sleep=waited)
+    assert (holder(swept.cluster, HOST), is_certain(swept)) == ("shop", True)
+
+
+@pytest.mark.parametrize("broken", ["ingresses", "namespaces", "options"])
+def test_what_goes_wrong_then_keeps_the_webhook_from_nothing(swept: JobWorld, broken: str) -> None:
+    issued_before(swept)
+    install_again(swept)
+    is_open = unopened(swept)
+    if broken == "options":
+        swept.set_options(hostPolicy="nonsense")
+    else:
+        swept.api.fail("GET", rf"/{broken}(\?|$)", status(500, "InternalError", "no"), times=99)
+    opened_by_bootstrap(swept)
+    assert is_open()
