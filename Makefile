@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock audit base-image lint schema picture unit process install e2e test demo bench fairness dns-bench scale soak chaos fuzz fuzz-short
+.PHONY: help venv lock audit base-image lint schema picture unit process install e2e test demo bench fairness dns-bench scale soak chaos peers fuzz fuzz-short
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
@@ -70,7 +70,7 @@ process: venv  ## the unit tests that start processes, no cluster
 install: cluster  ## install certjob on the local cluster
 	tests/cluster/run tests/cluster/install --restart
 
-e2e: venv install  ## the end-to-end tests on the local cluster
+e2e: venv cluster-peers install  ## the end-to-end tests on the local cluster
 	tests/cluster/run $(VENV)/bin/pytest -v --durations=10 tests/e2e
 
 fuzz: venv  ## fuzz everything that reads what strangers wrote, 5 minutes a target
@@ -101,6 +101,9 @@ soak: venv  ## 40 minutes of ten-minute certificates, watched
 
 chaos: venv  ## a burst while Pebble, the webhook and the API server fail
 	tests/cluster/run $(VENV)/bin/python -m tests.load.chaos $(BENCH)
+
+peers: venv cluster-peers  ## ACME servers that others wrote, every case at each and an hour of short certificates
+	tests/cluster/run $(VENV)/bin/python -m tests.load.peers $(PEERS)
 
 # The version that the row `upgrade` comes from and goes back to.
 .PHONY: faults

@@ -12,6 +12,7 @@ from tests.cluster.report import ClusterError
 
 KUBERNETES_VERSION = "1.36.3"
 PEBBLE_VERSION = "2.10.1"
+STEP_CA_VERSION = "0.30.2"
 GO_MINIMUM = (1, 26)
 DEBIAN_RELEASE = "bookworm"
 

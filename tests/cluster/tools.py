@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import settings as s
@@ -201,14 +202,38 @@ def kubernetes(settings: s.Settings) -> Path:
 
 def pebble(settings: s.Settings) -> Path:
     """Pebble and challtestsrv."""
+    module = "github.com/letsencrypt/pebble/v2/cmd/..."
+    return go_install(settings, "pebble", module, s.PEBBLE_VERSION, says="building Pebble")
+
+
+def go_install(settings: s.Settings, name: str, packages: str, version: str, *, says: str) -> Path:
+    """Programs of a Go module, which Go checks against the database of checksums; the directory with them."""
 
     def make(directory: Path) -> None:
-        module = f"github.com/letsencrypt/pebble/v2/cmd/...@v{s.PEBBLE_VERSION}"
         env = {**os.environ, "CGO_ENABLED": "0", "GOBIN": str(directory)}
-        log = settings.cache / "logs" / "build-pebble.log"
-        run([go_program(settings), "install", "-trimpath", module], doing="build Pebble", log=log, env=env)
+        log = settings.cache / "logs" / f"build-{name}.log"
+        command = (go_program(settings), "install", "-trimpath", f"{packages}@v{version}")
+        run(["nice", *command], doing=f"build {name}", log=log, env=env)
 
-    return once(settings, "pebble", content_hash(s.PEBBLE_VERSION), make, says="building Pebble")
+    return once(settings, name, content_hash(version), make, says=says)
+
+
+@dataclass(frozen=True)
+class Peers:
+    """ACME servers that others wrote: two programs, and where Python finds acme2certifier and gunicorn."""
+
+    step_ca: Path
+    caddy: Path
+    packages: Path
+
+
+def peers(settings: s.Settings) -> Peers:
+    """Only tests need them, so the cluster starts without."""
+    module = "github.com/smallstep/certificates/cmd/step-ca"
+    built = go_install(settings, "step-ca", module, s.STEP_CA_VERSION, says="building step-ca (about 3 minutes)")
+    installed = python_tools(settings, "peers.txt", says="installing Caddy and acme2certifier")
+    [packages] = installed.parent.glob("lib/python*/site-packages")
+    return Peers(step_ca=built / "step-ca", caddy=installed / "caddy", packages=packages)
 
 
 def link_binaries(settings: s.Settings) -> None:

@@ -83,9 +83,18 @@ def dns_issuer(solvers: Sequence[Json], *, credentials: dict[str, str] | None = 
 
 def set_alias(name: str, target: str, *, zone: str = "dns.test") -> None:
     """Make a name an alias of another."""
+    _replace(name, "CNAME", f"{target}.", zone=zone)
+
+
+def set_address(name: str, address: str, *, zone: str = "dns.test") -> None:
+    """Let a name lead to an address. The pods, who ask another server, go on to see the node's."""
+    _replace(name, "A", address, zone=zone)
+
+
+def _replace(name: str, kind: str, value: str, *, zone: str) -> None:
     algorithm, key, secret = tsig_key().split(":")
     update = dns.update.UpdateMessage(zone, keyring=dns.tsigkeyring.from_text({key: (algorithm, secret)}))
-    update.replace(dns.name.from_text(name), 60, "CNAME", f"{target}.")
+    update.replace(dns.name.from_text(name), 60, kind, value)
     assert dns.query.tcp(update, PRIMARY, timeout=5).rcode() == dns.rcode.NOERROR
 
 

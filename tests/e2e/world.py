@@ -160,6 +160,16 @@ def mend_dns(host: str) -> None:
     _challtestsrv("/clear-servfail", {"host": host})
 
 
+def lead_elsewhere(host: str, address: str) -> None:
+    """Let the host's name lead to another address than the node's."""
+    _challtestsrv("/add-a", {"host": host, "addresses": [address]})
+
+
+def lead_back(host: str) -> None:
+    """Take that back."""
+    _challtestsrv("/clear-a", {"host": host})
+
+
 def job_logs(namespace: str) -> list[dict[str, Any]]:
     """Every line that the issue Jobs of a namespace have logged."""
     text = kubectl(

@@ -1,4 +1,4 @@
-"""A reverse proxy in front of Pebble that misbehaves by rules: for tests of what a CA can do to a client.
+"""A reverse proxy in front of an ACME server that misbehaves by rules: for tests of what a CA can do to a client.
 
     with fault_proxy() as proxy:
         proxy.on("newOrder", SWALLOW)  # the first one reaches the CA, its answer is lost
@@ -73,7 +73,7 @@ class FaultProxy:
     def __init__(self, *, upstream: str, upstream_tls: ssl.SSLContext, url: str, ca_pem: bytes) -> None:
         self.url = url
         self.ca_pem = ca_pem
-        self.directory = url + "/dir"
+        self.directory = url + urlsplit(upstream).path
         self.passed: list[Passed] = []
         self.broken: list[Exception] = []
         self._upstream = urlsplit(upstream)
@@ -239,23 +239,23 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def fault_proxy(
-    *, address: str | None = None, upstream: str | None = None, upstream_ca: bytes | None = None
+    *, address: str | None = None, name: str = "", upstream: str | None = None, upstream_ca: bytes | None = None
 ) -> Iterator[FaultProxy]:
-    """Run a proxy on a free port of `address`, which its clients must be able to reach.
+    """Run a proxy on a free port of `address`, which its clients must be able to reach, and by its `name`.
 
-    Unless given, that is the local cluster's node, and `upstream` (with the PEM that its TLS is trusted by) is its
-    Pebble.
+    Unless given, that is the local cluster's node, and `upstream` (with the PEM that its TLS is
+    trusted by) is its Pebble.
     """
     address = address or os.environ["CERTJOB_TRAEFIK_ADDRESS"]
     upstream = upstream or os.environ["CERTJOB_PEBBLE_DIRECTORY"]
     upstream_ca = upstream_ca or Path(os.environ["CERTJOB_PEBBLE_CA"]).read_bytes()
-    tls, ca_pem = _server_tls(address)
+    tls, ca_pem = _server_tls(address, name)
     with _Server((address, 0), _Handler) as server:
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         server.proxy = FaultProxy(
             upstream=upstream,
             upstream_tls=ssl.create_default_context(cadata=upstream_ca.decode()),
-            url=f"https://{address}:{server.server_address[1]}",
+            url=f"https://{name or address}:{server.server_address[1]}",
             ca_pem=ca_pem,
         )
         with served(server, poll_interval=0.05):
@@ -264,8 +264,8 @@ def fault_proxy(
         raise server.proxy.broken[0]
 
 
-def _server_tls(address: str) -> tuple[ssl.SSLContext, bytes]:
-    """A TLS context for the address, and the PEM of the CA that its certificate comes from."""
+def _server_tls(address: str, name: str) -> tuple[ssl.SSLContext, bytes]:
+    """A TLS context for the address and its name, and the PEM of the CA that its certificate comes from."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Fault Proxy CA")])
     now = datetime.now(UTC)
@@ -285,7 +285,8 @@ def _server_tls(address: str) -> tuple[ssl.SSLContext, bytes]:
         return builder.sign(ca_key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
     ca_pem = signed(ca_name, ca_key.public_key(), x509.BasicConstraints(ca=True, path_length=0))
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+    known = [x509.IPAddress(ipaddress.ip_address(address)), *([x509.DNSName(name)] if name else [])]
+    names = x509.SubjectAlternativeName(known)
     leaf = signed(x509.Name([]), key.public_key(), names)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with TemporaryDirectory() as directory:

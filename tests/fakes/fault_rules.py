@@ -23,6 +23,13 @@ STEPS = {
     "/draft-ietf-acme-ari-03/renewalInfo/": "renewalInfo",
 }
 """Pebble's paths; one that ends in a slash stands for all below it."""
+ELSEWHERE = {
+    "directory": "directory",
+    "new-order": "newOrder",
+    "neworders": "newOrder",
+    "finalize": "finalize",
+}
+"""The last part of paths at step-ca, Caddy and acme2certifier."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,6 @@ def replaced_body(body: bytes) -> Change:
 
 
 def step_of(path: str) -> str:
-    """Name of what Pebble has at a path, else the path."""
+    """Name of what Pebble, or else another server, has at a path; without one the path."""
     below = (step for known, step in STEPS.items() if known.endswith("/") and path.startswith(known))
-    return STEPS.get(path) or next(below, path)
+    return STEPS.get(path) or next(below, ELSEWHERE.get(path.rpartition("/")[2], path))

@@ -72,6 +72,16 @@ def test_a_connection_cut_before_and_after(behind: Behind) -> None:
     assert [answer.status for answer in behind.proxy.answers("order")] == [404]
 
 
+def test_a_proxy_with_a_name_is_asked_by_it() -> None:
+    with (
+        fake_acme() as (fake, ca_pem),
+        fault_proxy(address="127.0.0.1", name="localhost", upstream=f"{fake.base}/dir", upstream_ca=ca_pem) as proxy,
+    ):
+        assert json.loads(Behind(proxy, fake).body("/dir")) == fake.directory
+    assert fake.requests[0].headers["Host"] == proxy.url.removeprefix("https://")
+    assert proxy.url.startswith("https://localhost:")
+
+
 def with_a_wrong_rule(fake: FakeAcme, ca_pem: bytes) -> None:
     with fault_proxy(address="127.0.0.1", upstream=f"{fake.base}/dir", upstream_ca=ca_pem) as proxy:
         proxy.on("order", Change(lambda request, answer: Answer(1 // 0)))
@@ -109,7 +119,14 @@ def test_a_changed_answer(behind: Behind) -> None:
 
 @pytest.mark.parametrize(
     ("path", "step"),
-    [("/dir", "directory"), ("/order-plz", "newOrder"), ("/my-order/x", "order"), ("/other", "/other")],
+    [
+        ("/dir", "directory"),
+        ("/order-plz", "newOrder"),
+        ("/my-order/x", "order"),
+        ("/acme/short/new-order", "newOrder"),
+        ("/acme/order/x/finalize", "finalize"),
+        ("/other", "/other"),
+    ],
 )
 def test_steps(path: str, step: str) -> None:
     assert step_of(path) == step

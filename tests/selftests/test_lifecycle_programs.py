@@ -14,6 +14,7 @@ from certs.placeholder import make_placeholder
 from issuer_job.cluster.api import Json
 from tests.e2e import sweeps
 from tests.load.counted_sweep import _kind
+from tests.load.peers import as_table, with_cells
 from tests.load.soak import Certificates, Handshakes, judge
 
 NOW = datetime.now(UTC)
@@ -109,3 +110,17 @@ def test_a_sweeps_job_keeps_the_cron_jobs_environment_and_replaces_what_is_given
     assert container["command"] == ["python"]
     assert container["env"] == [{"name": "KEPT", "value": "1"}, {"name": "CERTJOB_SWEEP_INTERVAL", "value": "30"}]
     assert cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["env"] == env
+
+
+def test_what_was_tried_again_takes_its_place_in_the_table() -> None:
+    first, second = {"several hosts": {"caddy": "works"}}, {"several hosts": {"step-ca": "works (2)"}}
+    page = "# Servers\n\n## What was tried\n\nBy a command.\n\n| case |\n| --- |\n\n## After\n\nMore.\n"
+    once = with_cells(page, first)
+    assert once == page.replace("| case |\n| --- |\n", as_table(first))
+    twice = with_cells(once, second | {"one host, and its renewal": {"step-ca": "works"}})
+    assert with_cells(twice, {}) == twice
+    assert [line for line in twice.splitlines() if line.startswith("| ")][2:] == [
+        "| one host, and its renewal | works |  |  |",
+        "| several hosts | works (2) | works |  |",
+    ]
+    assert twice.endswith("|\n\n## After\n\nMore.\n")
