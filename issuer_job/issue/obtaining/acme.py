@@ -33,8 +33,7 @@ class Acme:
     def obtain(self, attempt: Attempt, resolved: Resolved, solvers: AttemptSolvers) -> Obtained:
         """See Obtaining. Each try takes up the same order."""
         mounted, pauses = MountedIssuer(attempt, resolved.name, resolved.issuer), iter(PAUSES)
-        former = transitions.attempt_of(attempt.record)
-        before = Before(lost=former.ordered)
+        before = Before(lost=transitions.attempt_of(attempt.record).ordered)
         while True:
             try:
                 with account.connected(mounted) as client:
@@ -45,7 +44,7 @@ class Acme:
             except AcmeError as error:
                 pause = next(pauses, None)
                 if pause is None or not _passes_soon(mounted, error, pause):
-                    inherited = former.order_url == transitions.attempt_of(attempt.record).order_url
+                    inherited = transitions.attempt_of(attempt.record).order_url not in before.made
                     if _is_hopeless(error, inherited=inherited):
                         attempt.advance(transitions.order_dropped, reason=str(error.problem))
                     raise _refused(mounted, error) from None
