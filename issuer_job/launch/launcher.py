@@ -23,11 +23,13 @@ from issuer_job.issuers.types import directory_of
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.outcome import (
     DENIALS,
+    NOTHING,
     PUT_OFF,
     LaunchOutcome,
     Occasion,
     OutcomeReason,
     SecretLoss,
+    Weighed,
     held_warning,
     life_warning,
     short,
@@ -46,6 +48,11 @@ from issuer_job.record.store import change_record
 from issuer_job.tenant_secrets.access import Refusal
 from issuer_job.tenant_secrets.canary import LaunchCanaries
 from issuer_job.tenant_secrets.refused import refused_problem
+
+_MADE_ANEW = frozenset({PlanReason.UNCHANGED, PlanReason.JOINED, PlanReason.ENOUGH, PlanReason.SEEN_AGAIN})
+"""Of an object that is just being made: its Secret may have gone with the one before it."""
+_PLACED = frozenset({PlanReason.PUT_OFF, PlanReason.HELD_BACK, PlanReason.OVER_LIMIT})
+"""Nothing is launched, and the Secret may not be there."""
 
 
 class _Stopped(Exception):
@@ -121,76 +128,89 @@ class _Launch:
     entry: Entry
     namespace: str
 
-    def carry_out(
-        self, *, expect_new: bool = False, at_once: bool = True, loss: SecretLoss | None = None
-    ) -> LaunchOutcome:
+    def carry_out(self, **occasion: Unpack[Occasion]) -> LaunchOutcome:
         """Write down what is wanted, and start the attempt if there shall be one. Raises _Stopped, too."""
-        starter, namespace, name = self.starter, self.namespace, names.record(self.namespace, self.entry.secret_name)
-        existing: Record | None = None
-        decided: Plan
-        lacking, deleted = loss is SecretLoss.EMPTIED, loss is SecretLoss.DELETED
-        room = counted = launched = False
-        over: OverLimit | None = None
-        planned = partial(plan, entry=self.entry, namespace=namespace)
-
-        def merged(found: Record | None) -> Record | None:
-            nonlocal existing, decided, lacking, room, counted, over
-            existing, over, decided = found, None, planned(found, now=starter.clock(), lacking=lacking)
-            # An Ingress made anew: if its Secret went with the old one, the certificate is gone.
-            anew = expect_new and decided.reason in _MADE_ANEW
-            if found is not None and not lacking and (anew or deleted):
-                lacking = self._secret_was_missing(found, decided.record or found, deleted=deleted)
-                if deleted and not lacking:
-                    return None
-                decided = planned(found, now=starter.clock(), lacking=lacking)
-            if decided.launch and (wanted := decided.record) is not None:
-                self._refuse_too_many(wanted, found)
-                over = self._over_limit(wanted, lacking=lacking)
-                counted = counted or over is None
-                room = room or (over is None and at_once and self._takes_room(wanted))
-            if loss is SecretLoss.EMPTIED and decided.launch and not room:
-                # Only a look puts a placeholder there, and only what rests is looked at.
-                decided = Plan(PlanReason.UNCHANGED)
-            elif over is not None:
-                decided = held_plan(found, self.entry, over, starter, namespace)
-            elif decided.launch and not room:
-                decided = planned(found, now=starter.clock(), lacking=lacking, may_launch=False)
-            if decided.launch and decided.record is not None:
-                self._preconditions(decided.record)
-            elif decided.reason in _PLACED:
-                self._require_policies(self.canaries.placing_problem(starter.cluster))
-            return decided.record
-
+        weighed, launched = Weighed(**occasion), False
+        weighed.lacking = weighed.loss is SecretLoss.EMPTIED
         try:
-            stored = self._change(merged, expect_new=expect_new)
-            launched = stored is not None and decided.launch
+            stored = self._change(partial(self._decide, weighed), expect_new=weighed.expect_new)
+            launched = stored is not None and weighed.plan.launch
         finally:
-            if counted and not launched and self.recent is not None:
-                self.recent.give_back(name)
-            if room and not launched and self.room is not None:
-                self.room.give_back(namespace, name)
-        if deleted and not lacking:
-            return self._outcome(OutcomeReason.STILL_THERE, existing)
-        reason, warning = OutcomeReason.UNCHANGED, warning_of(self.entry, decided)
+            if not launched:
+                self._give_back(weighed)
+        if weighed.still_there:
+            return self._outcome(OutcomeReason.STILL_THERE, weighed.existing)
         if launched and stored is not None:
-            refused = starter.start(stored)
-            warning = warning or (f"Secret {self.entry.secret_name[:40]}: {refused}" if refused else None)
-            reason = OutcomeReason.LAUNCHED
-        else:
-            placed = stored or (existing and intents.asked(existing, self.entry.source))
-            made_anew = expect_new and existing is not None and existing.phase is not Phase.ISSUED
-            if placed is not None and (made_anew or decided.reason in _PLACED):
-                starter.create_placeholder(placed)  # HTTPS works all the same
-            if decided.reason is not PlanReason.PUT_OFF:
-                warning = warning or waiting_warning(stored or existing)
-            if stored is not None:
-                reason = OutcomeReason.MERGED
-        if decided.reason is PlanReason.PUT_OFF:
+            refused = self.starter.start(stored)
+            told = warning_of(self.entry, weighed.plan) or (f"{self._about}: {refused}" if refused else None)
+            return self._outcome(OutcomeReason.LAUNCHED, stored, told or self._life_warning())
+        return self._not_launched(weighed, stored)
+
+    @property
+    def _about(self) -> str:
+        return f"Secret {self.entry.secret_name[:40]}"
+
+    def _decide(self, weighed: Weighed, found: Record | None) -> Record | None:
+        """What the record shall be, None to leave it; asked again when somebody else wrote it meanwhile."""
+        starter, lacking = self.starter, weighed.lacking
+        weighed.existing, weighed.over, decided = found, None, self._plan(found, lacking=lacking)
+        # An Ingress made anew: if its Secret went with the old one, the certificate is gone.
+        anew = weighed.expect_new and decided.reason in _MADE_ANEW
+        if found is not None and not lacking and (anew or weighed.deleted):
+            lacking = self._secret_was_missing(found, decided.record or found, deleted=weighed.deleted)
+            weighed.lacking = lacking
+            if weighed.still_there:
+                return None
+            decided = self._plan(found, lacking=lacking)
+        if decided.launch and (wanted := decided.record) is not None:
+            self._refuse_too_many(wanted, found)
+            weighed.over = self._over_limit(wanted, lacking=lacking)
+            within = weighed.over is None
+            weighed.counted = weighed.counted or within
+            weighed.room = weighed.room or (within and weighed.at_once and self._takes_room(wanted))
+        if weighed.loss is SecretLoss.EMPTIED and decided.launch and not weighed.room:
+            # Only a look puts a placeholder there, and only what rests is looked at.
+            decided = NOTHING
+        elif weighed.over is not None:
+            decided = held_plan(found, self.entry, weighed.over, starter, self.namespace)
+        elif decided.launch and not weighed.room:
+            decided = self._plan(found, lacking=lacking, may_launch=False)
+        if decided.launch and decided.record is not None:
+            self._preconditions(decided.record)
+        elif decided.reason in _PLACED:
+            self._require_policies(self.canaries.placing_problem(starter.cluster))
+        weighed.plan = decided
+        return decided.record
+
+    def _plan(self, found: Record | None, *, lacking: bool, may_launch: bool = True) -> Plan:
+        now = self.starter.clock()
+        return plan(found, self.entry, namespace=self.namespace, now=now, lacking=lacking, may_launch=may_launch)
+
+    def _give_back(self, weighed: Weighed) -> None:
+        """What was taken for an attempt that is not launched after all."""
+        name = names.record(self.namespace, self.entry.secret_name)
+        if weighed.counted and self.recent is not None:
+            self.recent.give_back(name)
+        if weighed.room and self.room is not None:
+            self.room.give_back(self.namespace, name)
+
+    def _not_launched(self, weighed: Weighed, stored: Record | None) -> LaunchOutcome:
+        """A placeholder where one is due, and what the user is told."""
+        existing, why = weighed.existing, weighed.plan.reason
+        placed = stored or (existing and intents.asked(existing, self.entry.source))
+        made_anew = weighed.expect_new and existing is not None and existing.phase is not Phase.ISSUED
+        if placed is not None and (made_anew or why in _PLACED):
+            self.starter.create_placeholder(placed)  # HTTPS works all the same
+        reason = OutcomeReason.UNCHANGED if stored is None else OutcomeReason.MERGED
+        warning = warning_of(self.entry, weighed.plan)
+        if why is PlanReason.PUT_OFF:
             reason = OutcomeReason.PUT_OFF
-            if at_once:
-                warning = warning or f"Secret {self.entry.secret_name[:40]}: {PUT_OFF}"
-        if over is not None:
-            reason, warning = OutcomeReason.OVER_LIMIT, held_warning(self.entry, over)
+            if weighed.at_once:
+                warning = warning or f"{self._about}: {PUT_OFF}"
+        else:
+            warning = warning or waiting_warning(stored or existing)
+        if weighed.over is not None:
+            reason, warning = OutcomeReason.OVER_LIMIT, held_warning(self.entry, weighed.over)
         return self._outcome(reason, stored or existing, warning or self._life_warning())
 
     def _life_warning(self) -> str | None:
@@ -278,9 +298,3 @@ class _Launch:
             log.error("policies-not-in-force", problem=problem)
             detail = "certjob's admission policies are not in force: no certificate until they are"
             raise _Stopped(OutcomeReason.NOT_IN_FORCE, Refusal.NOT_IN_FORCE, detail)
-
-
-_MADE_ANEW = frozenset({PlanReason.UNCHANGED, PlanReason.JOINED, PlanReason.ENOUGH, PlanReason.SEEN_AGAIN})
-"""Of an object that is just being made: its Secret may have gone with the one before it."""
-_PLACED = frozenset({PlanReason.PUT_OFF, PlanReason.HELD_BACK, PlanReason.OVER_LIMIT})
-"""Nothing is launched, and the Secret may not be there."""

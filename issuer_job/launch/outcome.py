@@ -79,6 +79,36 @@ class Occasion(TypedDict, total=False):
     loss: SecretLoss | None
 
 
+NOTHING = Plan(PlanReason.UNCHANGED)
+
+
+@dataclass
+class Weighed:
+    """What a launch is told besides, and what comes of it with the record as it was found last."""
+
+    expect_new: bool = False
+    at_once: bool = True
+    loss: SecretLoss | None = None
+    existing: Record | None = None
+    plan: Plan = NOTHING
+    lacking: bool = False
+    """Whether the Secret was not there, or is known to hold nothing."""
+    room: bool = False
+    counted: bool = False
+    """Room for one more attempt, and an order within the issuer's limits: taken, however often it is decided."""
+    over: OverLimit | None = None
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it is about a Secret that was deleted."""
+        return self.loss is SecretLoss.DELETED
+
+    @property
+    def still_there(self) -> bool:
+        """Whether that Secret is not gone yet."""
+        return self.deleted and not self.lacking
+
+
 @dataclass(frozen=True)
 class LaunchOutcome:
     """What became of one entry; `warning` is for the user, `why` what kept it from being written down, `refused` what
