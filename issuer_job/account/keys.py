@@ -99,7 +99,7 @@ def number_held(attempt: Attempt) -> int:
 def superseded(mounted: MountedIssuer) -> Later:
     """How a Job ends whose key is not the one in use any more: the next one can go on at once."""
     detail = f"issuer {mounted.name} has a new account key, or is being given one: the next Job has it"
-    return Later(Problem(type="accountReplaced", detail=detail, step="account"), wait=timedelta(0), blameless=True)
+    return Later(Problem(type="accountReplaced", detail=detail, step="account"), wait=timedelta(0))
 
 
 def existing_key(mounted: MountedIssuer, state: IssuerState) -> bytes | None:

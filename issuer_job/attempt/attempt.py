@@ -90,18 +90,12 @@ class Failure(Stop):
 
 
 class Later(Failure):
-    """Something that passes. `wait` is for how long; None leaves it to the back-off. `by_ca`: the CA asked for it.
-
-    `blameless`: the next attempt has what this one lacks. That is no failure, and nobody need know.
-    """
+    """Something that passes. `wait` is for how long; None leaves it to the back-off. `by_ca`: the CA asked for it."""
 
     exit_code = v.ExitCode.LATER
 
-    def __init__(
-        self, problem: Problem, *, wait: timedelta | None = None, by_ca: bool = False, blameless: bool = False
-    ) -> None:
+    def __init__(self, problem: Problem, *, wait: timedelta | None = None, by_ca: bool = False) -> None:
         super().__init__(problem)
-        self.blameless = blameless
         self.wait = wait
         self.by_ca = by_ca
 

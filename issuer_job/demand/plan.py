@@ -178,7 +178,7 @@ def _waited_for_room(existing: Record, now: datetime) -> bool:
     if existing.phase is not Phase.WAITING or retry is None or retry.not_before is None:
         return False
     only_room = (retry.problem.type, retry.problem.step) == (transitions.HELD_BACK, _CROWDED.step)
-    return only_room and now >= retry.not_before
+    return (only_room or retry.problem.type in transitions.BLAMELESS) and now >= retry.not_before
 
 
 def _is_bound(record: Record, now: datetime) -> bool:

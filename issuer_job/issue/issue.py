@@ -134,8 +134,9 @@ def _finish(attempt: Attempt, issued: Issued) -> None:
 def _failed(attempt: Attempt, failure: Failure) -> v.ExitCode:
     """Write down why, tell the user; him also if it cannot be written down, which is refused like the rest then."""
     problem = failure.problem
-    if isinstance(failure, Later) and failure.blameless:
-        now = attempt.clock()
+    before = attempt.record.retry
+    if problem.type in transitions.BLAMELESS and (before is None or before.problem.type != problem.type):
+        now = attempt.clock()  # once: what was to come with the next attempt did not
         attempt.advance(transitions.held_back, problem=problem, until=now, issuer=attempt.issuer_version)
         attempt.step("put-off", type=problem.type, detail=problem.detail)
         return failure.exit_code

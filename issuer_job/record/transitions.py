@@ -35,6 +35,9 @@ FAILED_HASHES = 4
 HELD_BACK = "heldBack"
 """Type of the problem when an order would exceed a limit that is the issuer's own, not yet the CA's answer."""
 
+BLAMELESS = frozenset({"accountReplaced", "keyOutdated"})
+"""Types of problems that are no failures: the next attempt has what the last one lacked."""
+
 
 class IllegalTransition(RuntimeError):
     """A bug: the record cannot go from this phase to that one."""

@@ -38,7 +38,7 @@ def pending_key(attempt: Attempt, algorithm: KeyAlgorithm, *, finalized: bool) -
         if mounted is None:
             raise OtherPod("the pending key was stored meanwhile: the next pod has it")
         detail = "the order's key is of another algorithm than is wanted by now: the next attempt has another"
-        raise Later(Problem(type="keyOutdated", detail=detail, step="order"), wait=timedelta(0), blameless=True)
+        raise Later(Problem(type="keyOutdated", detail=detail, step="order"), wait=timedelta(0))
     attempt.made["pending"] = pem
     return key, name
 

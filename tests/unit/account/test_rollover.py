@@ -137,6 +137,19 @@ def test_a_job_launched_before_leaves_it_to_its_next_launch(rolled: JobWorld) ->
     assert len(rolled.ca.accounts) == 1
 
 
+def test_a_rollover_that_does_not_end_is_told_by_the_second_attempt_that_waits_for_it(rolled: JobWorld) -> None:
+    note_in_state(rolled.cluster, ISSUER, rolled.server, {ROLLING_OVER: "2"})
+    rolled.ca._keys[rolled.ca.accounts[0]] = JWKEC(key=ec.generate_private_key(ec.SECP256R1()).public_key())
+    rolled.apply(ingress())
+    told = []
+    for _ in range(2):
+        assert rolled.run() is v.ExitCode.LATER
+        assert retry(rolled).problem.type == "accountReplaced"
+        told.append(("CertificateFailed" in dict(rolled.events()), retry(rolled).failures))
+        rolled.relaunch()
+    assert told == [(False, 0), (True, 1)]
+
+
 @pytest.mark.parametrize("step", ["/order", "/authz/", "/finalize/"])
 @pytest.mark.parametrize("recorded", [True, False])
 @pytest.mark.parametrize("refusal", ["malformed", "unauthorized", "accountDoesNotExist"])

@@ -287,6 +287,14 @@ def test_while_an_attempt_is_at_work_it_is_remembered_for_the_end(phase: Phase) 
     assert decided(made.record, source(retry="1")) == Plan(PlanReason.UNCHANGED)
 
 
+@pytest.mark.parametrize("kind", sorted(transitions.BLAMELESS))
+def test_what_ended_without_a_failure_is_launched_by_whoever_passes_by(kind: str) -> None:
+    problem = replace(PROBLEM, type=kind)
+    held = transitions.held_back(record(Phase.CLAIMED), problem=problem, now=NOW, until=NOW)
+    made = decided(held, source())
+    assert (made.reason, made.launch) == (PlanReason.SEEN_AGAIN, True)
+
+
 @pytest.mark.parametrize("phase", sorted(GONE))
 @pytest.mark.parametrize(
     ("not_before", "after"), [(LATER + timedelta(minutes=1), Phase.WAITING), (None, Phase.FAILED)]

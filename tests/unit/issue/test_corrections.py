@@ -14,12 +14,16 @@ from msgspec.structs import replace
 from certs.keys import KeyAlgorithm, generate_key, is_of, key_from_pem
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS
+from issuer_job.issue.issue import issue
+from issuer_job.issue.solvers import MakeSolver
+from issuer_job.issuers.solvers import ChallengeType
 from issuer_job.record.record import Phase
 from issuer_job.record.store import to_config_map
 from tests.fakes.acme import Reply, Request, problem
-from tests.fakes.ca import NewCa
+from tests.fakes.ca import Failing, NewCa
+from tests.fakes.solver import FakeSolver
 from tests.worlds.crash import run_until
-from tests.worlds.job import JobWorld, ingress
+from tests.worlds.job import HOST, JobWorld, ingress
 
 INTERNAL = problem("serverInternal", "The server experienced an internal error", status=500)
 P384 = {"keyAlgorithm": "ecdsa-p384"}
@@ -111,6 +115,21 @@ def test_an_order_of_an_earlier_certjob_goes_on_whatever_the_issuer_says(world: 
     world.set_issuer()
     world.relaunch()
     assert world.run() is v.ExitCode.DONE
+    assert len(world.ca.ordered) == 1
+
+
+def test_another_solver_goes_on_with_the_order(world: JobWorld) -> None:
+    """What the CA could not see by HTTP it is shown by DNS: the authorization offers both."""
+    world.ca.fails, world.ca.failing = Failing.NOTHING, {HOST: {"type": "x", "detail": "no answer"}}
+    world.apply(ingress())
+    assert world.run() is v.ExitCode.LATER
+    world.ca.failing = {}
+    world.set_issuer(solvers=[{"dns01": {"provider": "ddns"}}])
+    world.relaunch()
+    solver = FakeSolver(slow_release=True)
+    makers: dict[ChallengeType, MakeSolver] = dict.fromkeys(ChallengeType, lambda attempt: solver)
+    assert issue(world.pod(), makers) is v.ExitCode.DONE
+    assert "present" in solver.asked
     assert len(world.ca.ordered) == 1
 
 
