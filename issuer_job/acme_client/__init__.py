@@ -17,6 +17,7 @@ from issuer_job.acme_client.problems import (
     AcmeError,
     AcmeProblem,
     AcmeUnavailable,
+    CaSilent,
     ExternalAccountRefused,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     "AcmeProblem",
     "AcmeUnavailable",
     "Authorization",
+    "CaSilent",
     "Challenge",
     "Directory",
     "EabKey",

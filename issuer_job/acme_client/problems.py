@@ -125,6 +125,10 @@ class AcmeUnavailable(AcmeError):
         return False
 
 
+class CaSilent(AcmeUnavailable):
+    """None came, or none in time: nobody knows whether what was asked for was done."""
+
+
 class ForeignUrl(AcmeError):
     """A URL that was to be asked is not the CA's: nothing was sent there."""
 

@@ -25,6 +25,7 @@ from issuer_job.acme_client.problems import (
     AcmeError,
     AcmeProblem,
     AcmeUnavailable,
+    CaSilent,
     ForeignUrl,
     clean_text,
     unavailable,
@@ -296,7 +297,7 @@ class AcmeTransport:
         host = url_host(url)
         timeout = min(self.timeout, self._time_left()).total_seconds()
         if timeout <= 0:
-            raise unavailable(f"no time left to ask {host}", step=step)
+            raise CaSilent(unusable(f"no time left to ask {host}"), step=step)
         longest = min(LONGEST_ANSWER, self._time_left() if self.deadline else LONGEST_ANSWER)
         allowance = _Allowance(MAX_ANSWER, time.monotonic() + longest.total_seconds())
         _ALLOWANCE.set(allowance)
@@ -316,7 +317,8 @@ class AcmeTransport:
                 answer = Answer(url, response.status_code, response.headers, body_read, step, self.now())
         except requests.exceptions.RequestException as error:
             if allowance.spent:
-                raise unavailable(f"the answer of {host} is {allowance.spent}", step=step) from None
+                kind = AcmeUnavailable if allowance.octets <= 0 else CaSilent
+                raise kind(unusable(f"the answer of {host} is {allowance.spent}"), step=step) from None
             raise self._failed(error, host, step=step, timeout=timeout) from None
         self._remember(answer)
         return answer
@@ -330,15 +332,14 @@ class AcmeTransport:
 
     def _failed(
         self, error: requests.exceptions.RequestException, host: str, *, step: str, timeout: float
-    ) -> AcmeUnavailable:
+    ) -> CaSilent:
         if isinstance(error, requests.exceptions.Timeout):
-            return unavailable(f"{host} did not answer within {timeout:.0f} s", step=step)
+            return CaSilent(unusable(f"{host} did not answer within {timeout:.0f} s"), step=step)
         if isinstance(error, requests.exceptions.SSLError):
-            return unavailable(f"the TLS connection to {host} failed: {_reason(error)}", step=step)
-        sentence = f"the connection to {host} failed: {_reason(error)}"
+            return CaSilent(unusable(f"the TLS connection to {host} failed: {_reason(error)}"), step=step)
         lost = isinstance(error, requests.exceptions.ConnectionError)
-        kind = _ConnectionLost if lost else AcmeUnavailable
-        return kind(unusable(sentence), step=step)
+        kind = _ConnectionLost if lost else CaSilent
+        return kind(unusable(f"the connection to {host} failed: {_reason(error)}"), step=step)
 
     def _read(self, response: requests.Response, *, step: str) -> bytes:
         body = bytearray()
@@ -359,7 +360,7 @@ class AcmeTransport:
             self._nonces.append(nonce)
 
 
-class _ConnectionLost(AcmeUnavailable):
+class _ConnectionLost(CaSilent):
     """The connection could not be made or broke; for a read, once more may help."""
 
 

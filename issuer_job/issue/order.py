@@ -11,7 +11,7 @@ from certs.csr import build_csr
 from certs.errors import CertError
 from certs.hostnames import first_few
 from certs.keys import KeyAlgorithm
-from issuer_job.acme_client import AcmeClient, AcmeError, AcmeProblem, AcmeUnavailable, Order
+from issuer_job.acme_client import AcmeClient, AcmeError, AcmeProblem, AcmeUnavailable, CaSilent, Order
 from issuer_job.attempt.attempt import Attempt, HeldBack, Later, Resolved
 from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.hosts.limits import planned_order
@@ -229,7 +229,7 @@ class Ordering:
             order = self.client.finalize(order, csr)
         except AcmeError as problem:
             if problem.problem.type != "orderNotReady":
-                self.before.said = problem.problem if problem.problem.status else None
+                self.before.said = None if isinstance(problem, CaSilent) else problem.problem
                 raise
             # Finalized already, by another pod with our key or for another record: the certificate will tell.
             order = self.client.order(order.url)

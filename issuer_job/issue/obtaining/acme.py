@@ -9,7 +9,7 @@ from certs.hostnames import first_few
 from issuer_job.account import account
 from issuer_job.account.patience import PAUSES, worth_a_wait
 from issuer_job.account.replacement import block, drop_url, forget_dead, is_dead
-from issuer_job.acme_client import UNUSABLE, AcmeError, AcmeUnavailable, ExternalAccountRefused
+from issuer_job.acme_client import AcmeError, AcmeUnavailable, CaSilent, ExternalAccountRefused
 from issuer_job.attempt.attempt import Attempt, Later, Permanent, Resolved
 from issuer_job.attempt.findings import Finding, MountedIssuer
 from issuer_job.issue.obtaining.proof import AuthorizationFailed
@@ -83,10 +83,9 @@ def _is_hopeless(error: AcmeError, *, inherited: bool) -> bool:
     """Whether the same order would bring the same again, for as long as the CA keeps it: if what it gives is no
     certificate, or if an attempt before had this order, too. Not if nobody answered, or the CA asks to wait.
     """
-    silent = error.problem.type == UNUSABLE and not error.problem.status
-    if error.step not in OF_ONE_ORDER or silent or error.is_rate_limited or error.retry_after is not None:
-        return False
-    return inherited or (error.step == "certificate" and 200 <= error.problem.status < 300)
+    wait = isinstance(error, CaSilent) or error.is_rate_limited or error.retry_after is not None
+    useless = error.step == "certificate" and 200 <= error.problem.status < 300
+    return error.step in OF_ONE_ORDER and not wait and (inherited or useless)
 
 
 def _refused(mounted: MountedIssuer, error: AcmeError) -> Later | Permanent:

@@ -205,3 +205,33 @@ def test_an_order_of_which_the_ca_says_nothing_good_any_more_is_left_for_another
         codes.append(world.run())
     assert codes[-1] is v.ExitCode.DONE, world.record().history
     assert len(world.ca.ordered) == 2
+
+
+LACKING: dict[str, dict[str, Any]] = {
+    "no certificate": {"certificate": None},
+    "no place for the request": {"finalize": ""},
+    "authorizations nowhere": {"authorizations": ["nowhere"]},
+    "a token that is none": {
+        "challenges": [{"type": "http-01", "url": "https://127.0.0.1:2/chall/1/0", "token": "!"}]
+    },
+}
+
+
+@pytest.mark.parametrize("lacking", LACKING)
+def test_nor_is_one_kept_that_lacks_what_it_is_for(world: JobWorld, lacking: str) -> None:
+    effect = world.ca._answer
+
+    def before(request: Request) -> Reply:
+        good, change = effect(request), LACKING[lacking]
+        of_first = isinstance(good.body, dict) and (request.path == "/order" or request.path.split("/")[2:3] == ["1"])
+        fits = of_first and len(world.ca.ordered) == 1 and good.body.keys() & change.keys()
+        return replace(good, body=good.body | change) if fits else good
+
+    world.ca.before = before
+    world.apply(ingress())
+    codes = [world.run()]
+    while codes[-1] is not v.ExitCode.DONE and len(codes) < 3:
+        world.relaunch()
+        codes.append(world.run())
+    assert codes[-1] is v.ExitCode.DONE, world.record().history
+    assert len(world.ca.ordered) == 2
