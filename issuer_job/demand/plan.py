@@ -33,7 +33,7 @@ class PlanReason(StrEnum):
     """Others share the Secret: with what is new of it there would be more sources or hosts than a certificate has."""
     RETRY_ASKED = "RetryAsked"
     RETRY_NOTED = "RetryNoted"
-    """Asked for while an attempt is at work: if that fails, another follows at once."""
+    """Asked for while an attempt is at work: if that fails, the next sweep tries again."""
     RENEW_ASKED = "RenewAsked"
     PUT_OFF = "PutOff"
     """Too many attempts of this namespace are active: it is launched later."""

@@ -147,7 +147,7 @@ def warning_of(entry: Entry, decided: Plan) -> str | None:
     if decided.reason is PlanReason.LEFT_OUT:
         return f"Secret {entry.secret_name[:40]}: {LEFT_OUT}"
     if decided.reason is PlanReason.RETRY_NOTED:
-        return f"Secret {entry.secret_name[:40]}: an attempt is under way; if it fails, another follows at once"
+        return f"Secret {entry.secret_name[:40]}: an attempt is under way; if it fails, the next sweep tries again"
     if decided.reason is PlanReason.JOINED and decided.record is not None and entry.source.renew:
         return _renewal_warning(decided.record)
     return None

@@ -43,7 +43,7 @@ def test_the_next_sweep_serves_it(swept: JobWorld, error: dict[str, str]) -> Non
     found = meanwhile(swept, lambda: swept.apply(asking()))
     assert swept.run() is not v.ExitCode.DONE
     [told] = found
-    assert told.warning == "Secret web-tls: an attempt is under way; if it fails, another follows at once"
+    assert told.warning == "Secret web-tls: an attempt is under way; if it fails, the next sweep tries again"
     assert swept.record().phase is Phase.WAITING
     swept.ca.failing = {}
     run(swept)
