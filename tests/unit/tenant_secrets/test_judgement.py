@@ -50,7 +50,9 @@ def knows(crt: bytes | None, **fields: object) -> Record:
     bare = record(Phase.CLAIMED)
     if crt is None:
         return bare
-    issued = installed(bare, describe_chain(crt), Look("secret-uid", "9"), now=NOW - DAY, ordered=True)
+    described = describe_chain(crt)
+    made_at = min(described.not_before, NOW - DAY)
+    issued = installed(bare, described, Look("secret-uid", "9"), now=made_at, ordered=True)
     return replace(bare, issued=replace(issued, **fields))
 
 
@@ -109,7 +111,13 @@ CASES = [
     Case("ours", knows(OURS), look(OURS), V.GOOD, stays=True, same=True),
     Case("ours, due", knows(OLD), look(OLD), V.RENEWAL_DUE, same=True),
     Case("ours, kept by the CA", knows(OLD, renewal=LATE), look(OLD), V.GOOD, stays=True, same=True),
-    Case("ours, renewed by the CA", knows(OURS, renewal=Renewal(NOW, at=NOW)), look(OURS), V.RENEWAL_DUE, same=True),
+    Case(
+        "ours, renewed by the CA",
+        knows(OURS, renewal=Renewal(NOW, at=NOW, start=NOW)),
+        look(OURS),
+        V.RENEWAL_DUE,
+        same=True,
+    ),
     Case(
         "ours, renewed in any case", knows(OURS), look(OURS), Misfit.TO_BE_REPLACED, same=True, asked={"renews": True}
     ),
