@@ -18,6 +18,7 @@ from issuer_job.record.store import from_config_map, to_config_map
 from tests.e2e import world
 from tests.e2e.api import wait_for
 from tests.e2e.observe import cluster
+from tests.e2e.sweeps import sweep_until
 
 HOURLY = {"CERTJOB_SWEEP_INTERVAL": "3600"}
 """With a sweep an hour each of them looks at every Secret."""
@@ -71,7 +72,7 @@ def make_due(namespace: str, secret: str) -> None:
     edit(namespace, secret, lambda issued: replace(issued, renewal=past, at=now - 60 * DAY))
 
 
-def wait_renewed(namespace: str, secret: str, former: Record, *, seconds: float = 90) -> Record:
+def wait_renewed(namespace: str, secret: str, former: Record, *, seconds: float = 180) -> Record:
     """Wait until another certificate is issued, in the record and in the Secret."""
     wait_for(
         lambda: (
@@ -83,6 +84,19 @@ def wait_renewed(namespace: str, secret: str, former: Record, *, seconds: float 
         seconds=seconds,
     )
     return world.wait_issued(namespace, secret, issued_of(former).hosts)
+
+
+def sweep_until_asked(namespace: str, secret: str) -> Renewal:
+    """Until the CA has been asked when to renew it: one sweep asks for at most a hundred, and for the newest last."""
+
+    def suggested() -> Renewal | None:
+        found = world.record(namespace, secret)
+        return None if found is None else issued_of(found).renewal
+
+    sweep_until(lambda: suggested() is not None, what="the CA was asked")
+    found = suggested()
+    assert found is not None
+    return found
 
 
 def secret_data(namespace: str, secret: str) -> dict[str, bytes]:

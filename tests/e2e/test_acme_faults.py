@@ -47,6 +47,9 @@ STEPS = (
 )
 PLACES = {step: (step, 0) for step in STEPS} | {"poll": ("authorization", 1)}
 """Steps that go wrong, and how often they go right before; at the poll the CA is validating."""
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+"""One that asks an issuer for its suggestions would be counted with the issuer's own requests."""
+
 ASKED = timedelta(hours=2)
 VALIDATION = 15.0
 SERVER_ERROR = problem("serverInternal", "on fire", status=500)
@@ -171,9 +174,10 @@ def test_the_wait_that_the_ca_asks_for_is_kept(troubled: dict[str, Site], name: 
 
 def test_a_limit_on_new_accounts_blocks_the_issuer(troubled: dict[str, Site]) -> None:
     site = troubled["blocked"]
-    assert trouble(site.waits()).type == "rateLimited"
+    limited_at = site.waits()
+    assert trouble(limited_at).type == "rateLimited"
     until = datetime.fromisoformat(cluster().get(CONFIGMAPS, v.NAMESPACE, site.state)["data"]["blockedUntil"])
-    assert until - datetime.now(UTC) > ASKED - timedelta(seconds=ENDS_WITHIN)
+    assert until - limited_at.since > ASKED - timedelta(seconds=30)
     asked = len(site.proxy.passed)
     site.apply("next")
     record = site.waits("next")
@@ -303,7 +307,7 @@ def test_a_host_that_is_proven_already_is_not_challenged_again(namespace: str, n
 
     added: list[str] = []
     while len(set(authorizations())) == len(authorizations()):
-        assert len(added) < 10
+        assert len(added) < 30  # of a thousand runs one needs more than ten
         name = f"again{len(added)}"
         hosts = [site.host(), site.host(name)]
         world.create(namespace, world.manifest(name, hosts, issuer=site.issuer))

@@ -12,6 +12,9 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Json
 from tests.e2e import world
 from tests.e2e.observe import added_secret, cluster
 
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+"""Records are compared: a sweep writes into them what the CA suggests."""
+
 
 def _warnings(namespace: str, ingress: Json, *arguments: str) -> str:
     done = subprocess.run(
@@ -32,6 +35,7 @@ def test_apply_twice_changes_nothing(namespace: str, arguments: tuple[str, ...])
     ingress = world.manifest("again", [host], bare=True, tls_acme="true")
     world.apply(namespace, ingress, *arguments)
     record = world.wait_issued(namespace, added_secret(host), [host])
+    world.wait_noticed(namespace, "again")
     before = world.live(namespace, "again")
     world.apply(namespace, ingress, *arguments)
     world.apply(namespace, ingress, *arguments)
@@ -72,9 +76,7 @@ def test_server_side_dry_run_patches_but_creates_nothing(namespace: str) -> None
 
 def _count(namespace: str) -> list[int]:
     """How many objects there are that concern this namespace."""
-    jobs = [
-        j for j in cluster().items(JOBS, v.NAMESPACE) if j["metadata"]["labels"].get(v.RECORD_NAMESPACE) == namespace
-    ]
+    jobs = list(cluster().items(JOBS, v.NAMESPACE, labels=f"{v.RECORD_NAMESPACE}={namespace}"))
     maps = [c for c in cluster().items(CONFIGMAPS, v.NAMESPACE) if namespace in json.dumps(c.get("data") or {})]
     return [len(jobs), len(maps), len(list(cluster().items(SECRETS, namespace)))]
 

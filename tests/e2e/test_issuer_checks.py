@@ -32,6 +32,8 @@ from tests.e2e.own_issuer import DIRECTORY, OwnIssuer, account_keys, ca_pem, cre
 from tests.e2e.renewals import edit, wait_renewed
 from tests.e2e.sweeps import run_sweep
 
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+
 PAGE = Path(__file__).resolve().parents[2] / "docs/issuers.md"
 EAB_PORT, EAB_MANAGEMENT_PORT = 14900, 15900
 MAC_KEY = urlsafe_b64encode(b"a key of thirty-two bytes, or so").rstrip(b"=")
@@ -48,13 +50,13 @@ def issue(namespace: str, issuer: OwnIssuer, name: str) -> str:
     """A certificate from the issuer; the account that it was ordered with."""
     host, secret = f"{name}.{namespace}.test", f"{name}-tls"
     world.create(namespace, world.manifest(name, [host], issuer=issuer.name))
-    found = world.wait_phase(namespace, secret, Phase.ISSUED, Phase.WAITING, seconds=90)
+    found = world.wait_phase(namespace, secret, Phase.ISSUED, Phase.WAITING)
     if found.phase is Phase.WAITING:
         # For some seconds the webhook launches with the number of the account key that it has read before.
         assert found.retry is not None
         assert found.retry.problem.type == "accountReplaced"
-        wait_for(lambda: launched_again(namespace, name, secret), what="it is launched with the new key", seconds=60)
-    record = world.wait_issued(namespace, secret, [host], seconds=90)
+        wait_for(lambda: launched_again(namespace, name, secret), what="it is launched with the new key", seconds=120)
+    record = world.wait_issued(namespace, secret, [host])
     assert record.issued is not None
     return record.issued.account
 
@@ -63,7 +65,7 @@ def launched_again(namespace: str, name: str, secret: str) -> bool:
     """As a user does it who does not want to wait: any new value ends the back-off."""
     if world.phase(namespace, secret) == Phase.WAITING:
         kubectl("annotate", "ingress", "-n", namespace, name, f"{v.RETRY}={time.time()}", "--overwrite")
-    wait_for(lambda: world.phase(namespace, secret) in {Phase.ISSUED, Phase.WAITING}, what="an outcome", seconds=60)
+    wait_for(lambda: world.phase(namespace, secret) in {Phase.ISSUED, Phase.WAITING}, what="an outcome", seconds=120)
     return world.phase(namespace, secret) == Phase.ISSUED
 
 
@@ -71,14 +73,14 @@ def test_a_good_issuer_is_ready_and_kubectl_describe_shows_it(issuer: OwnIssuer)
     issuer.apply()
     assert issuer.check() is v.ExitCode.DONE, issuer.said
     assert issuer.said[-1] == f"{issuer.name}: ready"
-    assert world.events(v.NAMESPACE, issuer.name, "IssuerReady")
+    assert world.wait_event(v.NAMESPACE, issuer.name, "IssuerReady")  # told once the result is written down
     assert issuer.state.account_url
 
 
 def test_the_sweep_tests_a_new_issuer_and_one_that_was_edited(issuer: OwnIssuer) -> None:
     issuer.apply(check="", profile="no-such-profile")
     run_sweep()
-    wait_for(lambda: issuer.state.data.get("checkResult") == "notReady", what="the issuer is tested", seconds=60)
+    wait_for(lambda: issuer.state.data.get("checkResult") == "notReady", what="the issuer is tested", seconds=120)
     [finding] = read_findings(issuer.state.data)
     assert (finding.reason, finding.path) == ("ProfileNotOffered", "$.profile")
     assert "shortlived" in finding.message
@@ -186,7 +188,7 @@ def pebble_with_eab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with (config.parent / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        wait_for(lambda: answers(directory), what="the second Pebble answers", seconds=20)
+        wait_for(lambda: answers(directory), what="the second Pebble answers")
         yield directory
     finally:
         process.terminate()

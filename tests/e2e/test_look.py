@@ -7,6 +7,8 @@ from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from issuer_job import names as names_of
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
@@ -16,6 +18,9 @@ from tests.e2e.api import wait_for
 from tests.e2e.observe import cluster
 from tests.e2e.renewals import HOURLY, issued_of, put, serial
 from tests.e2e.sweeps import sweep_as_job
+
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+"""One would look in the middle of what is done to the Secrets."""
 
 
 def orders(record: Record) -> int:
@@ -44,7 +49,7 @@ def test_what_an_hourly_look_finds(namespace: str) -> None:
         return lambda: serial(world.record(namespace, secret)) != before[secret]
 
     for secret in ("deleted-tls", "mixed-tls", "expired-tls", "overwritten-tls"):
-        wait_for(renewed(secret), what=f"{secret} is issued anew", seconds=90)
+        wait_for(renewed(secret), what=f"{secret} is issued anew", seconds=world.ISSUED_WITHIN)
         record = world.wait_issued(namespace, secret, [hosts[secret]])
         assert orders(record) == 2
     assert cluster().get(SECRETS, namespace, "mixed-tls")["data"]["dhparam.pem"] == further

@@ -12,6 +12,9 @@ from issuer_job import names, vocabulary
 from tests.e2e.api import CONFIGMAPS, MUTATING_WEBHOOKS, Api, Json, path
 from tests.e2e.attacks import assert_verdict, encoded
 
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+"""One might clear away what is stored here, of which no record knows."""
+
 CERTJOB = vocabulary.NAMESPACE
 Identity = Callable[[str], Api]
 Change = Callable[[Json], Any]

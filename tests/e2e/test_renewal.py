@@ -23,12 +23,12 @@ from certs.chain import has_key, parse_chain
 from certs.keys import key_from_pem
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import SECRETS, Json, KubeError
-from issuer_job.record.record import Counted, Record, Renewal
+from issuer_job.record.record import Counted, Record
 from tests.e2e import world
 from tests.e2e.api import wait_for
 from tests.e2e.observe import cluster, root_pem
-from tests.e2e.renewals import edit, issued_of, make_due, secret_data, wait_renewed
-from tests.e2e.sweeps import run_sweep
+from tests.e2e.renewals import edit, issued_of, make_due, secret_data, sweep_until_asked, wait_renewed
+from tests.e2e.sweeps import run_sweep, sweep_until
 
 PAUSE = 0.03
 """Seconds between the handshakes of one thread: the machine is for the renewals, too."""
@@ -83,15 +83,7 @@ def test_the_sweep_asks_the_ca_and_a_revoked_certificate_is_renewed(namespace: s
     host = f"revoked.{namespace}.test"
     world.create(namespace, world.manifest("revoked", [host], tls_acme="true"))
     first = world.wait_issued(namespace, "revoked-tls", [host])
-    run_sweep()
-
-    def asked() -> Renewal | None:
-        found = world.record(namespace, "revoked-tls")
-        return issued_of(found).renewal if found else None
-
-    wait_for(lambda: asked() is not None, what="the CA was asked", seconds=30)
-    suggested = asked()
-    assert suggested is not None
+    suggested = sweep_until_asked(namespace, "revoked-tls")
     assert suggested.at is not None
     assert suggested.start is not None
     assert suggested.end is not None
@@ -104,7 +96,12 @@ def test_the_sweep_asks_the_ca_and_a_revoked_certificate_is_renewed(namespace: s
         "revoked-tls",
         lambda issued: replace(issued, renewal=replace(suggested, check_after=datetime.now(UTC))),
     )
-    run_sweep()
+
+    def is_launched() -> bool:
+        found = world.record(namespace, "revoked-tls")
+        return found is not None and found.epoch != first.epoch
+
+    sweep_until(is_launched, what="the CA was asked again")
     second = wait_renewed(namespace, "revoked-tls", first)
     assert len(ordered(second)) == 2
     assert exempt(second, Counted.ORDER) == [False, False]  # the window of a revoked certificate is over
@@ -220,7 +217,6 @@ def test_nobody_who_connects_notices_ten_renewals(namespace: str) -> None:
             wait_for(
                 lambda: all(issued_of(records[s]).serial in visitors.serials[hosts[s]] for s in hosts),  # noqa: B023
                 what="the new certificates are served",
-                seconds=30,
             )
     assert visitors.failed == []
     assert pairs.wrong == []

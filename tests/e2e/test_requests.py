@@ -29,6 +29,9 @@ from tests.e2e.renewals import make_due, secret_data, wait_renewed
 from tests.e2e.sweeps import run_sweep
 from tests.fakes.certs_ca import handshake
 
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+"""Records are compared: a sweep writes into them what the CA suggests."""
+
 EMPTY = {"tls.crt": "", "tls.key": ""}
 
 
@@ -120,7 +123,7 @@ def test_other_hosts_are_ordered_while_the_old_certificate_serves(namespace: str
     world.wait_issued(namespace, NAME, [host])
     send(namespace, asking(f"{host},{other}"))
     assert not world.holds_placeholder(namespace, NAME)
-    wait_for(lambda: world.dns_names(world.leaf(namespace, NAME)) == {host, other}, what="both hosts", seconds=60)
+    wait_for(lambda: world.dns_names(world.leaf(namespace, NAME)) == {host, other}, what="both hosts", seconds=120)
     world.wait_issued(namespace, NAME, [host, other])
 
 
@@ -271,7 +274,7 @@ def test_formats_that_are_asked_for_later_take_no_order(namespace: str) -> None:
     world.wait_issued(namespace, NAME, [host])
     before = secret_data(namespace, NAME)
     send(namespace, asking(host, notes={"formats": "tls-combined.pem"}))
-    wait_for(lambda: "tls-combined.pem" in secret_data(namespace, NAME), what="the combined file", seconds=60)
+    wait_for(lambda: "tls-combined.pem" in secret_data(namespace, NAME), what="the combined file", seconds=120)
     after = secret_data(namespace, NAME)
     assert {key: after[key] for key in before} == before
     record = world.wait_phase(namespace, NAME, Phase.ISSUED)
@@ -322,7 +325,7 @@ def test_without_the_webhook_only_secrets_that_ask_are_refused(namespace: str) -
             send(namespace, asking(host, name="known"), "replace")
         kubectl("delete", "secret", "-n", namespace, "known")
     assert cluster().find(SECRETS, namespace, "new") is None
-    wait_for(lambda: _is_admitted(namespace, asking(host, name="new")), what="the webhook is back", seconds=30)
+    wait_for(lambda: _is_admitted(namespace, asking(host, name="new")), what="the webhook is back")
 
 
 def _is_admitted(namespace: str, body: Json) -> bool:

@@ -31,6 +31,9 @@ from tests.e2e.own_issuer import DIRECTORY, OwnIssuer, ca_pem
 from tests.e2e.transports import WiredTransport
 from tests.e2e.wire import Killed, Wire, on_wire, wired_send
 
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+"""One would launch the real Job for what the pods here are asked to do."""
+
 MOST_PODS = 5
 
 

@@ -23,7 +23,8 @@ from tests.e2e.api import kubectl, wait_for
 from tests.e2e.observe import cluster, served
 
 CORE_EVENTS = Resource("/api/v1", "events")
-ISSUED_WITHIN = 60.0
+ISSUED_WITHIN = 180.0
+"""Seconds, for a wait. What is launched after a namespace's first few waits for the attempts of others, too."""
 
 
 def manifest(
@@ -60,6 +61,24 @@ def live(namespace: str, name: str) -> Json:
     return cluster().get(INGRESSES, namespace, name)
 
 
+def wait_noticed(namespace: str, name: str) -> None:
+    """Wait until the ingress controller has written the Ingress's status: from then on it lets it be."""
+    wait_for(
+        lambda: bool(live(namespace, name)["status"]["loadBalancer"].get("ingress")),
+        what=f"the ingress controller has noticed {name}",
+    )
+
+
+def wait_admitting(namespace: str) -> None:
+    """Wait until the API server reaches a pod of the webhook: one that is not ready is sent nothing."""
+
+    def is_asked() -> bool:
+        probe = manifest("probe", [f"probe.{namespace}.test"], bare=True, tls_acme="true")
+        return "tls" in cluster().create(INGRESSES, namespace, probe, dry_run=True)["spec"]
+
+    wait_for(is_asked, what="the webhook is asked")
+
+
 def record(namespace: str, secret: str) -> Record | None:
     """The certificate record of a Secret."""
     found = cluster().find(CONFIGMAPS, v.NAMESPACE, names.record(namespace, secret))
@@ -73,15 +92,16 @@ def phase(namespace: str, secret: str) -> str:
 
 
 def wait_phase(namespace: str, secret: str, *phases: str, seconds: float = ISSUED_WITHIN) -> Record:
-    """Wait until the record is in one of the phases."""
-    wait_for(
-        lambda: phase(namespace, secret) in phases,
-        what=f"record of {namespace}/{secret} is {' or '.join(phases)}",
-        seconds=seconds,
-    )
-    found = record(namespace, secret)
-    assert found is not None
-    return found
+    """Wait until the record is in one of the phases; it as it was then."""
+    seen: list[Record] = []
+
+    def is_there() -> bool:
+        found = record(namespace, secret)
+        seen.extend([found] if found is not None and found.phase in phases else [])
+        return bool(seen)
+
+    wait_for(is_there, what=f"record of {namespace}/{secret} is {' or '.join(phases)}", seconds=seconds)
+    return seen[0]
 
 
 def leaf(namespace: str, secret: str) -> x509.Certificate | None:
@@ -117,7 +137,7 @@ def wait_issued(namespace: str, secret: str, hosts: Sequence[str], *, seconds: f
     return found
 
 
-def wait_served(host: str, *, seconds: float = 20) -> None:
+def wait_served(host: str, *, seconds: float = 60) -> None:
     """Wait until the ingress controller serves a certificate that verifies against Pebble's root."""
 
     def trusted() -> bool:
