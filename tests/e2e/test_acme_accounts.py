@@ -5,20 +5,27 @@ from __future__ import annotations
 from base64 import b64decode
 from threading import Event
 
+import pytest
+
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS
+from issuer_job.launch.pace import FIRST
 from issuer_job.record.record import Phase
 from tests.e2e import world
+from tests.e2e.api import NewNamespace
 from tests.e2e.observe import cluster
 from tests.e2e.site import ENDS_WITHIN, NewSite, client_of, trouble
 from tests.e2e.sweeps import run_sweep
 from tests.fakes.fault_rules import Answer, Change, Request
 
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+
 
 def test_account_deactivated_with_several_jobs_authorizing_is_replaced_by_one_once_a_day(
-    namespace: str, new_site: NewSite
+    namespace: str, new_namespace: NewNamespace, new_site: NewSite
 ) -> None:
+    """The first few of each namespace are at work at once; more would wait for these."""
     site = new_site(namespace, "account")
     site.apply()
     site.issued()
@@ -28,23 +35,27 @@ def test_account_deactivated_with_several_jobs_authorizing_is_replaced_by_one_on
         return answer if released.is_set() or answer.status != 200 else answer.with_json(status="pending")
 
     site.proxy.on("authorization", Change(hold), times=None)
-    jobs = [f"job{number}" for number in range(6)]
-    site.apply(*jobs)
-    for name in jobs:
-        world.wait_phase(namespace, f"{name}-tls", Phase.AUTHORIZING)
+    beside = [site.beside(new_namespace()) for _ in range(2)]
+    jobs = [(one, f"job{number}") for one in beside for number in range(FIRST)]
+    for one, name in jobs:
+        one.apply(name)
+    for one, name in jobs:
+        world.wait_phase(one.namespace, f"{name}-tls", Phase.AUTHORIZING)
     with client_of(site) as client:
         assert client.deactivate_account().status == "deactivated"
     released.set()
 
-    for name in jobs:
-        world.wait_phase(namespace, f"{name}-tls", Phase.WAITING, Phase.ISSUED, seconds=ENDS_WITHIN)
-    later = [name for name in jobs if world.phase(namespace, f"{name}-tls") == Phase.WAITING]
+    ended = [
+        world.wait_phase(one.namespace, f"{name}-tls", Phase.WAITING, Phase.ISSUED, seconds=ENDS_WITHIN)
+        for one, name in jobs
+    ]
+    later = [job for job, record in zip(jobs, ended, strict=True) if record.phase is Phase.WAITING]
     assert len(later) < len(jobs), "who made the new account goes on with it"
-    assert {trouble(site.waits(name)).type for name in later} <= {"accountReplaced"}
-    for name in later:
-        site.make_due(name)
+    assert {trouble(one.waits(name)).type for one, name in later} <= {"accountReplaced"}
+    for one, name in later:
+        one.make_due(name)
     run_sweep()
-    records = [site.issued(name) for name in jobs]
+    records = [one.issued(name) for one, name in jobs]
     assert len(site.proxy.accounts) == 2
     assert {record.issued.account for record in records if record.issued} == {site.proxy.accounts[1]}
     for record in records:

@@ -18,6 +18,7 @@ from issuer_job.attempt.attempt import Attempt, Permanent, Pod
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, Cluster, Json, Resource
 from issuer_job.hosts import at_order, claims
 from issuer_job.hosts.claims import claim_body
+from issuer_job.launch.pace import FIRST
 from issuer_job.polling import utc_now
 from issuer_job.record import transitions
 from issuer_job.record.record import Settings, Source
@@ -33,9 +34,11 @@ from tests.e2e.renewals import make_due
 from tests.e2e.sweeps import run_sweep
 from tests.worlds.hosts import holder
 
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+
 QUOTAS = Resource("/api/v1", "resourcequotas")
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/hosts.md"
-OPTIONS_READ_WITHIN = 30.0
+OPTIONS_READ_WITHIN = 60.0
 
 
 def opted_in(name: str, host: str) -> Json:
@@ -66,7 +69,7 @@ def ordered(namespace: str, secret: str) -> bool:
 
 def test_of_two_namespaces_at_once_one_gets_a_certificate(new_namespace: NewNamespace) -> None:
     spaces = [new_namespace("left"), new_namespace("right")]
-    hosts = [f"wanted{number}.{spaces[0]}.test" for number in range(3)]
+    hosts = [f"wanted{number}.{spaces[0]}.test" for number in range(FIRST)]
     tasks = [
         lambda space=space, number=number, host=host: world.create(space, opted_in(f"w{number}", host))
         for number, host in enumerate(hosts)
@@ -130,7 +133,7 @@ def test_an_older_ingress_of_somebody_else_keeps_a_newcomer_out_until_it_is_gone
     event = world.wait_event(newcomer, "mine", "CertificateFailed")
     assert host in event
     assert owner not in event.replace(host, "")
-    assert claims.claim_of(cluster(), host) is None
+    wait_for(lambda: claims.claim_of(cluster(), host) is None, what="the newcomer's claim is given up")
     run_sweep()
     assert world.phase(newcomer, "mine-tls") == "Failed"
     cluster().delete(INGRESSES, owner, "served")

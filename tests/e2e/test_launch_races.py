@@ -13,6 +13,7 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Response
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher
 from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
+from issuer_job.launch.pace import FIRST
 from tests.e2e import world
 from tests.e2e.api import Api, Endpoint, NewNamespace, wait_for
 from tests.e2e.certificates import NewCertificates, certificates
@@ -125,7 +126,7 @@ def test_of_two_namespaces_that_claim_a_host_at_the_same_moment_one_gets_a_certi
     new_certificate: NewCertificates, new_namespace: NewNamespace
 ) -> None:
     mine, yours = new_namespace("mine"), new_namespace("yours")
-    hosts = [f"wanted{number}.{mine}.test" for number in range(4)]
+    hosts = [f"wanted{number}.{mine}.test" for number in range(FIRST)]  # what has its turn later is written down
     pairs = [
         [new_certificate(namespace, f"claim{number}", [host]) for namespace in (mine, yours)]
         for number, host in enumerate(hosts)
