@@ -152,6 +152,7 @@ class Certificate:
         if former is None:
             cluster().create(INGRESSES, self.namespace, body)
         else:
+            del former["metadata"]["resourceVersion"]  # the ingress controller writes its status
             cluster().update(INGRESSES, self.namespace, former | {"spec": body["spec"]})
 
     def apply(self, hosts: Sequence[str] = ()) -> None:

@@ -12,7 +12,7 @@ import pytest
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from tests.e2e import world
-from tests.e2e.api import INGRESSES, Api, kubectl, path
+from tests.e2e.api import INGRESSES, Api, kubectl, path, wait_for
 from tests.e2e.attacks import assert_verdict
 from tests.e2e.observe import added_secret
 from tests.e2e.parts import options, scaled
@@ -23,9 +23,21 @@ Change = Callable[[Json], Any]
 
 
 @pytest.fixture(scope="module")
-def allowed() -> Iterator[None]:
-    """The sweep has the right to update Ingresses."""
+def allowed(admin: Api) -> Iterator[None]:
+    """The sweep has the right to update Ingresses, as far as the API server knows."""
     kubectl("apply", "-f", str(OPTIONAL))
+    attributes = {"verb": "update", "group": "networking.k8s.io", "resource": "ingresses", "namespace": "default"}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": f"system:serviceaccount:{v.NAMESPACE}:sweep", "resourceAttributes": attributes},
+    }
+
+    def is_known() -> bool:
+        answer = admin.call("POST", path("subjectaccessreviews.authorization.k8s.io/v1"), review)
+        return bool(answer.json["status"]["allowed"])
+
+    wait_for(is_known, what="the right is known")
     yield
     kubectl("delete", "-f", str(OPTIONAL))
 

@@ -47,6 +47,7 @@ def test_an_etcd_that_stands_still_loses_nothing(namespace: str) -> None:
         world.create(namespace, world.manifest("before", [f"before.{namespace}.test"], issuer=issuer))
         with frozen("etcd"):
             time.sleep(5)
+        world.wait_admitting(namespace)
         issue(namespace, issuer, "after")
         serials(namespace, "before")
         assert len(orders_of(issuer)) == 2

@@ -95,7 +95,7 @@ def probed(host: str) -> ProbeResult:
         except OSError:
             return False
 
-    wait_for(has_the_route, what="Traefik has the route", seconds=20)
+    wait_for(has_the_route, what="Traefik has the route")
     deadline = time.monotonic() + 10
     return probe_host(host, TOKEN, EXPECTED, port=PLAIN, redirect_ports=PORTS, foreign_budget=0.0, deadline=deadline)
 
@@ -114,4 +114,5 @@ def test_a_redirect_before_the_routes_is_told(host: str, tmp_path: Path) -> None
 )
 def test_either_remedy_lets_the_challenge_through(host: str, tmp_path: Path, flag: str) -> None:
     with own_traefik(tmp_path, flag):
-        assert probed(host).reason is ProbeReason.OK
+        # It is told that the routes are new just before each port has them.
+        wait_for(lambda: probed(host).reason is ProbeReason.OK, what="the challenge is let through")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from certs.placeholder import make_placeholder
-from issuer_job.cluster.api import INGRESSES, SECRETS, Json
+from issuer_job.cluster.api import INGRESSES, SECRETS, Json, Resource
 from issuer_job.record.record import Record
 from tests.e2e import world
 from tests.e2e.api import NewNamespace, kubectl, wait_for
@@ -121,6 +121,10 @@ def test_ingress_deleted_before_the_job_ran_makes_no_order(namespace: str) -> No
 def test_ingress_refused_after_admission_makes_no_order(namespace: str) -> None:
     """Quota is checked after the webhook has run."""
     kubectl("create", "quota", "none", "-n", namespace, "--hard=count/ingresses.networking.k8s.io=0")
+    quota = Resource("/api/v1", "resourcequotas")
+    wait_for(
+        lambda: "hard" in (cluster().get(quota, namespace, "none").get("status") or {}), what="the quota is in force"
+    )
     with pytest.raises(RuntimeError, match="exceeded quota"):
         world.apply(namespace, world.manifest("refused", [f"refused.{namespace}.test"], tls_acme="true"))
     assert not ordered(world.wait_phase(namespace, "refused-tls", "Unconfirmed", seconds=90))
@@ -134,7 +138,7 @@ def test_first_claim_of_a_host_wins(new_namespace: NewNamespace) -> None:
     wait_for(
         lambda: "Issued" in {world.phase(one, "site-tls"), world.phase(two, "site-tls")},
         what="one of the two has its certificate",
-        seconds=60,
+        seconds=120,
     )
     winner, loser = (one, two) if world.phase(one, "site-tls") == "Issued" else (two, one)
     world.wait_issued(winner, "site-tls", [host])
