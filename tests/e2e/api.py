@@ -161,8 +161,8 @@ def admin() -> tuple[Endpoint, Api]:
     return endpoint, Api(Endpoint(endpoint.host, endpoint.port, tls), None)
 
 
-def wait_for(condition: Callable[[], bool], *, what: str, seconds: float = 15) -> None:
-    """Wait until the condition holds; it is asked about every 50 ms."""
+def wait_for(condition: Callable[[], bool], *, what: str, seconds: float = 60) -> None:
+    """Wait until the condition holds; it is asked about every 50 ms. What is usual in a second may take many."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

@@ -62,7 +62,7 @@ def own_pebble(
     with (directory / "pebble.log").open("w") as log:
         process = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
         try:
-            wait_for(made.answers, what="the own Pebble answers", seconds=20)
+            wait_for(made.answers, what="the own Pebble answers")
             yield made
         finally:
             process.kill()

@@ -42,7 +42,7 @@ def scale(deployment: str, replicas: int) -> None:
         ready = cluster().get(DEPLOYMENTS, v.NAMESPACE, deployment).get("status", {}).get("readyReplicas", 0)
         return len(pods) == replicas and ready == replicas
 
-    wait_for(settled, what=f"{replicas} replicas of {deployment}", seconds=90)
+    wait_for(settled, what=f"{replicas} replicas of {deployment}", seconds=180)
 
 
 @contextmanager

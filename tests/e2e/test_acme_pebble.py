@@ -37,7 +37,7 @@ from tests.fakes.acme_ca import FakeCA, csr_for
 
 T = TypeVar("T")
 EAB = EabKey("kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W")
-START = timedelta(seconds=20)
+START = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)

@@ -119,5 +119,5 @@ def run(overlay: Path) -> str:
     """Apply its bootstrap Job and wait for it; its name."""
     kubectl("apply", "-k", str(overlay), "-l", BOOTSTRAP)
     name: str = bootstrap(overlay)["metadata"]["name"]
-    kubectl("wait", "-n", v.NAMESPACE, "--for=condition=complete", f"job/{name}", "--timeout=60s")
+    kubectl("wait", "-n", v.NAMESPACE, "--for=condition=complete", f"job/{name}", "--timeout=110s")
     return name

@@ -104,7 +104,7 @@ def test_every_key_algorithm(namespace: str, algorithm: str, kind: type[Any], si
     with own_issuer(name := f"key-{namespace}", keyAlgorithm=algorithm):
         host = f"key.{namespace}.test"
         world.create(namespace, world.manifest("key", [host], issuer=name))
-        world.wait_issued(namespace, "key-tls", [host], seconds=120)
+        world.wait_issued(namespace, "key-tls", [host])
         certificate = world.leaf(namespace, "key-tls")
     assert certificate is not None
     key = certificate.public_key()
@@ -180,7 +180,7 @@ def test_the_fallback_takes_over_from_a_ca_that_is_away(namespace: str) -> None:
     away = "https://pebble.certjob.test:14099/dir"  # nothing listens there
     with own_issuer(name, server=away, fallback={"issuer": "pebble", "after": "3h"}):
         world.create(namespace, world.manifest("spare", [host], issuer=name))
-        waiting = world.wait_phase(namespace, "spare-tls", "Waiting", seconds=90)
+        waiting = world.wait_phase(namespace, "spare-tls", "Waiting")
         assert waiting.issuer == name
         age_failures(namespace, "spare-tls", timedelta(hours=3))
         run_sweep()

@@ -134,7 +134,7 @@ def test_an_issued_secret_stays_and_serves_again_without_an_order(as_sweep: Clus
     host = f"back.{namespace}.test"
     world.create(namespace, world.manifest("back", [host], tls_acme="true"))
     world.wait_issued(namespace, "back-tls", [host])
-    wait_for(lambda: len(finished_jobs(namespace)) == 1, what="the first Job has finished", seconds=30)
+    wait_for(lambda: len(finished_jobs(namespace)) == 1, what="the first Job has finished")
     before, ordered = cluster().get(SECRETS, namespace, "back-tls"), orders(namespace)
     delete_ingress(namespace, "back")
     record = unwanted(namespace, "back-tls")
@@ -151,7 +151,7 @@ def test_an_issued_secret_stays_and_serves_again_without_an_order(as_sweep: Clus
     world.create(namespace, world.manifest("back", [host], tls_acme="true"))
     again = world.wait_issued(namespace, "back-tls", [host])
     assert again.epoch > record.epoch
-    wait_for(lambda: len(finished_jobs(namespace)) == 2, what="its Job exits with 0", seconds=30)
+    wait_for(lambda: len(finished_jobs(namespace)) == 2, what="its Job exits with 0")
     assert orders(namespace) == ordered == 1
     assert cluster().get(SECRETS, namespace, "back-tls")["data"] == before["data"]
 

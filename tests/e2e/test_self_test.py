@@ -25,10 +25,10 @@ def test_every_policy_and_boundary_holds_and_one_that_goes_is_named(admin: Api) 
     missing = "refused by policy certjob-leases: admission policy certjob-leases is not in force"
     try:
         admin.call("DELETE", where)
-        wait_for(lambda: missing in self_test().stdout, what="the policy that is missing is named", seconds=30)
+        wait_for(lambda: missing in self_test().stdout, what="the policy that is missing is named")
         assert self_test().returncode == 10
     finally:
         made = {"metadata": {"name": "certjob-leases", "labels": binding["metadata"]["labels"]}}
         answer = admin.call("POST", path(BINDINGS), binding | made)
         assert answer.status == 201, answer
-    wait_for(lambda: self_test().returncode == 0, what="all is well again", seconds=30)
+    wait_for(lambda: self_test().returncode == 0, what="all is well again")

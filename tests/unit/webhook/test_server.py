@@ -78,7 +78,7 @@ def start(tls: Path, **environment: str) -> Server:
     command = [sys.executable, "-m", "gunicorn", "-c", "python:webhook.gunicorn_conf"]
     process = subprocess.Popen([*command, "tests.fakes.webhook_parts:create_app()"], env=environment, process_group=0)
     server = Server(process, port, tls, authority)
-    eventually(lambda: ready(server))
+    eventually(lambda: ready(server), seconds=60)
     return server
 
 
@@ -99,8 +99,8 @@ def stop(server: Server) -> None:
     server.process.wait(timeout=PATIENCE)
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
+def eventually(condition: Callable[[], bool], *, seconds: float = PATIENCE) -> None:
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came true"
         time.sleep(0.02)
