@@ -212,7 +212,7 @@ def test_an_unknown_issuer(world: JobWorld) -> None:
 # Where the CA has its say
 
 
-@pytest.mark.parametrize("refusal", ["unauthorized", "rateLimited", "externalAccountRequired", "malformed"])
+@pytest.mark.parametrize("refusal", ["unauthorized", "rateLimited"])
 def test_if_the_ca_makes_no_other_account_the_one_before_stays(asked: JobWorld, refusal: str) -> None:
     former = state(asked).account_url
 
