@@ -12,7 +12,9 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -25,6 +27,8 @@ HTTP_TIMEOUT = (5.0, 20.0)
 MAX_ANSWER = 8 * 1024 * 1024
 """Bytes of one answer of a provider."""
 _CHUNK = 65536
+_NO_TIMEOUT = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
+_bounded: ContextVar[bool] = ContextVar("bounded", default=False)
 LEFT_OUT = frozenset({"auto", "localzone"})
 """One guesses the provider, the other edits a file."""
 
@@ -171,7 +175,8 @@ class Lexicon:
 
         self._words.last = ""
         try:
-            return call()
+            with bounded():
+                return call()
         except ProviderError:
             raise
         except AuthenticationError as error:
@@ -233,23 +238,32 @@ def _listen() -> _LastWords:
     return words
 
 
+@contextmanager
+def bounded() -> Iterator[None]:
+    """A provider's code runs: its HTTP requests and connections, and nobody else's in this process, have bounds."""
+    token = _bounded.set(True)
+    try:
+        yield
+    finally:
+        _bounded.reset(token)
+
+
 def _bound_http() -> None:
-    """Providers give their HTTP requests no timeout, which for requests and urllib3 means: wait for ever. Nor do they
-    give any bound to what they read.
+    """Providers give their HTTP requests no timeout, which means: wait for ever. Nor do they give any bound to what
+    they read.
     """
     from requests import RequestException
     from requests.adapters import HTTPAdapter
 
-    socket.setdefaulttimeout(HTTP_TIMEOUT[1])
-    plain = HTTPAdapter.send
+    plain, connect = HTTPAdapter.send, socket.create_connection
     if getattr(plain, "bounded", False):
         return
 
     def send(self: HTTPAdapter, *args: Any, **kwargs: Any) -> Any:
+        if not _bounded.get():
+            return plain(self, *args, **kwargs)
         kwargs["timeout"] = kwargs.get("timeout") or HTTP_TIMEOUT
         answer: Any = plain(self, *args, **kwargs)
-        if kwargs.get("stream"):  # whoever reads it, as the ACME client does, has bounds of his own
-            return answer
         body = bytearray()
         for chunk in answer.iter_content(_CHUNK):
             body += chunk
@@ -259,5 +273,10 @@ def _bound_http() -> None:
         answer._content = bytes(body)
         return answer
 
+    def create_connection(address: Any, timeout: Any = _NO_TIMEOUT, *args: Any, **kwargs: Any) -> Any:
+        own = timeout is not _NO_TIMEOUT or not _bounded.get()
+        return connect(address, timeout if own else HTTP_TIMEOUT[1], *args, **kwargs)
+
     send.bounded = True  # type: ignore[attr-defined]
     HTTPAdapter.send = send  # type: ignore[method-assign]
+    socket.create_connection = create_connection

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import socket
 import threading
 from argparse import ArgumentParser
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any
 
@@ -224,9 +227,44 @@ def test_requests_of_providers_have_a_timeout(fake: FakeProvider) -> None:
 
     with requests.Session() as session:
         session.mount("http://", Adapter())
+        with dns_lexicon.bounded(), pytest.raises(requests.ConnectionError):
+            session.get("http://127.0.0.1/")
         with pytest.raises(requests.ConnectionError):
             session.get("http://127.0.0.1/")
-    assert seen == [dns_lexicon.HTTP_TIMEOUT[1]]
+    assert seen == [dns_lexicon.HTTP_TIMEOUT[1], None]
+
+
+def test_connections_of_providers_have_a_timeout_and_nobody_elses(fake: FakeProvider) -> None:
+    opened()
+
+    def timeout(**given: float) -> float | None:
+        with closing(HTTPConnection("127.0.0.1", listening.getsockname()[1], **given)) as connection:  # type: ignore[arg-type]
+            connection.connect()
+            assert connection.sock is not None
+            found: float | None = connection.sock.gettimeout()
+            return found
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        with dns_lexicon.bounded():
+            assert timeout() == dns_lexicon.HTTP_TIMEOUT[1]
+            assert timeout(timeout=3) == 3
+        assert timeout() is None
+    assert socket.getdefaulttimeout() is None
+
+
+def test_whatever_a_providers_code_does_is_bounded(fake: FakeProvider) -> None:
+    zone: Any = opened()
+    seen: list[bool] = []
+
+    class Provider:
+        def __getattr__(self, name: str) -> Any:
+            return lambda **asked: seen.append(dns_lexicon._bounded.get()) or []
+
+    zone._provider = Provider()
+    zone.add("_acme-challenge.example.org", VALUE)
+    zone.remove("_acme-challenge.example.org", VALUE)
+    assert seen == [True, True]
+    assert not dns_lexicon._bounded.get()
 
 
 @pytest.mark.parametrize(("size", "fits"), [(100, True), (101, False)])
@@ -250,9 +288,10 @@ def test_answers_of_providers_have_a_bound(
         threading.Thread(target=server.handle_request, daemon=True).start()
         ask = partial(session.get, f"http://127.0.0.1:{server.server_port}/", timeout=5)
         if fits:
-            assert ask().text == "x" * size
+            with dns_lexicon.bounded():
+                assert ask().text == "x" * size
         else:
-            with pytest.raises(requests.RequestException, match="larger than 100 bytes"):
+            with dns_lexicon.bounded(), pytest.raises(requests.RequestException, match="larger than 100 bytes"):
                 ask()
 
 
