@@ -325,6 +325,18 @@ def test_what_the_ca_does_not_count_is_nobodys_share() -> None:
     assert ask_for("hog", HUNDRED, ordered("hog", 60), *OTHERS, exempt=True) is None
 
 
+@pytest.mark.parametrize(("failures", "held"), [(4, False), (5, True)])
+def test_failed_validations_of_a_namespace_take_from_its_share_for_an_hour(failures: int, held: bool) -> None:
+    hog = ordered("hog", 5)
+    failed = tuple(entry(FAILURE, f"h{number}.certjob.dev") for number in range(failures))
+    hog = replace(hog, ledger=hog.ledger + failed)
+    full = ordered("other", 60)
+    answer = ask_for("hog", HUNDRED, hog, full, *OTHERS)
+    assert (answer is not None) is held
+    assert answer is None or until(answer) == NOW + HOUR / 2
+    assert ask_for("n1", HUNDRED, hog, full, *OTHERS) is None
+
+
 @pytest.mark.parametrize(("share", "held"), [(None, True), (20, False), (0, False), (1, False)])
 def test_the_operator_sets_the_share(share: int | None, held: bool) -> None:
     limits = replace(HUNDRED, per_namespace=share)

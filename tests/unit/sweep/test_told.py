@@ -8,11 +8,13 @@ import pytest
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import EVENTS, INGRESSES, NAMESPACES, SECRETS, Json
+from issuer_job.demand.ingress import wants, with_entry
+from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.outcome import LEFT_OUT
 from issuer_job.record.record import Phase
 from issuer_job.upkeep.untouched import MOST_SAID
 from tests.worlds.job import JobWorld, assert_good_secret, ingress
-from tests.worlds.sweep import issue_one, jobs, passes, run, writes_nothing
+from tests.worlds.sweep import issue_one, jobs, orders, passes, run, writes_nothing
 
 
 def add(world: JobWorld, body: Json) -> Json:
@@ -205,3 +207,23 @@ def test_a_namespace_that_opts_in_late_has_every_ingress_in_it_looked_after(swep
     secret = completed["spec"]["tls"][0]["secretName"]
     assert swept.run(secret=secret) is v.ExitCode.DONE
     assert_good_secret(swept, ("bare.certjob.dev",), secret)
+
+
+def test_one_whose_last_host_went_past_the_webhook_keeps_its_certificate_and_is_told(swept: JobWorld) -> None:
+    """certjob's own entry stays in spec.tls until the webhook sees the Ingress again."""
+    body = odd(tls=None)
+    added = wants(body, issuers=SettingsCache(swept.cluster).issuers()).added
+    assert added is not None
+    body = with_entry(body, added)
+    issue_one(swept, body, secret=added.secret_name)
+    without = body | {"spec": body["spec"] | {"rules": [{}]}}
+    add(swept, without)
+    passes(swept, 4)
+    [(reason, note)] = told(swept)
+    assert (reason, "no host in spec.rules" in note) == ("CertificateFailed", True)
+    assert (swept.record(added.secret_name).phase, orders(swept)) == (Phase.ISSUED, 1)
+    assert_good_secret(swept, secret=added.secret_name)
+    assert writes_nothing(swept)
+    add(swept, body)
+    passes(swept, 1)
+    assert (swept.record(added.secret_name).phase, orders(swept)) == (Phase.ISSUED, 1)
