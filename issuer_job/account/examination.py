@@ -118,8 +118,15 @@ def _reset(mounted: MountedIssuer) -> Iterator[Finding]:
     try:
         reset_account(mounted, mounted.annotations.get(v.RESET, ""))
     except AcmeError as refusal:  # if it is away, what follows says so
-        what = f"the CA makes no other account, and the one before stays: {refusal.problem}"
-        yield Finding(reason=CheckReason.RESET, message=what, warning=True)
+        why = str(refusal.problem)
+    except Later as later:
+        if later.problem.type == "accountReplaced":
+            raise
+        why = later.problem.detail
+    else:
+        return
+    what = f"there is no other account, and the one before stays: {why}"
+    yield Finding(reason=CheckReason.RESET, message=what, warning=True)
 
 
 def _corrected_contacts(mounted: MountedIssuer, client: AcmeClient) -> Iterator[Finding]:

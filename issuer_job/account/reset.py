@@ -13,7 +13,7 @@ from issuer_job.account.connection import account_of, connect
 from issuer_job.account.keys import NEXT, existing_key, hold_key, stored_key, superseded, thumbprint
 from issuer_job.account.replacement import OF_FORMER_ACCOUNT
 from issuer_job.acme_client import AcmeError, AcmeUnavailable
-from issuer_job.attempt.attempt import OtherPod
+from issuer_job.attempt.attempt import Later
 from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.issuers.state import (
     ACCOUNT_NUMBER,
@@ -29,7 +29,9 @@ from issuer_job.issuers.state import (
 )
 
 MOST_KEYS = 10
-"""Numbers that are tried, if there are keys of the next ones already: a rollover, or a reset, may have left one."""
+"""Numbers that are tried, each twice as far ahead, if there are keys of the next ones already: a rollover may have
+left one, and where the issuer's state was lost there are those of all numbers that were in use.
+"""
 
 
 def reset_account(mounted: MountedIssuer, request: str) -> bool:
@@ -37,7 +39,7 @@ def reset_account(mounted: MountedIssuer, request: str) -> bool:
 
     One that was begun is ended, even if nobody asks for it any more: the CA may have made the account. If it refuses,
     the former one stays.
-    Raises Later, OtherPod, AcmeError, KubeError.
+    Raises Later, AcmeError, KubeError.
     """
     attempt, state = mounted.attempt, mounted.state
     if not reset_is_due(state, request):
@@ -47,7 +49,7 @@ def reset_account(mounted: MountedIssuer, request: str) -> bool:
     try:
         with connect(mounted, key, "") as client:
             url = account_for(mounted, client)
-    except AcmeError:
+    except (AcmeError, Later):
         if not _may_have_account(mounted, key):
             _write(mounted, state, {RESETTING: ""})
         raise
@@ -81,11 +83,12 @@ def _fresh_key(mounted: MountedIssuer, state: IssuerState) -> tuple[int, bytes]:
         ours = state.data.get(RESETTING) == str(after)
         if ours or not _has_account(mounted, held):
             return after, held
-    for number in range(after, after + MOST_KEYS):
+    for tries in range(MOST_KEYS):
+        number = after + (1 << tries) - 1
         key = stored_key(mounted, number)
         if key is not None:
             return number, key
-    raise OtherPod("account keys are made all the time: the next pod goes on")
+    raise mounted.broken(f"there are account keys with the next numbers already, up to {number}")
 
 
 def _has_account(mounted: MountedIssuer, key: bytes) -> bool:

@@ -236,6 +236,27 @@ def test_if_the_ca_makes_no_other_account_the_one_before_stays(asked: JobWorld, 
     assert_reset(asked)
 
 
+def test_nor_if_the_issuer_lacks_what_another_one_needs(asked: JobWorld) -> None:
+    former = state(asked).account_url
+    asked.set_issuer(externalAccount={"keyId": "k1"})
+    annotate(asked, **RESET)
+    assert check(asked) is v.ExitCode.DONE
+    assert CheckReason.RESET in {finding.reason for finding in found(asked) if finding.warning}
+    assert (state(asked).account_url, state(asked).data[RESETTING]) == (former, "")
+    asked.set_issuer()
+    annotate(asked, **RESET)
+    check(asked)
+    assert_reset(asked)
+
+
+def test_where_the_issuers_state_was_lost_a_number_that_is_free_is_found(asked: JobWorld) -> None:
+    for number in range(2, 13):
+        asked.api.add(SECRETS, v.NAMESPACE, account_secret(ISSUER, asked.server, number, new_account_key()))
+    with_account(asked, 2)
+    assert check(asked) is v.ExitCode.DONE
+    assert_reset(asked, number=17)
+
+
 def test_a_ca_that_is_away_is_asked_again(asked: JobWorld) -> None:
     asked.ca.before = lambda request: problem("serverInternal", "away", status=503)
     assert check(asked) is v.ExitCode.PERMANENT
