@@ -134,12 +134,6 @@ def _finish(attempt: Attempt, issued: Issued) -> None:
 def _failed(attempt: Attempt, failure: Failure) -> v.ExitCode:
     """Write down why, tell the user; him also if it cannot be written down, which is refused like the rest then."""
     problem = failure.problem
-    before = attempt.record.retry
-    if problem.type in transitions.BLAMELESS and (before is None or before.problem.type != problem.type):
-        now = attempt.clock()  # once: what was to come with the next attempt did not
-        attempt.advance(transitions.held_back, problem=problem, until=now, issuer=attempt.issuer_version)
-        attempt.step("put-off", type=problem.type, detail=problem.detail)
-        return failure.exit_code
     try:
         when = _put_off(attempt, failure)
     except ApiError as refused:
@@ -147,14 +141,21 @@ def _failed(attempt: Attempt, failure: Failure) -> v.ExitCode:
             raise
         when = "it is tried again by a sweep"
         attempt.step("not-written-down", problem=str(refused))
+    if not when:
+        attempt.step("put-off", type=problem.type, detail=problem.detail)
+        return failure.exit_code
     attempt.step("failed", type=problem.type, detail=problem.detail, host=problem.host, at=problem.step, next=when)
     events.tell(attempt, "CertificateFailed", f"{problem.note}; {when}", warning=True)
     return failure.exit_code
 
 
 def _put_off(attempt: Attempt, failure: Failure) -> str:
-    """Until when, in words."""
-    problem = failure.problem
+    """Until when, in words; none if there is nothing to be told: the next attempt has what this one lacked."""
+    problem, before = failure.problem, attempt.record.retry
+    if problem.type in transitions.BLAMELESS and (before is None or before.problem.type != problem.type):
+        version = attempt.issuer_version
+        attempt.advance(transitions.held_back, problem=problem, until=attempt.clock(), issuer=version)
+        return ""
     if not isinstance(failure, Later):
         attempt.advance(transitions.failed, problem=problem, issuer=attempt.issuer_version)
     else:
