@@ -86,7 +86,7 @@ def due_at(record: Record, *, interval: timedelta) -> datetime:
         interval=interval,
         spread_key=record.name,
     )
-    if issued.directory and not _is_recalled(record):
+    if issued.directory and not (issued.vouched or _is_recalled(record)):
         by_age = max(by_age, issued.at + (issued.not_after - issued.at) / 10)
     return min(by_age, asked_at(record) or by_age)
 

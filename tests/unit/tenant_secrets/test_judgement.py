@@ -75,6 +75,8 @@ OLD, OLD_THEIRS = made(age=80 * DAY, serial=7), made(age=80 * DAY, serial=8)
 MIDDLE, ENDED = made(age=41 * DAY), made(age=91 * DAY)
 LATE = Renewal(check_after=NOW, at=NOW + 9 * DAY)
 """An old one that the CA would keep for longer."""
+RECALL = Renewal(check_after=NOW, at=NOW, start=NOW, end=NOW + DAY)
+ALWAYS = Renewal(check_after=NOW, at=NOW - DAY, start=NOW - 400 * DAY, end=NOW + DAY)
 UNREADABLE_NAME = pem_of(
     CA.issue(HOSTS, KEY, serial=9, not_before=NOW - DAY, not_after=NOW + LIFE)
     .public_bytes(Encoding.DER)
@@ -111,13 +113,8 @@ CASES = [
     Case("ours", knows(OURS), look(OURS), V.GOOD, stays=True, same=True),
     Case("ours, due", knows(OLD), look(OLD), V.RENEWAL_DUE, same=True),
     Case("ours, kept by the CA", knows(OLD, renewal=LATE), look(OLD), V.GOOD, stays=True, same=True),
-    Case(
-        "ours, renewed by the CA",
-        knows(OURS, renewal=Renewal(NOW, at=NOW, start=NOW)),
-        look(OURS),
-        V.RENEWAL_DUE,
-        same=True,
-    ),
+    Case("ours, recalled by the CA", knows(OURS, renewal=RECALL), look(OURS), V.RENEWAL_DUE, same=True),
+    Case("ours, of a CA that recalls all", knows(OURS, renewal=ALWAYS), look(OURS), V.GOOD, stays=True, same=True),
     Case(
         "ours, renewed in any case", knows(OURS), look(OURS), Misfit.TO_BE_REPLACED, same=True, asked={"renews": True}
     ),
