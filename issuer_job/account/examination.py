@@ -15,7 +15,7 @@ from issuer_job.account import account
 from issuer_job.account.keys import existing_key
 from issuer_job.account.replacement import forget_dead, is_dead
 from issuer_job.account.reset import reset_account
-from issuer_job.account.rollover import KeyKept, roll_over_key
+from issuer_job.account.rollover import NOT_SUPPORTED, KeyKept, roll_over_key
 from issuer_job.acme_client import UNUSABLE, AcmeClient, AcmeError, AcmeUnavailable, ExternalAccountRefused
 from issuer_job.acme_client.keys import decode_hmac_key
 from issuer_job.acme_client.transport import tls_context
@@ -140,13 +140,17 @@ def _corrected_contacts(mounted: MountedIssuer, client: AcmeClient) -> Iterator[
         return
     try:
         kept = client.update_contact(contacts).contacts
-    except AcmeUnavailable:
-        raise
     except AcmeError as refusal:
-        what = (
-            str(refusal.problem) if contacts else f"the CA wants to keep an address of the account: {refusal.problem}"
+        unable = refusal.problem.status in NOT_SUPPORTED
+        if isinstance(refusal, AcmeUnavailable) and not unable:
+            raise
+        what = "" if contacts else "the CA wants to keep an address of the account: "
+        yield Finding(
+            reason=CheckReason.CONTACT,
+            message=f"{what}{refusal.problem}",
+            path="$.email",
+            warning=unable or not contacts,
         )
-        yield Finding(reason=CheckReason.CONTACT, message=what, path="$.email", warning=not contacts)
         return
     if kept is not None and sorted(map(str.lower, kept)) != sorted(map(str.lower, contacts)):
         what = f"the CA keeps other addresses for the account than the issuer has ({len(kept)} of them)"

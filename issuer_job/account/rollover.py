@@ -26,7 +26,7 @@ from issuer_job.issuers.state import (
 )
 
 NOT_SUPPORTED = frozenset({404, 405, 501})
-"""HTTP status of a CA whose directory names a change of keys that it does not have."""
+"""HTTP status of a CA that does not have what it is asked for, though it may name it."""
 
 
 class KeyKept(Exception):

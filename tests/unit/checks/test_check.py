@@ -306,6 +306,19 @@ def test_whatever_a_ca_answers_is_a_finding_and_the_next_test_is_as_good_as_ever
         assert found(world, f"ca-{number}") == []
 
 
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_ca_that_cannot_change_addresses_is_no_reason_either(world: JobWorld, status: int) -> None:
+    check(world)
+    world.set_issuer(email="a@x.dev")
+    [account] = world.ca.accounts
+    refused = problem("rejectedIdentifier", "not implemented", status=status)
+    world.ca.script(account.removeprefix(world.ca.base), Reply(200, {"status": "valid"}), refused)
+    assert check(world) is v.ExitCode.DONE
+    [finding] = found(world)
+    assert (finding.reason, finding.path, finding.warning) == (CheckReason.CONTACT, "$.email", True)
+    assert "not implemented" in finding.message
+
+
 def test_warnings_keep_no_issuer_from_being_ready(world: JobWorld) -> None:
     world.set_issuer(
         ingressClasses=["traefik"],
