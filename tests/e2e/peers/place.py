@@ -29,7 +29,6 @@ from tests.e2e.own_issuer import OwnIssuer
 from tests.e2e.peers.server import Server
 from tests.fakes.fault_proxy import FaultProxy
 
-ISSUED_WITHIN = 60.0
 ENDS_WITHIN = 300.0
 """An attempt may poll for more than four minutes before it gives up."""
 NOWHERE = "10.200.0.99"
@@ -62,7 +61,7 @@ class Asked:
         assert found is not None
         return found
 
-    def issued(self, root_pem: bytes, *, seconds: float = ISSUED_WITHIN) -> x509.Certificate:
+    def issued(self, root_pem: bytes, *, seconds: float = world.ISSUED_WITHIN) -> x509.Certificate:
         """Wait for the certificate, which has its key, comes from the root and is served; what it is."""
         try:
             world.wait_issued(self.namespace, self.secret, self.hosts, seconds=seconds)
@@ -75,9 +74,7 @@ class Asked:
         for below, above in pairwise([*(one for one in chain if one != root), root]):
             below.verify_directly_issued_by(above)
         host = self.hosts[0].replace("*", "any")
-        wait_for(
-            lambda: chain[0] in served_chain(host), what=f"{host} is served with the new certificate", seconds=20
-        )
+        wait_for(lambda: chain[0] in served_chain(host), what=f"{host} is served with the new certificate")
         return chain[0]
 
     @property
