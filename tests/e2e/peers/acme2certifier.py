@@ -93,7 +93,7 @@ class Acme2certifier(Server):
             "Renewalinfo": {"renewal_force": str(self.only == "forcing")},
         }
         if self.only == "refusing":
-            handler["allowed_domainlist"] = json.dumps(["only-this-one.test"])
+            handler["cert_save_path"] = str(self.directory / "not-there")
         if self.only == "external":
             keys = {"eab_handler_module": f"{PACKAGE}.eabhandlers.json_handler"}
             sections["EABhandler"] = keys | {"key_file": str(self.directory / "keys.json")}

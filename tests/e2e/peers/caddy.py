@@ -16,12 +16,12 @@ class Caddy(Server):
     name = "caddy"
     title = "Caddy 2.11.7"
     flavours = frozenset({"short"})
+    too_long = "500d"
     lacks = {
         "external account": "has no external accounts",
         "profiles": "has no profiles",
         "key change": "refuses to change account keys",
         "renewal information": "has no renewal information (ARI)",
-        "refused at finalize": "cannot be told to refuse there",
     }
 
     def __init__(self, directory: Path) -> None:

@@ -6,6 +6,7 @@ so or was not hindered by it.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -210,8 +211,24 @@ def killed_at_finalize(place: Place) -> str:
         return _heals(place, proxy)
 
 
+def hangs_at_new_order(place: Place) -> str:
+    """The server stands still when newOrder comes, and goes on after a while."""
+    with place.server.proxied() as proxy, ExitStack() as stack:
+
+        def freeze(request: Request) -> bool:
+            stack.enter_context(place.server.frozen())
+            threading.Timer(DOWN_SECONDS, stack.close).start()
+            return True
+
+        proxy.on("newOrder", Change(lambda request, answer: answer), where=freeze)
+        start = time.monotonic()
+        place.ask(place.issuer(proxy=proxy)).issued(place.server.root_pem(), seconds=HEALS_WITHIN)
+        assert len(proxy.orders) == 1, f"{len(proxy.orders)} orders"
+        return f"{time.monotonic() - start:.0f} s"
+
+
 def _heals(place: Place, proxy: FaultProxy) -> str:
-    """It comes back after a while, and the certificate comes by itself, with two orders at most."""
+    """It comes back after a while, and the certificate comes by itself, by one order."""
     start = time.monotonic()
     asked = place.ask(place.issuer(proxy=proxy))
     wait_for(lambda: not place.server.runs, what="the server is gone", seconds=60)
@@ -220,8 +237,8 @@ def _heals(place: Place, proxy: FaultProxy) -> str:
     asked.issued(place.server.root_pem(), seconds=HEALS_WITHIN)
     seconds = time.monotonic() - start
     place.ask(place.issuer(proxy=proxy)).issued(place.server.root_pem())
-    assert len(proxy.orders) <= 3, f"{len(proxy.orders) - 1} orders for the first"
-    return f"{len(proxy.orders) - 1} order(s), {seconds:.0f} s"
+    assert len(proxy.orders) == 2, f"{len(proxy.orders) - 1} orders for the first"
+    return f"{seconds:.0f} s"
 
 
 def database_lost(place: Place) -> str:
@@ -279,16 +296,18 @@ def host_put_right(place: Place) -> str:
 
 
 def refused_at_finalize(place: Place) -> str:
-    """What the CA says is told; a corrected issuer gets its certificate at once."""
-    if "refusing" not in place.server.flavours:
-        raise ServerCannot(place.server.lacks["refused at finalize"])
-    issuer = place.issuer(flavour="refusing")
+    """What the CA says is told, with the life that it may have refused; corrected, the next try is a good one."""
+    too_long = place.server.too_long
+    issuer = place.issuer(flavour="" if too_long else "refusing", lifetime=too_long or None)
     asked = place.ask(issuer)
     told = asked.fails()
-    place.edit(issuer, server=place.server.use(""))
-    asked.annotate(v.RETRY)
-    asked.issued(place.server.root_pem(), seconds=HEALS_WITHIN)
     place.say(told)
+    assert told.startswith("finalize: ")
+    assert too_long in told
+    place.edit(issuer, lifetime=None)
+    place.server.use("")
+    asked.annotate(v.RETRY)
+    asked.issued(place.server.root_pem())
     return ""
 
 
@@ -322,9 +341,10 @@ CASES: dict[str, Case] = {
     "renewal information (ARI)": renewal_information,
     "host wrong twice, then right": host_put_right,
     "refused at finalize, then corrected": refused_at_finalize,
-    "killed before newOrder": killed_before_new_order,
-    "killed after newOrder": killed_after_new_order,
-    "killed at finalize": killed_at_finalize,
+    "stands still for 10 s at newOrder": hangs_at_new_order,
+    "killed for 10 s before newOrder": killed_before_new_order,
+    "killed for 10 s after newOrder": killed_after_new_order,
+    "killed for 10 s at finalize": killed_at_finalize,
     "database lost": database_lost,
     "CA replaced: old bundle, new bundle": authority_replaced,
 }

@@ -38,6 +38,8 @@ class Server(ABC):
     email = ""
     """The address of the accounts; empty where the server takes accounts without."""
     lacks: Mapping[str, str] = {}
+    too_long = ""
+    """A life that it refuses, and not before finalize; empty where it gives another life than was asked for."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -81,7 +83,7 @@ class Server(ABC):
 
     flavours: frozenset[str] = frozenset()
     """Directories with other settings: `short` (certificates of 15 minutes), `external` (demands external accounts),
-    `refusing` (refuses at finalize), `forcing` (its renewal windows are always past)."""
+    `refusing` (fails at finalize), `forcing` (its renewal windows are always past)."""
 
     def environment(self) -> dict[str, str]:
         """What its process has besides the tests' own."""

@@ -11,15 +11,14 @@ from tests.cluster import settings as s
 from tests.e2e.peers.authority import Authority
 from tests.e2e.peers.server import Server
 
-REFUSING = '{{ fail "no certificates today" }}'
-
 
 class StepCa(Server):
     """A directory for each provisioner; `acme` has all defaults."""
 
     name = "step-ca"
     title = f"step-ca {s.STEP_CA_VERSION}"
-    flavours = frozenset({"short", "external", "refusing"})
+    flavours = frozenset({"short", "external"})
+    too_long = "168h"
     lacks = {
         "external account": "keys are made by the commercial Certificate Manager alone",
         "profiles": "has no profiles",
@@ -52,7 +51,6 @@ class StepCa(Server):
             {"name": "acme"},
             {"name": "short", "claims": quarter},
             {"name": "external", "requireEAB": True},
-            {"name": "refusing", "options": {"x509": {"template": REFUSING}}},
         ]
         document = {
             "root": str(self.authority.root),
