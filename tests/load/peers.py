@@ -17,10 +17,8 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import kubernetes.client.rest  # noqa: F401 - threads that import it first, all at once, get half of it
-
 from issuer_job.cluster.api import KubeError
-from tests.e2e.observe import namespace
+from tests.e2e.observe import cluster, namespace
 from tests.e2e.peers.acme2certifier import Acme2certifier
 from tests.e2e.peers.caddy import Caddy
 from tests.e2e.peers.cases import CASES, Case, ServerCannot
@@ -55,16 +53,19 @@ def main() -> int:
     kinds = [kind for name, kind in KINDS.items() if name in (options.server or KINDS)]
     cases = {name: case for name, case in CASES.items() if not options.only or any(w in name for w in options.only)}
     cells: Cells = {name: {} for name in [*cases, *([SHORT] if options.minutes else [])]}
+    cluster()  # before the threads: made by several at once, it is made wrongly
     with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(2 * len(kinds)) as pool:
         root = Path(directory)
         tasks = [pool.submit(every_case, kind, root, cases, cells) for kind in kinds]
         if options.minutes:
             tasks += [pool.submit(short_lives, kind, root, options.minutes, cells) for kind in kinds]
         for task in as_completed(tasks):
-            task.result()
+            if problem := task.exception():
+                traceback.print_exception(problem)
     print(as_table(cells))
     PAGE.write_text(with_cells(PAGE.read_text(), cells))
-    return 1 if any(cell.startswith(FAILS) for row in cells.values() for cell in row.values()) else 0
+    failed = any(cell.startswith(FAILS) for row in cells.values() for cell in row.values())
+    return 1 if failed or any(task.exception() for task in tasks) else 0
 
 
 @contextmanager
