@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Callable, Iterator
+import subprocess
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, SECRETS, ApiError, Cluster, Json, Resource
+from issuer_job.cluster.api import CONFIGMAPS, EVENTS, JOBS, SECRETS, ApiError, Cluster, Json, Resource
 from issuer_job.cluster.transport import HttpTransport
+from issuer_job.record.sources import SourceKind
 from issuer_job.tenant_secrets import canary
 from tests.e2e import world
 from tests.e2e.api import Api, path, wait_for
 from tests.e2e.attacks import tls_secret
-from tests.e2e.observe import cluster
+from tests.e2e.observe import PODS, cluster
 from tests.e2e.sweeps import sweep_as_job
 
 Identity = Callable[[str], Api]
@@ -42,12 +45,12 @@ def installed(*objects: tuple[str, Json]) -> Iterator[None]:
             cluster().delete(Resource(API, plural), None, name)
 
 
-def matching(*namespaces: str, without: str = "") -> Json:
+def matching(*namespaces: str, without: Collection[str] = ()) -> Json:
     names = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": list(namespaces)}
     rules = [
         {"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [plural]}
         for group, plural in KINDS
-        if plural != without
+        if plural not in without
     ]
     return {"namespaceSelector": {"matchExpressions": [names]}, "resourceRules": rules}
 
@@ -62,7 +65,7 @@ def denying(name: str, *namespaces: str, expression: str = "false", only: str = 
     return ("validatingadmissionpolicies", policy), ("validatingadmissionpolicybindings", bound)
 
 
-def adding(name: str, *namespaces: str, without: str = "") -> tuple[tuple[str, Json], ...]:
+def adding(name: str, *namespaces: str, without: Collection[str] = ()) -> tuple[tuple[str, Json], ...]:
     """A policy that adds a label and an annotation to all that certjob writes."""
     expression = (
         "Object{metadata: Object.metadata{labels: {'e2e-team': 'web'}, annotations: {'example.org/e2e': 'x'}}}"
@@ -97,6 +100,32 @@ def allowed(**keys: str) -> Iterator[None]:
         now = cluster().get(CONFIGMAPS, v.NAMESPACE, v.ROUTE_POLICY)
         cluster().update(CONFIGMAPS, v.NAMESPACE, {**now, "data": before.get("data") or {}})
     wait_for(lambda: mark in answered(job, body), what="the keys are allowed no more")
+
+
+def rewriting(name: str, kind: str, patch: str, *, only: str = "true") -> tuple[tuple[str, Json], ...]:
+    """A policy that changes the Jobs, or the pods, of certjob's namespace, by a JSON patch."""
+    matches = matching(v.NAMESPACE) | {
+        "resourceRules": [
+            {
+                "apiGroups": ["batch" if kind == "jobs" else ""],
+                "apiVersions": ["v1"],
+                "operations": ["CREATE"],
+                "resources": [kind],
+            }
+        ]
+    }
+    issue = "object.metadata.?labels[?'app.kubernetes.io/component'].orValue('') == 'issue'"
+    spec: Json = {
+        "matchConstraints": matches,
+        "matchConditions": [{"name": "issue", "expression": issue}, {"name": "only", "expression": only}],
+        "reinvocationPolicy": "Never",
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}}],
+    }
+    bound = {"metadata": {"name": name}, "spec": {"policyName": name}}
+    return (
+        ("mutatingadmissionpolicies", {"metadata": {"name": name}, "spec": spec}),
+        ("mutatingadmissionpolicybindings", bound),
+    )
 
 
 def as_identity(name: str) -> Cluster:
@@ -151,7 +180,7 @@ def mutated(api: Api, namespace: str) -> bool:
 def test_what_others_add_is_refused_by_name_until_it_is_allowed(namespace: str, identity: Identity) -> None:
     hosts = {name: f"{name}.{namespace}.test" for name in ("before", "after")}
     # Events without what they add: else there were none.
-    with installed(*adding("e2e-adds", namespace, v.NAMESPACE, without="events")):
+    with installed(*adding("e2e-adds", namespace, v.NAMESPACE, without=["events"])):
         wait_for(lambda: mutated(identity("job"), namespace), what="the policy adds a label")
         world.create(namespace, world.manifest("before", [hosts["before"]], tls_acme="true"))
         sweep_as_job()
@@ -172,6 +201,117 @@ def test_what_others_add_is_refused_by_name_until_it_is_allowed(namespace: str, 
         metadata = cluster().get(SECRETS, namespace, "after-tls")["metadata"]
         assert (metadata["labels"][TEAM], metadata["annotations"]["example.org/e2e"]) == ("web", "x")
         assert world.wait_event(namespace, "after", "CertificateIssued")
+
+
+def probed(kind: str) -> str:
+    """What an administrator's own Job, or pod, becomes."""
+    labels = {"app.kubernetes.io/component": "issue"}
+    secure = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    pod = {
+        "restartPolicy": "Never",
+        "containers": [{"name": "issue", "image": "x", "securityContext": secure}],
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    }
+    body = {
+        "metadata": {"name": "probe", "labels": labels},
+        "spec": {"template": {"spec": pod}} if kind == "jobs" else pod,
+    }
+    return json.dumps(cluster().create(JOBS if kind == "jobs" else PODS, v.NAMESPACE, body, dry_run=True)["spec"])
+
+
+REWRITES = {
+    "image": """[JSONPatch{op: "replace", path: "/spec/template/spec/containers/0/image",
+        value: "mirror.example.org/" + object.spec.template.spec.containers[0].image}]""",
+    "sidecar": """[JSONPatch{op: "add", path: "/spec/template/spec/containers/-",
+        value: {"name": "proxy", "image": "mesh.example.org/proxy"}}]""",
+}
+EXEMPT = "!('system:serviceaccounts:certjob' in request.userInfo.groups)"
+
+
+@pytest.mark.parametrize("what", REWRITES)
+def test_a_job_that_others_rewrite_is_told_with_what_helps_and_that_helps(namespace: str, what: str) -> None:
+    hosts = {name: f"{name}.{namespace}.test" for name in ("before", "after")}
+    with installed(*rewriting(f"e2e-rewrites-{what}", "jobs", REWRITES[what])):
+        wait_for(lambda: "example.org" in probed("jobs"), what="the policy rewrites Jobs")
+        body = json.dumps(world.manifest("before", [hosts["before"]], tls_acme="true"))
+        command = ["kubectl", "apply", "-n", namespace, "-f", "-"]
+        done = subprocess.run(command, input=body, capture_output=True, text=True, check=True)
+        assert "the pod differs from PodTemplate certjob-issue" in done.stderr
+        record = world.wait_phase(namespace, "before-tls", "Waiting")
+        assert record.retry is not None
+        assert record.retry.problem.type == "writeRefused"
+        sweep_as_job()
+        note = world.wait_event(namespace, "before", "CertificateFailed")
+        for text in (record.retry.problem.detail, note):
+            assert "If another admission plugin rewrites images or adds containers" in text
+            assert "put that into the PodTemplate, or exempt namespace certjob there" in text
+    wait_for(lambda: "example.org" not in probed("jobs"), what="the policy is gone")
+    with installed(*rewriting(f"e2e-exempts-{what}", "jobs", REWRITES[what], only=EXEMPT)):
+        wait_for(lambda: "example.org" in probed("jobs"), what="the policy rewrites others' Jobs")
+        world.create(namespace, world.manifest("after", [hosts["after"]], tls_acme="true"))
+        world.wait_issued(namespace, "after-tls", [hosts["after"]])
+
+
+def test_a_native_sidecar_in_a_pod_ends_with_the_job(namespace: str) -> None:
+    """What meshes inject into pods, not Jobs: the Job controller makes these, so nothing is compared."""
+    host = f"mesh.{namespace}.test"
+    image = "object.spec.containers[0].image"
+    secure = '{"allowPrivilegeEscalation": dyn(false), "capabilities": dyn({"drop": ["ALL"]})}'
+    sidecar = f"""{{"name": dyn("proxy"), "image": dyn({image}), "imagePullPolicy": dyn("IfNotPresent"),
+        "restartPolicy": dyn("Always"), "command": dyn(["python", "-c", "import time; time.sleep(600)"]),
+        "resources": dyn({{"limits": {{"memory": "64Mi"}}}}), "securityContext": dyn({secure})}}"""
+    patch = f'[JSONPatch{{op: "add", path: "/spec/initContainers", value: [{sidecar}]}}]'
+    with installed(*rewriting("e2e-mesh", "pods", patch)):
+        wait_for(lambda: "proxy" in probed("pods"), what="the policy adds a sidecar")
+        labels = f"{v.RECORD_NAMESPACE}={namespace}"
+        world.create(namespace, world.manifest("mesh", [host], tls_acme="true"))
+        world.wait_issued(namespace, "mesh-tls", [host])
+        [pod] = cluster().items(PODS, v.NAMESPACE, labels=labels)
+        assert [one["name"] for one in pod["spec"].get("initContainers", [])] == ["proxy"]
+
+        def complete() -> bool:
+            [job] = cluster().items(JOBS, v.NAMESPACE, labels=labels)
+            conditions = job.get("status", {}).get("conditions") or []
+            return any(one["type"] == "Complete" and one["status"] == "True" for one in conditions)
+
+        wait_for(complete, what="the Job ends with its sidecar", seconds=45)
+
+
+def test_an_event_that_others_change_is_named_in_the_log_until_its_key_is_allowed(namespace: str) -> None:
+    host, others = f"web.{namespace}.test", [plural for _, plural in KINDS if plural != "events"]
+    with installed(*adding("e2e-adds-to-events", namespace, without=others)):
+        wait_for(
+            lambda: TEAM in told_by(as_identity("job"), namespace), what="the policy adds a label that is not allowed"
+        )
+        world.create(namespace, world.manifest("web", [host], tls_acme="true"))
+        world.wait_issued(namespace, "web-tls", [host])
+        assert world.events(namespace, "web", "CertificateIssued") == []
+        [line] = [line for line in world.job_logs(namespace) if line["event"] == "event-failed"]
+        assert "label e2e-team is added or changed by another admission plugin" in line["problem"]
+        assert "ConfigMap certjob-route-policy, key foreignLabels" in line["problem"]
+        with allowed(foreignLabels="e2e-*", foreignAnnotations="example.org/*"):
+            wait_for(lambda: told_by(as_identity("job"), namespace) == "", what="the key is allowed")
+
+
+def told_by(job: Cluster, namespace: str) -> str:
+    """Why an Event of certjob's is refused; empty if it is not."""
+    about = SourceKind.INGRESS.reference(namespace=namespace, name="web", uid="11111111-1111-1111-1111-111111111111")
+    event = {
+        "metadata": {"name": "probe", "labels": {v.MANAGED: "true"}},
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": v.CONTROLLER,
+        "reportingInstance": "certjob",
+        "action": "Issue",
+        "reason": "CertificateIssued",
+        "type": "Normal",
+        "note": "test",
+        "regarding": about,
+    }
+    try:
+        job.create(EVENTS, namespace, event, dry_run=True)
+    except ApiError as problem:
+        return str(problem)
+    return ""
 
 
 def test_an_allowed_key_that_is_there_stays_as_it_is(admin: Api, identity: Identity, namespace: str) -> None:

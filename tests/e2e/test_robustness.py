@@ -19,7 +19,7 @@ from tests.e2e.api import Api, kubectl, path, wait_for
 from tests.e2e.observe import PODS, added_secret, cluster
 from tests.e2e.parts import control, scale, scaled
 from tests.e2e.renewals import sweep_until_asked
-from tests.e2e.sweeps import run_sweep, sweeps_suspended
+from tests.e2e.sweeps import run_sweep, sweep_as_job, sweeps_suspended
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -169,6 +169,18 @@ def test_ca_bundle_survives_another_apply() -> None:
     assert all(before)
     subprocess.run([str(CHECKOUT / "tests/cluster/install")], check=True, capture_output=True)
     assert bundles() == before
+
+
+def test_who_had_which_host_is_looked_for_before_the_webhook_is_asked_anything() -> None:
+    """As after a new installation, when nothing is sent to it yet."""
+    with sweeps_suspended():
+        configuration = cluster().get(MUTATING_WEBHOOKS, None, v.WEBHOOK_CONFIGURATION)
+        rules = [entry.pop("rules") for entry in configuration["webhooks"]]
+        cluster().update(MUTATING_WEBHOOKS, None, configuration)
+        lines = [line["event"] for line in sweep_as_job().lines]
+        stored = cluster().get(MUTATING_WEBHOOKS, None, v.WEBHOOK_CONFIGURATION)
+    assert [entry.get("rules") for entry in stored["webhooks"]] == rules
+    assert lines.index("hosts-kept") < lines.index("webhook-configuration")
 
 
 def test_job_is_cleaned_up_after_ten_minutes(namespace: str) -> None:
