@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from issuer_job import names as names_of
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Json, Resource
 from issuer_job.record import transitions
@@ -41,11 +42,12 @@ def main() -> int:
     parser.add_argument("--burst", type=int, default=60, help="Ingresses applied at once")
     parser.add_argument("--seconds", type=int, default=10, help="of admission load")
     parser.add_argument("--rate", type=int, default=100, help="admission requests a second")
-    parser.add_argument("--only", choices=["singles", "again", "burst", "jobs", "admission", "memory"])
+    parser.add_argument("--only", choices=["singles", "again", "large", "burst", "jobs", "admission", "memory"])
     options = parser.parse_args()
     parts: dict[str, Callable[[], None]] = {
         "singles": lambda: singles(options.singles),
         "again": lambda: again(options.singles),
+        "large": lambda: large(options.singles),
         "admission": lambda: admission(options.rate, options.seconds),
         "burst": lambda: burst(options.burst),
         "jobs": lambda: empty_jobs(options.burst),
@@ -143,6 +145,26 @@ def _fail(record: Record) -> None:
     now = datetime.now(UTC)
     failed = transitions.waiting(record, now, problem=problem, wait=timedelta(hours=6))
     cluster().update(CONFIGMAPS, v.NAMESPACE, to_config_map(failed))
+
+
+def large(count: int) -> None:
+    """As many hosts, and as many placeholders, as one admission sees to. They are gone before they are ordered."""
+    print(f"\nLarge Ingresses, with all placeholders ({count} of each)")
+    for hosts, entries in ((100, 1), (20, 20)):
+        times = []
+        with namespace(f"bench-{secrets.token_hex(3)}") as ns:
+            for number in range(count):
+                names = [f"h{host}.{number}.{ns}.certjob.test" for host in range(hosts)]
+                wanted = [f"l{number}-{one}" for one in range(entries)]
+                tls: list[Json] = [{"hosts": names[n::entries], "secretName": wanted[n]} for n in range(entries)]
+                start = time.monotonic()
+                cluster().create(INGRESSES, ns, world.manifest("large", names, tls=tls, tls_acme="true"))
+                times.append(time.monotonic() - start)
+                assert len(list(cluster().items(SECRETS, ns))) == entries * (number + 1)
+                cluster().delete(INGRESSES, ns, "large")
+                for secret in wanted:
+                    cluster().delete(CONFIGMAPS, v.NAMESPACE, names_of.record(ns, secret))
+        row(f"{hosts} hosts in {entries} of spec.tls: create -> answered", times)
 
 
 def burst(count: int) -> None:
