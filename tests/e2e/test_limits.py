@@ -6,16 +6,18 @@ import json
 import secrets
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
 from issuer_job.cluster.api import INGRESSES, SECRETS, Json
 from issuer_job.launch.outcome import PUT_OFF
+from issuer_job.record.record import ACTIVE
 from tests.e2e import world
 from tests.e2e.api import wait_for
 from tests.e2e.observe import added_secret, cluster
 from tests.e2e.own_issuer import orders_of, own_issuer
-from tests.e2e.sweeps import run_sweep, sweeps_suspended
+from tests.e2e.sweeps import run_sweep, sweep_as_job, sweeps_suspended
 
 SIX = range(6)
 
@@ -79,6 +81,46 @@ def test_six_secrets_for_one_host_are_two_orders_and_the_others_are_told_until_w
     again = applied(namespace, world.manifest(held[0].removesuffix("-tls"), [host], issuer=limited))
     assert not again or "UTC" in again
     assert len(orders_of(limited)) == 2
+
+
+def test_no_way_to_ask_again_leads_beyond_a_limit(namespace: str, limited: str) -> None:
+    host = f"again.{namespace}.test"
+
+    def asks(name: str, secret: str, **annotations: str) -> Json:
+        body = world.manifest(name, [host], tls=[{"hosts": [host], "secretName": secret}], issuer=limited)
+        body["metadata"]["annotations"] |= {f"certjob.io/{key}": text for key, text in annotations.items()}
+        return body
+
+    with sweeps_suspended():
+        applied(namespace, asks("one", "one"), asks("two", "two"))
+        for name in ("one", "two"):
+            world.wait_issued(namespace, name, [host])
+        ways = (
+            lambda: applied(namespace, asks("three", "three")),
+            lambda: applied(namespace, asks("three", "three", retry="1")),
+            lambda: applied(namespace, asks("three", "renamed")),
+            lambda: applied(namespace, asks("one", "one", **{"key-algorithm": "rsa-2048"})),
+            lambda: applied(namespace, asks("one", "one")),
+            lambda: applied(namespace, asks("two", "two", renew=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")),
+            lambda: cluster().delete(SECRETS, namespace, "two"),
+            lambda: cluster().delete(INGRESSES, namespace, "one"),
+            lambda: cluster().delete(SECRETS, namespace, "one"),
+            lambda: applied(namespace, asks("one", "one")),
+            sweep_as_job,
+        )
+        for way in ways:
+            way()
+        names = ("one", "two", "three", "renamed")
+        wait_for(
+            lambda: all(world.phase(namespace, name) not in ACTIVE for name in names),
+            what="no attempt is under way",
+            seconds=60,
+        )
+        assert sweep_as_job().line("swept")
+    assert [order.identifiers for order in orders_of(limited)] == [(host,)] * 2
+    for name in ("one", "two", "renamed"):
+        assert world.leaf(namespace, name) is not None, f"HTTPS has nothing for {name}"
+    assert "UTC" in world.wait_event(namespace, "two", "CertificateHeldBack")
 
 
 @pytest.mark.parametrize("how", ["apply", "server-side", "replace"])
