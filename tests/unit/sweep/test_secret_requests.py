@@ -179,6 +179,27 @@ def test_a_renewal_keeps_what_its_owner_wrote(swept: JobWorld) -> None:
     )
 
 
+@pytest.mark.parametrize("missed", [False, True])
+def test_one_that_must_not_be_older_than_a_time_is_renewed_once(swept: JobWorld, missed: bool) -> None:
+    issue_asked(swept)
+    old = leaf(swept)
+    swept.clock.ahead += timedelta(hours=2)
+    renew = f"{swept.clock.read():%Y-%m-%dT%H:%M:%SZ}"
+    if missed:
+        edit(swept, renew=renew)
+        passes(swept, 2)
+    else:
+        (outcome,) = ask(swept, asking(renew=renew))
+        assert outcome.reason is OutcomeReason.LAUNCHED
+        assert leaf(swept).serial_number == old.serial_number
+    assert swept.run() is v.ExitCode.DONE
+    assert leaf(swept).serial_number != old.serial_number
+    assert metadata(swept)["annotations"]["certjob.io/renew"] == renew
+    passes(swept, 13)
+    assert orders(swept) == 2
+    assert writes_nothing(swept)
+
+
 def test_a_renewal_of_a_deleted_secret_ends_it(swept: JobWorld) -> None:
     issue_asked(swept)
     make_due(swept)
