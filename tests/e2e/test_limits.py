@@ -116,7 +116,6 @@ def test_no_way_to_ask_again_leads_beyond_a_limit(namespace: str, limited: str) 
             what="no attempt is under way",
             seconds=60,
         )
-        assert sweep_as_job().line("swept")
     assert [order.identifiers for order in orders_of(limited)] == [(host,)] * 2
     for name in ("one", "two", "renamed"):
         assert world.leaf(namespace, name) is not None, f"HTTPS has nothing for {name}"
