@@ -9,16 +9,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from issuer_job import vocabulary as v
+from issuer_job.acme_client import AcmeError
+from issuer_job.record.record import Phase
 from tests.e2e import dns_world, world
 from tests.e2e.api import wait_for
+from tests.e2e.own_issuer import orders_of
 from tests.e2e.peers.acme2certifier import KEY_ID, MAC_KEY, PROFILES
-from tests.e2e.peers.place import NOWHERE, Place, somewhere_else
+from tests.e2e.peers.place import ENDS_WITHIN, NOWHERE, Place, somewhere_else
 from tests.e2e.sweeps import run_sweep
 from tests.fakes.fault_proxy import FaultProxy
 from tests.fakes.fault_rules import Answer, Change, Request, problem
@@ -286,6 +289,30 @@ def authority_replaced(place: Place) -> str:
     return ""
 
 
+def account_reset(place: Place) -> str:
+    """An account whose list of orders was asked for, which some servers answer with nothing but errors from then on.
+    Another one takes its place, what failed is ordered by the next sweep, and what it gave before is replaced at the
+    operator's word.
+    """
+    issuer, root = place.issuer(), place.server.root_pem()
+    before = place.ask(issuer)
+    first, spoilt = before.issued(root), issuer.state.account_url
+    with suppress(AcmeError):
+        orders_of(issuer.name)
+    asked = place.ask(issuer)
+    world.wait_phase(place.namespace, asked.secret, Phase.ISSUED, Phase.WAITING, seconds=ENDS_WITHIN)
+    fails = asked.record.phase is Phase.WAITING
+    assert issuer.reset_account() is v.ExitCode.DONE, issuer.said
+    assert issuer.state.account_url not in ("", spoilt)
+    run_sweep()
+    asked.issued(root)
+    before.age()
+    assert issuer.replace_all() is v.ExitCode.DONE, issuer.said
+    run_sweep()
+    before.another(root, first)
+    return "its list of orders had destroyed the former" if fails else ""
+
+
 def host_put_right(place: Place) -> str:
     """A host that nobody answers at, then one that answers wrongly, then a right one: three orders at most."""
     with somewhere_else(place.namespace) as another, place.server.proxied() as proxy, ExitStack() as stack:
@@ -360,5 +387,6 @@ CASES: dict[str, Case] = {
     "killed for 10 s at newOrder, its answer lost": killed_with_the_answer,
     "killed for 10 s at finalize": killed_at_finalize,
     "database lost": database_lost,
+    "another account (`reset-account`), all replaced": account_reset,
     "CA replaced: old bundle, new bundle": authority_replaced,
 }

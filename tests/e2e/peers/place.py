@@ -102,8 +102,16 @@ class Asked:
 
     def renewed(self, root_pem: bytes, former: x509.Certificate) -> x509.Certificate:
         """Ask for another certificate, as if the last one were some hours old, and wait for it."""
-        renewals.edit(self.namespace, self.secret, lambda issued: replace(issued, at=issued.at - timedelta(hours=3)))
+        self.age()
         self.annotate(v.RENEW)
+        return self.another(root_pem, former)
+
+    def age(self) -> None:
+        """As if it were some hours old."""
+        renewals.edit(self.namespace, self.secret, lambda issued: replace(issued, at=issued.at - timedelta(hours=3)))
+
+    def another(self, root_pem: bytes, former: x509.Certificate) -> x509.Certificate:
+        """Wait for the certificate after this one."""
 
         def another() -> bool:
             issued = self.record.issued
