@@ -22,6 +22,7 @@ from issuer_job.record.record import (
     Retry,
     Settings,
     Source,
+    SourceKind,
 )
 from tests.worlds.samples import HOSTS, LATER, NOW, PROBLEM, attempt, issued, record, source
 
@@ -321,8 +322,11 @@ def test_what_is_live_takes_the_place_of_what_was_known() -> None:
     assert after.attempt.generation == 2
 
 
-def test_who_joined_or_changed_since_the_look_is_heard() -> None:
+@pytest.mark.parametrize("kind", list(SourceKind))
+def test_who_joined_or_changed_since_the_look_is_heard(kind: SourceKind) -> None:
+    """A Secret that asks for itself, too: it cannot be listed, so nobody would find it again."""
     one, two = two_sources()
+    two = replace(two, kind=kind)
     live = (replace(one, hosts=("x.certjob.dev",), uid="u"),)
     joined = confirmed((one, two), live=live, known=(one,))
     assert (joined.sources, joined.intent.hosts) == ((*live, two), ("c.certjob.dev", "x.certjob.dev"))
