@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock audit base-image lint schema picture unit process install e2e test demo bench fairness dns-bench scale soak chaos peers fuzz fuzz-short
+.PHONY: help venv lock audit base-image lint schema picture unit exhaustive process install e2e test demo bench fairness dns-bench scale soak chaos peers fuzz fuzz-short
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
@@ -57,12 +57,15 @@ schema: venv  ## write the JSON Schemas in docs/ anew from the types
 picture: venv  ## draw docs/architecture.svg anew from the code
 	$(PY) -m tests.architecture.picture
 
-PYTEST := $(VENV)/bin/pytest -q -n 2
+PYTEST := $(VENV)/bin/pytest -q -n 2 --dist worksteal
 # Compiled assertions are kept for the next time, whatever the environment says of bytecode.
-unit process: export PYTHONDONTWRITEBYTECODE :=
+unit exhaustive process: export PYTHONDONTWRITEBYTECODE :=
 
 unit: venv  ## the fast tests, no cluster
-	$(PYTEST) --dist worksteal -m "not process" tests/unit tests/selftests
+	$(PYTEST) -m "not process and not exhaustive" tests/unit tests/selftests
+
+exhaustive: venv  ## the unit tests of every write and every odd answer, no cluster
+	$(PYTEST) -m "exhaustive and not process" tests/unit
 
 process: venv  ## the unit tests that start processes, no cluster
 	$(PYTEST) --dist loadfile -m process tests/unit tests/selftests
@@ -79,7 +82,7 @@ fuzz: venv  ## fuzz everything that reads what strangers wrote, 5 minutes a targ
 fuzz-short: venv  ## a thousand inputs for each of those targets, the same each time
 	$(PY) -m tests.fuzz --inputs 1000
 
-test: lint unit process fuzz-short e2e  ## everything that CI checks
+test: lint unit exhaustive process fuzz-short e2e  ## everything that CI checks
 
 demo: venv install  ## one Ingress on the local cluster, with the timeline of what happens
 	tests/cluster/run $(VENV)/bin/python -m tests.demo

@@ -14,6 +14,8 @@ from issuer_job.record.record import Intent, Issued, Record
 
 LEAST_AGE = timedelta(hours=1)
 """Of a certificate that is renewed because somebody asks for it: who asks anew all the time gets one an hour."""
+AT_ONCE = timedelta(hours=1)
+"""How long ago the window begins that CAs give a certificate that shall be renewed at once, as it is revoked."""
 
 
 def shortest_carried(interval: timedelta) -> timedelta:
@@ -92,12 +94,12 @@ def due_at(record: Record, *, interval: timedelta) -> datetime:
 
 
 def _is_recalled(record: Record) -> bool:
-    """Whether the CA suggests a moment that can be about this one certificate: its window begins after it was made.
-    Not if the one before it was replaced as early: there it suggests that all the time.
+    """Whether the CA suggests a moment that can be about this one certificate: its window begins after it was
+    made, or just before. Not if the one before it was replaced as early: there it suggests that all the time.
     """
     issued = issued_of(record)
     window, before = issued.renewal, next((one for one in record.former[::-1] if one.directory), None)
-    if window is None or window.start is None or window.start <= issued.not_before:
+    if window is None or window.start is None or window.start <= issued.not_before - AT_ONCE:
         return False
     return before is None or issued.at - before.at >= before.lifetime / 10
 

@@ -49,6 +49,8 @@ from tests.worlds.crash import killed_at
 from tests.worlds.job import ISSUER, JobWorld, ingress
 from tests.worlds.sweep import run
 
+pytestmark = pytest.mark.exhaustive
+
 RESET = {"reset-account": "one"}
 
 

@@ -36,6 +36,8 @@ from tests.worlds.check import account_numbers, annotate, check, credentials, du
 from tests.worlds.crash import killed_at
 from tests.worlds.job import ISSUER, JobWorld, ingress
 
+pytestmark = pytest.mark.exhaustive
+
 
 @pytest.fixture
 def rolled(world: JobWorld) -> JobWorld:

@@ -28,6 +28,8 @@ from tests.worlds.job import HOST, ISSUER, JobWorld, assert_good_secret, ingress
 from tests.worlds.revocation import Operator, issued, pass_by, revocations, run_check_jobs, run_jobs, told
 from tests.worlds.sweep import by_hand, delete_ingress, issue_one, jobs, orders, run, write, writes_nothing
 
+pytestmark = pytest.mark.exhaustive
+
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 

@@ -27,6 +27,8 @@ from tests.fakes.api import FakeApi
 from tests.worlds.job import ingress
 from tests.worlds.samples import SETTINGS
 
+pytestmark = pytest.mark.exhaustive
+
 PATIENCE = 20.0
 
 

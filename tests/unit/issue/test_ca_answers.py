@@ -16,6 +16,8 @@ from tests.fakes.acme import Reply, Request, problem
 from tests.fakes.odd import ANSWERS, NOBODY, WORDS
 from tests.worlds.job import HOST, JobWorld, assert_good_secret, ingress
 
+pytestmark = pytest.mark.exhaustive
+
 STEPS: dict[str, Callable[[list[str]], bool]] = {
     "directory": lambda path: path == ["dir"],
     "newNonce": lambda path: path == ["nonce"],

@@ -13,6 +13,8 @@ from tests.fakes.ca import NewCa
 from tests.worlds.crash import run_until
 from tests.worlds.job import JobWorld, assert_good_secret, ingress
 
+pytestmark = pytest.mark.exhaustive
+
 HOSTS = ("a.certjob.dev", "b.certjob.dev")
 
 

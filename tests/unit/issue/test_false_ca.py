@@ -23,6 +23,8 @@ from tests.worlds.check import state
 from tests.worlds.crash import killed_after
 from tests.worlds.job import HOST, JobWorld, assert_good_secret, ingress
 
+pytestmark = pytest.mark.exhaustive
+
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 ROOT = FakeCA.root(now=NOW - 30 * DAY)

@@ -16,6 +16,8 @@ from issuer_job.cluster.api import CONFIGMAPS, Response, Transport
 from tests.fakes.acme import Request
 from tests.worlds.job import JobWorld, assert_good_secret, ingress
 
+pytestmark = pytest.mark.exhaustive
+
 HOSTS = tuple(f"h{number:03}.certjob.dev" for number in range(100))
 PATIENCE = 5.0
 """Seconds in which the requests that are made at the same time arrive, unless they never do."""

@@ -15,6 +15,8 @@ from tests.worlds.check import check
 from tests.worlds.crash import killed_after
 from tests.worlds.job import JobWorld, assert_good_secret, ingress
 
+pytestmark = pytest.mark.exhaustive
+
 
 class Smallstep:
     """As its CAs do it: the list is a bare array, and one that is asked for while no order is pending takes the

@@ -23,6 +23,8 @@ from issuer_job.record.transitions import HELD_BACK
 from tests.worlds.job import HOST, JobWorld, ingress
 from tests.worlds.sweep import orders, passes
 
+pytestmark = pytest.mark.exhaustive
+
 MANY = 6
 FAILED = {"type": "urn:ietf:params:acme:error:unauthorized", "detail": "wrong answer"}
 

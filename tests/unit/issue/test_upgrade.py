@@ -19,6 +19,8 @@ from tests.worlds.crash import run_until
 from tests.worlds.job import HOST, JobWorld, assert_good_secret, ingress
 from tests.worlds.sweep import MINUTE, passes, with_webhook
 
+pytestmark = pytest.mark.exhaustive
+
 HOSTS = (HOST, "www.certjob.dev")
 
 

@@ -26,6 +26,8 @@ from tests.worlds.costs import cost_of, hostile_ingress
 from tests.worlds.job import HOST, ingress
 from tests.worlds.samples import record
 
+pytestmark = pytest.mark.exhaustive
+
 ISSUERS = Issuers({"le": Issuer(server="https://ca.certjob.dev/directory")}, {}, default="le")
 SHOP = ("shop", "web-tls")
 

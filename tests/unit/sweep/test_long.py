@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
+import pytest
+
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES
@@ -18,6 +20,8 @@ from issuer_job.sweep import inventory
 from tests.worlds.hosts import holder
 from tests.worlds.job import HOST, JobWorld, ingress
 from tests.worlds.sweep import issue_one, jobs, orders, run
+
+pytestmark = pytest.mark.exhaustive
 
 OTHER = "other.certjob.dev"
 HOUR = timedelta(hours=1)

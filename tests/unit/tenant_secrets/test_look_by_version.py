@@ -34,6 +34,8 @@ from tests.worlds.sweep import (
     writes_nothing,
 )
 
+pytestmark = pytest.mark.exhaustive
+
 HOUR = timedelta(hours=1)
 DISAPPEARED = 11 * MINUTE
 

@@ -69,7 +69,13 @@ def test_a_certificate_that_is_recalled_is_due_at_once_however_young() -> None:
     assert due_at(certified(renewal=recalled), interval=FIVE) == NOW + 20 * HOUR
 
 
-@pytest.mark.parametrize("ago", [timedelta(0), HOUR, 365 * DAY])
+@pytest.mark.parametrize("age", [timedelta(minutes=1), DAY])
+def test_a_certificate_that_is_revoked_is_due_although_its_window_begins_an_hour_ago(age: timedelta) -> None:
+    at_once = Renewal(check_after=NOW, at=NOW + age - HOUR / 2, start=NOW + age - HOUR, end=NOW + age)
+    assert due_at(certified(renewal=at_once), interval=FIVE) == NOW + age - HOUR / 2
+
+
+@pytest.mark.parametrize("ago", [HOUR, 365 * DAY])
 def test_a_window_that_began_before_the_certificate_waits_for_a_tenth_of_its_life(ago: timedelta) -> None:
     always = Renewal(check_after=NOW, at=NOW - ago, start=NOW - ago, end=NOW + DAY)
     assert due_at(certified(renewal=always), interval=FIVE) == NOW + 9 * DAY
