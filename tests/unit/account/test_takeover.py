@@ -26,6 +26,8 @@ from tests.worlds.check import account_numbers, check, credentials, found, one, 
 from tests.worlds.job import ISSUER, JobWorld, ingress
 from tests.worlds.sweep import run, with_webhook
 
+pytestmark = pytest.mark.exhaustive
+
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 

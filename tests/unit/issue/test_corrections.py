@@ -25,6 +25,8 @@ from tests.fakes.solver import FakeSolver
 from tests.worlds.crash import run_until
 from tests.worlds.job import HOST, JobWorld, ingress
 
+pytestmark = pytest.mark.exhaustive
+
 INTERNAL = problem("serverInternal", "The server experienced an internal error", status=500)
 UNWANTED = problem("malformed", "not this key")
 P384 = {"keyAlgorithm": "ecdsa-p384"}

@@ -19,6 +19,8 @@ from tests.fakes.ca import Failing
 from tests.fakes.solver import FakeSolver
 from tests.worlds.job import HOST, JobWorld, ingress
 
+pytestmark = pytest.mark.exhaustive
+
 OTHER, WILD = "other.certjob.dev", "*.certjob.dev"
 ERROR = "urn:ietf:params:acme:error:"
 WORDS = "the server could not connect"

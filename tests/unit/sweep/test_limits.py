@@ -33,6 +33,8 @@ from tests.worlds.sweep import (
     writes_nothing,
 )
 
+pytestmark = pytest.mark.exhaustive
+
 
 def miss(world: JobWorld, number: int, *, namespace: str = "shop", prefix: str = "h") -> None:
     """So many Ingresses that the webhook never saw, each with a host and Secret of its own."""
