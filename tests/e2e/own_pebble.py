@@ -57,7 +57,7 @@ def own_pebble(
     document = json.loads(config.pebble(settings, port=port, management_port=made.management_port))
     document["pebble"] |= fields
     (directory / "pebble.json").write_text(json.dumps(document))
-    command = [settings.binaries / "pebble", f"-config={directory}/pebble.json", f"-dnsserver={s.NODE_IP}:53"]
+    command = [f"{settings.binaries}/pebble", f"-config={directory}/pebble.json", f"-dnsserver={s.NODE_IP}:53"]
     variables = os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"} | (env or {})
     with (directory / "pebble.log").open("w") as log:
         process = subprocess.Popen(command, env=variables, stdout=log, stderr=log)

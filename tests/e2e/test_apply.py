@@ -96,7 +96,7 @@ def _count(namespace: str) -> list[int]:
 def test_kubectl_apply_warns_and_admits(
     namespace: str, hosts: list[str], tls: list[Json] | None, annotations: dict[str, str], words: str
 ) -> None:
-    warnings = _warnings(namespace, world.manifest("odd", hosts, tls=tls, **annotations))
+    warnings = _warnings(namespace, world.manifest("odd", hosts, tls=tls, bare=False, **annotations))
     assert words in warnings
     assert world.live(namespace, "odd")["spec"]["rules"][0]["host"] == hosts[0]
     assert _count(namespace) == [0, 0, 0]

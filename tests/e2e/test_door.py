@@ -14,7 +14,7 @@ import pytest
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, JOBS, MUTATING_WEBHOOKS, SECRETS, Json, Resource
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, MUTATING_WEBHOOKS, SECRETS, Json, Resource
 from tests.e2e import world
 from tests.e2e.api import kubectl, wait_for
 from tests.e2e.observe import added_secret, cluster, webhook_path
@@ -91,7 +91,7 @@ def no_admission_lost(namespace: str) -> Iterator[list[str]]:
         while not done.is_set():
             name = f"load{len(made)}"
             ingress = world.manifest(name, [f"{name}.{namespace}.test"], bare=True, tls_acme="true")
-            stored = cluster().create(world.INGRESSES, namespace, ingress, dry_run=True)
+            stored = cluster().create(INGRESSES, namespace, ingress, dry_run=True)
             made.append(name)
             if "tls" not in stored["spec"]:
                 lost.append(name)

@@ -44,7 +44,8 @@ def bootstrap(overlay: Path) -> Json:
 
 def objects(printed: str) -> list[Json]:
     """What kubectl printed as JSON: a list, or one object after the other."""
-    decoder, found = json.JSONDecoder(), []
+    decoder = json.JSONDecoder()
+    found: list[Json] = []
     while printed := printed.lstrip():
         read, end = decoder.raw_decode(printed)
         found += read["items"] if read["kind"] == "List" else [read]

@@ -196,7 +196,8 @@ def test_an_ingress_that_was_refused_leaves_no_claim_behind(namespace: str) -> N
 
 def kubectl_lines(host: str, namespace: str) -> str:
     """The block of the documentation, for this host and namespace."""
-    [block] = [b for b in re.findall(r"```sh\n(.*?)```", DOCUMENT.read_text(), re.DOTALL) if "kubectl apply" in b]
+    blocks: list[str] = re.findall(r"```sh\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    [block] = [block for block in blocks if "kubectl apply" in block]
     assert "host=www.example.com namespace=team-b" in block
     return block.replace("www.example.com", host).replace("team-b", namespace)
 

@@ -109,7 +109,7 @@ def test_every_key_algorithm(namespace: str, algorithm: str, kind: type[Any], si
     assert certificate is not None
     key = certificate.public_key()
     assert isinstance(key, kind)
-    assert key.key_size == size  # type: ignore[union-attr]
+    assert key.key_size == size
 
 
 def test_the_lifetime_is_asked_of_the_ca(namespace: str) -> None:

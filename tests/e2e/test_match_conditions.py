@@ -231,11 +231,11 @@ def test_who_is_asked_about_a_secret(
     made = admin.call("POST", path(SECRETS, setting.plain), tls_secret(name, labels, kind, FULL))
     assert made.status == 201, made
     setting.stand_in.taken(name)
-    changes = {"body": None if after is None else tls_secret(name, labels, kind, after)}
+    body = None if after is None else tls_secret(name, labels, kind, after)
     verb = "DELETE" if after is None else "PUT"
-    assert admin.call(verb, where, **changes, dryRun="All").status == 200
+    assert admin.call(verb, where, body, dryRun="All").status == 200
     assert setting.stand_in.taken(name) == NOBODY
-    answer = admin.call(verb, where, **changes)
+    answer = admin.call(verb, where, body)
     assert answer.status == 200, answer
     assert setting.stand_in.taken(name) == asked
 

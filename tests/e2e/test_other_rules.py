@@ -7,6 +7,7 @@ import secrets
 import subprocess
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -132,6 +133,11 @@ def as_identity(name: str) -> Cluster:
     return Cluster(HttpTransport(user=f"system:serviceaccount:{v.NAMESPACE}:{name}"))
 
 
+def denies(by: Cluster, secret: Json) -> bool:
+    """Whether it is our own rule that refuses a Secret."""
+    return WORDS in answered(by, secret)
+
+
 def answered(by: Cluster, secret: Json) -> str:
     """Why a Secret is refused; empty if it is not."""
     try:
@@ -148,7 +154,7 @@ def test_the_canary_is_certain_while_somebody_else_denies_it_too() -> None:
     for round_ in range(8):
         with installed(*denying(f"{'ae'[round_ % 2]}2e-closed-{round_}", "default", only=only)):
             probe = tls_secret("default", canary.NAME)  # which certjob's policies let pass
-            wait_for(lambda body=probe: WORDS in answered(job, body), what="the other policy denies")
+            wait_for(partial(denies, job, probe), what="the other policy denies")
             assert canary.TENANT_SECRETS.problem(job) == ""
 
 

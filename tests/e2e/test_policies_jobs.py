@@ -276,11 +276,12 @@ def test_no_job_is_deleted_but_bootstraps_once_it_is_finished(identity: Identity
     pod = {"restartPolicy": "Never", "containers": [{"name": "x", "image": "x"}]}
     made = []
     for component in ("bootstrap", "issue"):
-        metadata = {"name": f"e2e-{component}", "labels": {"app.kubernetes.io/component": component}}
+        name = f"e2e-{component}"
+        metadata = {"name": name, "labels": {"app.kubernetes.io/component": component}}
         spec = {"suspend": True, "template": {"spec": pod}}
         body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
         assert admin.call("POST", path(JOBS, CERTJOB), body).status == 201
-        made.append(path(JOBS, CERTJOB, metadata["name"]))
+        made.append(path(JOBS, CERTJOB, name))
     try:
         for where in made:
             assert_verdict(identity("sweep").call("DELETE", where, dryRun="All"), "certjob-job")

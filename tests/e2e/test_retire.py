@@ -253,9 +253,10 @@ def test_a_claim_goes_when_nothing_names_its_host(as_sweep: Cluster, namespace: 
         namers = Namers()
         for ingress in ingresses:
             namers.add(Asker(SourceKind.INGRESS, ingress))
-        until = time.monotonic() + 60
-        _, counts = at_sweep.tidy(mine, Options(), namers, (), at_sweep.read_claims(mine), now=now, until=until)
-        return counts["claims released"]
+        holders, until = at_sweep.Holders(Options(), namers, now), time.monotonic() + 60
+        return at_sweep.tidy(mine, holders, at_sweep.Records(), at_sweep.read_claims(mine), until=until)[
+            "claims released"
+        ]
 
     def naming(other: str) -> Json:
         return world.manifest("web", [host]) | {"metadata": {"name": "web", "namespace": other}}

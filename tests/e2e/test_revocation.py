@@ -84,7 +84,7 @@ def test_what_outlives_a_right_is_revoked(new_namespace: NewNamespace) -> None:
     try:
         run_sweep()
         wait_for(lambda: status_at_the_ca(first.serial) == "Revoked 5", what="it is revoked", seconds=120)
-        wait_for(lambda: world.events(former, "web", "CertificateRevoked"), what="it is told")
+        wait_for(lambda: bool(world.events(former, "web", "CertificateRevoked")), what="it is told")
     finally:
         cluster().delete(CONFIGMAPS, v.NAMESPACE, names.claim(host))
 
