@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import NAMESPACES, Cluster, Json, Read
+from issuer_job.cluster.api import NAMESPACES, ApiError, Cluster, Json, Read
 from issuer_job.demand import ingress, secret
-from issuer_job.demand.common import Entry, SourceReader
+from issuer_job.demand.common import Entry, SourceReader, is_being_deleted
 from issuer_job.issuers.load import Issuers
 from issuer_job.record.record import Record, Source, SourceKind
 
@@ -104,6 +105,22 @@ def wanting(cluster: Cluster, record: Record, issuers: Issuers) -> Entry | None:
             if (entry := wanted.of(record.secret_name)) is not None:
                 return entry
     return None
+
+
+def is_there(cluster: Cluster, source: Source, namespace: str) -> bool:
+    """Whether the source's object is stored and not being deleted; True, too, if it cannot be looked for by its name.
+
+    Raises KubeError.
+    """
+    if not source.kind.listed or not source.name:
+        return True
+    try:
+        found = cluster.find(source.kind.resource, namespace, source.name, read=_FROM_LIST[source.kind])
+    except ApiError as problem:
+        if problem.status != HTTPStatus.FORBIDDEN:  # an operator may do without the webhook's right to read them
+            raise
+        return True
+    return found is not None and not is_being_deleted(found)
 
 
 def with_uids(cluster: Cluster, record: Record) -> list[Source]:

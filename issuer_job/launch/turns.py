@@ -10,6 +10,7 @@ from typing import Unpack
 
 from issuer_job import log, names
 from issuer_job.cluster.api import Cluster, KubeError
+from issuer_job.demand.askers import is_there
 from issuer_job.demand.common import Entry
 from issuer_job.launch.launcher import Launcher
 from issuer_job.launch.outcome import LaunchOutcome, Occasion, OutcomeReason
@@ -20,6 +21,8 @@ from issuer_job.record.store import live_record
 PATIENCE = 600.0
 """Seconds after which the sweep has long come by."""
 LAUNCH_SECONDS = 30.0
+STORED_WITHIN = 30.0
+"""Seconds after its admission in which an object may not be there yet: others are asked about it, too."""
 PAUSE = 0.25
 """Seconds between two looks for room."""
 TROUBLE = 5.0
@@ -80,7 +83,7 @@ class Turns:
         Thread(target=forever, name="turns", daemon=True).start()
 
     def take(self) -> int:
-        """One launch of each namespace that waits and for which there is room; how many were launched."""
+        """One of each namespace that waits and for which there is room; how many were launched or need it no more."""
         with self._lock:
             namespaces = list(self._waiting)
             if not namespaces:
@@ -99,9 +102,9 @@ class Turns:
             if self._clock() - waiting.since < PATIENCE:
                 if not self._room.take(self._cluster, namespace):
                     return False
-                if self._is_past(waiting, namespace):
+                if self._is_past(waiting, namespace) or self._is_gone(waiting, namespace):
                     self._forget(namespace, key, entry)
-                    return False
+                    return True
                 end = time.monotonic() + LAUNCH_SECONDS
                 outcome = self._launcher.launch(entry, namespace=namespace, deadline=end)
                 if outcome.reason is OutcomeReason.PUT_OFF:
@@ -126,6 +129,11 @@ class Turns:
             return False
         known = next((known for known in record.sources if known.key == source.key), source)
         return (known.hosts, known.settings) != (source.hosts, source.settings)
+
+    def _is_gone(self, waiting: _Waiting, namespace: str) -> bool:
+        """Whether its object is not there any more, or was never stored: then an attempt would find nothing to do."""
+        settled = self._clock() - waiting.since >= STORED_WITHIN
+        return settled and not is_there(self._cluster, waiting.entry.source, namespace)
 
     def _remember(self, namespace: str, key: _Key, waiting: _Waiting) -> None:
         with self._lock:

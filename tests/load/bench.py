@@ -47,11 +47,12 @@ def main() -> int:
     parts: dict[str, Callable[[], None]] = {
         "singles": lambda: singles(options.singles),
         "again": lambda: again(options.singles),
-        "large": lambda: large(options.singles),
         "admission": lambda: admission(options.rate, options.seconds),
         "burst": lambda: burst(options.burst),
         "jobs": lambda: empty_jobs(options.burst),
         "memory": memory,
+        # Last: what it asks for is still being ordered when it ends.
+        "large": lambda: large(options.singles),
     }
     for name, part in parts.items():
         if options.only in {None, name}:

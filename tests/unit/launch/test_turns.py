@@ -15,7 +15,7 @@ from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.launcher import Launcher
 from issuer_job.launch.outcome import OutcomeReason
 from issuer_job.launch.room import Room
-from issuer_job.launch.turns import PATIENCE, Turns
+from issuer_job.launch.turns import PATIENCE, STORED_WITHIN, Turns
 from issuer_job.record.record import Phase
 from tests.fakes.api import status
 from tests.worlds.job import JobWorld, ingress
@@ -148,6 +148,42 @@ def test_what_waits_for_too_long_is_left_to_the_sweep(one: World) -> None:
     one.seconds += PATIENCE + 1
     one.turns.take()
     assert (one.jobs(), one.turns._waiting) == (1, {})
+
+
+def test_what_is_gone_when_its_turn_comes_is_not_launched(one: World) -> None:
+    """An attempt would look for its object for half a minute, in the place of one that is wanted."""
+    for name in ("a", "b", "c", "d"):
+        one.admit(name)
+    one.world.api.remove(INGRESSES, "shop", "b")
+    one.world.api.add(INGRESSES, "shop", being_deleted(ingress("c", secret="c", hosts=("c.shop.dev",))))
+    one.end("a")
+    one.seconds += STORED_WITHIN
+    assert [one.turns.take() for _ in range(4)] == [1, 1, 1, 0]
+    assert [one.world.record(name).phase for name in "bcd"] == [Phase.WANTED, Phase.WANTED, Phase.LAUNCHED]
+
+
+def test_what_is_not_stored_yet_is_launched(one: World) -> None:
+    one.admit("a")
+    one.admit("b")
+    one.world.api.remove(INGRESSES, "shop", "b")
+    one.end("a")
+    one.turns.take()
+    assert one.world.record("b").phase is Phase.LAUNCHED
+
+
+def test_who_may_not_look_for_an_object_takes_it_to_be_there(one: World) -> None:
+    one.admit("a")
+    one.admit("b")
+    one.end("a")
+    one.seconds += STORED_WITHIN
+    one.world.api.fail("GET", "/ingresses/b", status(403, "Forbidden"))
+    one.turns.take()
+    assert one.world.record("b").phase is Phase.LAUNCHED
+
+
+def being_deleted(body: Json) -> Json:
+    body["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x/y"]}
+    return body
 
 
 def test_no_namespace_fills_the_places_in_which_others_wait(one: World, monkeypatch: pytest.MonkeyPatch) -> None:
