@@ -88,9 +88,9 @@ def kill_pods_processes() -> None:
 
 
 def pods_of(component: str) -> list[str]:
-    """Names of the component's pods."""
+    """Names of the component's pods; evicted ones stay, and are none any more."""
     found = cluster().items(PODS, v.NAMESPACE, labels=f"{v.APP_COMPONENT}={component}")
-    return [pod["metadata"]["name"] for pod in found]
+    return [pod["metadata"]["name"] for pod in found if pod["status"].get("phase") not in {"Failed", "Succeeded"}]
 
 
 def kill_pod(name: str) -> None:
