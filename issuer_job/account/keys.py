@@ -6,6 +6,7 @@ not mounted in its pod it has made itself, or the next pod has it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -16,7 +17,7 @@ from issuer_job.attempt.attempt import Attempt, Later, OtherPod
 from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.cluster import bodies, changes
 from issuer_job.cluster.api import SECRETS, Json
-from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, TAKEN_OVER, IssuerState
+from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, TAKEN_OVER, IssuerState, change_state
 from issuer_job.record.record import Problem
 
 NEXT = "next"
@@ -94,6 +95,20 @@ def number_held(attempt: Attempt) -> int:
         b"" if "account" in attempt.made else attempt.mounted("account", v.ACCOUNT_NUMBER) or b""
     )
     return names.number(text.decode(errors="replace"), default=1)
+
+
+def change_in_use(mounted: MountedIssuer, number: int, change: Mapping[str, str]) -> IssuerState:
+    """Change the issuer's state, whoever else does, while the key of that number is in use; what it was before.
+
+    Raises Later once it is not.
+    """
+
+    def in_use(state: IssuerState) -> Mapping[str, str]:
+        if state.number != number:
+            raise superseded(mounted)
+        return change
+
+    return change_state(mounted.attempt.cluster, mounted.name, mounted.issuer.server, in_use)
 
 
 def superseded(mounted: MountedIssuer) -> Later:

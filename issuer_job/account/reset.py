@@ -10,7 +10,7 @@ from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account.account import account_for
 from issuer_job.account.connection import account_of, connect
-from issuer_job.account.keys import NEXT, existing_key, hold_key, stored_key, superseded, thumbprint
+from issuer_job.account.keys import NEXT, change_in_use, existing_key, hold_key, stored_key, thumbprint
 from issuer_job.account.replacement import OF_FORMER_ACCOUNT
 from issuer_job.acme_client import AcmeError, AcmeUnavailable
 from issuer_job.attempt.attempt import Later
@@ -25,7 +25,6 @@ from issuer_job.issuers.state import (
     ROLLING_OVER,
     TAKEN_OVER,
     IssuerState,
-    change_state,
 )
 
 MOST_KEYS = 10
@@ -45,13 +44,13 @@ def reset_account(mounted: MountedIssuer, request: str) -> bool:
     if not reset_is_due(state, request):
         return False
     number, key = _fresh_key(mounted, state)
-    _write(mounted, state, {RESETTING: str(number)})
+    change_in_use(mounted, state.number, {RESETTING: str(number)})
     try:
         with connect(mounted, key, "") as client:
             url = account_for(mounted, client)
     except (AcmeError, Later):
         if not _may_have_account(mounted, key):
-            _write(mounted, state, {RESETTING: ""})
+            change_in_use(mounted, state.number, {RESETTING: ""})
         raise
     contacts, existing = mounted.issuer.contacts, existing_key(mounted, state)
     change = {
@@ -64,7 +63,7 @@ def reset_account(mounted: MountedIssuer, request: str) -> bool:
         ROLLING_OVER: "",
     }
     taken = {} if existing is None else {TAKEN_OVER: thumbprint(existing)}
-    _write(mounted, state, change | taken | OF_FORMER_ACCOUNT)
+    change_in_use(mounted, state.number, change | taken | OF_FORMER_ACCOUNT)
     hold_key(attempt, key, number)
     attempt.step("account-reset", issuer=mounted.name, number=number, account=url, former=state.account_url)
     return True
@@ -107,16 +106,3 @@ def _may_have_account(mounted: MountedIssuer, key: bytes) -> bool:
         return _has_account(mounted, key)
     except AcmeError:
         return True
-
-
-def _write(mounted: MountedIssuer, begun: IssuerState, change: dict[str, str]) -> None:
-    """Change the issuer's state, whoever else does, while the key before this one is in use. Raises Later once it is
-    not.
-    """
-
-    def in_use(state: IssuerState) -> dict[str, str]:
-        if state.number != begun.number:
-            raise superseded(mounted)
-        return change
-
-    change_state(mounted.attempt.cluster, mounted.name, mounted.issuer.server, in_use)

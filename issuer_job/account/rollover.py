@@ -7,13 +7,11 @@ with the new key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account import account
 from issuer_job.account.connection import account_of
-from issuer_job.account.keys import NEXT, hold_key, stored_key, superseded
+from issuer_job.account.keys import NEXT, change_in_use, hold_key, stored_key
 from issuer_job.acme_client import UNUSABLE, AcmeClient, AcmeError
 from issuer_job.attempt.attempt import Later, OtherPod
 from issuer_job.attempt.findings import MountedIssuer
@@ -22,7 +20,6 @@ from issuer_job.issuers.state import (
     ROLLED_OVER_FOR,
     ROLLING_OVER,
     IssuerState,
-    change_state,
 )
 
 NOT_SUPPORTED = frozenset({404, 405, 501})
@@ -48,7 +45,7 @@ def roll_over_key(mounted: MountedIssuer, request: str) -> None:
     if not (resumed and account_of(mounted, new) == state.account_url):
         _tell(mounted, number, new, request)
     change = {ACCOUNT_NUMBER: str(number), ROLLING_OVER: "", ROLLED_OVER_FOR: request}
-    state = _write(mounted, number, change)
+    state = change_in_use(mounted, number - 1, change)
     hold_key(attempt, new, number)
     attempt.step("account-rolled-over", issuer=mounted.name, number=number, account=state.account_url)
 
@@ -77,7 +74,7 @@ def _tell(mounted: MountedIssuer, number: int, new: bytes, request: str) -> None
     say so in many ways. Raises KeyKept, Later, AcmeError.
     """
     with account.connected(mounted) as client:
-        ours = _write(mounted, number, {ROLLING_OVER: str(number)}).account_url
+        ours = change_in_use(mounted, number - 1, {ROLLING_OVER: str(number)}).account_url
         try:
             client.change_key(new)
             return
@@ -92,7 +89,7 @@ def _tell(mounted: MountedIssuer, number: int, new: bytes, request: str) -> None
         raise refusal  # it may still be at it
     # The key in use stays: others need not wait for another.
     done = {ROLLED_OVER_FOR: request} if unable and request else {}
-    _write(mounted, number, {ROLLING_OVER: "", **done})
+    change_in_use(mounted, number - 1, {ROLLING_OVER: "", **done})
     if holder is not None:
         raise _has_another(mounted, number, holder, ours)
     what = "this CA cannot change account keys" if unable else "the CA does not change the account's key"
@@ -116,17 +113,3 @@ def _has_another(mounted: MountedIssuer, number: int, holder: str, ours: str) ->
         f"in ConfigMap {names.issuer_state(name, server)}"
     )
     return mounted.broken(detail, step="keyChange")
-
-
-def _write(mounted: MountedIssuer, number: int, change: Mapping[str, str]) -> IssuerState:
-    """Change the issuer's state, whoever else does, while the key before this one is in use; what it was before.
-
-    Raises Later once it is not.
-    """
-
-    def in_use(state: IssuerState) -> Mapping[str, str]:
-        if state.number != number - 1:
-            raise superseded(mounted)
-        return change
-
-    return change_state(mounted.attempt.cluster, mounted.name, mounted.issuer.server, in_use)

@@ -90,6 +90,11 @@ def _listed(cluster: Cluster, kind: SourceKind, namespace: str | None) -> Iterat
     return (Asker(kind, found) for found in cluster.items(kind.resource, namespace, read=_FROM_LIST[kind]))
 
 
+def _found(cluster: Cluster, source: Source, namespace: str) -> Json | None:
+    """The object of a source that can be listed, by its name."""
+    return cluster.find(source.kind.resource, namespace, source.name, read=_FROM_LIST[source.kind])
+
+
 def wanting(cluster: Cluster, record: Record, issuers: Issuers) -> Entry | None:
     """What a live object that the record knows wants of its Secret; None if there is none, or it is to be corrected
     first. Only what can be read by its name is asked for. Raises KubeError.
@@ -97,8 +102,7 @@ def wanting(cluster: Cluster, record: Record, issuers: Issuers) -> Entry | None:
     for source in record.sources:
         if not source.kind.listed or not source.name:
             continue
-        read = _FROM_LIST[source.kind]
-        found = cluster.find(source.kind.resource, record.namespace, source.name, read=read)
+        found = _found(cluster, source, record.namespace)
         # That its namespace opts in for it the record has seen, and the Job will see.
         if found is not None:
             wanted = READERS[source.kind].wants(found, issuers=issuers, namespace_enabled=True)
@@ -115,7 +119,7 @@ def is_there(cluster: Cluster, source: Source, namespace: str) -> bool:
     if not source.kind.listed or not source.name:
         return True
     try:
-        found = cluster.find(source.kind.resource, namespace, source.name, read=_FROM_LIST[source.kind])
+        found = _found(cluster, source, namespace)
     except ApiError as problem:
         if problem.status != HTTPStatus.FORBIDDEN:  # an operator may do without the webhook's right to read them
             raise
@@ -132,8 +136,7 @@ def with_uids(cluster: Cluster, record: Record) -> list[Source]:
     for source in record.sources:
         uid = source.uid
         if source.kind.listed:
-            resource, read = source.kind.resource, _FROM_LIST[source.kind]
-            found = cluster.find(resource, record.namespace, source.name, read=read) if source.name else None
+            found = _found(cluster, source, record.namespace) if source.name else None
             uid = found["metadata"]["uid"] if found else ""
         if uid:
             there.append(replace(source, uid=uid))

@@ -47,7 +47,7 @@ def keep_hosts(
     In a share of the time until `deadline` (time.monotonic()). What goes wrong is logged, and left to the next sweep.
     """
     try:
-        if not _are_policies_in_force(cluster, deadline=deadline, sleep=sleep):
+        if not policies_are_in_force(cluster, until=min(deadline, time.monotonic() + IN_FORCE_WITHIN), sleep=sleep):
             return
         settings, now, counts = SettingsCache(cluster), clock(), Counter[str]()
         issuers, options = settings.issuers(), settings.options()
@@ -65,9 +65,8 @@ def keep_hosts(
         log.exception("internal-error")
 
 
-def _are_policies_in_force(cluster: Cluster, *, deadline: float, sleep: Callable[[float], None]) -> bool:
-    """Once they are: at an installation they have just been applied."""
-    until = min(deadline, time.monotonic() + IN_FORCE_WITHIN)
+def policies_are_in_force(cluster: Cluster, *, until: float, sleep: Callable[[float], None]) -> bool:
+    """Once they are, at the latest `until` (time.monotonic()): at an installation they have just been applied."""
     while found := list(canary.problems(cluster, canary.FOR_SWEEPS)):
         if time.monotonic() >= until:
             for problem in found:

@@ -36,10 +36,9 @@ from issuer_job.sweep import inventory, rules, secret_requests
 from issuer_job.sweep.effects import Effects
 from issuer_job.sweep.inventory import Live
 from issuer_job.sweep.launches import LAUNCHES, SweepLaunches
-from issuer_job.sweep.opening import keep_hosts, tidy_claims
+from issuer_job.sweep.opening import keep_hosts, policies_are_in_force, tidy_claims
 from issuer_job.sweep.queue import Candidate, in_turn
 from issuer_job.sweep.situation import Action, AttemptKey, Situation
-from issuer_job.tenant_secrets import canary
 from issuer_job.tenant_secrets.access import Looker, look_by_policy
 from issuer_job.tenant_secrets.judgement import is_of_another_server
 from issuer_job.tenant_secrets.refused import refused_problem
@@ -68,9 +67,7 @@ def sweep(
     One bad Ingress or record does not stop it. Raises KubeError when the cluster cannot be read as a whole.
     """
     started, now = time.monotonic(), clock()
-    if found := list(canary.problems(cluster, canary.FOR_SWEEPS)):
-        for problem in found:
-            log.error("policies-not-in-force", problem=problem, do="kubectl apply the manifests again")
+    if not policies_are_in_force(cluster, until=started, sleep=sleep):
         return v.ExitCode.LATER
     counts = Counter[str]()
     with _guarded(counts, "rotation-put-off"):

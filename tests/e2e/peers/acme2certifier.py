@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cluster import settings as s
-from tests.e2e.peers.authority import Authority
-from tests.e2e.peers.server import Server
+from tests.e2e.peers.authority import WithAuthority
 
 KEY_ID = "team-a"
 MAC_KEY = urlsafe_b64encode(b"a key of thirty-two bytes and a few, as it demands").rstrip(b"=")
@@ -20,7 +19,7 @@ PROFILES = ("plain", "fast")
 PACKAGE = "acme2certifier"
 
 
-class Acme2certifier(Server):
+class Acme2certifier(WithAuthority):
     """`only` is its one flavour, as its settings are the whole server's."""
 
     name = "acme2certifier"
@@ -29,16 +28,6 @@ class Acme2certifier(Server):
     flavours = frozenset({"external", "refusing", "forcing"})
     lacks = {"short lives": "counts lives in whole days"}
     only = ""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self.new_authority()
-
-    def new_authority(self) -> None:
-        self.authority = Authority(self.directory / "ca", host=self.host)
-
-    def root_pem(self) -> bytes:
-        return self.authority.root.read_bytes()
 
     def url(self, flavour: str = "") -> str:
         return f"https://{self.host}:{self.port}/directory"

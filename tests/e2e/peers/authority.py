@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certs.extensions import SIGNS_CERTIFICATES
 from certs.keys import KeyAlgorithm, PrivateKey, generate_key, key_to_pem
 from certs.leaf import PrivateAuthority, build_leaf, common_name
+from tests.e2e.peers.server import Server
 
 LIFETIME = timedelta(days=365)
 
@@ -43,6 +44,20 @@ class Authority:
         for path, pem in ((self.key, key_to_pem(key)), (self.server_key, server.key_pem)):
             path.touch(mode=0o600)
             path.write_bytes(pem)
+
+
+class WithAuthority(Server):
+    """A server whose CA and own certificate are an `Authority`, made anew when the CA is replaced."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.new_authority()
+
+    def new_authority(self) -> None:
+        self.authority = Authority(self.directory / "ca", host=self.host)
+
+    def root_pem(self) -> bytes:
+        return self.authority.root.read_bytes()
 
 
 def _authority(name: str, key: PrivateKey, *, signer: str, signing: PrivateKey) -> x509.Certificate:

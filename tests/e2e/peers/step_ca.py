@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster import settings as s
-from tests.e2e.peers.authority import Authority
-from tests.e2e.peers.server import Server
+from tests.e2e.peers.authority import WithAuthority
 
 
-class StepCa(Server):
+class StepCa(WithAuthority):
     """A directory for each provisioner; `acme` has all defaults."""
 
     name = "step-ca"
@@ -25,16 +24,6 @@ class StepCa(Server):
         "key change": "refuses to change account keys",
         "renewal information": "has no renewal information (ARI)",
     }
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self.new_authority()
-
-    def new_authority(self) -> None:
-        self.authority = Authority(self.directory / "ca", host=self.host)
-
-    def root_pem(self) -> bytes:
-        return self.authority.root.read_bytes()
 
     def url(self, flavour: str = "") -> str:
         return f"https://{self.host}:{self.port}/acme/{flavour or 'acme'}/directory"
