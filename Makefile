@@ -27,7 +27,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 # import it), pyrfc3339; cffi where it makes bindings: pycparser.
 JOB_LACKS := --no-emit-package aiohttp-retry --no-emit-package pycparser --no-emit-package pyrfc3339
 lock:  ## write the hash-locked requirements anew from pyproject.toml (needs uv)
-	$(LOCK) --extra job --extra webhook --extra dev --output-file tests/requirements.txt
+	$(LOCK) --extra job --extra webhook --extra cli --extra dev --output-file tests/requirements.txt
 	cp tests/requirements.txt issuer_job/requirements.txt
 	$(LOCK) --extra job $(JOB_LACKS) --no-emit-package pyopenssl --output-file issuer_job/requirements.txt
 	cat tests/requirements.txt issuer_job/requirements-dns-extras.txt > issuer_job/extras.tmp
