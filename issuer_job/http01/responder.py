@@ -21,8 +21,9 @@ from aiohttp.http import HttpProcessingError
 
 from issuer_job import log
 from issuer_job.cluster.api import Cluster
+from issuer_job.cluster.following import Timing
 from issuer_job.http01.challenge_index import TOKEN, ChallengeIndex
-from issuer_job.http01.challenge_watch import ChallengeWatch, Timing
+from issuer_job.http01.challenge_watch import ChallengeWatch
 from issuer_job.vocabulary import CHALLENGE_PATH, RESPONDER_PORT
 
 HEALTH_PORT = 8081

@@ -21,9 +21,10 @@ import pytest
 import yaml
 
 from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json, Unreachable
+from issuer_job.cluster.following import Timing
 from issuer_job.http01 import responder
 from issuer_job.http01.challenge_index import ChallengeIndex
-from issuer_job.http01.challenge_watch import ChallengeWatch, Timing
+from issuer_job.http01.challenge_watch import ChallengeWatch
 from issuer_job.http01.responder import MAX_PIPELINED, Responder, ResponderLimits
 from tests.fakes.api import FakeApi, status
 from tests.worlds.documents import MANIFESTS
