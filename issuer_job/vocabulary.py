@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 
+VERSION = "0.1.0"
+"""Of certjob, as its package has it."""
 NAMESPACE = "certjob"
 """certjob's own namespace. Fixed: the admission policies name it in CEL strings."""
 EXCLUDED_NAMESPACES = frozenset({NAMESPACE, "kube-system"})

@@ -1,9 +1,12 @@
 """The locked requirements: what the images install is what the tests run, by hash, and from any index."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from issuer_job import vocabulary as v
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 JOB, EXTRAS, WEBHOOK, TESTS = (
@@ -50,3 +53,7 @@ def test_everything_has_a_hash_and_no_address(path):
     assert [block.split()[0] for block in requirements if "--hash=sha256:" not in block] == []
     assert "://" not in text
     assert "--index" not in text
+
+
+def test_the_code_knows_its_version():
+    assert tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"] == v.VERSION
