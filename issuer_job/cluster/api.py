@@ -64,6 +64,7 @@ class Resource:
 CONFIGMAPS = Resource("/api/v1", "configmaps")
 SECRETS = Resource("/api/v1", "secrets")
 NAMESPACES = Resource("/api/v1", "namespaces")
+PODS = Resource("/api/v1", "pods")
 POD_TEMPLATES = Resource("/api/v1", "podtemplates")
 JOBS = Resource("/apis/batch/v1", "jobs")
 INGRESSES = Resource("/apis/networking.k8s.io/v1", "ingresses")
@@ -262,6 +263,22 @@ class Cluster:
         """PUT of a whole object, conditional on its resourceVersion and uid if set. Raises Conflict, NotFound."""
         path = resource.path(namespace, body["metadata"]["name"])
         return self._send("PUT", path, _write_query(dry_run), body)
+
+    def patch(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        body: Json,
+        *,
+        manager: str = "certjob",
+        dry_run: bool = False,
+    ) -> Json:
+        """PATCH by a merge patch (RFC 7396): for what may be written and not read. Raises NotFound, and Conflict if
+        the patch names a resourceVersion.
+        """
+        query = _write_query(dry_run) | {"fieldManager": manager}
+        return self._send("PATCH", resource.path(namespace, name), query, body)
 
     def delete(
         self,

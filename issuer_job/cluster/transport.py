@@ -37,11 +37,21 @@ class _Server:
 class HttpTransport:
     """`api.Transport` over kept connections. Raises KubeError where there is no way to an API server."""
 
-    def __init__(self, *, connections: int = 8, user: str = "") -> None:
-        """`user`: on whose behalf, by impersonation."""
+    def __init__(
+        self,
+        *,
+        connections: int = 8,
+        user: str = "",
+        context: str = "",
+        accept: Callable[[str, str], str] = lambda method, path: "application/json",
+    ) -> None:
+        """`user`: on whose behalf, by impersonation. `context`: of the kubeconfig. `accept` says which media type to
+        ask for, given method and path.
+        """
         self._user = {"Impersonate-User": user} if user else {}
+        self._accept = accept
         in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ
-        self._server = _by_service_account(connections) if in_cluster else _by_kubeconfig(connections)
+        self._server = _by_service_account(connections) if in_cluster else _by_kubeconfig(connections, context)
 
     def send(self, method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
         """See Transport."""
@@ -82,7 +92,8 @@ class HttpTransport:
             raise Unreachable(f"watch {_bare(path)}: {type(problem).__name__}") from problem
 
     def _request(self, method: str, path: str, body: bytes | None, timeout: Timeout) -> BaseHTTPResponse:
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "certjob"}
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {"Content-Type": kind, "Accept": self._accept(method, path), "User-Agent": "certjob"}
         return self._server.pool.request(
             method,
             self._server.url + path,
@@ -107,7 +118,7 @@ def _by_service_account(connections: int) -> _Server:
     return _Server(url, pool, lambda: {"Authorization": f"Bearer {token.read_text().strip()}"})
 
 
-def _by_kubeconfig(connections: int) -> _Server:
+def _by_kubeconfig(connections: int, context: str) -> _Server:
     try:
         from kubernetes.client import Configuration
         from kubernetes.client.rest import RESTClientObject
@@ -118,7 +129,7 @@ def _by_kubeconfig(connections: int) -> _Server:
     configuration = Configuration()
     configuration.connection_pool_maxsize = connections
     try:
-        load_kube_config(client_configuration=configuration)
+        load_kube_config(client_configuration=configuration, context=context or None)
     except ConfigException as problem:
         raise KubeError(f"neither a service account nor a kubeconfig is here: {problem}") from None
 

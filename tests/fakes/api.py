@@ -22,7 +22,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -42,6 +42,7 @@ from tests.fakes.store import (
     denied,
     denied_by,
     line,
+    merged,
     missing,
     status,
     watch_event,
@@ -233,6 +234,8 @@ class FakeApi:
         stored = self._store.objects.get(key)
         if stored is None:
             return missing(key)
+        if request.method == "PATCH":
+            return self._write(replace(request, method="PUT", body=merged(stored, request.body or {})), key)
         if request.method == "GET":
             return answer(200, stored)
         return self._delete(request, key, stored) if request.method == "DELETE" else status(405, "MethodNotAllowed")

@@ -148,6 +148,20 @@ def selected(item: Json, selector: str) -> bool:
     return True
 
 
+def merged(old: Json, patch: Json) -> Json:
+    """A merge patch (RFC 7396, section 2)."""
+    new = copied(old)
+    for name, value in patch.items():
+        if value is None:
+            new.pop(name, None)
+        elif isinstance(value, dict):
+            held = new.get(name)
+            new[name] = merged(held if isinstance(held, dict) else {}, value)
+        else:
+            new[name] = value
+    return new
+
+
 def missing(key: Key) -> Response:
     """404."""
     return status(404, "NotFound", f'{key[0].rpartition("/")[2]} "{key[2]}" not found')

@@ -1,0 +1,145 @@
+"""What a command has at hand: its flags, the cluster, the clock, and where it prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from issuer_job import vocabulary as v
+from issuer_job.cli.base.endings import Exit, is_forbidden
+from issuer_job.cli.base.flags import Flags
+from issuer_job.cli.base.terminal import Terminal
+from issuer_job.cluster.api import LONGEST_CALL, MUTATING_WEBHOOKS, Cluster, KubeError, Transport
+from issuer_job.polling import utc_now
+
+if TYPE_CHECKING:
+    from issuer_job.cli.base.kubectl import ContextNamespace
+
+POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a command is run in; tests have others. `transport`: instead of kubectl."""
+
+    out: TextIO = field(default_factory=lambda: sys.stdout)
+    err: TextIO = field(default_factory=lambda: sys.stderr)
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    now: Callable[[], datetime] = utc_now
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    transport: Transport | None = None
+    context_namespace: str = ""
+
+
+@dataclass
+class Session:
+    """One run of one command. What it opens ends with `close`."""
+
+    flags: Flags
+    surroundings: Surroundings
+    _endings: list[Callable[[], None]] = field(default_factory=list)
+    _context: ContextNamespace | None = None
+
+    def begin(self, *, scoped: bool) -> None:
+        """Start kubectl, while the command is still being imported. Raises CommandError."""
+        if self.surroundings.transport is not None or self._by_library:
+            return
+        from issuer_job.cli.base.kubectl import ContextNamespace, KubectlProxy
+
+        if scoped and not (self.flags.namespace or self.flags.all_namespaces):
+            self._context = ContextNamespace(self.flags.kubectl)
+            self._endings.append(self._context.close)
+        self._proxy = KubectlProxy(self.flags.kubectl, self.terminal.note)
+        self._endings.append(self._proxy.close)
+
+    def close(self) -> None:
+        """End what was begun."""
+        while self._endings:
+            self._endings.pop()()
+
+    @cached_property
+    def terminal(self) -> Terminal:
+        """Where it prints."""
+        around = self.surroundings
+        return Terminal.of(around.out, around.err, around.environment)
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """The cluster that the flags mean. Raises CommandError where there is no way to it."""
+        return Cluster(self._transport(), timeout=self.flags.request_timeout or LONGEST_CALL)
+
+    @cached_property
+    def namespace(self) -> str | None:
+        """The one that the command is about; None: all."""
+        if self.flags.all_namespaces:
+            return None
+        if self.flags.namespace:
+            return self.flags.namespace
+        if self._context is not None:
+            return self._context.name() or "default"
+        if self._by_library and POD_NAMESPACE.is_file():
+            return POD_NAMESPACE.read_text().strip()
+        return self.surroundings.context_namespace or "default"
+
+    @cached_property
+    def certjob_namespace(self) -> str:
+        """Where certjob is installed: as is said, else where its webhook is, else `certjob`.
+
+        From then on the rest of the product takes it for certjob's, too: a command has to do with one cluster.
+        """
+        v.NAMESPACE = self.flags.certjob_namespace or self._webhooks_namespace() or v.NAMESPACE
+        return v.NAMESPACE
+
+    @property
+    def now(self) -> datetime:
+        """The clock."""
+        return self.surroundings.now()
+
+    def refuse(self, sentence: str, code: Exit = Exit.NO) -> Exit:
+        """Say on stderr why the command does not end well, and return how it ends."""
+        self.terminal.note(f"error: {sentence}")
+        return code
+
+    @property
+    def _by_library(self) -> bool:
+        """Whether there is no kubectl to be asked: in a pod without a kubeconfig, and on Windows."""
+        environment = self.surroundings.environment
+        given = self.flags.context or self.flags.kubeconfig or environment.get("KUBECONFIG")
+        in_pod = "KUBERNETES_SERVICE_HOST" in environment and POD_NAMESPACE.is_file() and not given
+        return sys.platform == "win32" or in_pod
+
+    def _transport(self) -> Transport:
+        if self.surroundings.transport is not None:
+            return self.surroundings.transport
+        from issuer_job.cli.base.socket_transport import SocketTransport, accepted
+
+        if self._by_library:
+            from issuer_job.cluster.transport import HttpTransport
+
+            return HttpTransport(user=self.flags.as_user, context=self.flags.context, accept=accepted)
+        trace = self.terminal.note if self.flags.verbosity else None
+        transport = SocketTransport(self._proxy.socket, trace=trace)
+        self._endings.append(transport.close)
+        return transport
+
+    def _webhooks_namespace(self) -> str:
+        """Of the Service of certjob's webhook; empty if there is none, or whoever asks may not know."""
+        labels = f"{v.APP_NAME}=certjob"
+        try:
+            for found in self.cluster.items(MUTATING_WEBHOOKS, None, labels=labels):
+                for webhook in found.get("webhooks") or ():
+                    service = (webhook.get("clientConfig") or {}).get("service") or {}
+                    if service.get("name") == v.WEBHOOK_SERVICE:
+                        return str(service.get("namespace") or "")
+        except KubeError as problem:
+            if not is_forbidden(problem):
+                raise
+        return ""

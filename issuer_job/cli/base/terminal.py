@@ -1,0 +1,121 @@
+"""What a command prints. Data goes to stdout, all else to stderr.
+
+Whatever others wrote passes `clean` on its way, and nothing is written but by `Terminal._write`: control characters
+never reach a terminal, nor can a text pretend to be several lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TextIO
+
+
+class Style(Enum):
+    """What a text is; the value is its SGR code (ECMA-48, section 8.3.117). A word always says the same."""
+
+    PLAIN = ""
+    GOOD = "32"
+    BAD = "31"
+    WARN = "33"
+    DIM = "2"
+    BOLD = "1"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text with a style."""
+
+    text: str
+    style: Style = Style.PLAIN
+
+
+Part = str | Cell
+
+
+def clean(text: str) -> str:
+    """On one line, with all that is not printable as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii", "replace") for char in text
+    )
+
+
+@dataclass
+class Terminal:
+    """Where a command prints. `rich`: stdout is a terminal, so tables fit its width; `colour` besides."""
+
+    out: TextIO
+    err: TextIO
+    rich: bool = False
+    colour: bool = False
+    err_colour: bool = False
+    _said: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, out: TextIO, err: TextIO, environment: Mapping[str, str]) -> Terminal:
+        """For these streams: no colour without a terminal, nor with NO_COLOR (https://no-color.org)."""
+        coloured = not environment.get("NO_COLOR") and environment.get("TERM", "dumb") != "dumb"
+        return cls(out, err, out.isatty(), out.isatty() and coloured, err.isatty() and coloured)
+
+    def line(self, *parts: Part) -> None:
+        """One line of data."""
+        self._write(self.out, self._styled(parts, self.colour))
+
+    def note(self, *parts: Part) -> None:
+        """One line on stderr: what is not data."""
+        self._write(self.err, self._styled(parts, self.err_colour))
+
+    def note_once(self, text: str) -> None:
+        """The same, if the command has not said it yet."""
+        if text not in self._said:
+            self._said.add(text)
+            self.note(text)
+
+    def table(self, headers: Sequence[str], rows: Iterable[Sequence[Part]]) -> None:
+        """A table of data, as kubectl prints it; on a terminal within its width."""
+        if self.rich:
+            from issuer_job.cli.base.rich_tables import table_lines
+
+            for text in table_lines(headers, rows, out=self.out, colour=self.colour):
+                self._write(self.out, text)
+            return
+        every = [[clean(_text(part)) for part in row] for row in (headers, *rows)]
+        widths = [max(map(len, column)) for column in zip(*every, strict=True)]
+        for row in every:
+            self._write(self.out, "  ".join(map(str.ljust, row, widths)).rstrip())
+
+    def facts(self, facts: Iterable[tuple[str, Part]]) -> None:
+        """What is known of one thing: a name before each line, unless it is the same as before."""
+        if self.rich:
+            from issuer_job.cli.base.rich_tables import fact_lines
+
+            for text in fact_lines(facts, out=self.out, colour=self.colour):
+                self._write(self.out, text)
+            return
+        for name, part in facts:
+            self._write(self.out, f"{name:<12} {clean(_text(part))}".rstrip())
+
+    def raw(self, text: str) -> None:
+        """Lines of JSON or YAML, which have escapes of their own."""
+        for text_line in text.rstrip("\n").split("\n"):
+            self._write(self.out, clean(text_line))
+
+    def _styled(self, parts: Iterable[Part], colour: bool) -> str:
+        return "".join(_coloured(part) if colour else clean(_text(part)) for part in parts)
+
+    def _write(self, stream: TextIO, text: str) -> None:
+        stream.write(f"{text}\n")
+        stream.flush()
+
+
+def _text(part: Part) -> str:
+    return part if isinstance(part, str) else part.text
+
+
+def _coloured(part: Part) -> str:
+    if isinstance(part, str) or part.style is Style.PLAIN:
+        return clean(_text(part))
+    return f"\x1b[{part.style.value}m{clean(part.text)}\x1b[0m"

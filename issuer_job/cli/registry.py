@@ -1,0 +1,20 @@
+"""The commands by name: where each is, and the line that `--help` has for it, so that no other has to be imported."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """`function` in `module`, which is below this package; `line` is the first of its docstring."""
+
+    module: str
+    function: str
+    line: str
+
+
+COMMANDS = {
+    "status": Row("reading.status", "status", "What is there, of which certificates, and what comes next."),
+    "version": Row("reading.version", "version", "Which versions are at work."),
+}
+"""In the order of `--help`."""

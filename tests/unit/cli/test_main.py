@@ -1,0 +1,68 @@
+"""How commands are found, and how they end."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+import pytest
+
+from issuer_job.cli.registry import COMMANDS
+from issuer_job.cluster.api import Unreachable
+from tests.fakes.api import status
+from tests.worlds.cli import CommandLine
+
+
+@pytest.fixture
+def line() -> CommandLine:
+    return CommandLine()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_has_the_first_line_of_each(name: str) -> None:
+    row = COMMANDS[name]
+    found = getattr(importlib.import_module(f"issuer_job.cli.{row.module}"), row.function)
+    assert isinstance(found, click.Command)
+    assert found.name == name
+    assert (found.help or "").partition("\n")[0] == row.line
+
+
+def test_help_imports_no_command(line: CommandLine) -> None:
+    ran = line.run("--help")
+    assert ran.code == 0
+
+
+def test_what_is_written_wrong_is_wrong_usage(line: CommandLine) -> None:
+    for wrong in (
+        ["nothing-of-the-kind"],
+        ["status", "--nope"],
+        ["status", "-n", "a", "-A"],
+        ["status", "-o", "xml"],
+    ):
+        ran = line.run(*wrong)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.startswith("error: ")
+    assert line.run().code == 2
+
+
+def test_flags_may_stand_before_the_command_and_have_equals_signs(line: CommandLine) -> None:
+    assert "shop" in line.run("-n", "shop", "status").out
+    assert "shop" in line.run("status", "-n=shop").out
+    assert "shop" in line.run("-n=other", "status", "-n", "shop").out
+
+
+def test_an_api_server_that_is_away_is_a_sentence_and_3(line: CommandLine) -> None:
+    line.api.fail("GET", "/", Unreachable("dial tcp 127.0.0.1:6443: connect: connection refused"), times=9)
+    ran = line.run("version")
+    assert (ran.code, ran.out) == (3, "")
+    expected = "error: the API server cannot be reached: dial tcp 127.0.0.1:6443: connect: connection refused\n"
+    assert ran.err == expected
+
+
+def test_an_api_server_that_says_no_is_a_sentence_and_3(line: CommandLine) -> None:
+    line.api.fail("GET", "/", status(401, "Unauthorized", "Unauthorized\x1b[2J\nroot"), times=9)
+    ran = line.run("version")
+    assert (ran.code, ran.err) == (
+        3,
+        "error: the API server does not know you (log in anew): Unauthorized\\x1b[2J\\nroot\n",
+    )

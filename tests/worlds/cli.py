@@ -1,0 +1,95 @@
+"""A command line with a cluster in memory, for unit tests.
+
+line = CommandLine()
+line.api.add(CONFIGMAPS, "certjob", ...)
+ran = line.run("status", "-n", "shop")
+ran.code, ran.out, ran.err
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import msgspec
+
+from issuer_job.cli.base.session import Surroundings
+from issuer_job.cli.base.socket_transport import accepted
+from issuer_job.cli.main import run
+from issuer_job.cluster.api import Json, Response, Transport
+from tests.fakes.api import FakeApi
+
+NOW = datetime(2026, 11, 27, 14, 27, 10, tzinfo=UTC)
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class MetadataOnly:
+    """A transport that answers as the API server does where only metadata was asked for."""
+
+    inner: Transport
+
+    def send(self, method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
+        """See Transport."""
+        answer = self.inner.send(method, path, body=body, timeout=timeout)
+        if answer.status >= 400 or "PartialObject" not in accepted(method, path):
+            return answer
+        found = msgspec.json.decode(answer.body)
+        if "items" in found:
+            found |= {"items": [_bare(item) for item in found["items"]]}
+        else:
+            found = _bare(found)
+        return Response(answer.status, answer.headers, msgspec.json.encode(found))
+
+    def stream(self, path: str, *, timeout: float) -> Iterator[bytes]:
+        """See Transport."""
+        bare = "PartialObject" in accepted("GET", path)
+        for line in self.inner.stream(path, timeout=timeout):
+            event = msgspec.json.decode(line)
+            yield msgspec.json.encode(event | {"object": _bare(event["object"])}) if bare else line
+
+
+def _bare(item: Json) -> Json:
+    return {"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": item["metadata"]}
+
+
+@dataclass
+class CommandLine:
+    """Runs commands on `api`. `terminal`: stdout and stderr are one."""
+
+    api: FakeApi = field(default_factory=FakeApi)
+    environment: dict[str, str] = field(default_factory=dict)
+    terminal: bool = False
+    context_namespace: str = ""
+    clock: Callable[[], datetime] = lambda: NOW
+
+    def run(self, *arguments: str) -> Ran:
+        """Run one command."""
+        out, err = (Terminal(), Terminal()) if self.terminal else (io.StringIO(), io.StringIO())
+        around = Surroundings(
+            out=out,
+            err=err,
+            environment=self.environment,
+            now=self.clock,
+            transport=MetadataOnly(self.api),
+            context_namespace=self.context_namespace,
+        )
+        code = run(arguments, around)
+        return Ran(code, out.getvalue(), err.getvalue())
