@@ -51,7 +51,7 @@ lint: venv  ## ruff, mypy --strict and the import contracts
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
 
-schema: venv  ## write the JSON Schemas in docs/ anew from the types
+schema: venv  ## write what of docs/ is made from the code anew: the JSON Schemas, tables
 	$(PY) -m tests.schema
 
 picture: venv  ## draw docs/architecture.svg anew from the code

@@ -7,6 +7,8 @@ from datetime import timedelta
 FIRST = timedelta(minutes=1)
 LONGEST = timedelta(hours=6)
 LONGEST_ASKED = timedelta(days=7)
+PERMANENT = timedelta(days=1)
+"""After what failed for good: once a day somebody may have put it right."""
 RATE_LIMITED = timedelta(hours=1)
 """For a CA that limits without saying for how long."""
 

@@ -1,4 +1,4 @@
-"""The JSON Schemas in docs/, made from the types: `python -m tests.schema` writes them anew."""
+"""What of docs/ is made from the code, the JSON Schemas first: `python -m tests.schema` writes them anew."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import DEFAULT_TYPE, Issuer
 from issuer_job.issuers.types import ISSUER_TYPES, IssuerType, foreign_fields
+from issuer_job.status import advice
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -78,6 +79,15 @@ def _of(kind: type) -> Schema:
 
 FILES = {"issuer.schema.json": issuer_schema, "options.schema.json": options_schema}
 
+
+def page_of_problems() -> str:
+    """docs/troubleshooting.md with the table of problems as the code has it."""
+    page = (DOCS / "troubleshooting.md").read_text()
+    before, head, rest = page.partition("| type | permanent | means | do |\n|---|---|---|---|\n")
+    return before + head + "\n".join([*advice.rows(), rest[rest.index("\n\n") + 1 :]])
+
+
 if __name__ == "__main__":
     for name, make in FILES.items():
         (DOCS / name).write_text(text(make()))
+    (DOCS / "troubleshooting.md").write_text(page_of_problems())

@@ -13,7 +13,15 @@ from issuer_job.acme_client import AcmeClient, AcmeError, ExternalAccountRefused
 from issuer_job.attempt.attempt import Later
 from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.backoff import LONGEST_ASKED
-from issuer_job.issuers.state import ACCOUNT_NUMBER, ACCOUNT_URL, CONTACTS, ROLLING_OVER, IssuerState
+from issuer_job.issuers.state import (
+    ACCOUNT_NUMBER,
+    ACCOUNT_URL,
+    BLOCKED_REASON,
+    BLOCKED_UNTIL,
+    CONTACTS,
+    ROLLING_OVER,
+    IssuerState,
+)
 from issuer_job.record.record import Problem
 
 ONCE_IN = timedelta(days=1)
@@ -24,7 +32,7 @@ _TYPE = re.compile(r"[A-Za-z]+")
 _REPLACED_AT = "accountReplacedAt"
 _BLOCKED_VERSION = "blockedVersion"
 """Stands for the configuration that the issuer had then."""
-OF_FORMER_ACCOUNT = {_REPLACED_AT: "", "blockedUntil": ""}
+OF_FORMER_ACCOUNT = {_REPLACED_AT: "", BLOCKED_UNTIL: ""}
 """What is taken back once an operator has given the issuer another account."""
 
 
@@ -133,17 +141,17 @@ def _not_replaced_lately(mounted: MountedIssuer, state: IssuerState, refusal: Ac
 def block(mounted: MountedIssuer, *, wait: timedelta, reason: str) -> None:
     """Hold back all Jobs of the issuer, as it is configured now, for a while."""
     until, version = (mounted.now + wait).isoformat(), mounted.attempt.issuer_version
-    change = {"blockedUntil": until, "blockedReason": reason[:800], _BLOCKED_VERSION: version}
+    change = {BLOCKED_UNTIL: until, BLOCKED_REASON: reason[:800], _BLOCKED_VERSION: version}
     mounted.write(mounted.state, change)
 
 
 def require_not_blocked(mounted: MountedIssuer, state: IssuerState) -> None:
     """An edit of the issuer may be what the CA wants, or name another account: it counts at once. Raises Later."""
-    until, version = state.moment("blockedUntil"), mounted.attempt.issuer_version
+    until, version = state.moment(BLOCKED_UNTIL), mounted.attempt.issuer_version
     if until is None or state.data.get(_BLOCKED_VERSION, version) != version:
         return
     wait = until - mounted.now
     if timedelta(0) < wait <= LONGEST_ASKED:  # longer ones come from a clock that was wrong
-        reason = state.data.get("blockedReason", "")
+        reason = state.data.get(BLOCKED_REASON, "")
         detail = f"the issuer is held back until {until:%Y-%m-%d %H:%M:%S} UTC: {reason}"
         raise Later(Problem(type="issuerBlocked", detail=detail, step="account"), wait=wait)

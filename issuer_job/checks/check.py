@@ -7,7 +7,6 @@ on its ConfigMap and in the log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -23,12 +22,20 @@ from issuer_job.checks.questions import QUESTIONS
 from issuer_job.cluster.api import CONFIGMAPS, ApiError, Json, KubeError
 from issuer_job.issue.obtaining.registry import obtaining_of
 from issuer_job.issuers.load import IssuerError, is_issuer, issuer_version, parse_issuer
-from issuer_job.issuers.state import CREDENTIALS_SINCE, IssuerState, note_in_state
+from issuer_job.issuers.state import (
+    CHECK_FINDINGS,
+    CHECK_RESULT,
+    CHECKED_AT,
+    CHECKED_VERSION,
+    CREDENTIALS_SINCE,
+    NOT_READY,
+    READY,
+    IssuerState,
+    note_in_state,
+)
 from issuer_job.issuers.types import directory_of
 from issuer_job.tenant_secrets.refused import refused_problem
 
-CHECKED_VERSION = "checkedVersion"
-CHECKED_AT = "checkedAt"
 CHECKED_EPOCH = "checkedEpoch"
 """Of the Job that wrote the rest."""
 CHECKED_FOR = "checkedFor"
@@ -37,9 +44,6 @@ LAUNCHED_FOR = "checkLaunchedFor"
 """Stands for what the last Job was launched to test; empty if it has to be launched again."""
 STOPPED, STOPPED_EPOCH = "checkStopped", "checkStoppedEpoch"
 """Why a Job could not test it just now, and the epoch of that Job."""
-RESULT = "checkResult"
-FINDINGS = "checkFindings"
-READY, NOT_READY = "ready", "notReady"
 MAX_FINDINGS = 20
 MAX_MESSAGE = 1000
 
@@ -112,8 +116,8 @@ def _tell(attempt: Attempt, config_map: Json, directory: str, findings: list[Fin
         CHECKED_AT: attempt.clock().isoformat(timespec="seconds"),
         CHECKED_EPOCH: str(attempt.pod.epoch),
         CHECKED_FOR: asked,
-        RESULT: READY if ready else NOT_READY,
-        FINDINGS: told,
+        CHECK_RESULT: READY if ready else NOT_READY,
+        CHECK_FINDINGS: told,
     }
     note_in_state(attempt.cluster, metadata["name"], directory, result)
     note = "; ".join(map(finding_line, findings)) or "everything that can be tested without an order"
@@ -121,13 +125,13 @@ def _tell(attempt: Attempt, config_map: Json, directory: str, findings: list[Fin
     unique, word = (metadata["uid"], version, asked, told), "IssuerReady" if ready else "IssuerNotReady"
     news = events.News(word, note, attempt.clock(), unique, warning=not ready)
     events.tell_one(attempt.cluster, about, news)
-    attempt.step("checked", issuer=metadata["name"], result=result[RESULT], findings=len(findings))
+    attempt.step("checked", issuer=metadata["name"], result=result[CHECK_RESULT], findings=len(findings))
     return v.ExitCode.DONE if ready else v.ExitCode.PERMANENT
 
 
 def ready_since(state: IssuerState) -> datetime | None:
     """When the last test found the issuer ready, or a Job found other credentials; None if neither was."""
-    tested = state.moment(CHECKED_AT) if state.data.get(RESULT) == READY else None
+    tested = state.moment(CHECKED_AT) if state.data.get(CHECK_RESULT) == READY else None
     return max(filter(None, (tested, state.moment(CREDENTIALS_SINCE))), default=None)
 
 
@@ -136,11 +140,3 @@ def finding_line(finding: Finding) -> str:
     kind = "warning, " if finding.warning else ""
     at = "" if f"`{finding.path}`" in finding.message or finding.path == "$" else f" - at `{finding.path}`"
     return f"{kind}{finding.reason}: {finding.message}{at}"
-
-
-def read_findings(data: Mapping[str, str]) -> list[Finding]:
-    """The findings in an issuer's state; none if there are none that can be read."""
-    try:
-        return msgspec.json.decode(data.get(FINDINGS, "[]"), type=list[Finding])
-    except (msgspec.DecodeError, RecursionError):
-        return []

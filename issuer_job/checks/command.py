@@ -10,21 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from issuer_job import vocabulary as v
+from issuer_job.attempt.findings import read_findings
 from issuer_job.attempt.vouching import givers
-from issuer_job.checks.check import (
-    CHECKED_EPOCH,
-    READY,
-    RESULT,
-    STOPPED,
-    STOPPED_EPOCH,
-    finding_line,
-    read_findings,
-)
+from issuer_job.checks.check import CHECKED_EPOCH, STOPPED, STOPPED_EPOCH, finding_line
 from issuer_job.checks.launch import CheckedIssuer, CheckStillRuns, find_issuer, launch_check, with_state
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Json
 from issuer_job.issuers.load import Issuers, is_issuer
-from issuer_job.issuers.state import IssuerState, load_state
+from issuer_job.issuers.state import CHECK_RESULT, READY, IssuerState, load_state
 from issuer_job.launch.jobs import is_finished
 from issuer_job.polling import Poll
 from issuer_job.record.annotations import read_moment
@@ -172,7 +165,7 @@ class IssuerCommand:
         return with_state(self.cluster, done.after)
 
     def _told(self, state: IssuerState) -> v.ExitCode:
-        ready = state.data.get(RESULT) == READY
+        ready = state.data.get(CHECK_RESULT) == READY
         self.say(f"{self.name}: {'ready' if ready else 'not ready'}")
         for finding in read_findings(state.data):
             self.say(f"  {finding_line(finding)}")

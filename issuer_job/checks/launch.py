@@ -11,12 +11,20 @@ from issuer_job import log, names
 from issuer_job import vocabulary as v
 from issuer_job.account.reset import reset_is_due
 from issuer_job.account.rollover import rollover_is_due
-from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_FOR, CHECKED_VERSION, LAUNCHED_FOR, NOT_READY, RESULT
+from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_FOR, LAUNCHED_FOR
 from issuer_job.checks.leftovers import CLEANED_EPOCH, CLEANING_EPOCH
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, POD_TEMPLATES, Cluster, Json, KubeError
 from issuer_job.issuers.load import IssuerError, is_issuer, issuer_version, parse_issuer
-from issuer_job.issuers.state import IssuerState, load_state, note_in_state, write_state
+from issuer_job.issuers.state import (
+    CHECK_RESULT,
+    CHECKED_VERSION,
+    NOT_READY,
+    IssuerState,
+    load_state,
+    note_in_state,
+    write_state,
+)
 from issuer_job.issuers.types import directory_of, type_of
 from issuer_job.launch import jobs
 from issuer_job.launch.jobs import is_finished
@@ -102,7 +110,7 @@ def check_cause(checked: CheckedIssuer, *, leftovers: bool, now: datetime) -> Ch
             return CheckCause.EDITED
         if checked.asked(v.CHECK) not in ("", state.data.get(CHECKED_FOR)):
             return CheckCause.ASKED
-        if state.data.get(RESULT) == NOT_READY:
+        if state.data.get(CHECK_RESULT) == NOT_READY:
             return CheckCause.NOT_READY
     if is_new and reset_is_due(state, checked.asked(v.RESET)) and checked.has_account:
         return CheckCause.RESET

@@ -143,7 +143,7 @@ class OrderBook(Stored, frozen=True):
     def _counts(self, wanted: Record, order: PlannedOrder, now: datetime) -> Counts:
         book = self._as_known_to(wanted)
         listed = {host.partition(" ")[2] for host in book.times if host.startswith(f"{DOMAIN} ")}
-        counts = Counts(lambda host: _listed_domain(host, listed))
+        counts = Counts(lambda host: listed_domain(host, listed))
         counts.users |= set(book.users)
         for text, times in book.times.items():
             kind, _, whom = text.partition(" ")
@@ -258,7 +258,7 @@ class Recount:
                 yield replace(entry, order=entry.order and not told)
 
 
-def _listed_domain(host: str, listed: set[str]) -> str:
+def listed_domain(host: str, listed: set[str]) -> str:
     """The domain that is near its limit, or else one that is at least as large as the host's registered domain."""
     labels = host.removeprefix("*.").split(".")
     above = (".".join(labels[cut:]) for cut in range(len(labels)))

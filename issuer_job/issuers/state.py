@@ -50,6 +50,16 @@ SHORT_LIVES = "shortLives"
 """What certificates live that are too short for the sweeps, in seconds: see `with_life`."""
 MOST_LIVES = 20
 
+CHECKED_VERSION = "checkedVersion"
+CHECKED_AT = "checkedAt"
+CHECK_RESULT = "checkResult"
+CHECK_FINDINGS = "checkFindings"
+READY, NOT_READY = "ready", "notReady"
+"""What the last test of the issuer found, by its own Job."""
+BLOCKED_UNTIL = "blockedUntil"
+BLOCKED_REASON = "blockedReason"
+"""The CA refuses the account for a while."""
+
 ORDERS = "orders"
 """The book of the account's orders: see `hosts.order_book`."""
 

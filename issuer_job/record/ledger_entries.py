@@ -21,6 +21,8 @@ WINDOWS = {
     Counted.FAILURE: timedelta(hours=1),
 }
 """How long what counts against a limit has to be remembered: the periods of Let's Encrypt's limits."""
+TOMBSTONE = max(WINDOWS.values())
+"""How long a record stays after its certificate was given up."""
 
 
 def with_order(record: Record, *, now: datetime, exempt: bool) -> Record:

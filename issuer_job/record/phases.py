@@ -119,3 +119,23 @@ class LaunchReason(StrEnum):
     SOURCE_GONE = "SourceGone"
     ASKS_NO_MORE = "AsksNoMore"
     IN_ORDER = "InOrder"
+
+
+class HistoryEvent(StrEnum):
+    """What a record's story tells. Records keep the word alone: of a later version it may be one that is not here."""
+
+    LAUNCHED = "launched"
+    UNCONFIRMED = "unconfirmed"
+    ORDER_DROPPED = "order dropped"
+    ORDERED = "ordered"
+    ISSUED = "issued"
+    ADOPTED = "adopted"
+    HOST_LOST = "host lost"
+    HOST_REGAINED = "host regained"
+    TO_BE_REVOKED = "to be revoked"
+    KEY_DROPPED = "key dropped"
+    WAITING = "waiting"
+    FAILED = "failed"
+    HELD_BACK = "held back"
+    ORPHANED = "orphaned"
+    RETIRED = "retired"

@@ -209,12 +209,13 @@ class LedgerEntry(Stored, frozen=True):
 
 
 class HistoryEntry(Stored, frozen=True):
-    """One line of the record's story, newest last."""
+    """One line of the story, newest last: a `HistoryEvent`, and the type of the problem if it is about one."""
 
     at: Moment
     epoch: int
     event: str
     detail: str = ""
+    type: str = ""
 
 
 class Record(Stored, frozen=True, kw_only=True):

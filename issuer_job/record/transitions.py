@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from issuer_job.record.intents import NO_ORDER, bounded, intended, joined, union
 from issuer_job.record.ledger_entries import with_certificate, with_failure, with_order, worn_out
-from issuer_job.record.phases import ACTIVE, ARROWS, Bearing, LaunchReason
+from issuer_job.record.phases import ACTIVE, ARROWS, Bearing, HistoryEvent, LaunchReason
 from issuer_job.record.record import (
     HISTORY_LENGTH,
     AttemptState,
@@ -25,6 +25,7 @@ from issuer_job.record.record import (
 )
 
 P = Phase
+E = HistoryEvent
 
 MOST_FORMER = 4
 """Certificates that are remembered after the next one was issued."""
@@ -89,7 +90,7 @@ def launched(
     if reason is LaunchReason.REVOKED:
         attempt = replace(attempt, **NO_ORDER)  # it may be what led to the certificate, with its key
     retry = None if reason.bearing is Bearing.AFRESH and not _asked_for_again(record, reason) else record.retry
-    return _move(replace(record, attempt=attempt, retry=retry), P.LAUNCHED, now, "launched", str(reason))
+    return _move(replace(record, attempt=attempt, retry=retry), P.LAUNCHED, now, E.LAUNCHED, str(reason))
 
 
 def _asked_for_again(record: Record, reason: LaunchReason) -> bool:
@@ -126,7 +127,7 @@ def confirmed(record: Record, now: datetime, *, sources: tuple[Source, ...], kno
 
 def unconfirmed(record: Record, now: datetime) -> Record:
     """The Ingress never appeared: its admission was refused later, or it is gone."""
-    return _move(record, P.UNCONFIRMED, now, "unconfirmed", "no live Ingress wants this Secret")
+    return _move(record, P.UNCONFIRMED, now, E.UNCONFIRMED, "no live Ingress wants this Secret")
 
 
 def inherits(attempt: AttemptState, *, directory: str, account: str, terms: str) -> bool:
@@ -153,7 +154,7 @@ def order_dropped(record: Record, now: datetime, *, reason: str) -> Record:
     """The order is of no use (invalid, expired, another's): forget it and order again."""
     dropped = attempt_of(record).orders_dropped + 1
     record = with_attempt(record, order_url="", order_expires=None, replaces="", orders_dropped=dropped)
-    return _move(record, P.ORDERING, now, "order dropped", reason)
+    return _move(record, P.ORDERING, now, E.ORDER_DROPPED, reason)
 
 
 def authorizing(
@@ -167,7 +168,7 @@ def authorizing(
     if not known:
         exempt = bool(attempt_of(record).replaces) and record.issued is not None and record.issued.is_suggested(now)
         record = with_order(record, now=now, exempt=exempt)
-    return _move(record, P.AUTHORIZING, now, "" if known else "ordered", order_url)
+    return _move(record, P.AUTHORIZING, now, None if known else E.ORDERED, order_url)
 
 
 def finalizing(record: Record, now: datetime, *, pending_key: str) -> Record:
@@ -187,7 +188,7 @@ def issued(record: Record, now: datetime, *, issued: Issued) -> Record:
     if attempt_of(record).order_url:
         record = with_certificate(record, issued.hosts, now=now)
     record = with_attempt(record, **NO_ORDER, orders_dropped=0, crashes=0, renews=False)
-    return _move(_holding(replace(record, retry=None), issued, now), P.ISSUED, now, "issued", str(issued))
+    return _move(_holding(replace(record, retry=None), issued, now), P.ISSUED, now, E.ISSUED, str(issued))
 
 
 def adopted(record: Record, now: datetime, *, issued: Issued) -> Record:
@@ -196,7 +197,7 @@ def adopted(record: Record, now: datetime, *, issued: Issued) -> Record:
     """
     record = _holding(replace(record, retry=None), issued, now)
     why = "as the Secret has it" if issued.directory else "put there by hand"
-    return _move(record, P.ISSUED, now, "adopted", f"{why}, {issued}")
+    return _move(record, P.ISSUED, now, E.ADOPTED, f"{why}, {issued}")
 
 
 def renewal_suggested(record: Record, now: datetime, *, renewal: Renewal) -> Record:
@@ -214,7 +215,7 @@ def forfeited(record: Record, now: datetime, *, host: str, cause: str, lost: boo
         return replace(one, forfeited=(*others, host) if hit else tuple(others))
 
     issued, former = record.issued and marked(record.issued), tuple(map(marked, record.former))
-    event = "host lost" if lost else "host regained"
+    event = E.HOST_LOST if lost else E.HOST_REGAINED
     return _noted(replace(record, issued=issued, former=former), now, event, f"{host}: {cause}")
 
 
@@ -224,12 +225,12 @@ def revoked(record: Record, now: datetime, *, certificate: Revoked) -> Record:
         return record
     kept = [one for one in record.revoked if one.not_after > now and one.serial != certificate.serial]
     record = replace(record, revoked=(*kept[-MOST_REVOKED + 1 :], certificate))
-    return _noted(record, now, "to be revoked", f"serial {certificate.serial}, {certificate.reason}")
+    return _noted(record, now, E.TO_BE_REVOKED, f"serial {certificate.serial}, {certificate.reason}")
 
 
 def key_dropped(record: Record, now: datetime) -> Record:
     """The order's key is one that may not be used any more: the next attempt makes another, and another order."""
-    return _move(with_attempt(record, **NO_ORDER), P.ORDERING, now, "key dropped", "its certificate was revoked")
+    return _move(with_attempt(record, **NO_ORDER), P.ORDERING, now, E.KEY_DROPPED, "its certificate was revoked")
 
 
 def retry_asked(record: Record) -> Record:
@@ -243,13 +244,8 @@ def waiting(
     """Something that passes stands in the way; try again after `wait`, or at once if that was asked for meanwhile."""
     record = with_failure(record, problem, now=now)
     wait = timedelta(0) if _follows_at_once(record, now) and not asked else wait
-    return _move(
-        _retrying(record, problem, now, now + wait, asked=asked, issuer=issuer),
-        P.WAITING,
-        now,
-        "waiting",
-        str(problem),
-    )
+    record = _retrying(record, problem, now, now + wait, asked=asked, issuer=issuer)
+    return _move(record, P.WAITING, now, E.WAITING, str(problem), problem.type)
 
 
 def failed(record: Record, now: datetime, *, problem: Problem, issuer: str = "") -> Record:
@@ -257,7 +253,8 @@ def failed(record: Record, now: datetime, *, problem: Problem, issuer: str = "")
     record = with_failure(record, problem, now=now)
     again = _follows_at_once(record, now)
     record = _retrying(record, problem, now, now if again else None, issuer=issuer)
-    return _move(record, P.WAITING if again else P.FAILED, now, "waiting" if again else "failed", str(problem))
+    phase, event = (P.WAITING, E.WAITING) if again else (P.FAILED, E.FAILED)
+    return _move(record, phase, now, event, str(problem), problem.type)
 
 
 def _follows_at_once(record: Record, now: datetime) -> bool:
@@ -273,7 +270,7 @@ def held_back(
     if renews and record.attempt is not None:
         record = with_attempt(record, renews=True)
     record = _retrying(record, problem, now, until, asked=True, issuer=issuer, counts=False)
-    return _move(record, P.WAITING, now, "held back", str(problem))
+    return _move(record, P.WAITING, now, E.HELD_BACK, str(problem), problem.type)
 
 
 def kept_waiting(record: Record, now: datetime) -> Record:
@@ -290,14 +287,14 @@ def orphaned(
     all the next attempt has to wait.
     """
     if problem is None:
-        return _move(record, P.ORPHANED, now, "orphaned", "no live Ingress wants this Secret")
-    return _move(_retrying(record, problem, now, now + wait), P.ORPHANED, now, "orphaned", problem.detail)
+        return _move(record, P.ORPHANED, now, E.ORPHANED, "no live Ingress wants this Secret")
+    return _move(_retrying(record, problem, now, now + wait), P.ORPHANED, now, E.ORPHANED, problem.detail)
 
 
 def retired(record: Record, now: datetime) -> Record:
     """Nobody came back for it. Epoch and history stay for a week: names do not restart, limits are not forgotten."""
     attempt = record.attempt and replace(record.attempt, **NO_ORDER, orders_dropped=0)
-    return _move(replace(record, attempt=attempt), P.RETIRED, now, "retired")
+    return _move(replace(record, attempt=attempt), P.RETIRED, now, E.RETIRED)
 
 
 def attempt_of(record: Record) -> AttemptState:
@@ -345,11 +342,13 @@ def _retrying(
     return replace(record, retry=retry)
 
 
-def _move(record: Record, phase: Phase, now: datetime, event: str = "", detail: str = "") -> Record:
+def _move(
+    record: Record, phase: Phase, now: datetime, event: E | None = None, detail: str = "", problem: str = ""
+) -> Record:
     """The record in that phase, with a line of its story if there is an event."""
     if phase not in ARROWS[record.phase]:
         raise IllegalTransition(f"{record.name}: {record.phase} -> {phase}")
-    noted = _noted(record, now, event, detail) if event else record
+    noted = _noted(record, now, event, detail, problem) if event else record
     return replace(noted, phase=phase, since=record.since if phase is record.phase else now)
 
 
@@ -359,6 +358,6 @@ def _holding(record: Record, issued: Issued, now: datetime) -> Record:
     return replace(record, issued=issued, former=tuple(before[-MOST_FORMER:]))
 
 
-def _noted(record: Record, now: datetime, event: str, detail: str) -> Record:
-    entry = HistoryEntry(at=now, epoch=record.epoch, event=event, detail=detail[:300])
+def _noted(record: Record, now: datetime, event: E, detail: str, problem: str = "") -> Record:
+    entry = HistoryEntry(at=now, epoch=record.epoch, event=str(event), detail=detail[:300], type=problem)
     return replace(record, history=(*record.history, entry)[-HISTORY_LENGTH:])

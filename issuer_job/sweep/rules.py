@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from issuer_job import names
-from issuer_job.backoff import LONGEST_ASKED
+from issuer_job.backoff import LONGEST_ASKED, PERMANENT
 from issuer_job.demand.plan import PlanReason
 from issuer_job.issuers.load import ABSENT
+from issuer_job.record.ledger_entries import TOMBSTONE
 from issuer_job.record.phases import ABSENCE_GRACE, Bearing, LaunchReason
 from issuer_job.record.record import ACTIVE, Phase, Record
 from issuer_job.record.renewal import asked_time, due_at, ends_soon, is_for
@@ -25,10 +26,8 @@ ATTEMPT_DEADLINE = timedelta(minutes=15)
 """From launch until an attempt without an end counts as crashed: pods may have waited long for a place."""
 STANDSTILL = timedelta(minutes=4)
 """In one phase, from when on it is said: with a sweep every five minutes, within ten."""
-PERMANENT_RETRY = timedelta(days=1)
 STORED_WITHIN = timedelta(minutes=1)
 """How long after its admission an Ingress may not be stored yet."""
-TOMBSTONE = timedelta(days=7)
 UNWRITABLE = frozenset(str(refusal) for refusal in Refusal if refusal.is_permanent)
 """Types of problems that the Secret's owner ends."""
 TESTED = frozenset({"account", "contact", "directory", "dns", "newAccount", "newNonce", "sign"})
@@ -197,7 +196,7 @@ def hosts_are_free(s: Situation, record: Record) -> bool:
 
 def daily_retry_is_due(s: Situation, record: Record) -> bool:
     """Failed for good as far as we can tell: once a day somebody may have put it right."""
-    return record.phase is Phase.FAILED and s.now - record.since >= PERMANENT_RETRY
+    return record.phase is Phase.FAILED and s.now - record.since >= PERMANENT
 
 
 def secret_may_be_handed_over(s: Situation, record: Record) -> bool:

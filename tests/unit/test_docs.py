@@ -24,8 +24,10 @@ from issuer_job.issuers.schema import Issuer
 from issuer_job.launch import outcome
 from issuer_job.record import phases, record
 from issuer_job.record.phases import LaunchReason
+from issuer_job.status import status
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets import judgement
+from tests.schema import page_of_problems
 from tests.worlds.documents import ROOT, first_column, source
 from webhook import bounded_calls, decide_ingress, policy
 
@@ -69,8 +71,11 @@ def code(text: str) -> Iterator[str]:
 
 def anchors(path: Path) -> set[str]:
     """The fragments that a page's headings can be linked by."""
-    heads = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
-    return {re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads}
+    page = path.read_text()
+    heads = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return set(re.findall(r'<a id="([^"]+)"></a>', page)) | {
+        re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads
+    }
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
@@ -119,9 +124,10 @@ def test_tables_of_words_are_complete_and_true(head: str) -> None:
 
 
 def test_problem_types_are_complete_and_true() -> None:
+    assert TROUBLESHOOTING.read_text() == page_of_problems(), "make schema"
     named = set(first_column(TROUBLESHOOTING.read_text(), "type"))
     own = set(re.findall(r'Problem\(\s*(?:type=)?"([a-zA-Z]+)"', source())) | {*secrets.Refusal, *Denial}
-    own |= {order.CLOCK_SKEW, problems.UNUSABLE}
+    own |= {order.CLOCK_SKEW, problems.UNUSABLE, status.UNREADABLE}
     assert own | problems.PERMANENT_TYPES <= named
     assert named - own - problems.PERMANENT_TYPES - {problems.NO_TYPE} <= RFC8555_TYPES
 

@@ -9,8 +9,8 @@ from functools import partial
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
-from issuer_job.attempt.findings import Finding
-from issuer_job.checks.check import check_issuer, read_findings
+from issuer_job.attempt.findings import Finding, read_findings
+from issuer_job.checks.check import check_issuer
 from issuer_job.checks.command import IssuerCommand
 from issuer_job.checks.launch import CheckCause, check_cause, find_issuer, launch_check
 from issuer_job.cluster.api import CONFIGMAPS, EVENTS, JOBS, SECRETS, Json, Transport

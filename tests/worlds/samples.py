@@ -145,7 +145,7 @@ def full_record() -> Record:
         ),
         issued=issued(leaf="PEM", vouched=True, put_back=True, renewal=renewal, forfeited=HOSTS[:1]),
         retry=retry,
-        history=(HistoryEntry(at=NOW, epoch=5, event="issued", detail="d"),),
+        history=(HistoryEntry(at=NOW, epoch=5, event="issued", detail="d", type="dns"),),
         former=(issued(serial="ce", leaf="PEM", vouched=True, put_back=True),),
         revoked=(Revoked(serial="ce", key_id="ab", not_after=LATER, reason="superseded"),),
         renamed_from="old-tls",

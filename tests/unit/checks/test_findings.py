@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from issuer_job.checks.check import FINDINGS, read_findings
+from issuer_job.attempt.findings import read_findings
+from issuer_job.issuers.state import CHECK_FINDINGS
 
 
 @pytest.mark.parametrize("text", ["", "{", '[{"reason": 1}]', '[{"x":' + "[" * 100_000])
 def test_findings_that_cannot_be_read_are_none(text: str) -> None:
-    assert read_findings({FINDINGS: text}) == []
+    assert read_findings({CHECK_FINDINGS: text}) == []

@@ -9,10 +9,9 @@ from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
 from issuer_job.account.account import EAB_HMAC_KEY
-from issuer_job.checks.check import CHECKED_AT, NOT_READY, READY, RESULT
 from issuer_job.cluster.api import CONFIGMAPS, JOBS
 from issuer_job.issuers.load import issuer_version
-from issuer_job.issuers.state import note_in_state
+from issuer_job.issuers.state import CHECK_RESULT, CHECKED_AT, NOT_READY, READY, note_in_state
 from issuer_job.record import transitions
 from issuer_job.record.phases import Bearing, LaunchReason
 from issuer_job.record.record import Phase, Record, Renewal
@@ -225,7 +224,7 @@ def test_once_a_test_finds_the_issuer_ready_what_failed_with_its_account_is_trie
 
     def tested(result: str) -> None:
         swept.clock.ahead += MINUTE
-        found = {CHECKED_AT: swept.clock.read().isoformat(), RESULT: result}
+        found = {CHECKED_AT: swept.clock.read().isoformat(), CHECK_RESULT: result}
         note_in_state(swept.cluster, ISSUER, swept.server, found)
         run(swept)
 

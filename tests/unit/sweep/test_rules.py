@@ -13,6 +13,7 @@ from issuer_job.backoff import LONGEST_ASKED
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import ABSENT
 from issuer_job.record import transitions
+from issuer_job.record.ledger_entries import TOMBSTONE
 from issuer_job.record.phases import ABSENCE_GRACE, LaunchReason
 from issuer_job.record.record import ACTIVE, Issued, Phase, Record, Retry, Settings, Source
 from issuer_job.sweep import rules
@@ -137,12 +138,12 @@ def test_a_name_alone_makes_no_record() -> None:
 
 def test_a_tombstone_stands_for_a_week() -> None:
     tomb = record(Phase.RETIRED)
-    assert unwanted(tomb, NOW + rules.TOMBSTONE) == Verdict(Action.FORGET, LaunchReason.NOT_WANTED)
-    assert unwanted(tomb, NOW + rules.TOMBSTONE - SECOND) == IN_ORDER
+    assert unwanted(tomb, NOW + TOMBSTONE) == Verdict(Action.FORGET, LaunchReason.NOT_WANTED)
+    assert unwanted(tomb, NOW + TOMBSTONE - SECOND) == IN_ORDER
 
 
 def test_a_tombstone_is_no_obstacle_for_who_comes_back() -> None:
-    assert reason(record(Phase.RETIRED), now=NOW + rules.TOMBSTONE) is LaunchReason.CHANGED
+    assert reason(record(Phase.RETIRED), now=NOW + TOMBSTONE) is LaunchReason.CHANGED
 
 
 @pytest.mark.parametrize("phase", [Phase.ORPHANED, Phase.UNCONFIRMED])
