@@ -45,7 +45,7 @@ class State(StrEnum):
     GONE = "Gone"
 
 
-class Step(StrEnum):
+class NextStep(StrEnum):
     """What comes next."""
 
     RENEWAL = "renewal"
@@ -88,7 +88,7 @@ class Why(Shown, frozen=True):
 class Next(Shown, frozen=True):
     """What happens by itself, and when; `failures` so far in a row. `detail` says more of what is under way."""
 
-    what: Step
+    what: NextStep
     at: datetime | None = None
     failures: int = 0
     detail: str = ""
@@ -206,7 +206,7 @@ def unreadable(name: str, problem: str) -> CertificateStatus:
         asked_by=(),
         asked_since=None,
         why=_told(Problem(type=UNREADABLE, detail=problem[:300])),
-        next=Next(what=Step.UNKNOWN),
+        next=Next(what=NextStep.UNKNOWN),
         certificate=None,
         job="",
         epoch=0,
@@ -241,20 +241,20 @@ def next_of(record: Record, now: datetime, interval: timedelta) -> Next:
     retry, attempt = record.retry, record.attempt
     failures = retry.failures if retry is not None else 0
     if record.phase in ACTIVE and attempt is not None:
-        return Next(what=Step.UNDER_WAY, at=attempt.launched_at, failures=failures, detail=_under_way(record))
+        return Next(what=NextStep.UNDER_WAY, at=attempt.launched_at, failures=failures, detail=_under_way(record))
     match record.phase:
         case Phase.ISSUED if record.issued is not None:
-            return Next(what=Step.RENEWAL, at=due_at(record, interval=interval))
+            return Next(what=NextStep.RENEWAL, at=due_at(record, interval=interval))
         case Phase.WAITING if retry is not None and retry.not_before is not None:
-            what = Step.LIMIT if retry.problem.type == HELD_BACK else Step.RETRY
+            what = NextStep.LIMIT if retry.problem.type == HELD_BACK else NextStep.RETRY
             return Next(what=what, at=retry.not_before, failures=failures)
         case Phase.FAILED:
-            return Next(what=Step.CHANGE, at=record.since + PERMANENT, failures=failures)
+            return Next(what=NextStep.CHANGE, at=record.since + PERMANENT, failures=failures)
         case Phase.UNCONFIRMED | Phase.ORPHANED:
-            return Next(what=Step.REMOVAL, at=record.since + ABSENCE_GRACE)
+            return Next(what=NextStep.REMOVAL, at=record.since + ABSENCE_GRACE)
         case Phase.RETIRED:
-            return Next(what=Step.REMOVAL, at=record.since + TOMBSTONE)
-    return Next(what=Step.LAUNCH, at=now + interval, failures=failures)
+            return Next(what=NextStep.REMOVAL, at=record.since + TOMBSTONE)
+    return Next(what=NextStep.LAUNCH, at=now + interval, failures=failures)
 
 
 def _under_way(record: Record) -> str:

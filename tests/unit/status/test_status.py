@@ -13,7 +13,7 @@ from issuer_job.record import transitions as t
 from issuer_job.record.phases import ACTIVE, SWEEP_INTERVAL, HistoryEvent, LaunchReason
 from issuer_job.record.record import Phase, Problem, Record, Revoked
 from issuer_job.record.store import to_config_map
-from issuer_job.status.status import CertificateStatus, State, Step, status, status_of
+from issuer_job.status.status import CertificateStatus, NextStep, State, status, status_of
 from tests.worlds.samples import HOSTS, LATER, NOW, PROBLEM, issued, record
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -58,7 +58,7 @@ def test_a_certificate_in_date_for_the_hosts_is_ready_until_it_ends() -> None:
 def test_ready_is_apart_from_state() -> None:
     failing = t.waiting(t.launched(good(), NOW, reason=LaunchReason.RENEWAL_DUE), NOW, problem=PROBLEM, wait=MINUTE)
     shown = of(failing)
-    assert (shown.ready, shown.state, shown.next.what) == (True, State.WAITING, Step.RETRY)
+    assert (shown.ready, shown.state, shown.next.what) == (True, State.WAITING, NextStep.RETRY)
     renewing = of(t.launched(good(), NOW, reason=LaunchReason.RENEWAL_DUE))
     assert (renewing.ready, renewing.state) == (True, State.RENEWING)
 
@@ -96,7 +96,7 @@ def test_why_has_the_words_of_who_said_no_and_what_to_do() -> None:
     assert said in shown.why.sentence
     assert "](" not in shown.why.do
     assert shown.why.docs == "docs/troubleshooting.md#connection"
-    assert (shown.next.what, shown.next.at, shown.next.failures) == (Step.RETRY, NOW + 5 * MINUTE, 1)
+    assert (shown.next.what, shown.next.at, shown.next.failures) == (NextStep.RETRY, NOW + 5 * MINUTE, 1)
     assert shown.timeline[-1].type == "connection"
 
 
@@ -108,13 +108,13 @@ def test_a_type_that_is_not_known_is_told_in_its_own_words() -> None:
 
 def test_what_comes_next() -> None:
     held = t.held_back(record(P.ISSUED), NOW, problem=Problem(type=t.HELD_BACK, detail="x"), until=LATER)
-    assert (of(held).next.what, of(held).next.at) == (Step.LIMIT, LATER)
+    assert (of(held).next.what, of(held).next.at) == (NextStep.LIMIT, LATER)
     failed = t.failed(record(P.ORDERING), NOW, problem=PROBLEM)
-    assert (of(failed).next.what, of(failed).next.at) == (Step.CHANGE, NOW + DAY)
-    assert of(record(P.WANTED)).next.what is Step.LAUNCH
-    assert of(record(P.RETIRED)).next.what is Step.REMOVAL
+    assert (of(failed).next.what, of(failed).next.at) == (NextStep.CHANGE, NOW + DAY)
+    assert of(record(P.WANTED)).next.what is NextStep.LAUNCH
+    assert of(record(P.RETIRED)).next.what is NextStep.REMOVAL
     renewal = of(good()).next
-    assert renewal.what is Step.RENEWAL
+    assert renewal.what is NextStep.RENEWAL
     assert renewal.at is not None
     assert NOW + 55 * DAY < renewal.at < NOW + 65 * DAY
     assert of(record(P.AUTHORIZING)).next.detail == "it proves 2 hosts to the CA"
