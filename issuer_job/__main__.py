@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import resource
 import sys
 import time
 from datetime import timedelta
@@ -22,6 +21,7 @@ from issuer_job.cluster.retrying import RetryingTransport
 
 if TYPE_CHECKING:
     from issuer_job.attempt.attempt import Attempt
+    from issuer_job.last_word import Tally
     from issuer_job.tenant_secrets.access import Looker
 
 
@@ -76,16 +76,45 @@ def main(arguments: list[str] | None = None) -> int:
             return int(_revoke(given.namespace, given.secret, given.reason, given.serial))
         if "issuer" in given:
             return int(_of_issuer(given))
+        if given.command in _JOBS:
+            return int(_job(given.command))
         return int(_COMMANDS[given.command]())
+    except _WrongEnvironment as problem:
+        log.error("environment", problem=str(problem))
+        return int(v.ExitCode.PERMANENT)
     except KubeError as problem:
         log.error("api-server", problem=str(problem))
         return int(v.ExitCode.RETRY)
 
 
-def _issue() -> v.ExitCode:
+class _WrongEnvironment(Exception):
+    """The process was not started as certjob's manifests start it."""
+
+
+def _job(command: str) -> v.ExitCode:
+    """A Job's process: whatever it comes to, its pod's status says it. Raises KubeError."""
+    from issuer_job.last_word import Tally, Work, leave
+
+    tally, code = Tally(Work(command)), v.ExitCode.RETRY
+    try:
+        code = _JOBS[command](tally)
+        return code
+    except _WrongEnvironment:
+        code, tally.problem = v.ExitCode.PERMANENT, "environment"
+        raise
+    except Exception as problem:
+        tally.problem = "apiServer" if isinstance(problem, KubeError) else "internalError"
+        raise
+    finally:
+        if untold := leave(tally.word(code)):
+            log.warning("no-last-word", problem=untold)
+
+
+def _issue(tally: Tally) -> v.ExitCode:
     wall, cpu = time.monotonic(), time.process_time()
     from issuer_job.attempt.attempt import ISSUE_DEADLINE, Attempt, Pod
     from issuer_job.issue.issue import issue
+    from issuer_job.last_word import Step, Work
     from issuer_job.polling import utc_now
 
     # An import waits for nothing but a CPU: this says how many others want it, without knowing the node.
@@ -99,17 +128,19 @@ def _issue() -> v.ExitCode:
             uid=os.environ["CERTJOB_POD_UID"],
         )
     except (KeyError, ValueError) as missing:
-        log.error("environment", problem=f"{missing} is not set: run this as certjob's Job")
-        return v.ExitCode.PERMANENT
+        raise _WrongEnvironment(f"{missing} is not set: run this as certjob's Job") from None
     looker = _looker()
-    if looker is None:
-        return v.ExitCode.PERMANENT
     deadline, seconds = utc_now() + ISSUE_DEADLINE, ISSUE_DEADLINE.total_seconds()
-    attempt = Attempt(_cluster(seconds), pod, deadline, looker=looker, stretch=stretch)
-    exit_code = issue(attempt) if "." in pod.record else _check_issuer(attempt)
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = round(time.process_time(), 2)
-    log.info("ended", exit_code=int(exit_code), peak_mib=used.ru_maxrss // 1024, cpu_seconds=seconds)
+    attempt = Attempt(_cluster(seconds), pod, deadline, looker=looker, stretch=stretch, tally=tally)
+    if "." in pod.record:
+        tally.begin(Step.START)
+        exit_code = issue(attempt)
+    else:
+        tally.work = Work.CHECK
+        exit_code = _check_issuer(attempt)
+    said = tally.word(exit_code)
+    used = {"peak_mib": said.peak_mib, "cpu_seconds": said.cpu_seconds}
+    log.info("ended", exit_code=said.exit_code, **used, steps=said.steps)
     return exit_code
 
 
@@ -128,42 +159,37 @@ def _responder() -> v.ExitCode:
     return v.ExitCode.DONE
 
 
-def _sweep() -> v.ExitCode:
+def _sweep(tally: Tally) -> v.ExitCode:
     from issuer_job.sweep.sweep import sweep
 
     seconds = names.number(os.environ.get("CERTJOB_SWEEP_INTERVAL", "300"))
     if not 10 <= seconds <= 86400:
-        problem = "CERTJOB_SWEEP_INTERVAL is not a number of seconds from 10 to 86400"
-        log.error("environment", problem=problem)
-        return v.ExitCode.PERMANENT
+        raise _WrongEnvironment("CERTJOB_SWEEP_INTERVAL is not a number of seconds from 10 to 86400")
     looker = _looker()
-    if looker is None:
-        return v.ExitCode.PERMANENT
     return sweep(
         _cluster(SWEEP_DEADLINE),
         deadline=time.monotonic() + SWEEP_DEADLINE,
         interval=timedelta(seconds=seconds),
         looker=looker,
+        tally=tally,
     )
 
 
-def _looker() -> Looker | None:
-    """How this cluster lets certjob look at Secrets, as the manifests say; None if they say something else."""
+def _looker() -> Looker:
+    """How this cluster lets certjob look at Secrets, as the manifests say."""
     from issuer_job.tenant_secrets.access import LOOKERS
 
     looker = LOOKERS.get(os.environ.get("CERTJOB_LOOK", "policy"))
     if looker is None:
-        log.error("environment", problem=f"CERTJOB_LOOK is none of {', '.join(LOOKERS)}")
+        raise _WrongEnvironment(f"CERTJOB_LOOK is none of {', '.join(LOOKERS)}")
     return looker
 
 
-def _bootstrap() -> v.ExitCode:
+def _bootstrap(tally: Tally) -> v.ExitCode:
     from issuer_job.sweep.opening import keep_hosts
     from issuer_job.upkeep.bootstrap import bootstrap
 
     looker = _looker()
-    if looker is None:
-        return v.ExitCode.PERMANENT
     cluster, deadline = _cluster(BOOTSTRAP_DEADLINE), time.monotonic() + BOOTSTRAP_DEADLINE / 2
     bootstrap(cluster, opening=partial(keep_hosts, cluster, deadline=deadline, looker=looker))
     return v.ExitCode.DONE
@@ -176,8 +202,6 @@ def _self_test() -> v.ExitCode:
     from issuer_job.upkeep.self_test import IDENTITIES, identity_of, self_test
 
     looker = _looker()
-    if looker is None:
-        return v.ExitCode.PERMANENT
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         cluster = _cluster(SELF_TEST_DEADLINE)
         clusters = {identity_of(cluster): cluster}
@@ -234,13 +258,8 @@ def _cluster(seconds: float) -> Cluster:
     return Cluster(RetryingTransport(HttpTransport(), deadline=time.monotonic() + seconds))
 
 
-_COMMANDS = {
-    "issue": _issue,
-    "responder": _responder,
-    "sweep": _sweep,
-    "bootstrap": _bootstrap,
-    "self-test": _self_test,
-}
+_JOBS = {"issue": _issue, "sweep": _sweep, "bootstrap": _bootstrap}
+_COMMANDS = {"responder": _responder, "self-test": _self_test}
 
 if __name__ == "__main__":
     sys.exit(main())

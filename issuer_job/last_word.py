@@ -23,8 +23,6 @@ MAX_BYTES = 3072
 """The kubelet reads 4096 of one container, and 12 KiB of a whole pod."""
 OTHER = "other"
 """In the place of a type that is too long or has odd characters: some CA has made it up."""
-API_SERVER, INTERNAL_ERROR = "apiServer", "internalError"
-"""Types of what ends a process early: the API server was lost, or an exception that nobody had foreseen."""
 
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,39}")
 _Type = Annotated[str, msgspec.Meta(pattern=rf"^({_TYPE.pattern})?\Z")]
@@ -69,8 +67,9 @@ class Step(StrEnum):
 class LastWord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """How a process ended, and what it took. All is bounded, whoever wrote it.
 
-    `problem` is the type of what it ended on, empty if nothing was wrong. `steps` says where the `seconds` went.
-    `counts` is what a sweep did, `trouble` how often it left something to the next one.
+    `problem` is the type of what it ended on, empty if nothing was wrong: a record's word, a finding's of an issuer,
+    or `environment`, `apiServer`, `internalError` of a process that came to nothing. `steps` says where the `seconds`
+    went. `counts` is what a sweep did, `trouble` how often it left something to the next one.
     """
 
     work: Work
@@ -110,6 +109,7 @@ def line_of(word: LastWord) -> bytes:
 class Tally:
     """What a process will say at its end, as it gathers it; `problem` may be any text."""
 
+    work: Work = Work.ISSUE
     problem: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     clock: Callable[[], float] = time.monotonic
@@ -126,14 +126,19 @@ class Tally:
             self._seconds[self._step] = self._seconds.get(self._step, 0.0) + now - self._since
         self._step, self._since = step, now
 
-    def word(self, work: Work, exit_code: int) -> LastWord:
+    def begin_named(self, name: str) -> None:
+        """The same by the step's name; what is none goes on with the one under way."""
+        if name in set(Step):
+            self.begin(Step(name))
+
+    def word(self, exit_code: int) -> LastWord:
         """At the end of the process."""
         import resource  # not there on Windows, where last words are read at most
 
         self.begin(self._step)
         counts = {what: number for what, number in self.counts.items() if number > 0 and what != "trouble"}
         return LastWord(
-            work=work,
+            work=self.work,
             exit_code=exit_code,
             problem=self.problem if not self.problem or _TYPE.fullmatch(self.problem) else OTHER,
             trouble=max(0, self.counts["trouble"]),
@@ -146,14 +151,16 @@ class Tally:
 
 
 def leave(word: LastWord, environment: Mapping[str, str] = os.environ) -> str:
-    """Write it where the kubelet looks, or where `CERTJOB_TERMINATION_LOG` says; why that cannot be done, if so.
+    """Write it where the kubelet looks, or where `CERTJOB_TERMINATION_LOG` says; what went wrong with that.
 
-    Where no file is none is made.
+    Where no file is nobody looks, and none is made.
     """
     try:
         file = os.open(environment.get("CERTJOB_TERMINATION_LOG", PATH), os.O_WRONLY | os.O_TRUNC)
         with open(file, "wb") as out:
             out.write(line_of(word) + b"\n")
+    except FileNotFoundError:
+        return ""
     except OSError as problem:
         return str(problem)
     return ""

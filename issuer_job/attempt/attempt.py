@@ -16,6 +16,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Cluster
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.state import IssuerState
+from issuer_job.last_word import Tally
 from issuer_job.polling import utc_now
 from issuer_job.record import transitions
 from issuer_job.record.annotations import ANNOTATIONS, Settings
@@ -140,6 +141,7 @@ class Attempt:
     """By host: what helps if the CA does not accept its proof, as this pod has seen why."""
     notes: list[str] = field(default_factory=list)
     """What is told of a certificate besides: something was asked for and not given."""
+    tally: Tally = field(default_factory=Tally)  # what the process says of it at its end
 
     def load(self) -> None:
         """Read the record. Raises Superseded, Ended, RecordError, KubeError."""
@@ -159,6 +161,8 @@ class Attempt:
         Raises Superseded when the epoch is not ours any more, OtherPod when the holder is not (ending the Job would
         end the pod that holds the attempt now), Ended, IntentChanged, RecordError, KubeError.
         """
+        if isinstance(problem := kwargs.get("problem"), Problem):
+            self.tally.problem = problem.type
         self._write(lambda record: arrow(record, self.clock(), *args, **kwargs))
 
     def require_policies(self) -> None:
@@ -192,6 +196,7 @@ class Attempt:
 
         # The first write takes place even if it changes nothing: it shows that the attempt is still ours.
         self.record = write_record(self.cluster, wanted) or change_record(self.cluster, self.pod.record, again)
+        self.tally.begin_named(self.record.phase)
 
     def mounted(self, volume: str, key: str) -> bytes | None:
         """A key of an optional Secret volume, None if it is not there and this pod did not make it."""

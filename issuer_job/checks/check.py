@@ -62,6 +62,7 @@ def check_issuer(attempt: Attempt) -> v.ExitCode:
     except Stop as stop:
         attempt.step("stopped", reason=str(stop), exit_code=int(stop.exit_code))
         if isinstance(stop, Later):
+            attempt.tally.problem = stop.problem.type
             _note_stop(attempt, config_map, stop)
         return stop.exit_code
 
@@ -106,6 +107,7 @@ def _tell(attempt: Attempt, config_map: Json, directory: str, findings: list[Fin
     findings = sorted(findings, key=lambda finding: finding.warning)[:MAX_FINDINGS]  # no warning hides a fault
     findings = [replace(finding, message=finding.message[:MAX_MESSAGE]) for finding in findings]
     ready = all(finding.warning for finding in findings)
+    attempt.tally.problem = "" if ready else findings[0].reason
     metadata, version = config_map["metadata"], attempt.issuer_version
     for finding in findings:
         attempt.step("finding", issuer=metadata["name"], **msgspec.to_builtins(finding))

@@ -35,12 +35,10 @@ def issue(attempt: Attempt, makers: Mapping[ChallengeType, MakeSolver] = SOLVERS
         exit_code = _ended(attempt, solvers)
         solvers.release()
         return exit_code
-    except Stop as stop:
-        attempt.step("stopped", reason=str(stop), exit_code=int(stop.exit_code))
-        return stop.exit_code
-    except RecordError as problem:  # it stays as it is, broken or a later certjob's: another pod could not read it
-        attempt.step("stopped", reason=str(problem), exit_code=int(v.ExitCode.PERMANENT))
-        return v.ExitCode.PERMANENT
+    except (Stop, RecordError) as stop:  # a record that cannot be read stays as it is, broken or a later certjob's
+        code = stop.exit_code if isinstance(stop, Stop) else v.ExitCode.PERMANENT
+        attempt.step("stopped", reason=str(stop), exit_code=int(code))
+        return code
     finally:
         solvers.release(at_end=True)
 

@@ -26,6 +26,7 @@ from issuer_job.hosts.precedence import Denial
 from issuer_job.issuers.options import HostPolicy, Options, remember_options
 from issuer_job.issuers.state import INTERVAL, RESET_AT, IssuerState, note_in_state
 from issuer_job.issuers.types import directory_of
+from issuer_job.last_word import Step, Tally
 from issuer_job.launch.configuration import BrokenOptions, SettingsCache
 from issuer_job.launch.launcher import Launcher
 from issuer_job.launch.pace import Pace
@@ -39,7 +40,7 @@ from issuer_job.sweep.launches import LAUNCHES, SweepLaunches
 from issuer_job.sweep.opening import keep_hosts, policies_are_in_force, tidy_claims
 from issuer_job.sweep.queue import Candidate, in_turn
 from issuer_job.sweep.situation import Action, AttemptKey, Situation
-from issuer_job.tenant_secrets.access import Looker, look_by_policy
+from issuer_job.tenant_secrets.access import Looker, Refusal, look_by_policy
 from issuer_job.tenant_secrets.judgement import is_of_another_server
 from issuer_job.tenant_secrets.refused import refused_problem
 from issuer_job.upkeep import bootstrap, leftovers, untouched
@@ -61,15 +62,18 @@ def sweep(
     clock: Callable[[], datetime] = utc_now,
     sleep: Callable[[float], None] = time.sleep,
     looker: Looker = look_by_policy,
+    tally: Tally | None = None,
 ) -> v.ExitCode:
     """One pass, until `deadline` (time.monotonic()); `interval` is the time from one pass to the next.
 
     One bad Ingress or record does not stop it. Raises KubeError when the cluster cannot be read as a whole.
     """
-    started, now = time.monotonic(), clock()
+    started, now, tally = time.monotonic(), clock(), tally or Tally()
+    tally.begin(Step.OPENING)
     if not policies_are_in_force(cluster, until=started, sleep=sleep):
+        tally.problem = str(Refusal.NOT_IN_FORCE)
         return v.ExitCode.LATER
-    counts = Counter[str]()
+    counts = tally.counts
     with _guarded(counts, "rotation-put-off"):
         opening = partial(keep_hosts, cluster, deadline=deadline, interval=interval, clock=clock, looker=looker)
         rotation.rotate(cluster, now=now, opening=opening)
@@ -80,6 +84,7 @@ def sweep(
         remember_options(cluster)
     except BrokenOptions as problem:
         log.error("options", problem=str(problem))
+        tally.problem = "brokenOptions"
         return v.ExitCode.LATER
     states = {name: settings.state(name, directory_of(issuer)) for name, issuer in issuers.valid.items()}
     with _guarded(counts, "issuers-put-off"):
@@ -87,6 +92,7 @@ def sweep(
     new = {name: i for name, i in issuers.valid.items() if not settings.has_account(name, directory_of(i))}
     with _guarded(counts, "account-keys-put-off"):
         bootstrap.make_account_keys(cluster, new)
+    tally.begin(Step.READING)
     # The Ingress of every record in the first list is in the second one, unless it is gone; a record that is made
     # meanwhile is met when its Ingress is launched.
     known = inventory.read_known(cluster, now=now)
@@ -102,12 +108,16 @@ def sweep(
     launches = SweepLaunches(effects, launcher, options, settings.quota(), pace)
     with _guarded(effects.counts, "orders-not-counted"):
         known.recount.write(cluster, issuers.valid, now=now)
+    tally.begin(Step.SUGGESTIONS)
     _ask_for_suggestions(effects)
+    tally.begin(Step.CLAIMS)
     # Before the launches: a host that is given up now is somebody else's in the same pass.
     holders = Holders(options, live.namers, now)
     with _guarded(counts, "claims-put-off"):
         tidy_claims(effects, holders, live, claims or [], interval)
+    tally.begin(Step.LAUNCHES)
     _judge_all(_situations(effects, live, jobs, interval, holders, states), effects, launches, sleep)
+    tally.begin(Step.TIDYING)
     with _guarded(counts, "issuers-put-off"):
         effects.tell_of_other_servers()
         effects.tell_of_wishes(older)
@@ -120,6 +130,7 @@ def sweep(
         counts.update(leftovers.release_leftovers(cluster, known.records.values(), now=now))
     _launch_checks(effects, _revocations(effects, holders, options))
     fields = {"records": len(known.records), "ingresses": live.count, "unreadable": known.unreadable}
+    counts.update(fields)
     fields |= {name: count for name, count in counts.items() if count}
     log.info("swept", **fields, seconds=round(time.monotonic() - started, 1))
     return v.ExitCode.DONE

@@ -30,11 +30,14 @@ SWEEP_PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class Swept:
-    """One sweep's Job: seconds from its creation to its end, how its container ended, and what it logged."""
+    """One sweep's Job: seconds from its creation to its end, how its container ended, what it logged, and the last
+    word in its pod's status.
+    """
 
     seconds: float
     ending: str
     lines: tuple[Json, ...]
+    message: str
 
     def line(self, event: str) -> Json:
         """The last line of that event, empty without one."""
@@ -51,7 +54,8 @@ def sweep_as_job(*, command: Sequence[str] = (), environment: Mapping[str, str] 
         while not _has_ended(name) and time.monotonic() - start < SWEEP_PATIENCE:
             time.sleep(0.2)
         seconds = time.monotonic() - start
-        return Swept(seconds, _ending(name), tuple(_log_of(name)))
+        ending, message = _ending(name)
+        return Swept(seconds, ending, tuple(_log_of(name)), message)
     finally:
         cluster().delete(JOBS, v.NAMESPACE, name)
 
@@ -81,12 +85,13 @@ def _has_ended(name: str) -> bool:
     return any(c["type"] in {"Complete", "Failed"} and c["status"] == "True" for c in conditions)
 
 
-def _ending(job: str) -> str:
+def _ending(job: str) -> tuple[str, str]:
     for pod in cluster().items(PODS, v.NAMESPACE, labels=f"job-name={job}"):
         for status in pod.get("status", {}).get("containerStatuses") or []:
             ended = (status.get("state") or {}).get("terminated") or {}
-            return f"{ended.get('reason', 'still running')} {ended.get('exitCode', '')}".strip()
-    return "without a pod"
+            ending = f"{ended.get('reason', 'still running')} {ended.get('exitCode', '')}".strip()
+            return ending, ended.get("message", "")
+    return "without a pod", ""
 
 
 def _log_of(job: str) -> Iterator[Json]:

@@ -7,11 +7,13 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from issuer_job import __main__ as program
-from issuer_job import log
+from issuer_job import last_word, log
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.checks import check as check_issuer
@@ -39,8 +41,10 @@ def keep_logging() -> Iterator[None]:
 
 
 @pytest.fixture
-def outside(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """No cluster far and wide."""
+def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """No cluster far and wide; the last word goes to `last-word` in the test's directory."""
+    (tmp_path / "last-word").touch()
+    monkeypatch.setenv("CERTJOB_TERMINATION_LOG", str(tmp_path / "last-word"))
     for name in ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KUBECONFIG", "/nonexistent")
@@ -49,9 +53,24 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+def said(tmp_path: Path) -> dict[str, object]:
+    """The last word, but for what it took."""
+    word = last_word.read((tmp_path / "last-word").read_text())
+    assert word is not None
+    assert word.seconds >= sum(word.steps.values())
+    measured = {"seconds", "cpuSeconds", "peakMib"}
+    return {key: value for key, value in msgspec.to_builtins(word).items() if key not in measured}
+
+
 @pytest.mark.parametrize("command", ["issue", "sweep", "bootstrap", "responder"])
-def test_outside_of_a_cluster(command: str, outside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_outside_of_a_cluster(
+    command: str, outside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert program.main([command]) == v.ExitCode.RETRY
+    if command == "responder":  # which has no end to speak of
+        assert (tmp_path / "last-word").read_text() == ""
+    else:
+        assert said(tmp_path) == {"work": command, "exitCode": 1, "problem": "apiServer"}
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (line["level"], line["event"]) == ("error", "api-server")
     assert "neither a service account nor a kubeconfig" in line["problem"]
@@ -101,7 +120,7 @@ def test_each_is_what_it_is_called(
 
 
 def test_a_bare_name_is_an_issuers_and_one_with_a_dot_a_records(
-    outside: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+    outside: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     done: list[str] = []
 
@@ -119,16 +138,35 @@ def test_a_bare_name_is_an_issuers_and_one_with_a_dot_a_records(
     for record in ("letsencrypt", "shop.web-tls", "shop.a"):
         outside.setenv("CERTJOB_RECORD", record)
         assert program.main(["issue"]) == v.ExitCode.DONE
+        assert said(tmp_path)["work"] == ("issue" if "." in record else "check")
     assert done == ["check letsencrypt", "issue shop.web-tls", "issue shop.a"]
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)
 def test_a_pod_that_lacks_its_environment(
-    name: str, outside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, outside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     outside.delenv(name)
     assert program.main(["issue"]) == v.ExitCode.PERMANENT
+    assert said(tmp_path) == {"work": "issue", "exitCode": 10, "problem": "environment"}
     assert name in json.loads(capsys.readouterr().out)["problem"]
+
+
+def test_a_bug_has_its_word_and_its_traceback(outside: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    outside.setattr(program, "_cluster", lambda seconds: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        program.main(["sweep"])
+    assert said(tmp_path) == {"work": "sweep", "exitCode": 1, "problem": "internalError"}
+
+
+def test_what_the_kubelet_cannot_take_stops_nothing(
+    outside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside.setenv("CERTJOB_TERMINATION_LOG", "/dev/full")
+    outside.setattr(issue, "issue", lambda attempt: v.ExitCode.LATER)
+    outside.setattr(program, "_cluster", lambda seconds: Cluster(FakeApi()))
+    assert program.main(["issue"]) == v.ExitCode.LATER
+    assert "no-last-word" in capsys.readouterr().out
 
 
 def test_an_epoch_that_is_no_number(outside: pytest.MonkeyPatch) -> None:
