@@ -1,0 +1,1 @@
+"""From and to other tools, with not one new order: what moves, in which steps, and what cannot."""
