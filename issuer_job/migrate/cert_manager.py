@@ -31,11 +31,11 @@ _TRUE = frozenset({"1", "t", "true"})
 """What Go's strconv.ParseBool takes for true, in lower case."""
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class ForeignPart(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A part of an object: what is not named here is not read."""
 
 
-class IssuerRef(Part, frozen=True):
+class IssuerRef(ForeignPart, frozen=True):
     """Which issuer a Certificate is from; empty fields have cert-manager's defaults."""
 
     name: str = ""
@@ -59,7 +59,7 @@ IssuerKey = tuple[str, str]
 """Namespace and name of an Issuer; of a ClusterIssuer the namespace is empty."""
 
 
-class PrivateKey(Part, frozen=True):
+class ForeignKey(ForeignPart, frozen=True):
     """What its private key shall be."""
 
     algorithm: str = ""
@@ -68,14 +68,14 @@ class PrivateKey(Part, frozen=True):
     encoding: str = ""
 
 
-class CertificateSpec(Part, frozen=True):
+class ForeignSpec(ForeignPart, frozen=True):
     """What is asked for."""
 
     secret_name: str = ""
     issuer_ref: IssuerRef = IssuerRef()
     dns_names: tuple[str, ...] = ()
     common_name: str = ""
-    private_key: PrivateKey | None = None
+    private_key: ForeignKey | None = None
     duration: str | None = None
     renew_before: str | None = None
     renew_before_percentage: int | None = None
@@ -93,28 +93,28 @@ class CertificateSpec(Part, frozen=True):
     additional_output_formats: tuple[dict[str, str], ...] = ()
 
 
-class Condition(Part, frozen=True):
+class ForeignCondition(ForeignPart, frozen=True):
     """One of the status."""
 
     type: str = ""
     status: str = ""
 
 
-class CertificateStatus(Part, frozen=True):
+class ForeignStatus(ForeignPart, frozen=True):
     """What cert-manager says of what is in the Secret."""
 
     not_before: datetime | None = None
     not_after: datetime | None = None
     renewal_time: datetime | None = None
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[ForeignCondition, ...] = ()
 
 
-class _Owner(Part, frozen=True):
+class _Owner(ForeignPart, frozen=True):
     kind: str = ""
     name: str = ""
 
 
-class _Metadata(Part, frozen=True):
+class _Metadata(ForeignPart, frozen=True):
     name: str = ""
     namespace: str = ""
     annotations: dict[str, str] | None = None
@@ -122,12 +122,12 @@ class _Metadata(Part, frozen=True):
     deletion_timestamp: str | None = None
 
 
-class Certificate(Part, frozen=True):
+class ForeignCertificate(ForeignPart, frozen=True):
     """One Certificate."""
 
     metadata: _Metadata = _Metadata()
-    spec: CertificateSpec = CertificateSpec()
-    status: CertificateStatus = CertificateStatus()
+    spec: ForeignSpec = ForeignSpec()
+    status: ForeignStatus = ForeignStatus()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -151,10 +151,10 @@ class Certificate(Part, frozen=True):
         return any(each.type == "Ready" and each.status == "True" for each in self.status.conditions)
 
 
-def read_certificate(found: Json) -> Certificate | None:
+def read_certificate(found: Json) -> ForeignCertificate | None:
     """A Certificate as the API server has it; None if it is no such object, which its schema keeps from being."""
     try:
-        return msgspec.convert(found, Certificate, strict=False)
+        return msgspec.convert(found, ForeignCertificate, strict=False)
     except msgspec.ValidationError:
         return None
 

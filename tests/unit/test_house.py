@@ -18,7 +18,7 @@ from tests.architecture.picture import PICTURE, draw
 
 PAGE = (CHECKOUT / "docs/architecture.md").read_text()
 PACKAGES = sorted(room for room in house().rooms if (CHECKOUT / room.replace(".", "/")).is_dir())
-VIEWS = {"issuer_job.status", "issuer_job.cli", "webhook.view"}
+VIEWS = {"issuer_job.status", "issuer_job.cli", "issuer_job.migrate", "webhook.view"}
 SOURCES = [path for root in ROOTS for path in sorted((CHECKOUT / root).rglob("*.py"))]
 
 

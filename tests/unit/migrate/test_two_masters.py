@@ -81,7 +81,9 @@ def test_a_default_issuer_is_a_second_master_of_what_asks_as_kube_lego_had_it() 
     (found,) = two_masters([OURS], ingresses=[AUTO], controller=controller)
     assert found.other == "cert-manager's (Ingress web)"
     for flag in ("--auto-certificate-annotations=", "--auto-certificate-annotations=example.com/tls"):
-        assert not two_masters([OURS], ingresses=[AUTO], controller=controller_of(deployment(*controller_flags(flag))))
+        assert not two_masters(
+            [OURS], ingresses=[AUTO], controller=controller_of(deployment(*controller_flags(flag)))
+        )
 
 
 def controller_flags(*more: str) -> tuple[str, ...]:
