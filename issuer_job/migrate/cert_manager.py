@@ -55,6 +55,7 @@ class IssuerRef(ForeignPart, frozen=True):
         return ("" if self.kind == "ClusterIssuer" else namespace), self.name
 
 
+NOBODY = IssuerRef()
 IssuerKey = tuple[str, str]
 """Namespace and name of an Issuer; of a ClusterIssuer the namespace is empty."""
 
@@ -173,7 +174,7 @@ class Controller:
     annotations: Mapping[str, str] = field(default_factory=dict)
     owner_refs: bool = False
     auto_annotations: tuple[str, ...] = (v.TLS_ACME,)
-    default_issuer: IssuerRef = IssuerRef()
+    default_issuer: IssuerRef = NOBODY
     cluster_namespace: str = ""
     """Where the Secrets of ClusterIssuers are; empty: in its own namespace."""
 

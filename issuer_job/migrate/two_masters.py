@@ -47,13 +47,14 @@ def two_masters(
     `certificates` are cert-manager's, `controller` is cert-manager itself if it is there, `kube_lego` says whether
     that runs. A tool that is there and does not run is a master that comes back.
     """
-    others: dict[Key, str] = {}
-    for key, other in (
-        *_by_kube_lego(ingresses if kube_lego else ()),
-        *_by_annotation(ingresses, controller),
-        *_by_certificate(certificates),
-    ):
-        others[key] = other
+    # The last one counts.
+    others: dict[Key, str] = dict(
+        [
+            *_by_kube_lego(ingresses if kube_lego else ()),
+            *_by_annotation(ingresses, controller),
+            *_by_certificate(certificates),
+        ]
+    )
     ours = {(record.namespace, record.secret_name) for record in records if _is_ours(record)}
     return tuple(TwoMasters(*key, others[key]) for key in sorted(ours & others.keys()))
 

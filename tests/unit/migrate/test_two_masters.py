@@ -82,12 +82,8 @@ def test_a_default_issuer_is_a_second_master_of_what_asks_as_kube_lego_had_it() 
     assert found.other == "cert-manager's (Ingress web)"
     for flag in ("--auto-certificate-annotations=", "--auto-certificate-annotations=example.com/tls"):
         assert not two_masters(
-            [OURS], ingresses=[AUTO], controller=controller_of(deployment(*controller_flags(flag)))
+            [OURS], ingresses=[AUTO], controller=controller_of(deployment("--default-issuer-name=le", flag))
         )
-
-
-def controller_flags(*more: str) -> tuple[str, ...]:
-    return ("--default-issuer-name=le", *more)
 
 
 def test_kube_lego_is_a_second_master_while_it_runs() -> None:
