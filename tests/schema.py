@@ -12,6 +12,7 @@ from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import DEFAULT_TYPE, Issuer
 from issuer_job.issuers.types import ISSUER_TYPES, IssuerType, foreign_fields
 from issuer_job.status import advice
+from issuer_job.status.document import CertificateStatusList, IssuerStatusList
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -62,6 +63,17 @@ def options_schema() -> Schema:
     return _of(Options)
 
 
+def status_schema() -> Schema:
+    """Of what `kubectl certjob status -o json` and its like print: every field is always there."""
+    kinds = (CertificateStatusList, IssuerStatusList)
+    references, parts = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
+    for part in parts.values():
+        part["description"] = " ".join(part.get("description", "").split())
+        if "properties" in part:
+            part["required"] = list(part["properties"])
+    return {"$schema": DIALECT, "title": "certjob status", "oneOf": list(references), "$defs": parts}
+
+
 def text(schema: Schema) -> str:
     """As it stands in the file."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
@@ -77,7 +89,11 @@ def _of(kind: type) -> Schema:
     return {"$schema": DIALECT, "title": f"certjob {kind.__name__.lower()}"} | schema
 
 
-FILES = {"issuer.schema.json": issuer_schema, "options.schema.json": options_schema}
+FILES = {
+    "issuer.schema.json": issuer_schema,
+    "options.schema.json": options_schema,
+    "status.schema.json": status_schema,
+}
 
 
 def page_of_problems() -> str:

@@ -14,7 +14,9 @@ class Row(NamedTuple):
 
 
 COMMANDS = {
-    "status": Row("reading.status", "status", "What is there, of which certificates, and what comes next."),
+    "status": Row(
+        "reading.status", "status", "Which certificates there are, whether they are ready, and what comes next."
+    ),
     "version": Row("reading.version", "version", "Which versions are at work."),
 }
 """In the order of `--help`."""

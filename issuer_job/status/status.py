@@ -80,9 +80,10 @@ class Why(Shown, frozen=True):
     @property
     def sentence(self) -> str:
         """All of it but what to do."""
-        about = f" ({self.host})" if self.host and self.host not in self.detail else ""
+        host = self.host if self.host not in self.detail else ""
+        kind = ", ".join(filter(None, (self.type, host)))
         said = f': "{self.detail}"' if self.detail else ""
-        return f"{self.means}{about} ({self.type}){said}"
+        return f"{self.means} ({kind}){said}" if kind else self.means
 
 
 class Next(Shown, frozen=True):
@@ -129,6 +130,8 @@ class TimelineEntry(Shown, frozen=True):
 
 class CertificateStatus(Shown, frozen=True):
     """`ready`: the Secret holds a trusted certificate, in date, for all the hosts; None if that is not known.
+    `expires` is when what the Secret holds ends, a placeholder, too. `unknown` are fields that could not be found out
+    with the rights of whoever asked.
 
     State and ready are independent: a certificate whose renewal fails is Waiting, and ready. `job` is the name of the
     current attempt's Job, which is gone ten minutes after its end.
@@ -152,6 +155,8 @@ class CertificateStatus(Shown, frozen=True):
     reason: str
     """Why the current attempt was launched, a word of `LaunchReason`."""
     timeline: tuple[TimelineEntry, ...]
+    expires: datetime | None = None
+    unknown: tuple[str, ...] = ()
 
 
 def status(
@@ -179,6 +184,7 @@ def status(
         timeline=tuple(
             TimelineEntry(at=e.at, epoch=e.epoch, event=e.event, detail=e.detail, type=e.type) for e in record.history
         ),
+        expires=None if record.issued is None else record.issued.not_after,
     )
 
 
@@ -259,15 +265,8 @@ def next_of(record: Record, now: datetime, interval: timedelta) -> Next:
 
 def _under_way(record: Record) -> str:
     count = len(record.intent.identifiers)
-    hosts = f"{count} host{'s' * (count != 1)}"
-    return {
-        Phase.LAUNCHED: "its pod starts",
-        Phase.CLAIMED: "it looks at what is asked for",
-        Phase.ORDERING: "it orders",
-        Phase.AUTHORIZING: f"it proves {hosts} to the CA",
-        Phase.FINALIZING: "the CA signs",
-        Phase.INSTALLING: "it writes the Secret",
-    }[record.phase]
+    proving = f"proving {count} host{'s' * (count != 1)}"
+    return proving if record.phase is Phase.AUTHORIZING else record.phase.lower()
 
 
 def _is_lost(record: Record) -> bool:

@@ -16,10 +16,10 @@ def short(span: timedelta) -> str:
     return "0s"
 
 
-def seconds(span: timedelta) -> str:
+def seconds(span: timedelta, *, whole: bool = False) -> str:
     """A length of time that is waited for: "1.1s", "12s", "3m4s"."""
     total = max(0.0, span.total_seconds())
-    if total < 10:
+    if total < 10 and not whole:
         return f"{total:.1f}s"
     if total < 120:
         return f"{total:.0f}s"
@@ -35,3 +35,9 @@ def absolute(moment: datetime, *, seconds: bool = False) -> str:
     """ "2026-11-27 14:02 UTC"."""
     form = "%Y-%m-%d %H:%M:%S UTC" if seconds else "%Y-%m-%d %H:%M UTC"
     return moment.astimezone(UTC).strftime(form)
+
+
+def ordinal(number: int) -> str:
+    """ "3rd"."""
+    teen = 10 < number % 100 < 20
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"

@@ -4,11 +4,11 @@ import as all the rest.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from io import StringIO
-from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.style import Style as RichStyle
 from rich.table import Table
@@ -26,26 +26,42 @@ _STYLES = {
 }
 
 
-def table_lines(
-    headers: Sequence[str], rows: Iterable[Sequence[Part]], *, out: TextIO, colour: bool
-) -> Iterator[str]:
-    """The lines of a table; the last column takes what room is left, and goes on in further lines."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=True, header_style="")
-    for header in headers:
-        table.add_column(header, overflow="fold", no_wrap=header != headers[-1])
-    for row in rows:
-        table.add_row(*map(_cell, row))
-    return _lines(table, out, colour)
+LAST = 20
+"""Columns that the last one of a table has at least: it is prose, and goes on in further lines."""
+_SGR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def fact_lines(facts: Iterable[tuple[str, Part]], *, out: TextIO, colour: bool) -> Iterator[str]:
+def table_lines(headers: Sequence[str], rows: Iterable[Sequence[Part]], *, width: int, colour: bool) -> list[str]:
+    """The lines of a table. Where a terminal is too narrow for its columns they are longer than it, as kubectl's."""
+    cells = [list(map(_cell, row)) for row in (headers, *rows)]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)]
+    fixed = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    for _ in headers[:-1]:
+        table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    return _lines(table, width if fixed + LAST <= width else fixed + widths[-1], colour)
+
+
+def cropped(line: str, width: int) -> str:
+    """A line, perhaps with styles, that is no longer than `width` columns."""
+    if cell_len(_SGR.sub("", line)) <= width:
+        return line
+    text = Text.from_ansi(line)
+    text.truncate(width)
+    return text.plain
+
+
+def fact_lines(facts: Iterable[tuple[str, Part]], *, width: int, colour: bool) -> list[str]:
     """Names, and beside them what is told, indented where it goes on."""
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(no_wrap=True, min_width=12)
     table.add_column(overflow="fold")
     for name, part in facts:
         table.add_row(Text(name, _STYLES[Style.BOLD]), _cell(part))
-    return _lines(table, out, colour)
+    return _lines(table, width, colour)
 
 
 def _cell(part: Part) -> Text:
@@ -54,11 +70,11 @@ def _cell(part: Part) -> Text:
     return Text(clean(part.text), _STYLES[part.style])
 
 
-def _lines(table: Table, out: TextIO, colour: bool) -> Iterator[str]:
+def _lines(table: Table, width: int, colour: bool) -> list[str]:
     page = StringIO()
     console = Console(
         file=page,
-        width=_width(out),
+        width=max(40, width),
         force_terminal=colour,
         color_system="standard" if colour else None,
         no_color=not colour,
@@ -68,12 +84,4 @@ def _lines(table: Table, out: TextIO, colour: bool) -> Iterator[str]:
         emoji=False,
     )
     console.print(table)
-    return (line.rstrip() for line in page.getvalue().splitlines())
-
-
-def _width(out: TextIO) -> int:
-    """Columns of the terminal; of one that does not say, 80."""
-    try:
-        return max(40, os.get_terminal_size(out.fileno()).columns)
-    except (OSError, ValueError):
-        return 80
+    return [line.rstrip() for line in page.getvalue().splitlines()]

@@ -1,11 +1,12 @@
 """What a command prints. Data goes to stdout, all else to stderr.
 
-Whatever others wrote passes `clean` on its way, and nothing is written but by `Terminal._write`: control characters
-never reach a terminal, nor can a text pretend to be several lines.
+Whatever others wrote passes `clean` on its way, and only this module writes: control characters never reach a
+terminal, nor can a text pretend to be several lines.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -53,6 +54,8 @@ class Terminal:
     colour: bool = False
     err_colour: bool = False
     _said: set[str] = field(default_factory=set)
+    _widths: list[int] = field(default_factory=list)
+    _drawn: int = 0
 
     @classmethod
     def of(cls, out: TextIO, err: TextIO, environment: Mapping[str, str]) -> Terminal:
@@ -76,23 +79,45 @@ class Terminal:
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[Part]]) -> None:
         """A table of data, as kubectl prints it; on a terminal within its width."""
+        for text in self.table_lines(headers, rows):
+            self._write(self.out, text)
+
+    def table_lines(self, headers: Sequence[str], rows: Iterable[Sequence[Part]]) -> list[str]:
+        """Its lines, for `live`."""
         if self.rich:
             from issuer_job.cli.base.rich_tables import table_lines
 
-            for text in table_lines(headers, rows, out=self.out, colour=self.colour):
-                self._write(self.out, text)
+            return table_lines(headers, rows, width=self._size(self.out).columns, colour=self.colour)
+        self._widths = [0] * len(headers)
+        return self._columns([headers, *rows])
+
+    def more_rows(self, rows: Iterable[Sequence[Part]]) -> None:
+        """Rows that belong to the table before them."""
+        for text in self._columns(list(rows)):
+            self._write(self.out, text)
+
+    def live(self, lines: Sequence[str], *, err: bool = False) -> None:
+        """Draw lines in the place of those that were drawn so before; nothing where that is no terminal."""
+        stream = self.err if err else self.out
+        if not stream.isatty():
             return
-        every = [[clean(_text(part)) for part in row] for row in (headers, *rows)]
-        widths = [max(map(len, column)) for column in zip(*every, strict=True)]
-        for row in every:
-            self._write(self.out, "  ".join(map(str.ljust, row, widths)).rstrip())
+        from issuer_job.cli.base.rich_tables import cropped
+
+        width, height = self._size(stream).columns, max(2, self._size(stream).lines - 1)
+        if len(lines) > height:
+            lines = [*lines[: height - 1], f"... and {len(lines) - height + 1} more"]
+        lines = [cropped(line, width) for line in lines]
+        up = f"\x1b[{self._drawn}A" if self._drawn else ""
+        self._drawn = len(lines)
+        stream.write(f"{up}\x1b[J" + "".join(f"{line}\n" for line in lines))
+        stream.flush()
 
     def facts(self, facts: Iterable[tuple[str, Part]]) -> None:
         """What is known of one thing: a name before each line, unless it is the same as before."""
         if self.rich:
             from issuer_job.cli.base.rich_tables import fact_lines
 
-            for text in fact_lines(facts, out=self.out, colour=self.colour):
+            for text in fact_lines(facts, width=self._size(self.out).columns, colour=self.colour):
                 self._write(self.out, text)
             return
         for name, part in facts:
@@ -102,6 +127,20 @@ class Terminal:
         """Lines of JSON or YAML, which have escapes of their own."""
         for text_line in text.rstrip("\n").split("\n"):
             self._write(self.out, clean(text_line))
+
+    def _columns(self, rows: Sequence[Sequence[Part]]) -> list[str]:
+        every = [[clean(_text(part)) for part in row] for row in rows]
+        self._widths = [max(map(len, column)) for column in zip(map(" ".__mul__, self._widths), *every, strict=True)]
+        return ["  ".join(map(str.ljust, row, self._widths)).rstrip() for row in every]
+
+    @staticmethod
+    def _size(stream: TextIO) -> os.terminal_size:
+        """Columns and lines of the terminal; of one that does not say, 80 by 24."""
+        try:
+            columns, lines = os.get_terminal_size(stream.fileno())
+        except (OSError, ValueError):
+            columns, lines = 0, 0
+        return os.terminal_size((columns or 80, lines or 24))
 
     def _styled(self, parts: Iterable[Part], colour: bool) -> str:
         return "".join(_coloured(part) if colour else clean(_text(part)) for part in parts)

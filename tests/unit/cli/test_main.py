@@ -46,9 +46,10 @@ def test_what_is_written_wrong_is_wrong_usage(line: CommandLine) -> None:
 
 
 def test_flags_may_stand_before_the_command_and_have_equals_signs(line: CommandLine) -> None:
-    assert "shop" in line.run("-n", "shop", "status").out
-    assert "shop" in line.run("status", "-n=shop").out
-    assert "shop" in line.run("-n=other", "status", "-n", "shop").out
+    expected = "No certificates found in namespace shop.\n"
+    assert line.run("-n", "shop", "status").err == expected
+    assert line.run("status", "-n=shop").err == expected
+    assert line.run("-n=other", "status", "-n", "shop").err == expected
 
 
 def test_an_api_server_that_is_away_is_a_sentence_and_3(line: CommandLine) -> None:

@@ -92,7 +92,7 @@ def test_why_has_the_words_of_who_said_no_and_what_to_do() -> None:
     problem = Problem(type="connection", detail="203.0.113.9: Timeout", host="pay.example.com", step="authorization")
     shown = of(t.waiting(record(P.AUTHORIZING), NOW, problem=problem, wait=5 * MINUTE))
     assert shown.why is not None
-    said = 'could not connect to the host on port 80 (pay.example.com) (connection): "203.0.113.9: Timeout"'
+    said = 'could not connect to the host on port 80 (connection, pay.example.com): "203.0.113.9: Timeout"'
     assert said in shown.why.sentence
     assert "](" not in shown.why.do
     assert shown.why.docs == "docs/troubleshooting.md#connection"
@@ -117,7 +117,7 @@ def test_what_comes_next() -> None:
     assert renewal.what is NextStep.RENEWAL
     assert renewal.at is not None
     assert NOW + 55 * DAY < renewal.at < NOW + 65 * DAY
-    assert of(record(P.AUTHORIZING)).next.detail == "it proves 2 hosts to the CA"
+    assert of(record(P.AUTHORIZING)).next.detail == "proving 2 hosts"
 
 
 def test_a_record_that_cannot_be_read_is_a_row_too() -> None:

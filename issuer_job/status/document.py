@@ -1,0 +1,38 @@
+"""The published form of what is shown: JSON documents of `certjob.io/v1`, whose schema is docs/status.schema.json."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from issuer_job.status.issuer_status import IssuerStatus
+from issuer_job.status.status import CertificateStatus, Shown
+
+
+class Evidence(StrEnum):
+    """What it was told from."""
+
+    RECORDS = "records"
+    """certjob's own: all that is known."""
+    OBJECTS = "objects"
+    """Ingresses, Secrets' metadata and Events in the namespace, and what hosts serve: a tenant's view."""
+
+
+class CertificateStatusList(Shown, frozen=True, kw_only=True):
+    """Certificates, as they were `at` that time."""
+
+    api_version: Literal["certjob.io/v1"] = "certjob.io/v1"
+    kind: Literal["CertificateStatusList"] = "CertificateStatusList"
+    at: datetime
+    evidence: Evidence = Evidence.RECORDS
+    items: tuple[CertificateStatus, ...]
+
+
+class IssuerStatusList(Shown, frozen=True, kw_only=True):
+    """Issuers, as they were `at` that time."""
+
+    api_version: Literal["certjob.io/v1"] = "certjob.io/v1"
+    kind: Literal["IssuerStatusList"] = "IssuerStatusList"
+    at: datetime
+    items: tuple[IssuerStatus, ...]

@@ -1,0 +1,103 @@
+"""Records as a command line finds them: one of each kind, in a cluster in memory."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from msgspec.structs import replace
+
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CONFIGMAPS, Json
+from issuer_job.record import transitions
+from issuer_job.record.phases import LaunchReason
+from issuer_job.record.record import Issued, Phase, Problem, Record, Settings, Source
+from issuer_job.record.store import to_config_map
+from tests.fakes.api import FakeApi
+from tests.worlds.cli import NOW, CommandLine
+
+DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
+SERVER = "https://acme-v02.api.letsencrypt.org/directory"
+CONNECTION = Problem(
+    type="connection", detail="203.0.113.9: Timeout during connect", host="pay.certjob.dev", step="authorization"
+)
+CLAIMED = Problem(type="hostClaimed", detail="www.certjob.dev belongs to namespace team-a", host="www.certjob.dev")
+
+
+def wanted(namespace: str, secret: str, *hosts: str, ingress: str = "web", issuer: str = "letsencrypt") -> Record:
+    """A new record."""
+    source = Source(
+        hosts=hosts, settings=Settings(issuer=issuer), name=ingress, created=NOW - 25 * MINUTE, uid="ingress-uid"
+    )
+    return transitions.wanted(namespace=namespace, secret_name=secret, sources=(source,), now=NOW - 25 * MINUTE)
+
+
+def launched(record: Record, *, seconds: float = 6, reason: LaunchReason = LaunchReason.NEW) -> Record:
+    """Its attempt was launched so long ago."""
+    return transitions.launched(record, NOW - timedelta(seconds=seconds), reason=reason)
+
+
+def in_phase(record: Record, phase: Phase) -> Record:
+    """In any phase."""
+    return replace(record, phase=phase)
+
+
+def issued(record: Record, *, left: timedelta = 61 * DAY, serial: str = "0a1b") -> Record:
+    """With a certificate that lives 90 days."""
+    made = Issued(
+        hosts=record.intent.hosts,
+        intent_hash=record.intent.hash,
+        directory=SERVER,
+        account="https://ca/acct/1",
+        epoch=record.epoch,
+        key_id="ab",
+        serial=serial,
+        not_before=NOW + left - 90 * DAY,
+        not_after=NOW + left,
+        at=NOW + left - 90 * DAY,
+    )
+    return replace(record, phase=Phase.ISSUED, issued=made, retry=None)
+
+
+def failing(record: Record, problem: Problem = CONNECTION, *, times: int = 3) -> Record:
+    """It waits after so many failures in a row, the last one just now."""
+    for number in range(times, 0, -1):
+        began = NOW - number * 6 * MINUTE
+        record = transitions.launched(record, began, reason=LaunchReason.NEW)
+        record = replace(record, phase=Phase.AUTHORIZING)
+        record = transitions.waiting(record, began + MINUTE / 5, problem=problem, wait=10 * MINUTE)
+    return record
+
+
+def failed(record: Record, problem: Problem = CLAIMED) -> Record:
+    """Only a change helps."""
+    record = launched(record, seconds=60)
+    return transitions.failed(replace(record, phase=Phase.CLAIMED), NOW - MINUTE, problem=problem)
+
+
+def put(api: FakeApi, *records: Record) -> None:
+    """Store them."""
+    for record in records:
+        body = to_config_map(replace(record, uid="", resource_version=""))
+        api.add(CONFIGMAPS, v.NAMESPACE, body)
+
+
+def issuer(name: str = "letsencrypt", text: str = f"server: {SERVER}\n", **annotations: str) -> Json:
+    """An issuer's ConfigMap."""
+    metadata = {"name": name, "labels": {v.ISSUER: "true"}, "annotations": annotations}
+    return {"metadata": metadata, "data": {v.ISSUER_KEY: text}}
+
+
+def four_certificates() -> CommandLine:
+    """One of each: issued, waiting, renewing, failed; and one that is gone."""
+    line = CommandLine()
+    line.api.add(CONFIGMAPS, v.NAMESPACE, issuer(**{v.DEFAULT_ISSUER: "true"}))
+    shop, pay = (
+        wanted("shop", "shop-tls", "shop.certjob.dev", "a.shop.certjob.dev"),
+        wanted("shop", "pay-tls", "pay.certjob.dev", ingress="pay"),
+    )
+    mail = issued(wanted("mail", "mail-tls", "mail.certjob.dev", "smtp.certjob.dev"), left=29 * DAY)
+    www = wanted("team-b", "www-tls", "www.certjob.dev")
+    old = in_phase(wanted("old", "old-tls", "old.certjob.dev"), Phase.RETIRED)
+    renewing = in_phase(launched(mail, reason=LaunchReason.RENEWAL_DUE), Phase.AUTHORIZING)
+    put(line.api, issued(shop), failing(pay), renewing, failed(www), old)
+    return line
