@@ -17,7 +17,7 @@ from issuer_job.cli.base import endings
 from issuer_job.cli.base.command import leading_flags
 from issuer_job.cli.base.endings import CommandError, Exit
 from issuer_job.cli.base.session import Surroundings
-from issuer_job.cli.base.terminal import Terminal
+from issuer_job.cli.out.terminal import Terminal
 from issuer_job.cli.registry import COMMANDS
 from issuer_job.cluster.api import KubeError
 

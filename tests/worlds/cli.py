@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from issuer_job.cli.base.session import Surroundings
-from issuer_job.cli.base.socket_transport import accepted
 from issuer_job.cli.main import run
+from issuer_job.cli.way.socket_transport import accepted
 from issuer_job.cluster.api import Json, Response, Transport
 from tests.fakes.api import FakeApi
 
@@ -93,3 +93,8 @@ class CommandLine:
         )
         code = run(arguments, around)
         return Ran(code, out.getvalue(), err.getvalue())
+
+
+def words(text: str) -> list[list[str]]:
+    """Of each line: how wide columns are is not the point of most tests."""
+    return [line.split() for line in text.strip().splitlines()]

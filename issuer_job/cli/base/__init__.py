@@ -1,1 +1,1 @@
-"""What every command stands on: flags, the way to the cluster, what it prints, how it ends."""
+"""What every command stands on: flags, session, and how it ends."""

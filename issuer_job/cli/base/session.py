@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, TextIO
 from issuer_job import vocabulary as v
 from issuer_job.cli.base.endings import Exit, is_forbidden
 from issuer_job.cli.base.flags import Flags
-from issuer_job.cli.base.terminal import Terminal
+from issuer_job.cli.out.terminal import Terminal
 from issuer_job.cluster.api import LONGEST_CALL, MUTATING_WEBHOOKS, Cluster, KubeError, Transport
 from issuer_job.polling import utc_now
 
 if TYPE_CHECKING:
-    from issuer_job.cli.base.kubectl import ContextNamespace
+    from issuer_job.cli.way.kubectl import ContextNamespace
 
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -52,7 +52,7 @@ class Session:
         """Start kubectl, while the command is still being imported. Raises CommandError."""
         if self.surroundings.transport is not None or self._by_library:
             return
-        from issuer_job.cli.base.kubectl import ContextNamespace, KubectlProxy
+        from issuer_job.cli.way.kubectl import ContextNamespace, KubectlProxy
 
         if scoped and not (self.flags.namespace or self.flags.all_namespaces):
             self._context = ContextNamespace(self.flags.kubectl)
@@ -119,7 +119,7 @@ class Session:
     def _transport(self) -> Transport:
         if self.surroundings.transport is not None:
             return self.surroundings.transport
-        from issuer_job.cli.base.socket_transport import SocketTransport, accepted
+        from issuer_job.cli.way.socket_transport import SocketTransport, accepted
 
         if self._by_library:
             from issuer_job.cluster.transport import HttpTransport

@@ -11,7 +11,7 @@ from issuer_job.status.status import CertificateStatus
 
 
 @dataclass
-class Objects:
+class ObjectSight:
     """See `sight.Sight`."""
 
     session: Session

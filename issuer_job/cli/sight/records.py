@@ -20,11 +20,11 @@ from issuer_job.status.issuer_status import IssuerStatus, issuer_status
 from issuer_job.status.status import CertificateStatus, status_of
 
 PAGE = 500
-"""Records asked for at once: as kubectl does."""
+"""RecordSight asked for at once: as kubectl does."""
 
 
 @dataclass
-class Records:
+class RecordSight:
     """See `sight.Sight`."""
 
     session: Session

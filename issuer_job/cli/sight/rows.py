@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from issuer_job.cli.base import moments
-from issuer_job.cli.base.terminal import Cell, Part, Style
+from issuer_job.cli.out import moments
+from issuer_job.cli.out.terminal import Cell, Part, Style
 from issuer_job.status.status import CertificateStatus, NextStep, State
 
 UNKNOWN = "?"

@@ -35,7 +35,7 @@ class Sight(Protocol):
 
 def sight_of(session: Session) -> Sight:
     """By the records where they can be read, else by what the user's own rights tell, which is said once."""
-    from issuer_job.cli.sight.records import Records
+    from issuer_job.cli.sight.records import RecordSight
 
     try:
         for _ in session.cluster.pages(CONFIGMAPS, session.certjob_namespace, labels=f"{v.ISSUER}=true", limit=1):
@@ -43,14 +43,14 @@ def sight_of(session: Session) -> Sight:
     except KubeError as problem:
         if not is_forbidden(problem):
             raise
-        from issuer_job.cli.sight.objects import Objects
+        from issuer_job.cli.sight.objects import ObjectSight
 
         session.terminal.note_once(
             f"(told from your own Ingresses, Secrets' metadata, Events and hosts: you may not read the records in "
             f"namespace {session.certjob_namespace}; ? is what these do not say)"
         )
-        return Objects(session)
-    return Records(session)
+        return ObjectSight(session)
+    return RecordSight(session)
 
 
 class Choice:

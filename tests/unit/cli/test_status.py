@@ -11,9 +11,8 @@ import yaml
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES
 from tests.schema import DOCS
-from tests.unit.cli.scenes import lines
 from tests.worlds import seen
-from tests.worlds.cli import CommandLine
+from tests.worlds.cli import CommandLine, words
 
 SCHEMA = json.loads((DOCS / "status.schema.json").read_text())
 TABLE = """
@@ -33,7 +32,7 @@ def line() -> CommandLine:
 def test_a_row_for_each_certificate_that_is_wanted_and_on_stderr_how_to_learn_why(line: CommandLine) -> None:
     ran = line.run("status", "-A")
     assert ran.code == 0
-    assert lines(ran.out) == lines(TABLE)
+    assert words(ran.out) == words(TABLE)
     assert ran.err == "4 certificates, 2 not ready. Why: kubectl certjob why -n shop pay-tls\n"
 
 

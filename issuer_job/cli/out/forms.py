@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from issuer_job.cli.base.terminal import Terminal
+from issuer_job.cli.out.terminal import Terminal
 from issuer_job.status.status import Shown
 
 

@@ -85,7 +85,7 @@ class Terminal:
     def table_lines(self, headers: Sequence[str], rows: Iterable[Sequence[Part]]) -> list[str]:
         """Its lines, for `live`."""
         if self.rich:
-            from issuer_job.cli.base.rich_tables import table_lines
+            from issuer_job.cli.out.rich_tables import table_lines
 
             return table_lines(headers, rows, width=self._size(self.out).columns, colour=self.colour)
         self._widths = [0] * len(headers)
@@ -101,7 +101,7 @@ class Terminal:
         stream = self.err if err else self.out
         if not stream.isatty():
             return
-        from issuer_job.cli.base.rich_tables import cropped
+        from issuer_job.cli.out.rich_tables import cropped
 
         width, height = self._size(stream).columns, max(2, self._size(stream).lines - 1)
         if len(lines) > height:
@@ -115,7 +115,7 @@ class Terminal:
     def facts(self, facts: Iterable[tuple[str, Part]]) -> None:
         """What is known of one thing: a name before each line, unless it is the same as before."""
         if self.rich:
-            from issuer_job.cli.base.rich_tables import fact_lines
+            from issuer_job.cli.out.rich_tables import fact_lines
 
             for text in fact_lines(facts, width=self._size(self.out).columns, colour=self.colour):
                 self._write(self.out, text)

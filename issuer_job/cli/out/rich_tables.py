@@ -14,7 +14,7 @@ from rich.style import Style as RichStyle
 from rich.table import Table
 from rich.text import Text
 
-from issuer_job.cli.base.terminal import Part, Style, clean
+from issuer_job.cli.out.terminal import Part, Style, clean
 
 _STYLES = {
     Style.PLAIN: RichStyle(),

@@ -1,0 +1,1 @@
+"""The way to the cluster: the user's own kubectl."""
