@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import re
 from enum import IntEnum, StrEnum
 
 VERSION = "0.1.0"
 """Of certjob, as its package has it."""
-NAMESPACE = "certjob"
-"""certjob's own namespace. Fixed: the admission policies name it in CEL strings."""
-EXCLUDED_NAMESPACES = frozenset({NAMESPACE, "kube-system"})
+CANARY_NAMESPACE = "default"
+SYSTEM_NAMESPACE = "kube-system"
+
+
+def own_namespace(given: str) -> str:
+    """`given` if certjob can have that namespace for itself; in two others it tries what it must not be able to do.
+
+    Ends the process with a sentence otherwise: nothing may go on with what is named after it.
+    """
+    tried = {CANARY_NAMESPACE, SYSTEM_NAMESPACE}
+    if given not in tried and re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", given):
+        return given
+    raise SystemExit(f"CERTJOB_NAMESPACE: certjob can have no namespace {given[:100]!r} for itself")
+
+
+NAMESPACE = own_namespace(os.environ.get("CERTJOB_NAMESPACE") or "certjob")
+"""certjob's own namespace: pods are told theirs. The admission policies name it, too: see `supply.elsewhere`."""
+EXCLUDED_NAMESPACES = frozenset({NAMESPACE, SYSTEM_NAMESPACE})
 PREFIX = "certjob.io/"
 CONTROLLER = "certjob.io/issuer-job"
 
@@ -110,7 +127,6 @@ RESPONDER_PORT = 8080
 CHALLENGE_PATH = "/.well-known/acme-challenge/"
 OWN_POLICIES = "certjob-"
 """How the names of certjob's admission policies begin."""
-CANARY_NAMESPACE = "default"
 CANARY_DENIAL = "denied request: certjob-shape"
 
 TLS_SECRET_TYPE = "kubernetes.io/tls"  # noqa: S105 - a type, not a secret

@@ -9,6 +9,7 @@ import sys
 import time
 from datetime import datetime
 
+from issuer_job import vocabulary as v
 from tests.e2e.observe import Observer, added_secret, ingress, namespace, served, served_chain
 
 PATIENCE = 60.0
@@ -36,10 +37,10 @@ def main() -> int:
         print(kubectl("apply", "-n", ns, "-f", "-", stdin=manifest), end="")
         observer.moments.mark("admitted")
         ok = observer.moments.wait(f"served {host}", PATIENCE)
-        logs = kubectl("logs", "-n", "certjob", "-l", f"certjob.io/namespace={ns}", "--tail=-1")
+        logs = kubectl("logs", "-n", v.NAMESPACE, "-l", f"certjob.io/namespace={ns}", "--tail=-1")
         _timeline(observer.moments.at, start, _log_moments(logs, wall, start), host, secret)
-        print("\n$ kubectl get jobs -n certjob")
-        print(kubectl("get", "jobs", "-n", "certjob", "-l", f"certjob.io/namespace={ns}"), end="")
+        print(f"\n$ kubectl get jobs -n {v.NAMESPACE}")
+        print(kubectl("get", "jobs", "-n", v.NAMESPACE, "-l", f"certjob.io/namespace={ns}"), end="")
         print(f"\n$ kubectl get secret -n {ns} -l certjob.io/managed -L certjob.io/state")
         print(kubectl("get", "secret", "-n", ns, "-l", "certjob.io/managed", "-L", "certjob.io/state"), end="")
         print(f"\n$ kubectl describe ingress -n {ns} shop | tail -4")
@@ -55,8 +56,8 @@ def main() -> int:
             print(f"     issued by {certificate.issuer.rfc4514_string()}, ", end="")
             print(f"valid until {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
     print("\nThe cluster still runs. Look around with tests/cluster/run, for example:")
-    print("  tests/cluster/run kubectl get jobs -n certjob")
-    print("  tests/cluster/run kubectl logs -n certjob -l app.kubernetes.io/component=issue")
+    print(f"  tests/cluster/run kubectl get jobs -n {v.NAMESPACE}")
+    print(f"  tests/cluster/run kubectl logs -n {v.NAMESPACE} -l app.kubernetes.io/component=issue")
     print("  make bench, make e2e, make cluster-down; README.md says how to install on your own cluster.")
     return 0
 

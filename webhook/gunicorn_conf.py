@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from issuer_job import log
+from issuer_job import vocabulary as v  # noqa: F401 - here CERTJOB_NAMESPACE ends the master, not worker after worker
 from webhook.gunicorn_log import GunicornLogger, Tokenless
 from webhook.serving_certificate import ServingCertificate
 

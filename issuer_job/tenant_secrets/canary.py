@@ -185,7 +185,7 @@ _WRITERS = "webhook job sweep"
 
 _TENANTS = ("certjob-tenant-secrets", "certjob-shape", _WRITERS, SECRETS)
 # Most webhooks leave kube-system alone, so that one that is down does not stop certjob everywhere.
-TENANT_SECRETS = _creating(*_TENANTS, canary_secret(), also=_creating(*_TENANTS, canary_secret("kube-system")))
+TENANT_SECRETS = _creating(*_TENANTS, canary_secret(), also=_creating(*_TENANTS, canary_secret(v.SYSTEM_NAMESPACE)))
 COMPLETE_TLS = Canary("certjob-complete-tls", "certjob-complete", frozenset({"sweep"}), _change_ingress)
 """Lists Ingresses: for when the option completeTls is on."""
 OTHERS = (

@@ -51,7 +51,7 @@ class Boundary:
 BOUNDARIES = (
     *(
         Boundary(verb, "secrets", namespace)
-        for namespace in (v.CANARY_NAMESPACE, "kube-system", v.NAMESPACE)
+        for namespace in (v.CANARY_NAMESPACE, v.SYSTEM_NAMESPACE, v.NAMESPACE)
         for verb in ("get", "list", "watch", "patch", "deletecollection")
     ),
     Boundary("create", "secrets", v.CANARY_NAMESPACE, of=("webhook", "job", "sweep")),

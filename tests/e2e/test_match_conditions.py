@@ -22,6 +22,7 @@ import yaml
 from certs.authority import make_authority, make_leaf
 from issuer_job import vocabulary
 from issuer_job.cluster.api import MUTATING_WEBHOOKS as CONFIGURATIONS
+from supply.elsewhere import elsewhere
 from tests.e2e.api import INGRESSES, MERGE_PATCH, MUTATING_WEBHOOKS, SECRETS, Api, Json, NewNamespace, path, wait_for
 from tests.e2e.observe import cluster
 
@@ -84,7 +85,7 @@ class Setting:
 
 def configuration(stand_in: StandIn, mark: str) -> Json:
     """The manifest's configuration, but of the stand-in and for the marked namespaces only."""
-    body: Json = yaml.safe_load(MANIFEST.read_text())
+    body: Json = elsewhere(yaml.safe_load(MANIFEST.read_text()), vocabulary.NAMESPACE)
     body["metadata"] = {"name": f"{OURS}-{mark}"}
     installed = cluster().get(CONFIGURATIONS, None, vocabulary.WEBHOOK_CONFIGURATION)
     rules = {webhook["name"]: webhook["rules"] for webhook in installed["webhooks"]}
@@ -246,7 +247,7 @@ def test_who_is_asked_about_a_secret(
         "system:serviceaccount:kube-system:namespace-controller",
         "system:serviceaccount:kube-system:generic-garbage-collector",
         "system:kube-controller-manager",
-        "system:serviceaccount:certjob:sweep",
+        f"system:serviceaccount:{vocabulary.NAMESPACE}:sweep",
     ],
 )
 def test_nobody_is_asked_about_a_secret_that_is_cleared_away(admin: Api, setting: Setting, user: str) -> None:

@@ -25,6 +25,7 @@ from tests.e2e.sweeps import sweep_as_job
 Identity = Callable[[str], Api]
 API = "/apis/admissionregistration.k8s.io/v1"
 TEAM = "e2e-team"
+OURS = f"request.userInfo.username.startsWith('system:serviceaccount:{v.NAMESPACE}:')"
 WORDS = "every object needs the label e2e-team"
 KINDS = [("", "secrets"), ("", "configmaps"), ("batch", "jobs"), ("networking.k8s.io", "ingresses")]
 KINDS += [("events.k8s.io", "events"), ("coordination.k8s.io", "leases")]
@@ -71,10 +72,9 @@ def adding(name: str, *namespaces: str, without: Collection[str] = ()) -> tuple[
     expression = (
         "Object{metadata: Object.metadata{labels: {'e2e-team': 'web'}, annotations: {'example.org/e2e': 'x'}}}"
     )
-    ours = "request.userInfo.username.startsWith('system:serviceaccount:certjob:')"
     spec: Json = {
         "matchConstraints": matching(*namespaces, without=without),
-        "matchConditions": [{"name": "ours", "expression": ours}],
+        "matchConditions": [{"name": "ours", "expression": OURS}],
         "reinvocationPolicy": "IfNeeded",
         "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}],
     }
@@ -159,9 +159,9 @@ def test_the_canary_is_certain_while_somebody_else_denies_it_too() -> None:
 
 
 def test_a_refused_secret_is_told_in_the_policys_words_and_waits(namespace: str) -> None:
-    host, ours = f"web.{namespace}.test", "request.userInfo.username.startsWith('system:serviceaccount:certjob:')"
+    host = f"web.{namespace}.test"
     secret = "!has(object.metadata.labels) || !('certjob.io/managed' in object.metadata.labels)"
-    only = f"{ours} && request.resource.resource == 'secrets'"
+    only = f"{OURS} && request.resource.resource == 'secrets'"
     with installed(*denying("e2e-team-label", namespace, expression=secret, only=only)):
         body = tls_secret(namespace, "probe")
 
@@ -248,7 +248,7 @@ def test_a_job_that_others_rewrite_is_told_with_what_helps_and_that_helps(namesp
         note = world.wait_event(namespace, "before", "CertificateFailed")
         for text in (record.retry.problem.detail, note):
             assert "If another admission plugin rewrites images or adds containers" in text
-            assert "put that into the PodTemplate, or exempt namespace certjob there" in text
+            assert "put that into the PodTemplate, or exempt certjob's namespace there" in text
     wait_for(lambda: "example.org" not in probed("jobs"), what="the policy is gone")
     with installed(*rewriting("e2e-rewrites-others", "jobs", MIRROR_AND_SIDECAR, only=EXEMPT)):
         wait_for(lambda: "example.org" in probed("jobs"), what="the policy rewrites others' Jobs")

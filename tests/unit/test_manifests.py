@@ -6,7 +6,6 @@ import copy
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import jsonpatch
@@ -22,42 +21,16 @@ from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets import canary
 from issuer_job.upkeep.webhook.configuration import SENT
 from tests.worlds.documents import MANIFESTS
+from tests.worlds.manifests import BASE, OLDER, documents, older
 from tests.worlds.samples import record
 from webhook.app import POLICIES
 from webhook.decide_secret import WRITERS
 
-BASE = MANIFESTS / "base"
-OLDER = MANIFESTS / "before-1.36"
 OVERLAY = MANIFESTS.parent / "tests/cluster/overlay"
 Json = dict[str, Any]
 
 
 FOREIGN_METADATA = "certjob-foreign-metadata"
-
-
-@cache
-def documents() -> tuple[Json, ...]:
-    """Every object that the base lists."""
-    listed = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
-    return tuple(d for name in listed for d in yaml.safe_load_all((BASE / name).read_text()))
-
-
-@cache
-def older() -> dict[tuple[str, str], Json]:
-    """Every object that is installed on clusters before 1.36, by kind and name."""
-    found = {(d["kind"], d["metadata"]["name"]): copy.deepcopy(d) for d in documents()}
-    for patch in yaml.safe_load((OLDER / "kustomization.yaml").read_text())["patches"]:
-        target, change = (patch["target"]["kind"], patch["target"]["name"]), yaml.safe_load(patch["patch"])
-        if isinstance(change, dict):
-            assert (change["$patch"], change["kind"], change["metadata"]) == (
-                "delete",
-                target[0],
-                {"name": target[1]},
-            )
-            del found[target]
-        else:
-            found[target] = jsonpatch.apply_patch(found[target], change)
-    return found
 
 
 def with_component(name: str) -> list[Json]:
@@ -155,7 +128,7 @@ def test_before_1_36_every_process_that_looks_is_told_how_and_nothing_else_chang
     for key, (normal, old) in changed.items():
         if key in processes:
             container = pod_spec(copy.deepcopy(normal))["containers"][0]
-            environment = container.get("env", [])
+            environment = container["env"]
             assert variable["name"] not in {entry["name"] for entry in environment}
             assert pod_spec(old)["containers"] == [container | {"env": [*environment, variable]}]
 
@@ -442,6 +415,8 @@ def test_pods_are_restricted_and_bounded(name: str, spec: Json) -> None:
         assert context["capabilities"] == {"drop": ["ALL"]}
         assert "memory" in container["resources"]["limits"]
         assert container["image"] in {"certjob-job", "certjob-webhook"}
+        own = {"name": "CERTJOB_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}
+        assert own in container["env"]
     for volume in spec["volumes"]:
         assert volume.get("emptyDir", {"sizeLimit": ""}).keys() >= {"sizeLimit"}
 
