@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -125,10 +125,10 @@ def _seconds(text: str) -> Reading:
 
 
 def read_moment(text: str) -> datetime | None:
-    """A date and time with its zone (RFC 3339, section 5.6), None if it is none."""
+    """A date and time with its zone (RFC 3339, section 5.6), in UTC; None if it is none."""
     try:
-        return datetime.fromisoformat(text.upper()) if _RFC_3339.fullmatch(text) else None
-    except ValueError:  # the 31st of June
+        return datetime.fromisoformat(text.upper()).astimezone(UTC) if _RFC_3339.fullmatch(text) else None
+    except (ValueError, OverflowError):  # the 31st of June; in UTC the year 10000
         return None
 
 

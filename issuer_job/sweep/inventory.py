@@ -218,6 +218,9 @@ def read_known(cluster: Cluster, *, now: datetime) -> Known:
                 log.error("record", problem=str(problem))
                 known.unreadable += 1
                 continue
+            asked = (config_map["metadata"].get("annotations") or {}).get(v.RENEW)
+            if asked and read_moment(asked) is None:
+                log.warning("renew-unreadable", record=record.name, asked=asked[:40])
             key = (record.namespace, record.secret_name)
             known.recount.add(record)
             known.uses[record.namespace] += use_of(record)

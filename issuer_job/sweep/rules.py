@@ -73,7 +73,8 @@ def no_ingress_names_it(s: Situation, record: Record) -> bool:
 
 def ingress_wants_something_else(s: Situation, record: Record) -> bool:
     """Hosts, issuer or settings of an Ingress are not those of the record, or it came back."""
-    return any(s.plan(entry).reason not in {PlanReason.UNCHANGED, PlanReason.LEFT_OUT} for entry in s.entries)
+    known = {PlanReason.UNCHANGED, PlanReason.LEFT_OUT, PlanReason.RENEW_ASKED}
+    return any(s.plan(entry).reason not in known for entry in s.entries)
 
 
 def source_is_missing(s: Situation, record: Record) -> bool:
@@ -236,6 +237,11 @@ def issuer_renews_all(s: Situation, record: Record) -> bool:
     return s.now >= asked_time(record.issued, s.wish)
 
 
+def renewal_is_asked_for(s: Situation, record: Record) -> bool:
+    """It is older than what asks for it says that it must not be, or an operator on its record."""
+    return any(s.plan(entry).reason is PlanReason.RENEW_ASKED for entry in s.entries)
+
+
 def renewal_is_due(s: Situation, record: Record) -> bool:
     """The time has come that the CA suggested, that its owner asked for, or that its lifetime gives."""
     return record.phase is Phase.ISSUED and record.issued is not None and s.now >= due_at(record, interval=s.interval)
@@ -288,6 +294,8 @@ RULES: tuple[tuple[Callable[[Situation, Record], bool], Verdict], ...] = (
     (key_is_shared, Verdict(Action.LOOK, LaunchReason.SHARED_KEY, Priority.MISSED)),
     (issuer_has_another_server, Verdict(Action.NEW_EPOCH, LaunchReason.OTHER_SERVER)),
     (issuer_renews_all, Verdict(Action.NEW_EPOCH, LaunchReason.RENEW_ASKED)),
+    # What is missed goes before it: there may be thousands of these at once.
+    (renewal_is_asked_for, Verdict(Action.LAUNCH, LaunchReason.RENEW_ASKED)),
     (renewal_is_due, Verdict(Action.LOOK, LaunchReason.RENEWAL_DUE)),
     (look_is_due, Verdict(Action.LOOK, LaunchReason.LOOK_DUE)),
 )

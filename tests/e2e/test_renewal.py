@@ -22,13 +22,16 @@ from msgspec.structs import replace
 
 from certs.chain import has_key, parse_chain
 from certs.keys import key_from_pem
+from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import SECRETS, Json, KubeError
+from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Json, KubeError
+from issuer_job.record import transitions
+from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Counted, Record
 from tests.e2e import world
-from tests.e2e.api import wait_for
+from tests.e2e.api import kubectl, wait_for
 from tests.e2e.observe import cluster, root_pem
-from tests.e2e.renewals import edit, issued_of, make_due, secret_data, sweep_until_asked, wait_renewed
+from tests.e2e.renewals import HOUR, edit, issued_of, make_due, secret_data, sweep_until_asked, wait_renewed
 from tests.e2e.sweeps import run_sweep, sweep_until
 
 PAUSE = 0.03
@@ -228,3 +231,38 @@ def test_nobody_who_connects_notices_ten_renewals(namespace: str) -> None:
     for secret, record in records.items():
         assert len(ordered(record)) == 3
         assert exempt(record, Counted.ORDER) == named[secret]
+
+
+def test_one_that_must_not_be_older_than_now_is_renewed_at_apply(namespace: str) -> None:
+    """Not as long as it is younger than an hour; then at once, and never again for the same time."""
+    host, name = f"anew.{namespace}.test", "anew-tls"
+    world.create(namespace, world.manifest("anew", [host], tls_acme="true"))
+    first = world.wait_issued(namespace, name, [host])
+    asked = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    annotate = ("annotate", "ingress", "-n", namespace, "anew", "--overwrite")
+    kubectl(*annotate, f"{v.RENEW}={asked}")
+    noted = world.record(namespace, name)
+    assert noted is not None
+    assert (noted.epoch, noted.sources[0].renew is not None) == (first.epoch, True)
+    edit(namespace, name, lambda issued: replace(issued, at=issued.at - 2 * HOUR))
+    kubectl(*annotate, "touched=now")
+    renewed = wait_renewed(namespace, name, first)
+    assert transitions.attempt_of(renewed).reason == LaunchReason.RENEW_ASKED
+    kubectl(*annotate, "touched=again")
+    run_sweep()
+    assert len(ordered(renewed)) == len(ordered(world.record(namespace, name) or first)) == 2
+
+
+def test_an_operator_asks_on_the_record_and_the_sweep_takes_it_in(namespace: str) -> None:
+    host, name = f"word.{namespace}.test", "word-tls"
+    world.create(namespace, world.manifest("word", [host], tls_acme="true"))
+    first = world.wait_issued(namespace, name, [host])
+    edit(namespace, name, lambda issued: replace(issued, at=issued.at - 2 * HOUR))
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    kubectl("annotate", "configmap", "-n", v.NAMESPACE, names.record(namespace, name), f"{v.RENEW}={now}")
+    run_sweep()
+    renewed = wait_renewed(namespace, name, first)
+    assert transitions.attempt_of(renewed).reason == LaunchReason.RENEW_ASKED
+    assert renewed.renew is not None
+    stored = cluster().get(CONFIGMAPS, v.NAMESPACE, names.record(namespace, name))
+    assert v.RENEW not in stored["metadata"]["annotations"]

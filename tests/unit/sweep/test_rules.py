@@ -111,6 +111,7 @@ def test_the_order_of_the_rules() -> None:
         ("key_is_shared", "look", "SharedKey", 1),
         ("issuer_has_another_server", "new epoch", "OtherServer", 3),
         ("issuer_renews_all", "new epoch", "RenewAsked", 3),
+        ("renewal_is_asked_for", "launch", "RenewAsked", 3),
         ("renewal_is_due", "look", "RenewalDue", 3),
         ("look_is_due", "look", "LookDue", 3),
     ]
