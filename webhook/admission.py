@@ -74,6 +74,9 @@ class Admission:
         decision: Decision | None = None
         launched = Launched()
         try:
+            aliased = policy.aliased(review)
+            if aliased is not review and self._calls.reads_aliases(deadline):
+                review = aliased
             decision = untouched(review, policy) or self._decided(review, policy, deadline)
             launched = self._calls.launch(decision, review, deadline)
             if decision.lost is not None:

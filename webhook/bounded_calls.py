@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar, Unpack
 from issuer_job.cluster.api import KubeError
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
+from issuer_job.issuers.options import Options
 from issuer_job.launch.outcome import NOT_PLACED, LaunchOutcome, Occasion, OutcomeReason
 from webhook.fair_pool import MAX_OUTSTANDING, Busy, FairPool
 from webhook.policy import Decision
@@ -45,6 +46,9 @@ class KnowsIssuers(Protocol):
 
     def issuers(self, *, fresh: bool = False) -> Issuers:
         """`fresh`: asked for just now. Raises KubeError."""
+
+    def options(self) -> Options:
+        """The operator's. Raises KubeError."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,10 @@ class Calls:
                 raise
             return last
         return self._last_issuers
+
+    def reads_aliases(self, deadline: float) -> bool:
+        """Whether the annotations of other tools count. Raises KubeError, TimeoutError, Busy."""
+        return self._within(deadline, lambda: self._settings.options().cert_manager_annotations)
 
     def _within(self, deadline: float, call: Callable[[], T]) -> T:
         """The call's result, or TimeoutError at the deadline: a hanging API server must not hold the request."""

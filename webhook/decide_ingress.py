@@ -12,8 +12,8 @@ from msgspec import UNSET
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.demand.common import Entry, annotations_of, is_being_deleted
-from issuer_job.demand.ingress import named_secrets, opts_in, served_secrets, wants
+from issuer_job.demand.common import Entry, is_being_deleted, written_annotations
+from issuer_job.demand.ingress import aliased, named_secrets, opts_in, served_secrets, wants
 from issuer_job.demand.ingress_spec import (
     MAX_NAMES,
     TOO_LARGE,
@@ -52,6 +52,13 @@ class IngressPolicy(AdmissionPolicy):
         """See `AdmissionPolicy`."""
         metadata, spec = cast(_Ingress, found).metadata, cast(_Ingress, found).spec or Spec()
         return {"metadata": msgspec.to_builtins(metadata), "spec": TOO_LARGE if spec.is_too_large else spec}
+
+    def aliased(self, review: Review) -> Review:
+        """See `AdmissionPolicy`."""
+        new, old = review.object, review.old_object
+        seen = new and aliased(new), old and aliased(old)
+        same = seen[0] is new and seen[1] is old
+        return review if same else msgspec.structs.replace(review, object=seen[0], old_object=seen[1])
 
     def left_alone(self, review: Review) -> Decision | None:
         """See `AdmissionPolicy`."""
@@ -116,7 +123,7 @@ def make_patch(ingress: Json, added: TlsEntry | None) -> tuple[Json, ...]:
     before = touchable(ingress, ("metadata", "annotations"))
     before["spec"] = {} if tls is UNSET else {"tls": msgspec.to_builtins(tls)}
     if added is None:
-        notes = {key: x for key, x in annotations_of(ingress).items() if key != v.TLS_ENTRY}
+        notes = {key: x for key, x in written_annotations(ingress).items() if key != v.TLS_ENTRY}
         return difference(before, {"metadata": {"annotations": notes}, "spec": {}})
     after = with_entry(ingress | {"spec": before["spec"]}, added)
-    return difference(before, {"metadata": {"annotations": annotations_of(after)}, "spec": after["spec"]})
+    return difference(before, {"metadata": {"annotations": written_annotations(after)}, "spec": after["spec"]})

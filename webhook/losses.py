@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from issuer_job import log, names
@@ -85,7 +86,8 @@ class Losses:
         record = live_record(cluster, names.record(namespace, secret_name))
         if record is None or record.phase in GONE or record.secret_is_its_owners:
             return None
-        return wanting(cluster, record, self._settings.issuers())
+        aliases = self._settings.options().cert_manager_annotations
+        return wanting(cluster, record, replace(self._settings.issuers(), aliases=aliases))
 
     def _say(self, namespace: str, secret_name: str, loss: SecretLoss, outcome: str) -> None:
         about = {"namespace": namespace, "secret": secret_name, "loss": str(loss), "outcome": outcome}

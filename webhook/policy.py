@@ -93,6 +93,10 @@ class AdmissionPolicy(ABC):
         kept: Json = msgspec.to_builtins(found)
         return kept
 
+    def aliased(self, review: Review) -> Review:
+        """With what other tools' annotations on its objects say; itself if there are none."""
+        return review
+
     @abstractmethod
     def left_alone(self, review: Review) -> Decision | None:
         """The decision for a reason that needs no issuers; None if there is more to see."""

@@ -50,6 +50,12 @@ class Asker:
         return str(self.object["metadata"]["name"])
 
     @property
+    def aliased(self) -> Asker:
+        """See `SourceReader`."""
+        found = self.reader.aliased(self.object)
+        return self if found is self.object else Asker(self.kind, found)
+
+    @property
     def bare(self) -> Asker:
         """Nothing but which object it is: thousands may have to be remembered."""
         known = {field: self.object["metadata"][field] for field in ("namespace", "name", "uid")}
@@ -61,11 +67,15 @@ class Asker:
         return self.kind.reference(namespace=self.namespace, name=self.name, uid=self.object["metadata"]["uid"])
 
 
-def list_askers(cluster: Cluster, namespace: str | None = None) -> Iterator[Asker]:
-    """All objects of all kinds that can be listed, whether or not they ask. Raises KubeError, Gone."""
+def list_askers(cluster: Cluster, namespace: str | None = None, *, aliases: bool = False) -> Iterator[Asker]:
+    """All objects of all kinds that can be listed, whether or not they ask. `aliases`: see `Issuers`.
+
+    Raises KubeError, Gone.
+    """
     for kind in READERS:
         if kind.listed:
-            yield from _listed(cluster, kind, namespace)
+            found = _listed(cluster, kind, namespace)
+            yield from (asker.aliased for asker in found) if aliases else found
 
 
 def find_askers(cluster: Cluster, record: Record, *, look: Callable[[], Json | None]) -> Iterator[Asker]:
@@ -105,7 +115,9 @@ def wanting(cluster: Cluster, record: Record, issuers: Issuers) -> Entry | None:
         found = _found(cluster, source, record.namespace)
         # That its namespace opts in for it the record has seen, and the Job will see.
         if found is not None:
-            wanted = READERS[source.kind].wants(found, issuers=issuers, namespace_enabled=True)
+            reader = READERS[source.kind]
+            found = reader.aliased(found) if issuers.aliases else found
+            wanted = reader.wants(found, issuers=issuers, namespace_enabled=True)
             if (entry := wanted.of(record.secret_name)) is not None:
                 return entry
     return None

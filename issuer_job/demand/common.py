@@ -11,6 +11,7 @@ from typing import Protocol
 from certs import hostnames
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
+from issuer_job.demand.aliases.cert_manager import Aliases
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import type_of
@@ -19,6 +20,8 @@ from issuer_job.record.annotations import read_moment, read_settings
 from issuer_job.record.record import IngressClass, Problem, Settings, Source, SourceKind
 
 MAX_HOSTS = intents.MAX_HOSTS
+ALIASES = "aliases"
+"""Key of an object's `Aliases`, beside its metadata: nothing that the API server stores has it."""
 
 
 class NoticeReason(StrEnum):
@@ -40,6 +43,8 @@ class NoticeReason(StrEnum):
     BROKEN_ISSUER = "BrokenIssuer"
     ISSUER_NOT_ALLOWED = "IssuerNotAllowed"
     BAD_ANNOTATION = "BadAnnotation"
+    IGNORED = "Ignored"
+    """Said once, to whoever writes it: it does no harm."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,11 @@ class Wants:
     notices: tuple[Notice, ...] = ()
     completed: Json | None = None
 
+    @property
+    def amiss(self) -> tuple[Notice, ...]:
+        """What its owner should correct."""
+        return tuple(notice for notice in self.notices if notice.reason is not NoticeReason.IGNORED)
+
     def of(self, secret_name: str) -> Entry | None:
         """What it wants of that Secret."""
         return next((entry for entry in self.entries if entry.secret_name == secret_name), None)
@@ -94,6 +104,9 @@ class SourceReader(Protocol):
     `asker` is the object, of a kind that is not listed at least its metadata. `namespace_enabled` says that its
     namespace opts in for everything in it, which a kind need not heed.
     """
+
+    def aliased(self, asker: Json, /) -> Json:
+        """With what other tools' annotations on it say, where an operator has them read; itself if there are none."""
 
     def opts_in(self, asker: Json, /, *, namespace_enabled: bool = False) -> bool:
         """Whether it asks for certificates."""
@@ -115,7 +128,14 @@ class SourceReader(Protocol):
 
 
 def annotations_of(asker: Json) -> dict[str, str]:
-    """The annotations, or none."""
+    """The annotations, or none; of an object that was `aliased` those that others' stand for, too."""
+    aliases: Aliases | None = asker.get(ALIASES)
+    own = written_annotations(asker)
+    return own if aliases is None else {**aliases.annotations, **own}
+
+
+def written_annotations(asker: Json) -> dict[str, str]:
+    """The annotations that it has, or none."""
     return asker.get("metadata", {}).get("annotations") or {}
 
 

@@ -11,7 +11,9 @@ from certs import hostnames
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
+from issuer_job.demand.aliases.cert_manager import COMMON_NAME, PREFIXES, Aliases, read_aliases
 from issuer_job.demand.common import (
+    ALIASES,
     MAX_HOSTS,
     Entry,
     Notice,
@@ -23,6 +25,7 @@ from issuer_job.demand.common import (
     named_issuer,
     settings_of,
     source_of,
+    written_annotations,
 )
 from issuer_job.demand.ingress_spec import (
     MAX_NAMES,
@@ -65,6 +68,17 @@ def from_list(text: bytes | msgspec.Raw) -> Json:
     """What is read of a stored Ingress, from its JSON: its spec is a `Spec`. Raises msgspec.DecodeError."""
     found = msgspec.json.decode(text, type=_Listed)
     return {"metadata": msgspec.to_builtins(found.metadata), "spec": found.spec}
+
+
+def aliased(ingress: Json) -> Json:
+    """See `SourceReader`: with cert-manager's annotations."""
+    notes = written_annotations(ingress)
+    if not any(name.startswith(PREFIXES) for name in notes):
+        return ingress
+    # Hundreds of hosts are read for the few that name one as the certificate's subject.
+    hosts = frozenset(named_hosts(ingress)) if COMMON_NAME in notes else frozenset[str]()
+    found = read_aliases(notes, hosts=hosts, ingress_class=ingress_class(ingress).name)
+    return ingress if found is None else ingress | {ALIASES: found}
 
 
 def opts_in(ingress: Json, *, namespace_enabled: bool = False) -> bool:
@@ -116,6 +130,10 @@ def wants(
         message = f"more than {MAX_NAMES} rules and tls hosts: left alone, split the Ingress"
         return IngressWants(True, notices=(Notice(NoticeReason.TOO_LARGE, message),))
     ingress = whole | {"spec": spec}
+    aliases: Aliases | None = ingress.get(ALIASES)
+    if aliases is not None and aliases.refused:
+        refused = (Notice(NoticeReason.BAD_ANNOTATION, line) for line in aliases.refused)
+        return IngressWants(True, notices=tuple(refused))
     issuer, notices = named_issuer(ingress, issuers, ingress_class=ingress_class(ingress))
     if issuer is None:
         return IngressWants(True, notices=tuple(notices))
@@ -124,6 +142,9 @@ def wants(
         return IngressWants(True, notices=tuple(notices))
     requests, added, more = _tls_entries(ingress, issuer, settings, former)
     notices += more
+    if aliases is not None and aliases.ignored:
+        ignored = f"ignored, as they change nothing here: {', '.join(aliases.ignored)}"
+        notices.append(Notice(NoticeReason.IGNORED, ignored))
     entries = []
     for secret_name, hosts in requests.items():
         problems = _entry_problems(secret_name, hosts, issuer, ingress)

@@ -12,7 +12,7 @@ from certs import hostnames
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.demand.common import annotations_of
+from issuer_job.demand.common import ALIASES, annotations_of, written_annotations
 
 MAX_NAMES = 2000
 """Rules, tls entries and their hosts that are looked at in one Ingress; an entry without hosts has all rules'."""
@@ -105,8 +105,9 @@ def with_entry(ingress: Json, added: TlsEntry) -> Json:
     metadata, spec = ingress["metadata"], ingress["spec"]
     spec = {} if isinstance(spec, Spec) else spec
     tls = [{"hosts": list(added.hosts), "secretName": added.secret_name}]
-    notes = annotations_of(ingress) | {v.TLS_ENTRY: added.marker_on(ingress)}
-    return ingress | {"metadata": metadata | {"annotations": notes}, "spec": spec | {"tls": tls}}
+    notes = written_annotations(ingress) | {v.TLS_ENTRY: added.marker_on(ingress)}
+    stored = {key: part for key, part in ingress.items() if key != ALIASES}
+    return stored | {"metadata": metadata | {"annotations": notes}, "spec": spec | {"tls": tls}}
 
 
 def own_entry(ingress: Json) -> TlsEntry | None:

@@ -31,7 +31,9 @@ def hold_hosts(attempt: Attempt) -> None:
     """
     hosts, namespace = attempt.record.intent.hosts, attempt.record.namespace
     adds = not adds_nothing(attempt.record)
-    set_by_operator, used = both(partial(_options, attempt), lambda: use_of_all(_others(attempt)) if adds else None)
+    set_by_operator, used = both(
+        partial(options_for, attempt), lambda: use_of_all(_others(attempt)) if adds else None
+    )
     full = None if used is None else beyond(set_by_operator, attempt.record, used)
     if full is not None:
         raise Later(full)
@@ -66,7 +68,8 @@ def give_up_hosts(attempt: Attempt) -> None:
                 claims.give_up_claim(attempt.cluster, claim)
 
 
-def _options(attempt: Attempt) -> Options:
+def options_for(attempt: Attempt) -> Options:
+    """The operator's options. Raises Later while they are broken, KubeError."""
     try:
         return read_options(attempt.cluster)
     except OptionsError as problem:

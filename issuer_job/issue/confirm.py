@@ -13,6 +13,7 @@ from issuer_job.cluster.api import CONFIGMAPS, Json
 from issuer_job.demand.askers import Asker, find_askers, is_enabled
 from issuer_job.demand.common import annotations_of
 from issuer_job.demand.eligibility import refusal
+from issuer_job.hosts.at_order import options_for
 from issuer_job.issue import install
 from issuer_job.issuers.load import ABSENT, IssuerError, Issuers, is_issuer, issuer_version, parse_issuer
 from issuer_job.issuers.schema import Issuer
@@ -98,7 +99,8 @@ def _live(attempt: Attempt, resolved: Resolved) -> _Live:
     record = attempt.record
     own = record.intent.settings.issuer  # the issuer of this attempt may be that one's fallback
     sources, wrong = [], ""
-    for asker in find_askers(attempt.cluster, record, look=lambda: _looked_at(attempt)):
+    for found in find_askers(attempt.cluster, record, look=lambda: _looked_at(attempt)):
+        asker = _aliased(attempt, found)
         known = _known(asker, own, resolved.issuer)
         enabled = _namespace_enabled(attempt, asker)
         wanted = asker.reader.wants(asker.object, issuers=known, namespace_enabled=enabled)
@@ -109,6 +111,12 @@ def _live(attempt: Attempt, resolved: Resolved) -> _Live:
             notices = "; ".join(notice.message for notice in wanted.notices)
             wrong = f"{asker.kind} {asker.name} asks for this certificate, but: {notices}"
     return _Live(intents.bounded(tuple(sources), record.sources), wrong)
+
+
+def _aliased(attempt: Attempt, asker: Asker) -> Asker:
+    """With what other tools' annotations say, if the operator has them read. Raises Later, KubeError."""
+    aliased = asker.aliased
+    return aliased if aliased is not asker and options_for(attempt).cert_manager_annotations else asker
 
 
 def _looked_at(attempt: Attempt) -> Json | None:

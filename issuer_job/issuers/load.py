@@ -115,7 +115,8 @@ class Issuers:
     """Every issuer of the cluster, the broken ones with what is wrong with them; `default` is a name or empty.
 
     `versions` stand for the configurations, see `issuer_version`. `renew` is what the annotation of that name says of
-    those that have it: nothing that the issuer has given is to be older.
+    those that have it: nothing that the issuer has given is to be older. `aliases`: the annotations of cert-manager
+    count as certjob's own, as the operator's options have it.
     """
 
     valid: Mapping[str, Issuer]
@@ -123,6 +124,7 @@ class Issuers:
     default: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     renew: Mapping[str, str] = field(default_factory=dict)
+    aliases: bool = False
 
     def version(self, name: str) -> str:
         """Of the issuer's configuration; `ABSENT` if there is none."""

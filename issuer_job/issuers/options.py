@@ -53,7 +53,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     to an empty spec.tls that the webhook was not there to add (it needs `manifests/optional/complete-tls.yaml`).
     `allowed_hosts` are for the policy allow-list alone, and that policy needs them. `claim_grace` is for first-claim:
     how long a namespace may leave a host that it has unnamed before others can have it; `revoke_lost_hosts`: whether
-    the former holder's certificates are revoked then.
+    the former holder's certificates are revoked then. `cert_manager_annotations`: those on Ingresses are read as
+    certjob's own (`manifests/optional/cert-manager-annotations` has the API server send these Ingresses).
     """
 
     routes: Routes = Routes.ADMISSION
@@ -66,6 +67,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     allowed_hosts: tuple[HostRule, ...] = ()
     claim_grace: Annotated[str, msgspec.Meta(extra_json_schema={"pattern": DURATION})] = "24h"
     revoke_lost_hosts: bool = True
+    cert_manager_annotations: bool = False
 
     def __post_init__(self) -> None:
         try:

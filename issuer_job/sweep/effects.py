@@ -94,7 +94,9 @@ class Effects:
         if verdict.action is Action.ORPHAN:
             self.counts["orphaned"] += self.write(record, transitions.orphaned) is not None
         elif verdict.action is Action.RETIRE:
-            self.counts["retired"] += retire.retire(self.cluster, record, now=self.now, looker=self.looker)
+            self.counts["retired"] += retire.retire(
+                self.cluster, record, now=self.now, looker=self.looker, aliases=self.issuers.aliases
+            )
         elif verdict.action is Action.FORGET:
             self.counts["forgotten"] += retire.forget(self.cluster, record)
         elif verdict.action is Action.MARK_SOURCES:

@@ -82,7 +82,7 @@ class Live:
             if (namespace, secret_name) in records:
                 self.named_by[namespace, secret_name].add(key)
         wanted = asker.reader.wants(asker.object, issuers=issuers, namespace_enabled=enabled)
-        if wanted.opted_in and wanted.notices:
+        if wanted.opted_in and wanted.amiss:
             self.untold.append(Untold.of(asker, wanted))
         if wanted.completed is not None:
             self.bare.append(asker.bare)
@@ -160,7 +160,7 @@ def read_live(
 
     def read() -> Live:
         live = Live(namers=Namers(only=only))
-        for asker in list_askers(cluster):
+        for asker in list_askers(cluster, aliases=issuers.aliases):
             with _guarded(live, asker):
                 live.add(asker, issuers, enabled=asker.namespace in enabled, records=records)
         return live

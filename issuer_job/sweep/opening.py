@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from issuer_job import log
@@ -50,7 +51,8 @@ def keep_hosts(
         if not policies_are_in_force(cluster, until=min(deadline, time.monotonic() + IN_FORCE_WITHIN), sleep=sleep):
             return
         settings, now, counts = SettingsCache(cluster), clock(), Counter[str]()
-        issuers, options = settings.issuers(), settings.options()
+        options = settings.options()
+        issuers = replace(settings.issuers(), aliases=options.cert_manager_annotations)
         if options.host_policy is not HostPolicy.FIRST_CLAIM:
             return
         known = inventory.read_known(cluster, now=now)

@@ -81,6 +81,7 @@ def sweep(
     issuers = settings.issuers()
     try:
         options = settings.options()
+        issuers = replace(issuers, aliases=options.cert_manager_annotations)
         remember_options(cluster)
     except BrokenOptions as problem:
         log.error("options", problem=str(problem))

@@ -20,16 +20,18 @@ from issuer_job.tenant_secrets.access import Look, Looker, Refusal, SecretRefuse
 from issuer_job.upkeep.leftovers import pending_names
 
 
-def retire(cluster: Cluster, record: Record, *, now: datetime, looker: Looker = look_by_policy) -> bool:
+def retire(
+    cluster: Cluster, record: Record, *, now: datetime, looker: Looker = look_by_policy, aliases: bool = False
+) -> bool:
     """Give back what belongs to a record that has been Orphaned or Unconfirmed for ten minutes; whether it was done.
 
     False if that is not so as the cluster stands now, or if somebody else is at it. A certificate that was issued
-    stays in its Secret. Safe to repeat after any step. Raises KubeError, RecordError.
+    stays in its Secret. `aliases`: see `Issuers`. Safe to repeat after any step. Raises KubeError, RecordError.
     """
     live = fresh(cluster, record)
     if live is None or live.phase not in {Phase.ORPHANED, Phase.UNCONFIRMED} or now - live.since < ABSENCE_GRACE:
         return False
-    if _is_named(cluster, live):
+    if _is_named(cluster, live, aliases):
         return False
     # The deletions come before the word: a pass that dies on the way leaves the record as it is, and the next one
     # starts again; a Retired record has nothing left. An Ingress that comes back just now finds its attempt without
@@ -59,12 +61,12 @@ def forget(cluster: Cluster, record: Record) -> bool:
     return True
 
 
-def _is_named(cluster: Cluster, record: Record) -> bool:
+def _is_named(cluster: Cluster, record: Record, aliases: bool) -> bool:
     """Asks the cluster: what a pass has listed may be minutes old."""
     enabled = is_enabled(cluster, record.namespace)
     return any(
         record.secret_name in asker.reader.named_secrets(asker.object, namespace_enabled=enabled)
-        for asker in list_askers(cluster, record.namespace)
+        for asker in list_askers(cluster, record.namespace, aliases=aliases)
     )
 
 

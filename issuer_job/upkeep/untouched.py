@@ -41,13 +41,13 @@ class Untold:
     @classmethod
     def of(cls, asker: Asker, wanted: Wants) -> Untold:
         """The same that admission warns of."""
-        said, left = "", len(wanted.notices)
-        for notice in wanted.notices:
+        said, left = "", len(wanted.amiss)
+        for notice in wanted.amiss:
             if len(said) + len(notice.message) > MOST_SAID:
                 said += f"; and {left} more like these"
                 break
             said, left = f"{said}; {notice.message}" if said else notice.message, left - 1
-        fails = any(notice.reason is not NoticeReason.BAD_ANNOTATION for notice in wanted.notices)
+        fails = any(notice.reason is not NoticeReason.BAD_ANNOTATION for notice in wanted.amiss)
         return cls(asker.bare, said, fails or not wanted.entries)
 
 
@@ -100,7 +100,8 @@ def _complete(cluster: Cluster, asker: Asker, issuers: Issuers) -> bool:
     def completed(stored: Json | None) -> Json | None:
         # What is gone, or not bare any more, stays as it is.
         # It is here because it opts in, itself or by its namespace.
-        return stored and (asker.reader.wants(stored, issuers=issuers, namespace_enabled=True).completed or stored)
+        asking = asker.reader.aliased(stored) if stored and issuers.aliases else stored
+        return asking and (asker.reader.wants(asking, issuers=issuers, namespace_enabled=True).completed or stored)
 
     try:
         changes.change(cluster, resource, namespace, name, completed)

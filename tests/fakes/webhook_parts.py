@@ -17,6 +17,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json, Unreachable
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
+from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import Issuer
 from issuer_job.launch.outcome import LaunchOutcome, Occasion, OutcomeReason, SecretLoss
 from webhook.app import POLICIES, Parts
@@ -100,6 +101,11 @@ class FakeSettings:
     gate: threading.Event | None = None
     newest: Issuers | None = None
     """What a fresh answer says, if it is something else."""
+    set_by_operator: Options = field(default_factory=Options)
+
+    def options(self) -> Options:
+        """See SettingsCache."""
+        return self.set_by_operator
 
     def issuers(self, *, fresh: bool = False) -> Issuers:
         """See SettingsCache."""

@@ -130,7 +130,7 @@ def _issuer(data: bytes) -> None:
 
 _OPTIONS = (
     b"hostPolicy: allow-list\nallowedHosts:\n- hosts: ['*.a.test']\n  namespaces: [a]\nroutes: job\n"
-    b"launchesPerSweep: 10\nactiveOrdersPerNamespace: 5\ncompleteTls: true\n"
+    b"launchesPerSweep: 10\nactiveOrdersPerNamespace: 5\ncompleteTls: true\ncertManagerAnnotations: true\n"
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jsonpatch
@@ -15,6 +15,7 @@ import yaml
 from certs.formats import Format
 from issuer_job import names
 from issuer_job import vocabulary as v
+from issuer_job.demand.aliases import cert_manager
 from issuer_job.issuers.load import parse_issuer
 from issuer_job.launch import jobs
 from issuer_job.tenant_secrets import access as secrets
@@ -419,6 +420,32 @@ def test_pods_are_restricted_and_bounded(name: str, spec: Json) -> None:
         assert own in container["env"]
     for volume in spec["volumes"]:
         assert volume.get("emptyDir", {"sizeLimit": ""}).keys() >= {"sizeLimit"}
+
+
+def test_the_component_for_cert_managers_annotations_widens_one_condition_of_each_entry() -> None:
+    plain, wide = ({w["name"]: w for w in webhooks(found)} for found in (documents(), with_component(ALIASES)))
+    assert plain.keys() == wide.keys()
+    changed = {
+        (name, before["name"], after["expression"])
+        for name in plain
+        for before, after in zip(plain[name]["matchConditions"], wide[name]["matchConditions"], strict=True)
+        if before != after
+    }
+    assert {(name, condition) for name, condition, _ in changed} == {
+        ("annotated.certjob.io", "opted-in-now-or-before"),
+        ("namespace.certjob.io", "not-sent-by-the-other-entry"),
+    }
+    (one, other) = (expression for _, _, expression in sorted(changed))
+    assert other == f"!{one}"  # at most one of them is sent any request
+    assert all(name in one for name in (cert_manager.ISSUER, cert_manager.CLUSTER_ISSUER, v.ISSUER, v.TLS_ACME))
+
+
+ALIASES = "cert-manager-annotations"
+
+
+def webhooks(found: Iterable[Json]) -> list[Json]:
+    """Of the configuration."""
+    return next(d["webhooks"] for d in found if d["kind"] == "MutatingWebhookConfiguration")
 
 
 def test_with_user_namespaces_every_pod_has_one_and_nothing_else_changes() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from issuer_job import vocabulary as v
 from issuer_job.demand.ingress_spec import TlsEntry
 from issuer_job.issuers.load import Issuers
+from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import Issuer
 from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from tests.fakes import webhook_parts as parts
@@ -354,3 +355,36 @@ KINDS = {ReviewedKind("", "v1", "Pod")} | {policy.kind for policy in POLICIES.va
 def test_whatever_another_kind_looks_like_it_is_let_pass(path: str, kind: ReviewedKind) -> None:
     odd = review({"metadata": ["a"]}, kind=msgspec.to_builtins(kind))
     assert response_of(client_of(), odd, path) == {"uid": "u-1", "allowed": True}
+
+
+ALIASED = {"cert-manager.io/cluster-issuer": "staging", "cert-manager.io/revision-history-limit": "1"}
+
+
+def test_annotations_of_cert_manager_count_where_that_is_set() -> None:
+    document = review(ingress(annotations=ALIASED))
+    launcher = FakeLauncher()
+    assert "patch" not in response_of(client_of(launcher), document)
+    assert launcher.launched == []
+    on = FakeSettings(set_by_operator=Options(cert_manager_annotations=True))
+    response = response_of(client_of(launcher, on), document)
+    patched = jsonpatch.apply_patch(document["request"]["object"], json.loads(b64decode(response["patch"])))
+    assert patched["metadata"]["annotations"].keys() == {*ALIASED, v.TLS_ENTRY}
+    assert [entry["secretName"] for entry in patched["spec"]["tls"]] == [ADDED]
+    assert launcher.launched == [("shop", ADDED)]
+    assert [line for line in response["warnings"] if "revision-history-limit" in line]
+
+
+def test_an_update_that_drops_them_says_what_is_not_renewed_any_more() -> None:
+    on = FakeSettings(set_by_operator=Options(cert_manager_annotations=True))
+    new, old = tls("web-tls"), tls("web-tls")
+    new["metadata"]["annotations"], old["metadata"]["annotations"] = {}, ALIASED
+    response = response_of(client_of(FakeLauncher(), on), review(new, old=old, operation="UPDATE"))
+    assert "not renewed" in response["warnings"][0]
+
+
+def test_the_options_are_asked_for_no_ingress_without_them() -> None:
+    class Unasked(FakeSettings):
+        def options(self) -> Options:
+            raise AssertionError
+
+    response_of(client_of(FakeLauncher(), Unasked()), review(ingress()))

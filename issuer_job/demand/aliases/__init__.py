@@ -1,0 +1,1 @@
+"""What the annotations of other tools mean to certjob, where the operator has them read."""
