@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Protocol
 
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import NAMESPACES, ApiError, Cluster, Json, Read
 from issuer_job.demand import ingress, secret
-from issuer_job.demand.common import Entry, SourceReader, is_being_deleted
+from issuer_job.demand.common import Entry, Wants, is_being_deleted
 from issuer_job.issuers.load import Issuers
+from issuer_job.issuers.schema import Issuer
 from issuer_job.record.record import Record, Source, SourceKind
+
+
+class SourceReader(Protocol):
+    """A kind of source: a module of this package that reads what one object asks for. Pure; never raises for what a
+    user wrote.
+
+    `asker` is the object, of a kind that is not listed at least its metadata. `namespace_enabled` says that its
+    namespace opts in for everything in it, which a kind need not heed.
+    """
+
+    def aliased(self, asker: Json, /) -> Json:
+        """With what other tools' annotations on it say, where an operator has them read; itself if there are none."""
+
+    def opts_in(self, asker: Json, /, *, namespace_enabled: bool = False) -> bool:
+        """Whether it asks for certificates."""
+
+    def named_secrets(self, asker: Json, /, *, namespace_enabled: bool = False) -> frozenset[str]:
+        """The Secrets that it names if it asks and is not being deleted, whatever is wrong with issuer or hosts."""
+
+    def served_secrets(self, asker: Json, /) -> frozenset[str]:
+        """The Secrets that it has certificates served from, whether or not it asks."""
+
+    def named_hosts(self, asker: Json, /) -> Iterable[str]:
+        """Every host it names, whether or not it asks, as `hostnames.normalize` gives it; maybe more than once."""
+
+    def wants(self, asker: Json, /, *, issuers: Issuers, namespace_enabled: bool = False) -> Wants:
+        """What certificates it wants, and what is wrong with it."""
+
+    def serves(self, issuer: Issuer, source: Source, /) -> bool:
+        """Whether an issuer that `source` names is for its class."""
+
 
 READERS: Mapping[SourceKind, SourceReader] = {SourceKind.INGRESS: ingress, SourceKind.SECRET: secret}
 """How each kind is read, in the order in which a record's objects are looked for."""

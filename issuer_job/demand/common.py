@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
 
 from certs import hostnames
 from issuer_job import vocabulary as v
@@ -95,36 +94,6 @@ class Wants:
     def of(self, secret_name: str) -> Entry | None:
         """What it wants of that Secret."""
         return next((entry for entry in self.entries if entry.secret_name == secret_name), None)
-
-
-class SourceReader(Protocol):
-    """A kind of source: a module of this package that reads what one object asks for. Pure; never raises for what a
-    user wrote.
-
-    `asker` is the object, of a kind that is not listed at least its metadata. `namespace_enabled` says that its
-    namespace opts in for everything in it, which a kind need not heed.
-    """
-
-    def aliased(self, asker: Json, /) -> Json:
-        """With what other tools' annotations on it say, where an operator has them read; itself if there are none."""
-
-    def opts_in(self, asker: Json, /, *, namespace_enabled: bool = False) -> bool:
-        """Whether it asks for certificates."""
-
-    def named_secrets(self, asker: Json, /, *, namespace_enabled: bool = False) -> frozenset[str]:
-        """The Secrets that it names if it asks and is not being deleted, whatever is wrong with issuer or hosts."""
-
-    def served_secrets(self, asker: Json, /) -> frozenset[str]:
-        """The Secrets that it has certificates served from, whether or not it asks."""
-
-    def named_hosts(self, asker: Json, /) -> Iterable[str]:
-        """Every host it names, whether or not it asks, as `hostnames.normalize` gives it; maybe more than once."""
-
-    def wants(self, asker: Json, /, *, issuers: Issuers, namespace_enabled: bool = False) -> Wants:
-        """What certificates it wants, and what is wrong with it."""
-
-    def serves(self, issuer: Issuer, source: Source, /) -> bool:
-        """Whether an issuer that `source` names is for its class."""
 
 
 def annotations_of(asker: Json) -> dict[str, str]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import msgspec
-
-from certs import hostnames
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.demand.aliases.cert_manager import COMMON_NAME, PREFIXES, Aliases, read_aliases
+from issuer_job.demand.aliases.cert_manager import Aliases
 from issuer_job.demand.common import (
     ALIASES,
     MAX_HOSTS,
@@ -25,13 +22,15 @@ from issuer_job.demand.common import (
     named_issuer,
     settings_of,
     source_of,
-    written_annotations,
 )
 from issuer_job.demand.ingress_spec import (
     MAX_NAMES,
-    Spec,
     TlsEntry,
+    aliased,
+    from_list,
     hosts_by_secret,
+    ingress_class,
+    named_hosts,
     own_entry,
     rule_hosts,
     spec_of,
@@ -39,22 +38,20 @@ from issuer_job.demand.ingress_spec import (
 )
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import Issuer
-from issuer_job.record.record import IngressClass, Intent, Settings, Source, SourceKind
+from issuer_job.record.record import Intent, Settings, Source, SourceKind
 
-
-class _Metadata(msgspec.Struct, rename="camel", omit_defaults=True):
-    name: str
-    namespace: str
-    uid: str = ""
-    generation: int = 0
-    annotations: dict[str, str] | None = None
-    creation_timestamp: str = ""
-    deletion_timestamp: str | None = None
-
-
-class _Listed(msgspec.Struct):
-    metadata: _Metadata
-    spec: Spec = msgspec.field(default_factory=Spec)
+__all__ = [
+    "IngressWants",
+    "aliased",
+    "from_list",
+    "ingress_class",
+    "named_hosts",
+    "named_secrets",
+    "opts_in",
+    "served_secrets",
+    "serves",
+    "wants",
+]
 
 
 @dataclass(frozen=True)
@@ -62,23 +59,6 @@ class IngressWants(Wants):
     """What follows from an Ingress. `added` is set when spec.tls shall hold certjob's own entry."""
 
     added: TlsEntry | None = None
-
-
-def from_list(text: bytes | msgspec.Raw) -> Json:
-    """What is read of a stored Ingress, from its JSON: its spec is a `Spec`. Raises msgspec.DecodeError."""
-    found = msgspec.json.decode(text, type=_Listed)
-    return {"metadata": msgspec.to_builtins(found.metadata), "spec": found.spec}
-
-
-def aliased(ingress: Json) -> Json:
-    """See `SourceReader`: with cert-manager's annotations."""
-    notes = written_annotations(ingress)
-    if not any(name.startswith(PREFIXES) for name in notes):
-        return ingress
-    # Hundreds of hosts are read for the few that name one as the certificate's subject.
-    hosts = frozenset(named_hosts(ingress)) if COMMON_NAME in notes else frozenset[str]()
-    found = read_aliases(notes, hosts=hosts, ingress_class=ingress_class(ingress).name)
-    return ingress if found is None else ingress | {ALIASES: found}
 
 
 def opts_in(ingress: Json, *, namespace_enabled: bool = False) -> bool:
@@ -99,14 +79,6 @@ def named_secrets(ingress: Json, *, namespace_enabled: bool = False) -> frozense
 def served_secrets(ingress: Json) -> frozenset[str]:
     """See `SourceReader`."""
     return frozenset(entry.secret_name for entry in spec_of(ingress).entries if entry.secret_name)
-
-
-def named_hosts(ingress: Json) -> Iterator[str]:
-    """Those in its rules and in spec.tls."""
-    spec = spec_of(ingress)
-    yield from spec.rule_hosts
-    for entry in spec.entries:
-        yield from map(hostnames.normalize, entry.hosts or ())
 
 
 def serves(issuer: Issuer, source: Source) -> bool:
@@ -156,13 +128,6 @@ def wants(
         entries.append(Entry(secret_name, source))
     completed = with_entry(whole, added) if added is not None and own_entry(ingress) is None else None
     return IngressWants(True, tuple(entries), tuple(dict.fromkeys(notices)), completed, added)
-
-
-def ingress_class(ingress: Json) -> IngressClass:
-    """The class as the user wrote it, as far as it can be one."""
-    written = spec_of(ingress).ingress_class_name, annotations_of(ingress).get(v.INGRESS_CLASS)
-    field, annotation = (text and text[: hostnames.MAX_NAME] for text in written)
-    return IngressClass(field=field, annotation=annotation)
 
 
 def _tls_entries(

@@ -1,4 +1,4 @@
-"""What is read of an Ingress's spec, and the entry of spec.tls that is certjob's own. Pure."""
+"""What is read of an Ingress, and the entry of spec.tls that is certjob's own. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from certs import hostnames
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
+from issuer_job.demand.aliases.cert_manager import COMMON_NAME, PREFIXES, read_aliases
 from issuer_job.demand.common import ALIASES, annotations_of, written_annotations
+from issuer_job.record.sources import IngressClass
 
 MAX_NAMES = 2000
 """Rules, tls entries and their hosts that are looked at in one Ingress; an entry without hosts has all rules'."""
@@ -127,3 +129,50 @@ def _marked_entry(ingress: Json) -> tuple[TlsEntry | None, str]:
     tls = spec_of(ingress).entries
     only = TlsEntry(tls[0].secret_name or "", tuple(tls[0].hosts or ())) if len(tls) == 1 else None
     return only, annotations_of(ingress).get(v.TLS_ENTRY, "")
+
+
+class _Metadata(msgspec.Struct, rename="camel", omit_defaults=True):
+    name: str
+    namespace: str
+    uid: str = ""
+    generation: int = 0
+    annotations: dict[str, str] | None = None
+    creation_timestamp: str = ""
+    deletion_timestamp: str | None = None
+
+
+class _Listed(msgspec.Struct):
+    metadata: _Metadata
+    spec: Spec = msgspec.field(default_factory=Spec)
+
+
+def from_list(text: bytes | msgspec.Raw) -> Json:
+    """What is read of a stored Ingress, from its JSON: its spec is a `Spec`. Raises msgspec.DecodeError."""
+    found = msgspec.json.decode(text, type=_Listed)
+    return {"metadata": msgspec.to_builtins(found.metadata), "spec": found.spec}
+
+
+def aliased(ingress: Json) -> Json:
+    """See `SourceReader`: with cert-manager's annotations."""
+    notes = written_annotations(ingress)
+    if not any(name.startswith(PREFIXES) for name in notes):
+        return ingress
+    # Hundreds of hosts are read for the few that name one as the certificate's subject.
+    hosts = frozenset(named_hosts(ingress)) if COMMON_NAME in notes else frozenset[str]()
+    found = read_aliases(notes, hosts=hosts, ingress_class=ingress_class(ingress).name)
+    return ingress if found is None else ingress | {ALIASES: found}
+
+
+def named_hosts(ingress: Json) -> Iterator[str]:
+    """Those in its rules and in spec.tls."""
+    spec = spec_of(ingress)
+    yield from spec.rule_hosts
+    for entry in spec.entries:
+        yield from map(hostnames.normalize, entry.hosts or ())
+
+
+def ingress_class(ingress: Json) -> IngressClass:
+    """The class as the user wrote it, as far as it can be one."""
+    written = spec_of(ingress).ingress_class_name, annotations_of(ingress).get(v.INGRESS_CLASS)
+    field, annotation = (text and text[: hostnames.MAX_NAME] for text in written)
+    return IngressClass(field=field, annotation=annotation)

@@ -13,12 +13,15 @@ from issuer_job.demand.aliases.cert_manager import read_aliases
 from issuer_job.demand.askers import list_askers, wanting
 from issuer_job.demand.common import ALIASES, NoticeReason, annotations_of
 from issuer_job.demand.ingress import aliased, from_list, named_secrets, opts_in, wants
+from issuer_job.issuers.load import Issuers
+from issuer_job.issuers.schema import Issuer
 from issuer_job.record.record import SourceKind
 from tests.fakes.api import FakeApi
-from tests.unit.demand.test_ingress import ISSUERS
 from tests.worlds.samples import record, source
 
 CM = "cert-manager.io/"
+CA = "https://ca.certjob.dev/directory"
+ISSUERS = Issuers({"le": Issuer(server=CA), "inside": Issuer(server=CA)}, {}, default="le")
 LE = {f"{CM}cluster-issuer": "le"}
 HOST = "a.certjob.dev"
 
