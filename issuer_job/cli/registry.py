@@ -17,6 +17,13 @@ COMMANDS = {
     "status": Row(
         "reading.status", "status", "Which certificates there are, whether they are ready, and what comes next."
     ),
+    "describe": Row("reading.describe", "describe", "All that is known of a certificate."),
+    "why": Row("reading.describe", "why", "Why a certificate is not ready, what comes next, and what to do."),
+    "wait": Row("reading.wait", "wait", "Wait until certificates are there."),
+    "logs": Row("reading.logs", "logs", "The log of a certificate's newest attempt."),
+    "issuers": Row(
+        "reading.issuers", "issuers", "The issuers, whether they are ready, and what is left of their orders."
+    ),
     "version": Row("reading.version", "version", "Which versions are at work."),
 }
 """In the order of `--help`."""

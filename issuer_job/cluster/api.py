@@ -66,6 +66,7 @@ SECRETS = Resource("/api/v1", "secrets")
 NAMESPACES = Resource("/api/v1", "namespaces")
 PODS = Resource("/api/v1", "pods")
 POD_TEMPLATES = Resource("/api/v1", "podtemplates")
+DEPLOYMENTS = Resource("/apis/apps/v1", "deployments")
 JOBS = Resource("/apis/batch/v1", "jobs")
 INGRESSES = Resource("/apis/networking.k8s.io/v1", "ingresses")
 LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
@@ -328,6 +329,10 @@ class Cluster:
             return self.transport.send("GET", "/readyz", body=None, timeout=timeout).status == 200
         except Unreachable:
             return False
+
+    def server_version(self) -> str:
+        """As the API server says it, "v1.36.4"; empty if it does not say."""
+        return str(_object(self._ask("GET", "/version").body).get("gitVersion") or "")
 
     def _page(self, path: str, query: Mapping[str, str]) -> tuple[int, Page]:
         body = self._ask("GET", path, query).body

@@ -10,7 +10,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from issuer_job.attempt.findings import read_findings
-from issuer_job.hosts.limits import DOMAIN, FAILURES, ORDERS, SET, keys_of
+from issuer_job.hosts.limits import DOMAIN, FAILURES, ORDERS, SET, exactly, keys_of
 from issuer_job.hosts.order_book import OrderBook, listed_domain
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.schema import CaLimits, Issuer
@@ -98,9 +98,18 @@ class IssuerStatus(Shown, frozen=True):
 
 
 def issuer_status(
-    name: str, issuers: Issuers, state: IssuerState | None, *, certificates: int, now: datetime
+    name: str,
+    issuers: Issuers,
+    state: IssuerState | None,
+    *,
+    certificates: int,
+    now: datetime,
+    hosts: tuple[str, ...] = (),
 ) -> IssuerStatus:
-    """What is to be said of the issuer of that name, which is one of `issuers`; `certificates` are from it."""
+    """What is to be said of the issuer of that name, which is one of `issuers`; `certificates` are from it.
+
+    With `hosts` its limits are told as they are for these, else of whom it has most of.
+    """
     issuer = issuers.valid.get(name)
     if issuer is None:
         wrong = issuers.broken.get(name, f"there is no issuer {name}").removeprefix(f"issuer {name}: ")
@@ -114,7 +123,7 @@ def issuer_status(
     if blocked is not None and blocked > now:
         why = state.data.get(BLOCKED_REASON, "")
         findings.insert(0, IssuerFinding(reason="Blocked", path="$", message=why, warning=False))
-    tested = CHECK_RESULT in state.data
+    tested, counted = CHECK_RESULT in state.data, type_of(issuer).counts_orders
     return IssuerStatus(
         name=name,
         default=issuers.default == name,
@@ -124,7 +133,7 @@ def issuer_status(
         directory=issuer.server,
         solvers=tuple(_solvers(issuer)),
         certificates=certificates,
-        limits=tuple(limits_used(OrderBook.of(state), issuer.limits, now)) if type_of(issuer).counts_orders else (),
+        limits=tuple(limits_used(OrderBook.of(state), issuer.limits, now, hosts)) if counted else (),
         findings=tuple(findings),
         checked_at=state.moment(CHECKED_AT),
         blocked_until=blocked if blocked is not None and blocked > now else None,
@@ -149,15 +158,19 @@ def _of_broken(name: str, issuers: Issuers, certificates: int, wrong: str) -> Is
 
 
 def _solvers(issuer: Issuer) -> Iterator[str]:
-    """Each kind of challenge once, with how many solvers have it."""
+    """Each kind of challenge once, with how many solvers have it; without any it is HTTP-01."""
+    if not issuer.solvers and type_of(issuer).proves_hosts:
+        yield "http01"
     kinds = Counter("dns01" if solver.dns01 is not None else "http01" for solver in issuer.solvers)
     for kind, count in sorted(kinds.items(), reverse=True):
         yield f"{kind}*{count}" if count > 1 else kind
 
 
-def limits_used(book: OrderBook, limits: CaLimits, now: datetime) -> Iterator[LimitUse]:
-    """How much of each limit is used, of whom it has most of; what has no limit is left out."""
-    most: Mapping[str, tuple[int, str]] = _most(book, now)
+def limits_used(book: OrderBook, limits: CaLimits, now: datetime, hosts: tuple[str, ...] = ()) -> Iterator[LimitUse]:
+    """How much of each limit is used, of whom it has most of, of what concerns `hosts` if there are any; what has no
+    limit is left out.
+    """
+    most: Mapping[str, tuple[int, str]] = _most(book, now, hosts)
     for limit, row in _ROWS.items():
         used, whom = most.get(row.key, (0, ""))
         if allowed := int(getattr(limits, row.allowed)):
@@ -166,7 +179,7 @@ def limits_used(book: OrderBook, limits: CaLimits, now: datetime) -> Iterator[Li
             yield LimitUse(limit=limit, used=used, allowed=allowed, period=period, whom=shown)
 
 
-def _most(book: OrderBook, now: datetime) -> dict[str, tuple[int, str]]:
+def _most(book: OrderBook, now: datetime, hosts: tuple[str, ...]) -> dict[str, tuple[int, str]]:
     """By what is counted: how often at most, and of whom."""
     at = now.timestamp()
     counted = Counter[tuple[str, str]]()
@@ -181,7 +194,15 @@ def _most(book: OrderBook, now: datetime) -> dict[str, tuple[int, str]]:
                 counted.update(keys_of(ordered))
                 if ordered.certificate:
                     counted.update({(DOMAIN, listed_domain(host, listed)) for host in ordered.hosts})
+    concerned = {ORDERS, exactly(hosts)}
+    concerned |= {(kind, whom) for host in hosts for kind, whom in _of_host(host, listed)}
     most: dict[str, tuple[int, str]] = {}
     for (kind, whom), count in counted.items():
-        most[kind] = max(most.get(kind, (0, "")), (count, whom))
+        if not hosts or (kind, whom) in concerned:
+            most[kind] = max(most.get(kind, (0, "")), (count, whom))
     return most
+
+
+def _of_host(host: str, listed: set[str]) -> Iterator[tuple[str, str]]:
+    yield DOMAIN, listed_domain(host, listed)
+    yield FAILURES, host

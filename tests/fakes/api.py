@@ -71,6 +71,8 @@ class FakeApi:
     requests: list[Request] = field(default_factory=list)
     missing_policies: set[str] = field(default_factory=set)
     """Policies of certjob whose canaries are not refused. That for tenants' Secrets is a hook: see `policies`."""
+    logs: dict[str, list[str]] = field(default_factory=dict)
+    """Lines that a pod has written, by its name."""
     date: str = ""
     """Its clock, as `Date` says it (RFC 9110, 5.6.7); empty: it does not say."""
 
@@ -168,6 +170,9 @@ class FakeApi:
                 raise fault.outcome
             yield line("ERROR", json.loads(fault.outcome.body))
             return
+        if request.path.endswith("/log"):
+            yield from map(str.encode, self.logs.get(request.path.split("/")[-2], []))
+            return
         version = int(request.query["resourceVersion"])
         end = time.monotonic() + float(request.query.get("timeoutSeconds", "3600"))
         silence = time.monotonic() + timeout
@@ -214,7 +219,8 @@ class FakeApi:
         if request.path in ("/readyz", "/livez"):
             return Response(200, {}, b"ok")
         if request.path == "/version":
-            return Response(200, {"date": self.date} if self.date else {}, b"{}")
+            version = msgspec.json.encode({"gitVersion": "v1.36.4"})
+            return Response(200, {"date": self.date} if self.date else {}, version)
         match = PATH.fullmatch(request.path)
         if match is None:
             return status(404, "NotFound", "the server could not find the requested resource")

@@ -9,7 +9,10 @@ ran.code, ran.out, ran.err
 from __future__ import annotations
 
 import io
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -21,6 +24,7 @@ from issuer_job.cli.way.socket_transport import accepted
 from issuer_job.cluster.api import Json, Response, Transport
 from tests.fakes.api import FakeApi
 
+PATIENCE = 20.0
 NOW = datetime(2026, 11, 27, 14, 27, 10, tzinfo=UTC)
 
 
@@ -60,10 +64,13 @@ class MetadataOnly:
 
     def stream(self, path: str, *, timeout: float) -> Iterator[bytes]:
         """See Transport."""
-        bare = "PartialObject" in accepted("GET", path)
-        for line in self.inner.stream(path, timeout=timeout):
+        lines = self.inner.stream(path, timeout=timeout)
+        if "PartialObject" not in accepted("GET", path):
+            yield from lines
+            return
+        for line in lines:
             event = msgspec.json.decode(line)
-            yield msgspec.json.encode(event | {"object": _bare(event["object"])}) if bare else line
+            yield msgspec.json.encode(event | {"object": _bare(event["object"])})
 
 
 def _bare(item: Json) -> Json:
@@ -79,10 +86,14 @@ class CommandLine:
     terminal: bool = False
     context_namespace: str = ""
     clock: Callable[[], datetime] = lambda: NOW
+    out: io.StringIO = field(default_factory=io.StringIO)
+    err: io.StringIO = field(default_factory=io.StringIO)
+    """Of the command that was run last, or runs."""
 
     def run(self, *arguments: str) -> Ran:
         """Run one command."""
         out, err = (Terminal(), Terminal()) if self.terminal else (io.StringIO(), io.StringIO())
+        self.out, self.err = out, err
         around = Surroundings(
             out=out,
             err=err,
@@ -93,6 +104,25 @@ class CommandLine:
         )
         code = run(arguments, around)
         return Ran(code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def running(line: CommandLine, *arguments: str) -> Iterator[list[Ran]]:
+    """Run a command in a thread, that it ends in by itself; then it is in the list."""
+    ran: list[Ran] = []
+    thread = threading.Thread(target=lambda: ran.append(line.run(*arguments)), daemon=True)
+    thread.start()
+    yield ran
+    thread.join(PATIENCE)
+    assert ran, f"{arguments} does not end"
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def words(text: str) -> list[list[str]]:

@@ -6,12 +6,13 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, Json
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Issued, Phase, Problem, Record, Settings, Source
-from issuer_job.record.store import to_config_map
+from issuer_job.record.store import from_config_map, to_config_map
 from tests.fakes.api import FakeApi
 from tests.worlds.cli import NOW, CommandLine
 
@@ -101,3 +102,10 @@ def four_certificates() -> CommandLine:
     renewing = in_phase(launched(mail, reason=LaunchReason.RENEWAL_DUE), Phase.AUTHORIZING)
     put(line.api, issued(shop), failing(pay), renewing, failed(www), old)
     return line
+
+
+def job_of(line: CommandLine, namespace: str, secret: str) -> str:
+    """The name of the Job of a certificate's attempt."""
+    found = line.api.stored(CONFIGMAPS, v.NAMESPACE, names.record(namespace, secret))
+    assert found is not None
+    return from_config_map(found).job_name

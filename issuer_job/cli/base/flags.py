@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
@@ -35,6 +35,11 @@ class Flags:
         given = {"context": self.context, "kubeconfig": self.kubeconfig, "as": self.as_user}
         groups = [f"--as-group={group}" for group in self.as_group]
         return [f"--{name}={value}" for name, value in given.items() if value] + groups
+
+    @property
+    def everywhere(self) -> Flags:
+        """The same for all namespaces."""
+        return replace(self, namespace="", all_namespaces=True, selector="")
 
 
 class Seconds(click.ParamType[float]):

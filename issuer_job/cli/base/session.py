@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +59,14 @@ class Session:
             self._endings.append(self._context.close)
         self._proxy = KubectlProxy(self.flags.kubectl, self.terminal.note)
         self._endings.append(self._proxy.close)
+
+    def within(self, namespace: str | None) -> Session:
+        """The same in another namespace; None: in all. It ends with this one."""
+        flags = replace(self.flags, namespace=namespace or "", all_namespaces=namespace is None)
+        other = Session(flags, self.surroundings)
+        other.__dict__ |= {"cluster": self.cluster, "terminal": self.terminal}
+        other.__dict__ |= {"certjob_namespace": self.certjob_namespace}
+        return other
 
     def close(self) -> None:
         """End what was begun."""

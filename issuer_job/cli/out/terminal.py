@@ -7,7 +7,7 @@ terminal, nor can a text pretend to be several lines.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TextIO
@@ -77,10 +77,15 @@ class Terminal:
             self._said.add(text)
             self.note(text)
 
-    def table(self, headers: Sequence[str], rows: Iterable[Sequence[Part]]) -> None:
-        """A table of data, as kubectl prints it; on a terminal within its width."""
-        for text in self.table_lines(headers, rows):
+    def table(
+        self, headers: Sequence[str], rows: Iterable[Sequence[Part]], below: Sequence[Sequence[str]] = ()
+    ) -> None:
+        """A table of data, as kubectl prints it; on a terminal within its width. `below` has lines under each row."""
+        for number, text in enumerate(self.table_lines(headers, rows), -1):
             self._write(self.out, text)
+            for more in below[number : number + 1] if number >= 0 else ():
+                for line in more:
+                    self.line(f"  {line}")
 
     def table_lines(self, headers: Sequence[str], rows: Iterable[Sequence[Part]]) -> list[str]:
         """Its lines, for `live`."""
@@ -117,10 +122,10 @@ class Terminal:
         if self.rich:
             from issuer_job.cli.out.rich_tables import fact_lines
 
-            for text in fact_lines(facts, width=self._size(self.out).columns, colour=self.colour):
+            for text in fact_lines(_named_once(facts), width=self._size(self.out).columns, colour=self.colour):
                 self._write(self.out, text)
             return
-        for name, part in facts:
+        for name, part in _named_once(facts):
             self._write(self.out, f"{name:<12} {clean(_text(part))}".rstrip())
 
     def raw(self, text: str) -> None:
@@ -148,6 +153,14 @@ class Terminal:
     def _write(self, stream: TextIO, text: str) -> None:
         stream.write(f"{text}\n")
         stream.flush()
+
+
+def _named_once(facts: Iterable[tuple[str, Part]]) -> Iterator[tuple[str, Part]]:
+    """Without a name where it is that of the fact before."""
+    before = ""
+    for name, part in facts:
+        yield "" if name == before else name, part
+        before = name
 
 
 def _text(part: Part) -> str:

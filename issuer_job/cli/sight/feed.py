@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
@@ -43,16 +42,15 @@ class Feed:
         self._stop.set()
 
     def wait(self, seconds: float) -> list[CertificateStatus]:
-        """What has changed, as soon as something has, or nothing after so many seconds."""
+        """What has changed, as soon as there is news, or nothing after so many seconds."""
         changed: list[CertificateStatus] = []
-        until = time.monotonic() + seconds
-        while True:
-            left = 0.0 if changed else max(0.0, until - time.monotonic())
-            try:
-                news = self._news.get(timeout=left) if left else self._news.get_nowait()
-            except Empty:
-                return changed
-            changed += self._take(news)
+        try:
+            news = self._news.get(timeout=seconds)
+            while True:
+                changed += self._take(news)
+                news = self._news.get_nowait()
+        except Empty:
+            return changed
 
     def _take(self, news: News) -> list[CertificateStatus]:
         if isinstance(news, str):

@@ -81,14 +81,14 @@ class RecordSight:
             elif event["type"] != "BOOKMARK":
                 yield self._of(event["object"])
 
-    def issuer(self, name: str, *, certificates: int = 0) -> IssuerStatus:
-        """What is to be said of an issuer."""
+    def issuer(self, name: str, *, certificates: int = 0, hosts: tuple[str, ...] = ()) -> IssuerStatus:
+        """What is to be said of an issuer; of its limits what is so for the hosts, if there are any."""
         issuer = self.issuers.valid.get(name)
         state = None
         if issuer is not None:
             directory = directory_of(issuer)
             state = IssuerState(name, directory, self.states.get(names.issuer_state(name, directory)))
-        return issuer_status(name, self.issuers, state, certificates=certificates, now=self.session.now)
+        return issuer_status(name, self.issuers, state, certificates=certificates, now=self.session.now, hosts=hosts)
 
     @property
     def _labels(self) -> str:

@@ -1,0 +1,132 @@
+"""`issuers`, `logs` and `version`."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import msgspec
+import pytest
+
+from issuer_job import vocabulary as v
+from issuer_job.attempt.findings import Finding
+from issuer_job.cluster.api import CONFIGMAPS, DEPLOYMENTS, POD_TEMPLATES, PODS, Json
+from issuer_job.issuers.state import CHECK_FINDINGS, CHECK_RESULT, CHECKED_AT, NOT_READY, READY, state_body
+from tests.fakes.api import status
+from tests.schema import DOCS
+from tests.worlds import seen
+from tests.worlds.cli import NOW, CommandLine, words
+
+ISSUERS = """
+NAME        DEFAULT READY CA                          SOLVERS CERTIFICATES ORDERS LEFT CHECKED
+letsencrypt yes     yes   acme-v02.api.letsencrypt.org http01 4            300/300     3m
+zerossl     no            acme.zerossl.com            dns01   0            300/300     2m
+  ExternalAccountKey $.externalAccount: Secret credentials-zerossl lacks eab-hmac-key
+"""
+ZEROSSL = "https://acme.zerossl.com/v2/DV90"
+
+
+@pytest.fixture
+def line() -> CommandLine:
+    line = seen.four_certificates()
+    solvers = "solvers:\n- dns01: {provider: cloudflare}\n"
+    line.api.add(CONFIGMAPS, v.NAMESPACE, seen.issuer("zerossl", f"server: {ZEROSSL}\n{solvers}"))
+    wrong = Finding(
+        reason="ExternalAccountKey",
+        path="$.externalAccount",
+        message="Secret credentials-zerossl lacks eab-hmac-key",
+    )
+    for name, server, minutes, found in (("letsencrypt", seen.SERVER, 3, []), ("zerossl", ZEROSSL, 2, [wrong])):
+        data = {
+            CHECK_RESULT: NOT_READY if found else READY,
+            CHECK_FINDINGS: msgspec.json.encode(found).decode(),
+            CHECKED_AT: (NOW - minutes * seen.MINUTE).isoformat(),
+        }
+        line.api.add(CONFIGMAPS, v.NAMESPACE, state_body(name, server, data))
+    return line
+
+
+def test_issuers_and_what_their_tests_found(line: CommandLine) -> None:
+    ran = line.run("issuers")
+    assert (ran.code, ran.err) == (0, "")
+    assert words(ran.out) == words(ISSUERS)
+
+
+def test_issuers_as_a_document(line: CommandLine) -> None:
+    document = json.loads(line.run("issuers", "-o", "json").out)
+    jsonschema.validate(document, json.loads((DOCS / "status.schema.json").read_text()))
+    assert [(one["name"], one["ready"], one["certificates"]) for one in document["items"]] == [
+        ("letsencrypt", True, 4),
+        ("zerossl", False, 0),
+    ]
+    assert line.run("issuers", "-o", "name").out == "configmap/letsencrypt\nconfigmap/zerossl\n"
+
+
+def test_a_broken_issuer_is_a_row(line: CommandLine) -> None:
+    line.api.add(CONFIGMAPS, v.NAMESPACE, seen.issuer("odd", "servre: x"))
+    told = line.run("issuers").out
+    assert "  Broken $: " in told
+    assert "unknown field `servre`" in told
+
+
+def test_without_the_right_to_read_issuers_the_right_is_named(line: CommandLine) -> None:
+    words = 'configmaps is forbidden: User "ann" cannot list resource "configmaps" in the namespace "certjob"'
+    line.api.fail("GET", "/namespaces/certjob/configmaps", status(403, "Forbidden", words), times=9)
+    ran = line.run("issuers")
+    assert (ran.code, ran.err) == (3, f"error: not allowed: {words}\n")
+
+
+LOG = [
+    {"time": "2026-11-27T14:02:12.812+00:00", "level": "info", "event": "order-created", "record": "shop.pay-tls"},
+    {
+        "time": "2026-11-27T14:02:13.017+00:00",
+        "level": "info",
+        "event": "probe-host",
+        "host": "pay.certjob.dev",
+        "reason": "Ok",
+        "seconds": 0.2,
+        "sources": ["Ingress/pay"],
+    },
+]
+
+
+def job_with_pod(line: CommandLine, *, phase: str = "Succeeded", pod: str = "a") -> str:
+    job = seen.job_of(line, "shop", "pay-tls")
+    metadata: Json = {"name": f"{job}-{pod}", "labels": {"job-name": job}}
+    line.api.add(PODS, v.NAMESPACE, {"metadata": metadata, "status": {"phase": phase}})
+    return f"{job}-{pod}"
+
+
+def test_logs_are_a_line_for_each_step_of_all_pods(line: CommandLine) -> None:
+    line.api.logs[job_with_pod(line)] = [json.dumps(LOG[0]), "not JSON \x1b[31m"]
+    line.api.logs[job_with_pod(line, pod="b")] = [json.dumps(LOG[1])]
+    ran = line.run("logs", "-n", "shop", "pay-tls")
+    assert (ran.code, ran.err) == (0, "")
+    assert words(ran.out) == [
+        ["14:02:12.8", "order-created"],
+        ["not", "JSON", "\\x1b[31m"],
+        ["14:02:13.0", "probe-host", "pay.certjob.dev", "Ok", "seconds=0.2", "sources=Ingress/pay"],
+    ]
+    assert line.run("logs", "-n", "shop", "pay-tls", "--raw").out.splitlines()[0] == json.dumps(LOG[0])
+
+
+def test_logs_that_are_gone_or_not_there_yet_are_told(line: CommandLine) -> None:
+    ran = line.run("logs", "-n", "shop", "pay-tls")
+    assert ran.code == 1
+    assert "has no pods any more" in ran.err
+    job_with_pod(line, phase="Pending")
+    assert "has not started yet: use -f" in line.run("logs", "-n", "shop", "pay-tls").err
+    assert line.run("logs", "-n", "shop", "shop-tls").err == "error: shop/shop-tls has had no attempt yet\n"
+
+
+def test_version(line: CommandLine) -> None:
+    spec = {"containers": [{"image": "registry.certjob.dev:5000/certjob-webhook:0.2.0@sha256:00"}]}
+    template = {"spec": spec}
+    webhook: Json = {"metadata": {"name": v.WEBHOOK_SERVICE}, "spec": {"template": template}}
+    line.api.add(DEPLOYMENTS, v.NAMESPACE, webhook)
+    by_digest = {"spec": {"containers": [{"image": "registry.certjob.dev:5000/certjob-job@sha256:00"}]}}
+    line.api.add(POD_TEMPLATES, v.NAMESPACE, {"metadata": {"name": v.POD_TEMPLATE}, "template": by_digest})
+    ran = line.run("version")
+    assert ran.code == 0
+    assert ran.out == f"client {v.VERSION}   webhook 0.2.0   job ?   records 2   Kubernetes 1.36.4\n"
+    assert line.run("version", "--client").out == f"client {v.VERSION}   records 2\n"
