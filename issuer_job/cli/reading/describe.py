@@ -13,9 +13,9 @@ from issuer_job.cli.base.flags import SCOPE
 from issuer_job.cli.base.session import Session
 
 if TYPE_CHECKING:
-    from issuer_job.cli.sight.facts import Fact
     from issuer_job.cli.sight.names import Name
     from issuer_job.cli.sight.sight import Choice
+    from issuer_job.cli.telling.facts import Fact
     from issuer_job.status.status import CertificateStatus
 
 
@@ -78,9 +78,9 @@ def _facts(
     whole: bool,
     lookup: bool,
 ) -> list[Fact]:
-    from issuer_job.cli.sight.absent import absent_facts
-    from issuer_job.cli.sight.facts import first_facts
-    from issuer_job.cli.sight.further import further_facts
+    from issuer_job.cli.telling.absent import absent_facts
+    from issuer_job.cli.telling.facts import first_facts
+    from issuer_job.cli.telling.further import further_facts
 
     if shown is None:
         return list(absent_facts(session, choice.sight, name)) if name is not None else []

@@ -50,7 +50,7 @@ def status(session: Session, names: Sequence[str], watch: bool, exit_code: bool,
 
 def _print(session: Session, choice: Choice, shown: Sequence[CertificateStatus]) -> None:
     from issuer_job.cli.out import forms
-    from issuer_job.cli.sight import rows
+    from issuer_job.cli.telling import rows
     from issuer_job.status.document import CertificateStatusList
 
     form, now = session.flags.output, session.now
@@ -85,8 +85,8 @@ def _sum_up(session: Session, shown: Sequence[CertificateStatus]) -> None:
 def _watch(session: Session, choice: Choice) -> Exit:
     """Until it is interrupted. On a terminal the table is drawn anew, else rows follow as they change."""
     from issuer_job.cli.out import forms
-    from issuer_job.cli.sight import rows
     from issuer_job.cli.sight.feed import Feed
+    from issuer_job.cli.telling import rows
 
     form, terminal, wide = session.flags.output, session.terminal, session.flags.output == "wide"
     heads, feed = rows.headers(wide=wide), Feed(choice)

@@ -19,7 +19,7 @@ from issuer_job.cli.out.terminal import clean
 
 if TYPE_CHECKING:
     from issuer_job.cli.sight.feed import Feed
-    from issuer_job.cli.sight.waiting import Standing, Target
+    from issuer_job.cli.telling.waiting import Standing, Target
 
 TICK = 0.5
 """Seconds between two looks at the clock."""
@@ -55,10 +55,10 @@ def wait(
 
 
 def _targets(session: Session, names: Sequence[str], files: Sequence[str]) -> Iterator[Target]:
-    from issuer_job.cli.sight.absent import is_namespace_enabled
-    from issuer_job.cli.sight.manifests import read_manifests, targets
     from issuer_job.cli.sight.names import read_name
-    from issuer_job.cli.sight.waiting import Target
+    from issuer_job.cli.telling.absent import is_namespace_enabled
+    from issuer_job.cli.telling.manifests import read_manifests, targets
+    from issuer_job.cli.telling.waiting import Target
 
     if not (names or files):
         yield Target(session.namespace)
@@ -108,7 +108,7 @@ class _Waiting:
                 feed.end()
 
     def _look(self) -> list[Standing]:
-        from issuer_job.cli.sight.waiting import Progress
+        from issuer_job.cli.telling.waiting import Progress
 
         now = self.session.now
         every = (
@@ -124,7 +124,7 @@ class _Waiting:
     def _served(self, standing: Standing) -> Standing:
         """Whether its hosts show it, from here; one that was seen is not asked again."""
         from issuer_job.cli.sight.from_here import look_at
-        from issuer_job.cli.sight.waiting import with_views
+        from issuer_job.cli.telling.waiting import with_views
 
         if standing.label in self.told or standing.shown is None:
             return standing
@@ -132,7 +132,7 @@ class _Waiting:
 
     def _ended(self, standings: Sequence[Standing], *, late: bool) -> Exit | None:
         """Say what is there by now; how it ends, if it does."""
-        from issuer_job.cli.sight.waiting import Progress
+        from issuer_job.cli.telling.waiting import Progress
 
         terminal = self.session.terminal
         for one in standings:
@@ -161,7 +161,7 @@ class _Waiting:
 
     def _show(self, standings: Sequence[Standing]) -> None:
         """What the others do: on a terminal drawn anew all the time, else a line when it changes."""
-        from issuer_job.cli.sight.waiting import Progress
+        from issuer_job.cli.telling.waiting import Progress
 
         terminal = self.session.terminal
         pending = [one for one in standings if one.progress is Progress.PENDING]

@@ -11,7 +11,7 @@ from certs.hostnames import covers
 from issuer_job.cli.out import moments
 from issuer_job.cli.sight.from_here import HostView
 from issuer_job.cli.sight.names import Name, NameKind
-from issuer_job.cli.sight.rows import next_text
+from issuer_job.cli.telling.rows import next_text
 from issuer_job.status.status import CertificateStatus, State
 
 RECENT = timedelta(minutes=10)

@@ -9,7 +9,7 @@ from itertools import groupby
 from issuer_job.cli.out import moments
 from issuer_job.cli.out.terminal import Cell, Part, Style
 from issuer_job.cli.sight.from_here import HostView
-from issuer_job.cli.sight.rows import next_text
+from issuer_job.cli.telling.rows import next_text
 from issuer_job.status.issuer_status import IssuerStatus, Limit, LimitUse
 from issuer_job.status.status import CertificateStatus, NextStep, State, TimelineEntry
 

@@ -11,11 +11,11 @@ from issuer_job import vocabulary as v
 from issuer_job.cli.base.endings import is_forbidden
 from issuer_job.cli.base.session import Session
 from issuer_job.cli.out import moments
-from issuer_job.cli.sight import facts
-from issuer_job.cli.sight.facts import Fact
 from issuer_job.cli.sight.from_here import MOST, HostView, look_at
 from issuer_job.cli.sight.records import RecordSight
 from issuer_job.cli.sight.sight import Sight
+from issuer_job.cli.telling import facts
+from issuer_job.cli.telling.facts import Fact
 from issuer_job.cluster.api import JOBS, PODS, SECRETS, Json, KubeError
 from issuer_job.hosts.claims import claim_of
 from issuer_job.issuers.schema import Issuer

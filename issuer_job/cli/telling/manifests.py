@@ -12,7 +12,7 @@ import yaml
 
 from issuer_job.cli.base.endings import CommandError, Exit
 from issuer_job.cli.sight.names import Name, NameKind
-from issuer_job.cli.sight.waiting import Target
+from issuer_job.cli.telling.waiting import Target
 from issuer_job.cluster.api import Json
 from issuer_job.demand import ingress, secret
 from issuer_job.demand.ingress_spec import hosts_by_secret

@@ -9,9 +9,9 @@ from certs.hostnames import normalize
 from issuer_job import vocabulary as v
 from issuer_job.cli.base.endings import is_forbidden
 from issuer_job.cli.base.session import Session
-from issuer_job.cli.sight.facts import Fact
 from issuer_job.cli.sight.names import Name, NameKind
 from issuer_job.cli.sight.sight import Sight
+from issuer_job.cli.telling.facts import Fact
 from issuer_job.cluster.api import INGRESSES, Json, KubeError
 from issuer_job.demand import ingress as demand
 from issuer_job.demand.askers import is_enabled
