@@ -2,6 +2,7 @@
 
 What belongs to a certificate record is named by the record's uid, which the API server makes: nobody can aim at it,
 as one can at a hash of names. Hashes of fewer than 80 bits stand for what no tenant chooses, or for one tenant's own.
+Of the uid a Job's name has the first half: whoever wants another's has the API server make 2^60 records.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import hashlib
 import re
 
 _NAME_MAX = 253
-_JOB_MAX = 57  # the Job controller appends six characters to make the pods' names
+_LABEL_MAX = 63
+_JOB_MAX = 57  # what of it is longer the API server leaves out of the pods' names, to which it adds six characters
+_UID_PART = 16
 
 
 def digest(*parts: str, length: int = 10) -> str:
@@ -48,14 +51,21 @@ def old_hash(namespace: str, secret_name: str) -> str:
     return digest(namespace, secret_name)
 
 
-def job(secret_name: str, uid: str, epoch: int) -> str:
-    """`<secretName, cut>-<the record's uid>-<epoch>`, at most 57 characters, without dots.
+def job(namespace: str, secret_name: str, uid: str, epoch: int) -> str:
+    """`<namespace>-<secretName>-<half of the record's uid>-<epoch>`, at most 57 characters, without dots.
 
-    The pods' names begin with it, and their tokens say the pod's name: so policies know whose work a token is for.
+    Namespace and Secret have 29 of them: the longer one gives way, the namespace down to half of that. The pods'
+    names begin with it, and their tokens say the pod's name: so policies know whose work a token is for.
     """
-    tail = f"-{uid}-{epoch}"
-    head = secret_name.replace(".", "-")[: _JOB_MAX - len(tail)].rstrip("-")
-    return head + tail
+    tail = f"-{uid.replace('-', '')[:_UID_PART]}-{epoch}"
+    room, secret = _JOB_MAX - len(tail), secret_name.replace(".", "-")
+    first = namespace[: max(room // 2, room - 1 - len(secret))].rstrip("-")
+    return f"{first}-{secret}"[:room].rstrip("-") + tail
+
+
+def label(name: str) -> str:
+    """A name as the value of a label: cut, if it is longer than one may be."""
+    return fit(name, _LABEL_MAX, unique=name)
 
 
 def check_job(issuer: str, epoch: int) -> str:

@@ -62,6 +62,8 @@ EPOCH = "certjob.io/epoch"
 EPOCH_PREFIX = "epoch.certjob.io/"
 """On a challenge route: one annotation for each record that holds it, named by its uid, with that record's epoch."""
 RECORD_NAMESPACE = "certjob.io/namespace"
+SECRET = "certjob.io/secret"  # noqa: S105 - a label
+"""Beside it on a Job and its pods: the Secret's name, cut if it is longer than a label may be."""
 AT_WORK = "certjob.io/at-work"
 CHALLENGE = "certjob.io/challenge"
 DNS_CHALLENGE = "certjob.io/dns-challenge"

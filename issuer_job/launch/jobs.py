@@ -20,7 +20,7 @@ FINISHED = frozenset({"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget
 def issue_job_body(record: Record, template: Json, *, account_number: int, directory: str) -> Json:
     """The Job of the record's current attempt, stamped from the PodTemplate; only its Secret volumes differ."""
     labels = _labels(record.issuer, record.uid, record.epoch)
-    labels |= {v.RECORD_NAMESPACE: record.namespace}
+    labels |= {v.RECORD_NAMESPACE: record.namespace, v.SECRET: names.label(record.secret_name)}
     secrets = {
         "account": names.account(record.issuer, directory, account_number),
         "pending": record.pending_name,

@@ -264,7 +264,7 @@ class Record(Stored, frozen=True, kw_only=True):
     @property
     def job_name(self) -> str:
         """Of the Job of the current attempt."""
-        return names.job(self.secret_name, self.uid, self.epoch)
+        return names.job(self.namespace, self.secret_name, self.uid, self.epoch)
 
     @property
     def pending_name(self) -> str:

@@ -230,7 +230,7 @@ MIRROR_AND_SIDECAR = """[
         value: "mirror.example.org/" + object.spec.template.spec.containers[0].image},
     JSONPatch{op: "add", path: "/spec/template/spec/containers/-",
         value: {"name": "proxy", "image": "mesh.example.org/proxy"}}]"""
-EXEMPT = "!('system:serviceaccounts:certjob' in request.userInfo.groups)"
+EXEMPT = f"!('system:serviceaccounts:{v.NAMESPACE}' in request.userInfo.groups)"
 
 
 def test_a_job_that_others_rewrite_is_told_with_what_helps_and_that_helps(namespace: str) -> None:

@@ -43,7 +43,7 @@ def job(template: Json) -> Json:
     }
     pod = {"labels": dict(labels), "annotations": {"certjob.io/record": "tenant.web"}}
     metadata = {
-        "name": names.job("web", UID, EPOCH),
+        "name": names.job("tenant", "web", UID, EPOCH),
         "labels": labels,
         "annotations": {"certjob.io/record": "tenant.web"},
     }
@@ -217,21 +217,22 @@ REFUSED_JOBS: list[tuple[str, Change]] = [
     ("test of an issuer with the CA as next key", check_job(mount("next", "certjob-webhook-ca"))),
     ("test of another issuer", check_job(record_name("letsencrypt"))),
     ("test of an issuer under another name", check_job(lambda b: b["metadata"].update(
-        name=names.job("web", UID, EPOCH)))),
+        name=names.job("tenant", "web", UID, EPOCH)))),
     ("bare record", record_name("pebble")),
     ("issuer that is an expression", label("certjob.io/issuer", "p.bble")),
     ("no issuer", lambda b: b["metadata"]["labels"].pop("certjob.io/issuer")),
     ("another issuer on the pod", lambda b: pod_metadata(b)["labels"].update({"certjob.io/issuer": "x"})),
     ("another epoch on the pod", lambda b: pod_metadata(b)["labels"].update({"certjob.io/epoch": "1"})),
     ("another epoch than the name's", label("certjob.io/epoch", "1700000001")),
-    ("epoch that is no number", label("certjob.io/epoch", names.job("web", UID, EPOCH).removeprefix("web-"))),
+    ("epoch that is no number", label("certjob.io/epoch", "1111111111111111-1700000000")),
     ("record uid that is none", label("certjob.io/record-uid", "x")),
     ("another application", label("app.kubernetes.io/name", "x")),
     ("annotation of others", lambda b: b["metadata"]["annotations"].update({"example.org/x": "y"})),
     ("record that is no name, twice", lambda b: (b["metadata"]["annotations"].update({"certjob.io/record": "-x"}),
                                                  pod_metadata(b)["annotations"].update({"certjob.io/record": "-x"}))),
+    ("name of another record's Job", lambda b: b["metadata"].update(name=names.job("tenant", "web", ANOTHER, EPOCH))),
     ("name without a hash", lambda b: b["metadata"].update(name=f"web-{EPOCH}")),
-    ("long name", lambda b: b["metadata"].update(name="w" * 10 + names.job("web", UID, EPOCH)[3:])),
+    ("long name", lambda b: b["metadata"].update(name="w" * 24 + names.job("tenant", "web", UID, EPOCH)[3:])),
     ("another component", label("app.kubernetes.io/component", "webhook")),
     ("label of others", label("sidecar.istio.io/inject", "true")),
     ("pod label of others", lambda b: pod_metadata(b)["labels"].update({"example.org/x": "y"})),

@@ -12,7 +12,8 @@ from tests.e2e.api import CONFIGMAPS, SECRETS, Api, Endpoint, Json, path
 from tests.e2e.attacks import assert_verdict, encoded
 
 UID = "11111111-2222-4333-8444-555555555555"
-OTHER = "11111111-2222-4333-8444-666666666666"
+OTHER = "11111111-2222-4334-8444-555555555555"
+"""Pods' names have the first half of it."""
 EPOCH = 1700000000
 TokenOf = Callable[[str], Api]
 
@@ -63,7 +64,7 @@ def token_of(cluster: tuple[Endpoint, Api]) -> Iterator[TokenOf]:
 
 @pytest.fixture(scope="module")
 def pod(token_of: TokenOf) -> Api:
-    return token_of(names.job("shop-tls", UID, EPOCH) + "-abcde")
+    return token_of(names.job("shop", "shop-tls", UID, EPOCH) + "-abcde")
 
 
 def owner(uid: str) -> Json:
@@ -120,7 +121,7 @@ def others(admin: Api) -> Iterator[list[tuple[str, Json]]]:
 
 
 def test_a_pod_clears_away_nothing_of_anothers(pod: Api, token_of: TokenOf, others: list[tuple[str, Json]]) -> None:
-    theirs = token_of(names.job("other-tls", OTHER, EPOCH) + "-abcde")
+    theirs = token_of(names.job("other", "other-tls", OTHER, EPOCH) + "-abcde")
     for resource, body in others:
         where = path(resource, v.NAMESPACE, body["metadata"]["name"])
         assert pod.call("DELETE", where, dryRun="All").status == 403
@@ -142,11 +143,15 @@ def test_a_pod_writes_its_own_record_alone(pod: Api, token_of: TokenOf, record: 
     where, uid = path(CONFIGMAPS, v.NAMESPACE, record["metadata"]["name"]), record["metadata"]["uid"]
     refused = pod.call("PUT", where, record, dryRun="All")
     assert_verdict(refused, "not of the record that this pod works for")
-    assert_verdict(token_of(names.job("web", uid, EPOCH) + "-abcde").call("PUT", where, record, dryRun="All"), "ok")
+    own = token_of(names.job("e2e-pods", "web", uid, EPOCH) + "-abcde")
+    assert_verdict(own.call("PUT", where, record, dryRun="All"), "ok")
 
 
-@pytest.mark.parametrize("name", ["check-pebble-0123456789-1700000000-abcde", "web-0123456789-1700000000-abcde"])
-def test_jobs_that_test_issuers_and_those_of_the_version_before_work_as_they_did(
+@pytest.mark.parametrize(
+    "name",
+    ["check-pebble-0123456789-1700000000-abcde", "web-0123456789-1700000000-abcde", f"web-{UID}-1700000000-abcde"],
+)
+def test_jobs_that_test_issuers_and_those_of_versions_before_work_as_they_did(
     token_of: TokenOf, record: Json, name: str
 ) -> None:
     where = path(CONFIGMAPS, v.NAMESPACE, record["metadata"]["name"])

@@ -38,26 +38,49 @@ def test_every_name_is_one_that_kubernetes_takes(namespace: str, secret: str, ui
         assert names.is_dns_subdomain(name), name
 
 
-@given(SUBDOMAIN, UID, EPOCH)
-def test_a_job_leaves_room_for_its_pods(secret: str, uid: str, epoch: int) -> None:
-    name = names.job(secret, uid, epoch)
+@given(LABEL, SUBDOMAIN, UID, EPOCH)
+def test_a_job_leaves_room_for_its_pods(namespace: str, secret: str, uid: str, epoch: int) -> None:
+    name = names.job(namespace, secret, uid, epoch)
     assert len(name) <= 57
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
-    assert name.endswith(f"-{uid}-{epoch}")
+    assert name.endswith(f"-{uid.replace('-', '')[:16]}-{epoch}")
 
 
-def belongings(secret: str, uid: str, epoch: int) -> set[str]:
+@pytest.mark.parametrize(
+    ("namespace", "secret", "head"),
+    [
+        ("shop", "pay-tls", "shop-pay-tls"),
+        ("team-b", "www.example.com-tls", "team-b-www-example-com-tls"),
+        ("shop", "shop-b0d732.certjob.test-39a6b4fb34-tls", "shop-shop-b0d732-certjob-test"),
+        ("customer-4711-production", "www-tls", "customer-4711-product-www-tls"),
+        ("customer-4711-production", "www.customer.example-tls", "customer-4711-www-customer-ex"),
+        ("a" * 13 + "-b", "c" * 30, "a" * 13 + "-" + "c" * 15),
+    ],
+)
+def test_a_jobs_name_says_whose_it_is(namespace: str, secret: str, head: str) -> None:
+    name = names.job(namespace, secret, "4ed87a75-01aa-4bcd-8eef-001122334455", 1_795_324_855)
+    assert name == f"{head}-4ed87a7501aa4bcd-1795324855"
+
+
+@given(SUBDOMAIN)
+def test_a_name_as_a_label(name: str) -> None:
+    value = names.label(name)
+    assert re.fullmatch(r"[a-z0-9]([-.a-z0-9]{0,61}[a-z0-9])?", value)
+    assert value == name or (len(name) > 63 and name.startswith(value.rpartition("-")[0]))
+
+
+def belongings(namespace: str, secret: str, uid: str, epoch: int) -> set[str]:
     """All names of what belongs to one attempt of a record."""
     own = {names.challenge(uid, epoch), names.pending_key(uid, epoch), names.dns_trace(uid)}
-    return own | {names.job(secret, uid, epoch)}
+    return own | {names.job(namespace, secret, uid, epoch)}
 
 
-@given(SUBDOMAIN, SUBDOMAIN, UID, UID, EPOCH, EPOCH)
+@given(LABEL, LABEL, SUBDOMAIN, SUBDOMAIN, UID, UID, EPOCH, EPOCH)
 def test_nothing_of_two_records_ever_meets_whatever_their_secrets_are_called(
-    secret: str, other: str, uid: str, another: str, epoch: int, later: int
+    namespace: str, another_s: str, secret: str, other: str, uid: str, another: str, epoch: int, later: int
 ) -> None:
-    if uid != another:
-        assert not belongings(secret, uid, epoch) & belongings(other, another, later)
+    if uid[:18] != another[:18]:
+        assert not belongings(namespace, secret, uid, epoch) & belongings(another_s, other, another, later)
 
 
 @given(LABEL, SUBDOMAIN, UID, EPOCH, EPOCH)
@@ -100,7 +123,7 @@ def test_long_names_with_one_beginning_stay_apart() -> None:
 
 
 def test_dots_do_not_run_names_together() -> None:
-    assert names.job("a.b", "uid", 1).startswith("a-b-")
+    assert names.job("x", "a.b", "uid", 1).startswith("x-a-b-")
     assert names.record("a", "b.c") == "a.b.c"
 
 

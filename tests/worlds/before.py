@@ -45,7 +45,7 @@ def _record(api: FakeApi, config_map: Json) -> None:
             for volume in template["spec"]["volumes"]:
                 secret = volume["secret"]["secretName"]
                 volume["secret"]["secretName"] = secret.replace(f"pending-{uid}-", f"pending-{old}-")
-            _renamed(api, JOBS, job, job["metadata"]["name"].replace(uid, old))
+            _renamed(api, JOBS, job, f"{record.secret_name}-{old}-{record.epoch}")
 
 
 def _renamed(api: FakeApi, resource: Resource, found: Json, name: str) -> None:

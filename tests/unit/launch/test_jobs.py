@@ -66,6 +66,8 @@ def test_the_job_names_its_attempt() -> None:
     pod = made["spec"]["template"]["metadata"]
     assert pod["labels"] == made["metadata"]["labels"]
     assert (pod["labels"][v.RECORD_UID], pod["labels"][v.EPOCH]) == ("record-uid", str(record().epoch))
+    assert (pod["labels"][v.RECORD_NAMESPACE], pod["labels"][v.SECRET]) == ("shop", "web-tls")
+    assert made["metadata"]["name"].startswith("shop-web-tls-")
     assert pod["annotations"] == {v.RECORD: "shop.web-tls"}
     assert all(re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9_.]{0,62}", value) for value in pod["labels"].values())
 
