@@ -224,11 +224,17 @@ def unreadable(name: str, problem: str) -> CertificateStatus:
 
 def is_ready(record: Record, now: datetime) -> bool:
     """Whether the Secret holds a trusted certificate, in date, for all the hosts that are wanted."""
+    within = ready_between(record)
+    return within is not None and within[0] <= now < within[1]
+
+
+def ready_between(record: Record) -> tuple[datetime, datetime] | None:
+    """From when until when that is so, as things are; None if it is not."""
     issued = record.issued
     if issued is None or record.phase is Phase.RETIRED or record.is_revoked or _is_lost(record):
-        return False
-    in_date = issued.not_before <= now < issued.not_after
-    return in_date and all(covers(issued.hosts, host) for host in record.intent.hosts)
+        return None
+    covered = all(covers(issued.hosts, host) for host in record.intent.hosts)
+    return (issued.not_before, issued.not_after) if covered else None
 
 
 def state_of(record: Record) -> State:

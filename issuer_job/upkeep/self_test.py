@@ -12,7 +12,7 @@ from issuer_job.record.store import from_config_map
 from issuer_job.tenant_secrets import canary
 from issuer_job.tenant_secrets.access import Refusal, SecretRefused, look_by_policy
 
-IDENTITIES = ("webhook", "job", "sweep", "responder")
+IDENTITIES = ("webhook", "job", "sweep", "responder", "view")
 """certjob's service accounts."""
 ACCESS_REVIEWS = Resource("/apis/authorization.k8s.io/v1", "selfsubjectaccessreviews")
 SUBJECT_REVIEWS = Resource("/apis/authentication.k8s.io/v1", "selfsubjectreviews")
@@ -57,6 +57,8 @@ BOUNDARIES = (
     Boundary("create", "secrets", v.CANARY_NAMESPACE, of=("webhook", "job", "sweep")),
     Boundary("update", "secrets", v.CANARY_NAMESPACE, of=("job", "sweep")),
     Boundary("delete", "secrets", v.CANARY_NAMESPACE, of=("sweep",)),
+    *(Boundary(verb, "configmaps", v.NAMESPACE, of=("webhook", "job", "sweep")) for verb in ("create", "update")),
+    Boundary("list", "pods", v.NAMESPACE, of=("view",)),
     Boundary("create", "pods", v.NAMESPACE),
     Boundary("create", "pods/exec", v.NAMESPACE),
     Boundary("create", "serviceaccounts/token", v.NAMESPACE),

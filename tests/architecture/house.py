@@ -17,7 +17,7 @@ Arrow = tuple[str, str]
 
 @dataclass(frozen=True)
 class House:
-    """`rooms` are the packages, with `issuer_job` opened: its packages and the modules at its root."""
+    """`rooms` are the packages, with `issuer_job` opened: its packages and the modules at its root; also the view."""
 
     rooms: frozenset[str]
     arrows: frozenset[Arrow]
@@ -74,7 +74,8 @@ def house() -> House:
 def room_of(module: str) -> str:
     """The package that a module is in, or the module itself at the root of `issuer_job`."""
     root, *inside = module.split(".")
-    return ".".join([root, *inside[:1]]) if root == "issuer_job" else root
+    is_room = root == "issuer_job" or inside[:1] == ["view"]
+    return ".".join([root, *inside[:1]]) if is_room else root
 
 
 def contract(package: str) -> str:

@@ -138,7 +138,7 @@ def _text(box: Box, down: float, size: float, colour: str, text: str, *, weight:
 
 
 def _name(room: str) -> str:
-    return room.removeprefix("issuer_job.") + ("" if room == WORDS else "/")
+    return room.removeprefix("issuer_job.").replace(".", "/") + ("" if room == WORDS else "/")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def test_few_rooms_few_floors_few_arrows_and_no_circle() -> None:
 def test_each_package_says_its_contract_in_a_sentence_that_is_on_the_page(package: str) -> None:
     sentence = contract(package)
     assert sentence.endswith(".")
-    assert f"| `{package.removeprefix('issuer_job.')}/` | {sentence} |" in PAGE
+    assert f"| `{package.removeprefix('issuer_job.').replace('.', '/')}/` | {sentence} |" in PAGE
 
 
 def test_no_two_public_classes_have_one_name() -> None:

@@ -222,7 +222,27 @@ def test_no_role_has_wildcards_or_rights_that_lead_to_other_rights() -> None:
         for name, role in all_of(kind).items():
             for rule in role["rules"] or ():  # what an upgrade empties has none
                 assert not {"*", "bind", "escalate", "impersonate"} & set(rule["verbs"]), name
-                assert not {"*", "pods", "pods/exec", "serviceaccounts/token"} & set(rule["resources"]), name
+                assert not {"*", "pods/exec", "serviceaccounts/token"} & set(rule["resources"]), name
+                if "pods" in rule["resources"]:
+                    assert (name, set(rule["verbs"])) == ("view", {"list", "watch"})
+
+
+def test_the_view_reads_in_the_namespace_and_is_all_in_one_file() -> None:
+    """So that it is left out with a line of the kustomization."""
+    [bound] = [d for d in documents() if any(s["name"] == "view" for s in d.get("subjects") or ())]
+    assert (bound["kind"], bound["roleRef"]["kind"], bound["roleRef"]["name"]) == ("RoleBinding", "Role", "view")
+    rights = {
+        (verb, resource, name)
+        for rule in all_of("Role")["view"]["rules"]
+        for verb in rule["verbs"]
+        for resource in rule["resources"]
+        for name in rule.get("resourceNames", [""])
+    }
+    listed = {(verb, what, "") for verb in ("list", "watch") for what in ("configmaps", "pods", "jobs")}
+    assert rights == listed | {("get", "cronjobs", v.SWEEP_CRON_JOB)}
+    assert v.SWEEP_CRON_JOB in all_of("CronJob")
+    without = [d for d in documents() if d not in list(yaml.safe_load_all((BASE / "view.yaml").read_text()))]
+    assert not [d for d in without if "view" in json.dumps([d["metadata"], d.get("roleRef"), d.get("subjects")])]
 
 
 def test_no_manifest_has_a_ca_bundle_key_or_a_secret() -> None:
@@ -451,8 +471,8 @@ def webhooks(found: Iterable[Json]) -> list[Json]:
 def test_with_user_namespaces_every_pod_has_one_and_nothing_else_changes() -> None:
     changed = with_component("user-namespaces")
     specs = [spec for document in changed if (spec := pod_spec(document))]
-    assert len(specs) == len(list(pod_specs())) == 5
-    assert [spec.pop("hostUsers") for spec in specs] == [False] * 5
+    assert len(specs) == len(list(pod_specs())) == 6
+    assert [spec.pop("hostUsers") for spec in specs] == [False] * 6
     assert changed == list(documents())
 
 

@@ -15,8 +15,8 @@ from tests.worlds.documents import MANIFESTS
 from tests.worlds.networks import Peer, allows
 
 Json = dict[str, Any]
-COMPONENTS = ["webhook", "responder", "bootstrap", "issue", "sweep"]
-PORTS = [1, 22, 53, 80, 443, 1338, 2375, 3128, 4194, 5432, 6443, 8080, 8081, 8443, 9100, 10250, 10255, 65535]
+COMPONENTS = ["webhook", "responder", "bootstrap", "issue", "sweep", "view"]
+PORTS = [1, 22, 53, 80, 443, 1338, 2375, 3128, 4194, 5432, 6443, 8080, 8081, 8443, 9100, 9402, 10250, 10255, 65535]
 INTERNET = ["93.184.216.34", "2606:2800:220:1::1", "10.4.5.6", "fd00:1::1"]
 SERVER = {"192.0.2.1", "192.0.2.10"}
 
@@ -67,11 +67,12 @@ def test_each_component_reaches_what_it_needs_and_no_more(address: str) -> None:
         "bootstrap": {443, 6443},
         "issue": {53, 80, 443, 6443},
         "sweep": {53, 443, 6443},
+        "view": {443, 6443},
     }
     assert {c for c in COMPONENTS if reached(c, address, protocol="UDP")} == {"issue", "sweep"}
 
 
-@pytest.mark.parametrize("component", ["webhook", "responder", "bootstrap"])
+@pytest.mark.parametrize("component", ["webhook", "responder", "bootstrap", "view"])
 def test_with_the_api_servers_addresses_the_others_reach_nothing_else(component: str) -> None:
     assert [reached(component, address, narrowed()) for address in INTERNET] == [set()] * len(INTERNET)
     assert [reached(component, address, narrowed()) for address in sorted(SERVER)] == [{443, 6443}] * 2
@@ -95,12 +96,12 @@ def test_who_speaks_to_whom_inside() -> None:
     assert all(allows(policies(), "Ingress", other, Peer(component=one), port) for one, other, port in found)
 
 
-def test_two_ports_are_open_to_others() -> None:
-    """The API server and many an ingress controller are on a host network, which no selector names."""
+def test_few_ports_are_open_to_others() -> None:
+    """API server and many an ingress controller are on a host network, which no selector has; Prometheus anywhere."""
     found = {
         (c, p) for c in COMPONENTS for p in PORTS if allows(policies(), "Ingress", c, Peer(address="10.4.5.6"), p)
     }
-    assert found == {("webhook", 8443), ("responder", 8080)}
+    assert found == {("webhook", 8443), ("responder", 8080), ("webhook", 9402), ("view", 9402), ("responder", 8081)}
 
 
 def test_a_pod_of_no_component_reaches_nothing() -> None:

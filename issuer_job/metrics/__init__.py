@@ -1,0 +1,1 @@
+"""What a process tells Prometheus: families of metrics, and their text."""

@@ -1,0 +1,1 @@
+"""What is going on, for people and Prometheus: a snapshot of the records that no request makes anew."""
