@@ -28,6 +28,7 @@ from webhook.bounded_calls import (
 )
 from webhook.bounded_log import BoundedLog
 from webhook.fair_pool import MAX_OUTSTANDING, Busy
+from webhook.metrics import WebhookMetrics
 from webhook.policy import AdmissionPolicy, AdmissionReason, Decision, untouched
 from webhook.review import Review, answer, denial, parse
 
@@ -51,12 +52,14 @@ class Admission:
         launcher: CanLaunch,
         settings: KnowsIssuers,
         losses: HearsLosses,
+        metrics: WebhookMetrics,
         *,
         budget: float = BUDGET,
         max_outstanding: int = MAX_OUTSTANDING,
     ) -> None:
         self._calls = Calls(launcher, settings, max_outstanding=max_outstanding)
         self._losses = losses
+        self._metrics = metrics
         self._budget = budget
         self._log = BoundedLog()
         # One at a time, as the interpreter does it anyway: what one takes at its highest point is there only once.
@@ -103,6 +106,7 @@ class Admission:
                 said = f"an internal error, see the webhook's log: {LATER}"
                 patch = decision.patch if decision else ()  # only admission can add spec.tls
                 reply = answer(review.uid, patch=patch, warnings=[said])
+        self._metrics.answered(reason, launched.words)
         _log(self._log, review, reason, started, decision, launched.words)
         return reply
 

@@ -28,9 +28,12 @@ from webhook.door import Door, KnownPaths, configured_paths
 from webhook.fair_pool import THREADS
 from webhook.losses import Losses
 from webhook.memory import NoMemory, ReviewMemory
+from webhook.metrics import BAD_REQUEST, NO_ROOM, WebhookMetrics
 from webhook.policy import AdmissionPolicy
 from webhook.readiness import Readiness
 from webhook.review import MAX_BODY, BadRequest, too_large
+from webhook.scraping import port_from_environment
+from webhook.serving_certificate import serving
 
 CONNECTIONS = 2 * THREADS
 """Kept to the API server."""
@@ -69,18 +72,26 @@ class Parts:
         return cls(turns, settings, Losses(cluster, settings, turns), paths, cluster.ready)
 
 
-def create_app(parts: Parts | None = None) -> Flask:
-    """The application; without parts, for the cluster it runs in. Raises KubeError outside of any cluster."""
+def create_app(parts: Parts | None = None, metrics: WebhookMetrics | None = None) -> Flask:
+    """The application; without parts, for the cluster it runs in, where its metrics have a port of their own. Raises
+    KubeError outside of any cluster.
+    """
+    metrics = metrics or WebhookMetrics(lambda: serving().not_after())
     if parts is None:
         parts = Parts.of(Cluster(HttpTransport(connections=CONNECTIONS), timeout=SETTINGS_TIMEOUT))
-    admission = Admission(parts.launcher, parts.settings, parts.losses)
+        try:
+            metrics.scrape_server(port_from_environment()).start()
+        except OSError as problem:  # admissions do not depend on it
+            log.error("no-metrics", problem=str(problem))
+    admission = Admission(parts.launcher, parts.settings, parts.losses, metrics)
     memory, lines = ReviewMemory(), BoundedLog()
     readiness = Readiness(lambda: parts.paths.read() and parts.reachable())
     app = Flask(__name__, static_folder=None)
     app.wsgi_app = Door(app.wsgi_app, parts.paths)  # type: ignore[method-assign]
 
     for path, policy in POLICIES.items():
-        app.add_url_rule(path, path, partial(_answered, admission, policy, memory, lines), methods=["POST"])
+        handle = partial(_answered, admission, policy, memory, lines, metrics)
+        app.add_url_rule(path, path, metrics.timed(path.rpartition("/")[2], handle), methods=["POST"])
 
     @app.get("/livez")
     def livez() -> Response:
@@ -101,16 +112,20 @@ def create_app(parts: Parts | None = None) -> Flask:
     return app
 
 
-def _answered(admission: Admission, policy: AdmissionPolicy, memory: ReviewMemory, lines: BoundedLog) -> Response:
+def _answered(
+    admission: Admission, policy: AdmissionPolicy, memory: ReviewMemory, lines: BoundedLog, metrics: WebhookMetrics
+) -> Response:
     started = time.monotonic()
     try:
         with memory.taken(_size()):
             timeout = request.args.get("timeout", "")
             answer = admission.admit(_read_body(), policy, timeout=timeout, started=started)
     except NoMemory:
+        metrics.answered(NO_ROOM)
         lines.say(log.warning, "no-room", problem="too many large reviews at once")
         return _text(503, "Too many large reviews at once.")
     except BadRequest as problem:
+        metrics.answered(BAD_REQUEST)
         lines.say(log.warning, "bad-request", status=problem.status, problem=str(problem))
         return _text(problem.status, str(problem))
     return Response(answer, mimetype="application/json")

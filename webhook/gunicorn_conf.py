@@ -17,10 +17,9 @@ from pathlib import Path
 from issuer_job import log
 from issuer_job import vocabulary as v  # noqa: F401 - here CERTJOB_NAMESPACE ends the master, not worker after worker
 from webhook.gunicorn_log import GunicornLogger, Tokenless
-from webhook.serving_certificate import ServingCertificate
+from webhook.serving_certificate import serving
 
 _tls = Path(os.environ.get("CERTJOB_TLS_DIR", "/tls"))
-_serving = ServingCertificate(_tls / "tls.crt", _tls / "tls.key")
 
 
 def _any_address() -> str:
@@ -62,7 +61,7 @@ loglevel = "info"
 
 def ssl_context(config: object, default_ssl_context_factory: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
     """gunicorn's hook, called for each connection."""
-    return _serving.context()
+    return serving().context()
 
 
 def post_fork(arbiter: object, worker: object) -> None:

@@ -73,6 +73,11 @@ class ScrapeServer:
         self._pages, self._seconds = pages, seconds
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
+    @property
+    def connections(self) -> int:
+        """That are open now."""
+        return len(self._open)
+
     def start(self) -> None:
         """Opens the port. Raises OSError if it is taken."""
         listening = _listening_socket(self.port)
@@ -116,7 +121,7 @@ class ScrapeServer:
         ]
         writer.transport.set_write_buffer_limits(CHUNK)
         writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        if method == "GET":
+        if method != "HEAD":
             for begin in range(0, len(page.body), CHUNK):
                 writer.write(page.body[begin : begin + CHUNK])
                 await writer.drain()

@@ -2,6 +2,7 @@
 
 The answer depends on method and path only: some ingress controllers rewrite Host. On a port of its own `/livez` and
 `/readyz` tell the kubelet; ready means that the first list was complete, and stays so while the API server is away.
+`/metrics` is there, too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from issuer_job.cluster.api import Cluster
 from issuer_job.cluster.following import Timing
 from issuer_job.http01.challenge_index import TOKEN, ChallengeIndex
 from issuer_job.http01.challenge_watch import ChallengeWatch
+from issuer_job.http01.responder_metrics import ResponderMetrics, Result
+from issuer_job.metrics.exposition import CONTENT_TYPE
 from issuer_job.vocabulary import CHALLENGE_PATH, RESPONDER_PORT
 
 HEALTH_PORT = 8081
@@ -89,6 +92,7 @@ class Responder:
         self._listeners: list[asyncio.Server] = []
         self._miss_logged = 0.0
         self._misses = 0
+        self._metrics = ResponderMetrics(lambda: len(watch.index) if watch.listed.is_set() else None)
 
     @property
     def ports(self) -> tuple[int, int]:
@@ -103,12 +107,13 @@ class Responder:
         challenges.router.add_get(f"{CHALLENGE_PATH}{{token:{TOKEN.pattern}}}", self._challenge)
         health.router.add_get("/livez", self._livez)
         health.router.add_get("/readyz", self._readyz)
-        for app, number, most in (
-            (challenges, port, self._limits.connections),
-            (health, health_port, HEALTH_CONNECTIONS),
+        health.router.add_get("/metrics", self._tell)
+        for app, nothing, number, most in (
+            (challenges, self._no_challenge, port, self._limits.connections),
+            (health, self._nothing, health_port, HEALTH_CONNECTIONS),
         ):
             # The last resource that fits: also other methods of the paths above are 404, not 405.
-            app.router.add_route("*", "/{path:.*}", self._nothing)
+            app.router.add_route("*", "/{path:.*}", nothing)
             await self._open(app, number, most)
         self._watch.start()
         log.info("responder-started", port=self.ports[0], health_port=self.ports[1])
@@ -152,7 +157,9 @@ class Responder:
         found = self._watch.index.lookup(token)
         if found is None:
             self._log_miss(token)
+            self._metrics.count(Result.UNKNOWN)
             return self._answer(request, 404)
+        self._metrics.count(Result.ANSWERED)
         log.info("challenge-answered", token=token[:6])
         return self._answer(request, 200, found.encode("ascii"))
 
@@ -172,6 +179,15 @@ class Responder:
 
     def _health(self, request: web.Request, fit: bool) -> web.Response:
         return self._answer(request, 200, b"ok") if fit else self._answer(request, 503, b"not ready")
+
+    async def _tell(self, request: web.Request) -> web.Response:
+        answer = self._answer(request, 200, self._metrics.exposition.text())
+        answer.headers["Content-Type"] = CONTENT_TYPE
+        return answer
+
+    async def _no_challenge(self, request: web.Request) -> web.Response:
+        self._metrics.count(Result.OTHER)
+        return await self._nothing(request)
 
     async def _nothing(self, request: web.Request) -> web.Response:
         return self._answer(request, 404)

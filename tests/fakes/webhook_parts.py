@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Unpack
 
 from flask import Flask
@@ -23,6 +24,7 @@ from issuer_job.launch.outcome import LaunchOutcome, Occasion, OutcomeReason, Se
 from webhook.app import POLICIES, Parts
 from webhook.app import create_app as create_real_app
 from webhook.door import KnownPaths
+from webhook.metrics import WebhookMetrics
 
 ISSUERS = Issuers(
     valid={
@@ -91,6 +93,15 @@ class FakeLosses:
     def heard(self, namespace: str, secret_name: str, loss: SecretLoss) -> None:
         """See Losses."""
         self.lost.append((namespace, secret_name, loss))
+
+
+def fake_metrics() -> WebhookMetrics:
+    """Of a webhook that has no certificate."""
+
+    def nobody_knows() -> datetime:
+        raise OSError("no certificate")
+
+    return WebhookMetrics(nobody_knows)
 
 
 @dataclass

@@ -37,7 +37,7 @@ def main(kind: str, scratch: Path) -> None:
     work.mkdir()
     os.environ["KUBECONFIG"] = str(work / "kubeconfig")
     roots = (
-        ["issuer_job.__main__"] if kind == "job" else [f"webhook.{file.stem}" for file in app.glob("webhook/*.py")]
+        ["issuer_job.__main__"] if kind == "job" else [_module(file, app) for file in app.rglob("webhook/**/*.py")]
     )
     modules, missing = _imported(roots, app)
     if kind == "job":
@@ -88,6 +88,10 @@ def _statements(path: Path) -> Iterator[str]:
         pending += ast.iter_child_nodes(node)
 
 
+def _module(file: Path, app: Path) -> str:
+    return ".".join(file.relative_to(app).with_suffix("").parts)
+
+
 def _is_module(package: str, name: str) -> bool:
     """Whether `from package import name` names a module; also if the package itself cannot be imported."""
     try:
@@ -120,7 +124,7 @@ def _webhook(work: Path) -> None:
 
     with served_api() as server:
         transport.SERVICE_ACCOUNT = server.service_account(work / "account")
-        os.environ.update(server.environment, CERTJOB_TLS_DIR=str(work))
+        os.environ.update(server.environment, CERTJOB_TLS_DIR=str(work), CERTJOB_METRICS_PORT="0")
         server.api.hooks["secrets"] = FakePolicies().secrets
         server.api.add(MUTATING_WEBHOOKS, None, configuration())
         issuer = {"name": "ca", "labels": {v.ISSUER: "true"}, "annotations": {v.DEFAULT_ISSUER: "true"}}
@@ -141,10 +145,44 @@ def _webhook(work: Path) -> None:
         assert answer["patch"], answer
         assert server.api.all(SECRETS, "shop"), answer
         assert server.api.all(JOBS, v.NAMESPACE), answer
+        _view()
         del os.environ["KUBERNETES_SERVICE_HOST"]
         with suppress(KubeError):
             create_app()
             raise AssertionError("it found an API server outside of any cluster")
+
+
+def _view() -> None:
+    """Be a view until it has told what was admitted."""
+    from issuer_job.cluster.api import Cluster
+    from issuer_job.cluster.transport import HttpTransport
+    from issuer_job.metrics.exposition import Exposition
+    from issuer_job.polling import utc_now
+    from webhook.view.__main__ import scrape_server
+    from webhook.view.metrics import gauges
+    from webhook.view.snapshot import Snapshot
+
+    exposition = Exposition()
+    snapshot = Snapshot(Cluster(HttpTransport()), exposition)
+    exposition.gauges(lambda: gauges(snapshot, now=utc_now()))
+    server = scrape_server(snapshot, exposition, port=0)
+    snapshot.start()
+    server.start()
+    assert b'certjob_certificate_ready{namespace="shop"' in _fetched(f"http://127.0.0.1:{server.port}/metrics")
+    snapshot.stop()
+
+
+def _fetched(url: str) -> bytes:
+    """As soon as it is there."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with urllib.request.urlopen(url) as answer:
+                return bytes(answer.read())
+        except (URLError, OSError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
 
 
 def _job(work: Path) -> None:
@@ -182,14 +220,8 @@ def _respond(transport: Transport) -> None:
     from issuer_job.http01.responder import ResponderLimits, serve
 
     def stop_when_ready() -> None:
-        url, end = f"http://127.0.0.1:{health_port}/readyz", time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            try:
-                urllib.request.urlopen(url).close()
-                break
-            except (URLError, OSError):
-                time.sleep(0.02)
-        ready.append(time.monotonic() < end)
+        with suppress(URLError, OSError):
+            ready.append(_fetched(f"http://127.0.0.1:{health_port}/readyz") == b"ok")
         os.kill(os.getpid(), signal.SIGTERM)
 
     ready: list[bool] = []

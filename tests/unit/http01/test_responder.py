@@ -28,6 +28,7 @@ from issuer_job.http01.challenge_watch import ChallengeWatch
 from issuer_job.http01.responder import MAX_PIPELINED, Responder, ResponderLimits
 from tests.fakes.api import FakeApi, status
 from tests.worlds.documents import MANIFESTS
+from tests.worlds.view import told_in
 
 QUICK = Timing(watch=(20, 20), backoff=0.01, backoff_max=0.05)
 LIMITS = ResponderLimits(connections=50)
@@ -389,6 +390,22 @@ def test_a_watch_that_died_of_a_bug_is_not_alive(api: FakeApi, running: Running)
     api.close_watches()
     until(lambda: get(running.health_port, "/livez")[0].status == 503)
     assert get(running.health_port, "/readyz")[0].status == 503
+
+
+def test_what_it_does_is_told_at_its_other_port(api: FakeApi, running: Running) -> None:
+    for asked in (path(A), path(C), path(C), "/else"):
+        get(running.port, asked)
+    answer, text = get(running.health_port, "/metrics")
+    assert answer.status == 200
+    told = told_in(text)
+    assert told["responder_requests_total"] == {
+        (("result", "answered"),): 1,
+        (("result", "unknown"),): 2,
+        (("result", "other"),): 1,
+    }
+    assert told["responder_challenges"] == {(): len(running.index)}
+    assert len([name for name in told if name.startswith("responder")]) == 2
+    assert get(running.port, "/metrics")[0].status == 404
 
 
 def test_ready_only_after_a_complete_list(api: FakeApi) -> None:

@@ -22,7 +22,7 @@ from issuer_job.issuers.schema import Issuer
 from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from tests.fakes import webhook_parts as parts
 from tests.fakes.clock import QuickTime
-from tests.fakes.webhook_parts import FakeLauncher, FakeLosses, FakeSettings, known_paths
+from tests.fakes.webhook_parts import FakeLauncher, FakeLosses, FakeSettings, fake_metrics, known_paths
 from tests.worlds.reviews import ADDED, Golden, golden_reviews, ingress, review
 from webhook import readiness
 from webhook.admission import Admission
@@ -171,7 +171,7 @@ def test_a_launch_may_go_on_for_a_while_after_the_answer_is_due(timeout: str, se
 def test_when_too_many_wait_the_next_does_not_queue() -> None:
     gate = threading.Event()
     launcher = FakeLauncher(gate=gate)
-    admission = Admission(launcher, FakeSettings(), FakeLosses(), budget=0.1, max_outstanding=2)
+    admission = Admission(launcher, FakeSettings(), FakeLosses(), fake_metrics(), budget=0.1, max_outstanding=2)
 
     def warnings(*secret_names: str) -> list[str]:
         body = json.dumps(review(tls(*secret_names))).encode()
