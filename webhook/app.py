@@ -73,16 +73,11 @@ class Parts:
 
 
 def create_app(parts: Parts | None = None, metrics: WebhookMetrics | None = None) -> Flask:
-    """The application; without parts, for the cluster it runs in, where its metrics have a port of their own. Raises
-    KubeError outside of any cluster.
-    """
+    """The application; without parts, for the cluster it runs in. Raises KubeError outside of any cluster."""
     metrics = metrics or WebhookMetrics(lambda: serving().not_after())
     if parts is None:
         parts = Parts.of(Cluster(HttpTransport(connections=CONNECTIONS), timeout=SETTINGS_TIMEOUT))
-        try:
-            metrics.scrape_server(port_from_environment()).start()
-        except OSError as problem:  # admissions do not depend on it
-            log.error("no-metrics", problem=str(problem))
+        metrics.serve(port_from_environment())
     admission = Admission(parts.launcher, parts.settings, parts.losses, metrics)
     memory, lines = ReviewMemory(), BoundedLog()
     readiness = Readiness(lambda: parts.paths.read() and parts.reachable())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TypeVar
 
+from issuer_job import log
 from issuer_job.metrics.exposition import CONTENT_TYPE, Exposition
 from issuer_job.metrics.families import Family, Kind, Samples
 from webhook.scraping import ScrapeServer, ServedPage, kept
@@ -60,10 +61,18 @@ class WebhookMetrics:
 
         return handled
 
-    def scrape_server(self, port: int) -> ScrapeServer:
-        """A port of its own, in plain HTTP: at the other one nobody comes in but by the paths of the API server."""
+    def serve(self, port: int) -> int:
+        """At a port of its own, in plain HTTP: by the other one only the API server comes in. The port, 0 if there is
+        none; admissions do not depend on it.
+        """
         page = kept(lambda: ServedPage(200, self.exposition.text(), CONTENT_TYPE))
-        return ScrapeServer({"/metrics": page}, port=port)
+        server = ScrapeServer({"/metrics": page}, port=port)
+        try:
+            server.start()
+        except OSError as problem:
+            log.error("no-metrics", problem=str(problem))
+            return 0
+        return server.port
 
     def _gauges(self) -> Samples:
         try:
