@@ -14,7 +14,8 @@ from rich.style import Style as RichStyle
 from rich.table import Table
 from rich.text import Text
 
-from issuer_job.cli.out.terminal import Part, Style, clean
+from issuer_job.cli.out.terminal import Part, Style
+from issuer_job.status.plain import clean
 
 _STYLES = {
     Style.PLAIN: RichStyle(),

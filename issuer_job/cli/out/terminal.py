@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TextIO
 
+from issuer_job.status.plain import clean
+
 
 class Style(Enum):
     """What a text is; the value is its SGR code (ECMA-48, section 8.3.117). A word always says the same."""
@@ -33,15 +35,6 @@ class Cell:
 
 
 Part = str | Cell
-
-
-def clean(text: str) -> str:
-    """On one line, with all that is not printable as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii", "replace") for char in text
-    )
 
 
 @dataclass

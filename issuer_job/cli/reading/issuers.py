@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from issuer_job.cli.base.command import command
 from issuer_job.cli.base.flags import OUTPUT
 from issuer_job.cli.base.session import Session
-from issuer_job.cli.out import forms, moments
+from issuer_job.cli.out import forms
 from issuer_job.cli.out.terminal import Cell, Part, Style
+from issuer_job.status import moments
 
 if TYPE_CHECKING:
     from issuer_job.status.issuer_status import IssuerStatus

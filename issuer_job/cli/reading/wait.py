@@ -14,8 +14,8 @@ from issuer_job.cli.base.command import command
 from issuer_job.cli.base.endings import CommandError, Exit
 from issuer_job.cli.base.flags import SCOPE, Seconds
 from issuer_job.cli.base.session import Session
-from issuer_job.cli.out import moments
-from issuer_job.cli.out.terminal import clean
+from issuer_job.status import moments
+from issuer_job.status.plain import clean
 
 if TYPE_CHECKING:
     from issuer_job.cli.sight.feed import Feed

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from issuer_job.cli.out import moments
 from issuer_job.cli.out.terminal import Cell, Part, Style
 from issuer_job.cli.sight.from_here import HostView
-from issuer_job.cli.telling.rows import next_text
+from issuer_job.status import moments
 from issuer_job.status.issuer_status import IssuerStatus, Limit, LimitUse
 from issuer_job.status.status import CertificateStatus, NextStep, State, TimelineEntry
+from issuer_job.status.words import next_text
 
 Fact = tuple[str, Part]
 _ASKS = {State.WAITING, State.FAILED}

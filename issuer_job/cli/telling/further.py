@@ -10,7 +10,6 @@ from typing import TypeVar
 from issuer_job import vocabulary as v
 from issuer_job.cli.base.endings import is_forbidden
 from issuer_job.cli.base.session import Session
-from issuer_job.cli.out import moments
 from issuer_job.cli.sight.from_here import MOST, HostView, look_at
 from issuer_job.cli.sight.records import RecordSight
 from issuer_job.cli.sight.sight import Sight
@@ -20,6 +19,7 @@ from issuer_job.cluster.api import JOBS, PODS, SECRETS, Json, KubeError
 from issuer_job.hosts.claims import claim_of
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import type_of
+from issuer_job.status import moments
 from issuer_job.status.status import CertificateStatus
 
 T = TypeVar("T")

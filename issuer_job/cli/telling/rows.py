@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from issuer_job.cli.out import moments
 from issuer_job.cli.out.terminal import Cell, Part, Style
-from issuer_job.status.status import CertificateStatus, NextStep, State
+from issuer_job.status import moments
+from issuer_job.status.status import CertificateStatus, State
+from issuer_job.status.words import UNKNOWN, next_text
 
-UNKNOWN = "?"
 HEADERS = ("NAMESPACE", "CERTIFICATE", "READY", "STATE", "HOSTS", "ISSUER", "EXPIRES", "NEXT")
 WIDE = ("ASKED BY", "AGE", "SERIAL")
 _STYLES = {
@@ -58,30 +58,6 @@ def hosts(shown: CertificateStatus) -> str:
     """The first, and how many more."""
     more = len(shown.hosts) - 1
     return "-" if more < 0 else shown.hosts[0] + (f" +{more}" if more else "")
-
-
-def next_text(shown: CertificateStatus, now: datetime) -> str:
-    """What happens by itself, and when, in a few words."""
-    coming, kind = shown.next, shown.why.type if shown.why else ""
-    when = moments.relative(coming.at, now) if coming.at and coming.at >= now else "with the next sweep"
-    match coming.what:
-        case NextStep.UNDER_WAY:
-            since = f"{moments.seconds(now - coming.at, whole=True)}: " if coming.at else ""
-            return f"{since}{coming.detail}"
-        case NextStep.RENEWAL:
-            return f"renewal {when}"
-        case NextStep.RETRY:
-            count = f", {moments.ordinal(coming.failures)} failure" if coming.failures else ""
-            return f"retry {when}{count}" + (f": {kind}" if kind else "")
-        case NextStep.LIMIT:
-            return f"held back, goes on {when}"
-        case NextStep.CHANGE:
-            return f"needs a change: {kind}" if kind else "needs a change"
-        case NextStep.LAUNCH:
-            return "launched with the next sweep"
-        case NextStep.REMOVAL:
-            return f"nobody asks for it, goes {when}"
-    return f"unknown: {kind}" if kind else UNKNOWN
 
 
 def _known(shown: CertificateStatus, field: str, text: Callable[[], str]) -> str:

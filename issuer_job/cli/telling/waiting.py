@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from certs.hostnames import covers
-from issuer_job.cli.out import moments
 from issuer_job.cli.sight.from_here import HostView
 from issuer_job.cli.sight.names import Name, NameKind
-from issuer_job.cli.telling.rows import next_text
+from issuer_job.status import moments
 from issuer_job.status.status import CertificateStatus, State
+from issuer_job.status.words import next_text
 
 RECENT = timedelta(minutes=10)
 """How long it is of interest how long it took."""
