@@ -73,7 +73,7 @@ process: venv  ## the unit tests that start processes, no cluster
 install: cluster  ## install certjob on the local cluster
 	tests/cluster/run tests/cluster/install --restart
 
-e2e: venv cluster-peers install  ## the end-to-end tests on the local cluster
+e2e: venv cluster-peers cluster-monitoring install  ## the end-to-end tests on the local cluster
 	tests/cluster/run $(VENV)/bin/pytest -v --durations=10 tests/e2e
 
 fuzz: venv  ## fuzz everything that reads what strangers wrote, 5 minutes a target

@@ -1,4 +1,4 @@
-"""python3 -m tests.cluster up | down | images | peers | restart PART | status"""
+"""python3 -m tests.cluster up | down | images | peers | monitoring | restart PART | status"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tests.cluster import images, namespace, parts, preflight, start, stop, tools
+from tests.cluster import images, monitoring, namespace, parts, preflight, start, stop, tools
 from tests.cluster.processes import Record, kill, read_records
 from tests.cluster.report import ClusterError, step
 from tests.cluster.settings import Settings, from_environment
@@ -23,6 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     commands.add_parser("down", help="stop it and remove everything but caches and logs")
     commands.add_parser("images", help="build and load certjob's images into the running cluster")
     commands.add_parser("peers", help="install and build the ACME servers that others wrote")
+    commands.add_parser("monitoring", help="unpack Prometheus and promtool")
     commands.add_parser("restart", help="restart one part with the present settings").add_argument("part")
     commands.add_parser("status", help="what runs, as JSON")
     options = parser.parse_args(arguments)
@@ -59,6 +60,8 @@ def _carry_out(options: argparse.Namespace, settings: Settings) -> None:
     elif options.command == "peers":
         tools.peers(settings)
         step("step-ca, Caddy and acme2certifier are there")
+    elif options.command == "monitoring":
+        step(f"Prometheus and promtool are in {monitoring.prometheus(settings)}")
     elif options.command == "restart":
         _restart(options.part, settings)
 

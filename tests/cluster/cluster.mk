@@ -1,5 +1,5 @@
 # The local cluster; docs/cluster.md explains it.
-.PHONY: cluster cluster-down cluster-images cluster-peers cluster-status
+.PHONY: cluster cluster-down cluster-images cluster-monitoring cluster-peers cluster-status
 
 cluster:  ## start the local cluster (Kubernetes, Traefik, Pebble) or see that it runs; build and load the images
 	@python3 -m tests.cluster up
@@ -12,6 +12,9 @@ cluster-images:  ## build certjob's images and load them into the running cluste
 
 cluster-peers:  ## build and install the ACME servers that others wrote, for make peers and the end-to-end tests
 	@python3 -m tests.cluster peers
+
+cluster-monitoring:  ## unpack Debian's Prometheus and promtool, for the tests of metrics and alerts
+	@python3 -m tests.cluster monitoring
 
 cluster-status:  ## what of the local cluster runs, as JSON
 	@python3 -m tests.cluster status
