@@ -60,6 +60,30 @@ class Place:
     servers: tuple[Address, ...]
 
 
+@dataclass(frozen=True)
+class Caa:
+    """A CAA record (RFC 8659, section 4.1); `value` as it is."""
+
+    flags: int
+    tag: str
+    value: str
+
+    def __str__(self) -> str:
+        return f'{self.flags} {self.tag} "{self.value}"'
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """What a name leads to: IP addresses of one family, and the `aliases` (CNAME) on the way.
+
+    `exists`: there is such a name, perhaps without an address.
+    """
+
+    exists: bool
+    addresses: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
 @dataclass
 class Lookup:
     """Asks `nameservers` (recursive; none: the pod's own) and authoritative servers. May be shared by threads.
@@ -78,6 +102,26 @@ class Lookup:
 
     def __post_init__(self) -> None:
         self.nameservers = self.nameservers or configured(RESOLV_CONF.read_text())
+
+    def addresses(self, name: str, *, v6: bool = False) -> Addresses:
+        """What a recursive server says the name leads to. Raises DnsLookupError."""
+        rdtype = dns.rdatatype.AAAA if v6 else dns.rdatatype.A
+        answer = self._recursive(_name(name), rdtype)
+        aliases = [_text(rrset[0].target) for rrset in answer.answer if rrset.rdtype == dns.rdatatype.CNAME]
+        found = [rdata.address for rrset in answer.answer if rrset.rdtype == rdtype for rdata in rrset]
+        exists = bool(found) or answer.rcode() != dns.rcode.NXDOMAIN
+        return Addresses(exists, tuple(found), tuple(aliases))
+
+    def caa(self, name: str) -> tuple[Caa, ...]:
+        """The CAA records of this very name, or of what it is an alias of; a recursive server follows those (RFC
+        8659, section 3). Raises DnsLookupError.
+        """
+        answer = self._recursive(_name(name), dns.rdatatype.CAA)
+        found = (rdata for rrset in answer.answer if rrset.rdtype == dns.rdatatype.CAA for rdata in rrset)
+        return tuple(
+            Caa(rdata.flags, rdata.tag.decode("ascii", "replace"), rdata.value.decode("ascii", "replace"))
+            for rdata in found
+        )
 
     def place(self, name: str, *, zone: str = "", alias_zones: Iterable[str] = (), anywhere: bool = False) -> Place:
         """Where the TXT record that a CA looks for at `name` has to be: at the end of its CNAME chain.

@@ -56,13 +56,17 @@ class ProbeReason(StrEnum):
 
 @dataclass(frozen=True)
 class Seen:
-    """One answer; `detail` says it without its body. `location` is where a redirect leads."""
+    """One answer; `detail` says it without its body. `location` is where a redirect leads, `status` is HTTP's, and
+    `server` is who answered, as it says.
+    """
 
     reason: ProbeReason
     detail: str
     location: str | None = None
     address: str = ""
     """The IP address that gave it, empty if none did."""
+    status: int = 0
+    server: str = ""
 
 
 class _Bounded(RawIOBase):
@@ -162,7 +166,8 @@ def fetch(
             response = HTTPResponse(cast(socket.socket, _Bounded(link, limit)), method="GET")
             with response:
                 response.begin()
-                return replace(_judge(response, expected), address=address)
+                seen, server = _judge(response, expected), response.headers.get("Server", "")[:40]
+                return replace(seen, address=address, status=response.status, server=server)
     except TimeoutError:
         return Seen(ProbeReason.UNREACHABLE, "no answer in time")
     except (OSError, HTTPException, ValueError) as problem:
