@@ -24,6 +24,7 @@ COMMANDS = {
     "issuers": Row(
         "reading.issuers", "issuers", "The issuers, whether they are ready, and what is left of their orders."
     ),
+    "check": Row("reading.check", "check", "Whether an order would succeed; orders and writes nothing."),
     "version": Row("reading.version", "version", "Which versions are at work."),
 }
 """In the order of `--help`."""

@@ -196,6 +196,7 @@ def _most(book: OrderBook, now: datetime, hosts: tuple[str, ...]) -> dict[str, t
                     counted.update({(DOMAIN, listed_domain(host, listed)) for host in ordered.hosts})
     concerned = {ORDERS, exactly(hosts)}
     concerned |= {(kind, whom) for host in hosts for kind, whom in _of_host(host, listed)}
+    counted.update(dict.fromkeys(concerned if hosts else (), 0))
     most: dict[str, tuple[int, str]] = {}
     for (kind, whom), count in counted.items():
         if not hosts or (kind, whom) in concerned:

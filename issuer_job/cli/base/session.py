@@ -37,6 +37,9 @@ class Surroundings:
     sleep: Callable[[float], None] = time.sleep
     transport: Transport | None = None
     context_namespace: str = ""
+    nameservers: tuple[tuple[str, int], ...] = ()
+    """DNS servers to ask; none: the machine's own."""
+    http_port: int = 80
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from issuer_job.cli.base.verdicts import Finding, Verdict, of_all
+from issuer_job.cli.out.verdicts import Finding, Verdict, of_all
 from issuer_job.cluster.api import Json
 from issuer_job.dns01.lookup import Addresses
 from issuer_job.http01.probe_addresses import is_public

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from certs.hostnames import first_few
 from issuer_job import vocabulary as v
-from issuer_job.cli.base.hearing import Hearing
-from issuer_job.cli.base.verdicts import Finding, Verdict, counted
+from issuer_job.cli.out.verdicts import Finding, Verdict, counted
+from issuer_job.cli.way.hearing import Hearing
 from issuer_job.cluster.api import ApiError, Cluster, Json, NotFound
 from issuer_job.cluster.refusals import RefusedBy, refusal
 from issuer_job.demand import ingress, secret

@@ -10,7 +10,7 @@ import secrets
 import ssl
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +27,8 @@ MAX_HOSTS = 100
 """That are asked about: as many as a certificate holds."""
 DNS_SECONDS, ALL_SECONDS = 4.5, 7.5
 """From the beginning, until no further question is begun. What was begun takes two more."""
+PATIENCE = 15.0
+"""For all of it, whatever happens."""
 DNS_TIMEOUT = 1.0
 DIRECTORY_SECONDS = 4.0
 MAX_DIRECTORY = 64 * 1024
@@ -39,25 +41,23 @@ Named = tuple[tuple[str, ...] | None, str]
 
 @dataclass(frozen=True)
 class Seen:
-    """All that was asked. `identities` as in `caa.Ca`; `directory_problem` is why they are not known."""
+    """All that was asked; `named` by directory."""
 
     led: tuple[Led, ...] = ()
-    caa: Answers | None = None
+    caa: Answers = field(default_factory=dict)
     port_80: Port80 = field(default_factory=Port80)
-    identities: tuple[str, ...] | None = None
-    directory_problem: str = ""
+    named: Mapping[str, Named] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Wish:
     """What to ask. `reached` are hosts that are proven over HTTP-01: where they lead, and whether port 80 answers;
-    `certified` are all, for CAA. `directory` is the CA's, empty if it is not known, `ca_bundle` whom to trust there.
+    `certified` are all, for CAA. `directories` are the CAs', each with whom to trust there: PEM, empty for the usual.
     """
 
     reached: Sequence[str]
     certified: Sequence[str]
-    directory: str = ""
-    ca_bundle: str = ""
+    directories: Mapping[str, str] = field(default_factory=dict)
 
 
 def ask(
@@ -71,10 +71,10 @@ def ask(
     begun = clock()
     lookup = _lookup(nameservers, lambda: begun + DNS_SECONDS - clock())
     if isinstance(lookup, str):
-        return Seen(tuple(Led(host, lookup, lookup) for host in wish.reached), directory_problem=lookup)
+        return Seen(tuple(Led(host, lookup, lookup) for host in wish.reached), dict.fromkeys(wish.certified, lookup))
     reached = list(dict.fromkeys(wish.reached))[:MAX_HOSTS]
     above = list(dict.fromkeys(name for host in wish.certified[:MAX_HOSTS] for name in climbed(host)))
-    directory = Background(partial(_identities, wish.directory, wish.ca_bundle))
+    directories = {url: Background(partial(_identities, url, pem)) for url, pem in wish.directories.items()}
     until = begun + ALL_SECONDS
 
     def port_80(question: tuple[str, str]) -> Asked | None:
@@ -91,13 +91,11 @@ def ask(
         answers = list(pool.map(port_80, questions))
         asked = tuple(one for one in answers if one is not None)
         unasked = {host for (host, _), one in zip(questions, answers, strict=True) if one is None}
-        named, problem = _waited(directory, until - clock())
         return Seen(
             led=led,
             caa={name: found.result() for name, found in caa.items()},
             port_80=Port80(asked, tuple(sorted(unasked - {one.host for one in asked}))),
-            identities=named,
-            directory_problem=problem,
+            named={url: _waited(asked_for, until - clock()) for url, asked_for in directories.items()},
         )
 
 
@@ -130,7 +128,7 @@ def _waited(directory: Background[Named], seconds: float) -> Named:
 
 def _identities(directory: str, ca_bundle: str) -> Named:
     if not directory.startswith("https://"):
-        return None, "its directory is not known" if not directory else "its directory is not https"
+        return None, "its directory is not https"
     try:
         trust = ssl.create_default_context(cadata=ca_bundle or None)
         request = urllib.request.Request(directory, headers={"User-Agent": "kubectl-certjob"})  # noqa: S310 - https

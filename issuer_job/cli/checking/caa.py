@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from issuer_job.cli.base.verdicts import Finding, Verdict
+from issuer_job.cli.out.verdicts import Finding, Verdict
 from issuer_job.dns01.lookup import Caa
 
 ABOUT = "CAA"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from typing import Literal
 
 from issuer_job.cli.base.endings import Exit
-from issuer_job.cli.base.terminal import Cell, Style, Terminal
+from issuer_job.cli.out.terminal import Cell, Style, Terminal
 from issuer_job.status.status import Shown
 
 
@@ -32,12 +33,24 @@ class Finding(Shown, frozen=True):
     docs: str = ""
 
 
-class Findings(Shown, frozen=True):
-    """The published form of all of them; `kind` is CheckReport or DoctorReport."""
+class Subject(Shown, frozen=True, kw_only=True):
+    """What is found about one thing, as "Ingress shop/pay"."""
 
+    name: str
+    findings: tuple[Finding, ...]
+
+
+class Report(Shown, frozen=True, kw_only=True):
+    """The published form; `kind` is CheckReport or DoctorReport."""
+
+    api_version: Literal["certjob.io/v1"] = "certjob.io/v1"
     kind: str
-    items: tuple[Finding, ...]
-    api_version: str = "certjob.io/v1"
+    subjects: tuple[Subject, ...]
+
+
+def about(found: tuple[str, Iterable[Finding]]) -> Subject:
+    """The published form of what is found about one thing."""
+    return Subject(name=found[0], findings=tuple(found[1]))
 
 
 def show(terminal: Terminal, findings: Iterable[Finding]) -> None:
