@@ -89,6 +89,8 @@ class CommandLine:
     out: io.StringIO = field(default_factory=io.StringIO)
     err: io.StringIO = field(default_factory=io.StringIO)
     """Of the command that was run last, or runs."""
+    nameservers: tuple[tuple[str, int], ...] = ()
+    http_port: int = 80
 
     def run(self, *arguments: str) -> Ran:
         """Run one command."""
@@ -101,6 +103,8 @@ class CommandLine:
             now=self.clock,
             transport=MetadataOnly(self.api),
             context_namespace=self.context_namespace,
+            nameservers=self.nameservers,
+            http_port=self.http_port,
         )
         code = run(arguments, around)
         return Ran(code, out.getvalue(), err.getvalue())

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from issuer_job.cli.out.verdicts import Finding, Verdict, of_all
+from issuer_job.cli.out.verdicts import Judged, fail, of_all, ok, unknown, warn
 from issuer_job.cluster.api import Json
 from issuer_job.dns01.lookup import Addresses
 from issuer_job.http01.probe_addresses import is_public
@@ -18,14 +18,14 @@ _NO_ROUTE = frozenset({"Network is unreachable", "No route to host", "Cannot ass
 
 
 @dataclass(frozen=True)
-class Controller:
+class IngressAddresses:
     """Where the ingress controller is, as the status of Ingresses says: addresses, and names of load balancers."""
 
     addresses: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
 
 
-def controller_of(ingresses: Iterable[Json]) -> Controller:
+def ingress_addresses(ingresses: Iterable[Json]) -> IngressAddresses:
     """What the status of Ingresses of one class tells."""
     addresses, names = set[str](), set[str]()
     for ingress in ingresses:
@@ -35,7 +35,7 @@ def controller_of(ingresses: Iterable[Json]) -> Controller:
                 addresses.add(address)
             if name := str(entry.get("hostname") or "").lower().rstrip("."):
                 names.add(name)
-    return Controller(frozenset(addresses), frozenset(names))
+    return IngressAddresses(frozenset(addresses), frozenset(names))
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Led:
         return tuple(side.addresses[0] for side in sides if side.addresses)
 
 
-def judge_dns(hosts: Iterable[Led], controller: Controller) -> list[Finding]:
+def judge_dns(hosts: Iterable[Led], controller: IngressAddresses) -> list[Judged]:
     """What is wrong with where hosts lead, for those that are proven over HTTP-01; one line if nothing is."""
     every = list(hosts)
     found = [finding for led in every for finding in _wrong(led, controller)]
@@ -77,24 +77,24 @@ def judge_dns(hosts: Iterable[Led], controller: Controller) -> list[Finding]:
     where = where.replace("lead", "leads").replace("have", "has") if len(every) == 1 else where
     addresses = sorted({address for led in every for address in led.every})
     listed = ", ".join(addresses[:3]) + (f" and {len(addresses) - 3} more" if len(addresses) > 3 else "")
-    return [Finding(verdict=Verdict.OK, about=DNS, says=f"{of_all(len(every), 'host')} {where} ({listed})")]
+    return [ok(DNS, f"{of_all(len(every), 'host')} {where} ({listed})")]
 
 
-def _wrong(led: Led, controller: Controller) -> Iterator[Finding]:
+def _wrong(led: Led, controller: IngressAddresses) -> Iterator[Judged]:
     host = led.host
     for side in (led.v4, led.v6):
         if isinstance(side, str) and not led.every:
-            yield Finding(verdict=Verdict.UNKNOWN, about=DNS, says=f"{host} could not be looked up: {side}")
+            yield unknown(DNS, f"{host} could not be looked up: {side}")
             return
     if not led.every:
         exists = any(not isinstance(side, str) and side.exists for side in (led.v4, led.v6))
         says = f"{host} has no address" if exists else f"there is no name {host}"
         docs = "docs/troubleshooting.md#dns"
-        yield Finding(verdict=Verdict.FAIL, about=DNS, says=f"{says}: a CA cannot ask it", docs=docs)
+        yield fail(DNS, f"{says}: a CA cannot ask it", docs=docs)
         return
     if private := [address for address in led.every if not is_public(address)]:
         says = f"{host} leads to {private[0]}, which no CA on the Internet can reach"
-        yield Finding(verdict=Verdict.WARN, about=DNS, says=says)
+        yield warn(DNS, says)
     if not controller.addresses or led.aliases & controller.names:
         return
     astray = [address for address in led.every if _canonical(address) not in controller.addresses]
@@ -102,11 +102,11 @@ def _wrong(led: Led, controller: Controller) -> Iterator[Finding]:
         for address in astray:
             kind, first = ("AAAA", "; CAs try IPv6 first") if ":" in address else ("A", "")
             says = f"{host} {kind} {address} is not the ingress controller's address{first}"
-            yield Finding(verdict=Verdict.WARN, about=DNS, says=says)
+            yield warn(DNS, says)
     elif not controller.names:
         own = ", ".join(sorted(controller.addresses)[:3])
         says = f"{host} leads to {astray[0]}, and the ingress controller is at {own}: right if a proxy is before it"
-        yield Finding(verdict=Verdict.WARN, about=DNS, says=says)
+        yield warn(DNS, says)
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Port80:
     unasked: tuple[str, ...] = field(default=())
 
 
-def judge_port_80(port_80: Port80) -> list[Finding]:
+def judge_port_80(port_80: Port80) -> list[Judged]:
     """Whether hosts answer here; a CA asks from elsewhere."""
     by_host: dict[str, list[Asked]] = {}
     for one in port_80.asked:
@@ -144,7 +144,7 @@ def judge_port_80(port_80: Port80) -> list[Finding]:
     found = [finding for host, asked in by_host.items() for finding in _silent(host, asked)]
     if port_80.unasked:
         says = f"{', '.join(port_80.unasked[:3])} could not be asked in time"
-        found.append(Finding(verdict=Verdict.UNKNOWN, about=PORT_80, says=says))
+        found.append(unknown(PORT_80, says))
     silent = {host for host, asked in by_host.items() if not any(one.answered for one in asked)}
     good = [host for host in by_host if host not in silent]
     if not good:
@@ -154,10 +154,10 @@ def judge_port_80(port_80: Port80) -> list[Finding]:
     which = of_all(len(good), "host") if len(good) == len(by_host) else f"{len(good)} of {len(by_host)} hosts"
     verb = "answers" if len(good) == 1 else "answer"
     says = f"{which} {verb} from this machine with {' or '.join(said[:3])}; the CA asks from elsewhere"
-    return [Finding(verdict=Verdict.OK, about=PORT_80, says=says), *found]
+    return [ok(PORT_80, says), *found]
 
 
-def _silent(host: str, asked: list[Asked]) -> Iterator[Finding]:
+def _silent(host: str, asked: list[Asked]) -> Iterator[Judged]:
     """An address that does not answer: a fault if none does and a CA would ask the same."""
     some_answer = any(one.answered for one in asked)
     for one in asked:
@@ -166,8 +166,7 @@ def _silent(host: str, asked: list[Asked]) -> Iterator[Finding]:
         certain = is_public(one.address) and not one.has_no_way and not some_answer
         says = f"{host}: {one.address} does not answer ({one.seen.detail})"
         says += "" if certain else "; a CA may not ask another" if some_answer else "; a CA may see more"
-        verdict = Verdict.FAIL if certain else Verdict.WARN
-        yield Finding(verdict=verdict, about=PORT_80, says=says, docs="docs/troubleshooting.md#connection")
+        yield (fail if certain else warn)(PORT_80, says, docs="docs/troubleshooting.md#connection")
 
 
 def _said(seen: Seen) -> str:

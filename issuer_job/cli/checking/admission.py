@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from certs.hostnames import first_few
 from issuer_job import vocabulary as v
-from issuer_job.cli.out.verdicts import Finding, Verdict, counted
+from issuer_job.cli.out.verdicts import Judged, counted, fail, ok, unknown, warn
 from issuer_job.cli.way.hearing import Hearing
 from issuer_job.cluster.api import ApiError, Cluster, Json, NotFound
 from issuer_job.cluster.refusals import RefusedBy, refusal
@@ -132,7 +132,7 @@ def _own(warnings: Iterable[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Order:
+class ExpectedOrder:
     """One certificate that would be ordered; `issuer` is empty if only the operator knows which is the default."""
 
     secret_name: str
@@ -141,17 +141,17 @@ class Order:
     ingress_class: str | None = None
 
 
-def orders_of(tried: Tried, wants: Wants | None) -> tuple[Order, ...]:
+def orders_of(tried: Tried, wants: Wants | None) -> tuple[ExpectedOrder, ...]:
     """What would be ordered: as certjob itself reads it where the issuers are known, else as the object says."""
     if wants is not None:
         return tuple(map(_order, wants.entries))
     issuer = annotations_of(tried.asker).get(v.ISSUER, "")
     if tried.kind is SourceKind.SECRET:
         hosts = tuple(sorted(secret.named_hosts(tried.asker)))
-        return (Order(tried.asker["metadata"].get("name", ""), hosts, issuer),) if hosts else ()
+        return (ExpectedOrder(tried.asker["metadata"].get("name", ""), hosts, issuer),) if hosts else ()
     own_class = ingress.ingress_class(tried.asker).name
     found = hosts_by_secret(tried.asker).items()
-    return tuple(Order(name, tuple(sorted(hosts)), issuer, own_class) for name, hosts in found if hosts)
+    return tuple(ExpectedOrder(name, tuple(sorted(hosts)), issuer, own_class) for name, hosts in found if hosts)
 
 
 def wants_of(tried: Tried, issuers: Issuers, *, namespace_enabled: bool) -> Wants:
@@ -171,24 +171,24 @@ def is_asking(tried: Tried, *, namespace_enabled: bool | None) -> bool | None:
 
 
 def judge_admission(
-    tried: Tried, orders: Sequence[Order], wants: Wants | None, *, asks: bool | None
-) -> list[Finding]:
+    tried: Tried, orders: Sequence[ExpectedOrder], wants: Wants | None, *, asks: bool | None
+) -> list[Judged]:
     """What admission comes to: the order, and everything that is in its way."""
     if tried.refused:
-        return [_fail(f"{tried.label} is refused: {tried.refused}")]
+        return [fail(ABOUT, f"{tried.label} is refused: {tried.refused}", docs=WARNINGS)]
     if asks is False:
         how = f"label it {v.REQUEST}=true" if tried.kind is SourceKind.SECRET else f"annotate it {v.TLS_ACME}=true"
-        return [_fail(f"{tried.label} does not ask for a certificate: {how}")]
+        return [fail(ABOUT, f"{tried.label} does not ask for a certificate: {how}", docs=WARNINGS)]
     said = tried.warnings or tuple(notice.message for notice in (wants.notices if wants is not None else ()))
     about = [warning for warning in said if not _is(HARMLESS, warning) and not _is(OF_HOSTS, warning)]
-    late = [_warn(warning) for warning in about if _is(ORDERED_ALL_THE_SAME, warning)]
-    wrong = [_fail(warning) for warning in about if not _is(ORDERED_ALL_THE_SAME, warning)]
+    late = [warn(ABOUT, warning, docs=WARNINGS) for warning in about if _is(ORDERED_ALL_THE_SAME, warning)]
+    wrong = [fail(ABOUT, warning, docs=WARNINGS) for warning in about if not _is(ORDERED_ALL_THE_SAME, warning)]
     if not orders:
-        return [*(wrong or [_fail("nothing in it can have a certificate")]), *late]
+        return [*(wrong or [fail(ABOUT, "nothing in it can have a certificate", docs=WARNINGS)]), *late]
     return [_ordered(tried, orders, asks), *wrong, *late]
 
 
-def _ordered(tried: Tried, orders: Sequence[Order], asks: bool | None) -> Finding:
+def _ordered(tried: Tried, orders: Sequence[ExpectedOrder], asks: bool | None) -> Judged:
     hosts = len({host for order in orders for host in order.hosts})
     issuers = sorted({order.issuer for order in orders})
     source = issuers[0] if issuers[0] else "the default issuer"
@@ -196,32 +196,22 @@ def _ordered(tried: Tried, orders: Sequence[Order], asks: bool | None) -> Findin
     says = f"certjob would order {counted(len(orders), 'certificate')} for {counted(hosts, 'host')} from {source} "
     says += f"into {secrets} "
     if tried.unasked:
-        return Finding(verdict=Verdict.UNKNOWN, about=ABOUT, says=f"{says}if it is asked: {tried.unasked}")
+        return unknown(ABOUT, f"{says}if it is asked: {tried.unasked}")
     if asks is None and not tried.warnings:
-        return Finding(
-            verdict=Verdict.UNKNOWN, about=ABOUT, says=f"{says}if the namespace opts in, which you may not see"
-        )
-    return Finding(verdict=Verdict.OK, about=ABOUT, says=f"{says}(server-side dry run)")
+        return unknown(ABOUT, f"{says}if the namespace opts in, which you may not see")
+    return ok(ABOUT, f"{says}(server-side dry run)")
 
 
-def judge_host_policy(tried: Tried) -> list[Finding]:
+def judge_host_policy(tried: Tried) -> list[Judged]:
     """Whose the hosts are, as far as the webhook told in the dry run."""
     told = [warning for warning in tried.warnings if _is(OF_HOSTS, warning)]
-    return [_fail(warning, about=HOST_POLICY, docs="docs/hosts.md") for warning in told]
+    return [fail(HOST_POLICY, warning, docs="docs/hosts.md") for warning in told]
 
 
-def _order(entry: Entry) -> Order:
+def _order(entry: Entry) -> ExpectedOrder:
     source = entry.source
-    return Order(entry.secret_name, source.hosts, source.settings.issuer, source.ingress_class.name)
+    return ExpectedOrder(entry.secret_name, source.hosts, source.settings.issuer, source.ingress_class.name)
 
 
 def _is(patterns: Iterable[re.Pattern[str]], warning: str) -> bool:
     return any(pattern.fullmatch(warning) for pattern in patterns)
-
-
-def _fail(says: str, *, about: str = ABOUT, docs: str = WARNINGS) -> Finding:
-    return Finding(verdict=Verdict.FAIL, about=about, says=says, docs=docs)
-
-
-def _warn(says: str) -> Finding:
-    return Finding(verdict=Verdict.WARN, about=ABOUT, says=says, docs=WARNINGS)

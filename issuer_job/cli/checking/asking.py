@@ -40,7 +40,7 @@ Named = tuple[tuple[str, ...] | None, str]
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenFromHere:
     """All that was asked; `named` by directory."""
 
     led: tuple[Led, ...] = ()
@@ -66,12 +66,14 @@ def ask(
     nameservers: tuple[Address, ...] = (),
     port: int = 80,
     clock: Callable[[], float] = time.monotonic,
-) -> Seen:
+) -> SeenFromHere:
     """Ask all of it, in less than ten seconds whoever is silent."""
     begun = clock()
     lookup = _lookup(nameservers, lambda: begun + DNS_SECONDS - clock())
     if isinstance(lookup, str):
-        return Seen(tuple(Led(host, lookup, lookup) for host in wish.reached), dict.fromkeys(wish.certified, lookup))
+        return SeenFromHere(
+            tuple(Led(host, lookup, lookup) for host in wish.reached), dict.fromkeys(wish.certified, lookup)
+        )
     reached = list(dict.fromkeys(wish.reached))[:MAX_HOSTS]
     above = list(dict.fromkeys(name for host in wish.certified[:MAX_HOSTS] for name in climbed(host)))
     directories = {url: Background(partial(_identities, url, pem)) for url, pem in wish.directories.items()}
@@ -91,7 +93,7 @@ def ask(
         answers = list(pool.map(port_80, questions))
         asked = tuple(one for one in answers if one is not None)
         unasked = {host for (host, _), one in zip(questions, answers, strict=True) if one is None}
-        return Seen(
+        return SeenFromHere(
             led=led,
             caa={name: found.result() for name, found in caa.items()},
             port_80=Port80(asked, tuple(sorted(unasked - {one.host for one in asked}))),
@@ -111,7 +113,7 @@ def _told(look: Callable[[], R]) -> R | str:
     try:
         return look()
     except DnsLookupError as problem:
-        return str(problem)
+        return str(problem).rpartition(" could not be looked up: ")[2]
 
 
 def _port_80(host: str, address: str, *, port: int) -> Asked:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from issuer_job.cli.out.verdicts import Finding, Verdict
+from issuer_job.cli.out.verdicts import Judged, fail, ok, unknown, warn
 from issuer_job.dns01.lookup import Caa
 
 ABOUT = "CAA"
@@ -46,32 +46,30 @@ def relevant(host: str, answers: Answers) -> tuple[str, Sequence[Caa] | str]:
     return "", ()
 
 
-def judge_caa(host: str, answers: Answers, ca: Ca, method: str) -> Finding:
+def judge_caa(host: str, answers: Answers, ca: Ca, method: str) -> Judged:
     """Whether the CA may issue for the host, which is proven by `method` ("http-01", "dns-01")."""
     name, records = relevant(host, answers)
     if isinstance(records, str):
-        return Finding(
-            verdict=Verdict.WARN,
-            about=ABOUT,
-            says=f"{name} could not be looked up ({records}): a CA that sees the same refuses {host}",
+        return warn(
+            ABOUT,
+            f"{name} could not be looked up ({records}): a CA that sees the same refuses {host}",
         )
-    unknown = next((one for one in records if one.flags & _CRITICAL and one.tag.lower() not in _KNOWN), None)
-    if unknown is not None:
-        return _forbids(name, unknown, "is critical, and no CA knows it: all refuse")
+    critical = next((one for one in records if one.flags & _CRITICAL and one.tag.lower() not in _KNOWN), None)
+    if critical is not None:
+        return _forbids(name, critical, "is critical, and no CA knows it: all refuse")
     issue = [one for one in records if one.tag.lower() == "issue"]
     wild = [one for one in records if one.tag.lower() == "issuewild"]
     decisive = wild or issue if host.startswith("*.") else issue
     if not decisive:
-        return Finding(verdict=Verdict.OK, about=ABOUT, says=f"nothing restricts who may issue for {host}")
+        return ok(ABOUT, f"nothing restricts who may issue for {host}")
     if not ca.identities:
-        verdict = Verdict.UNKNOWN if ca.identities is None else Verdict.WARN
         what = "not known" if ca.identities is None else "not in its directory"
         says = f"{_told(name, decisive)} restricts who may issue for {host}; what the CA calls itself is {what}"
-        return Finding(verdict=verdict, about=ABOUT, says=says)
+        return unknown(ABOUT, says) if ca.identities is None else warn(ABOUT, says)
     return _judged(host, name, decisive, ca, method)
 
 
-def _judged(host: str, name: str, records: Sequence[Caa], ca: Ca, method: str) -> Finding:
+def _judged(host: str, name: str, records: Sequence[Caa], ca: Ca, method: str) -> Judged:
     known = {identity.lower() for identity in ca.identities or ()}
     refused = ""
     for one in records:
@@ -88,9 +86,9 @@ def _judged(host: str, name: str, records: Sequence[Caa], ca: Ca, method: str) -
             says = (
                 f"{_told(name, records)} allows one account of this CA ({domain}); which the issuer has is not known"
             )
-            return Finding(verdict=Verdict.WARN, about=ABOUT, says=says)
+            return warn(ABOUT, says)
         else:
-            return Finding(verdict=Verdict.OK, about=ABOUT, says=f"{name} allows this CA ({domain}) for {host}")
+            return ok(ABOUT, f"{name} allows this CA ({domain}) for {host}")
     names = ", ".join(ca.identities or ())
     return _forbids(name, records[0], refused or f"forbids this CA ({names})", more=len(records) - 1)
 
@@ -113,10 +111,10 @@ def read_issue(value: str) -> tuple[str, dict[str, str]]:
     return domain.lower().removesuffix("."), parameters
 
 
-def _forbids(name: str, record: Caa, how: str, *, more: int = 0) -> Finding:
+def _forbids(name: str, record: Caa, how: str, *, more: int = 0) -> Judged:
     others = f" (and {more} more)" if more else ""
     says = f"{name}: {record}{others} {how}"
-    return Finding(verdict=Verdict.FAIL, about=ABOUT, says=says, docs="docs/troubleshooting.md#caa")
+    return fail(ABOUT, says, docs="docs/troubleshooting.md#caa")
 
 
 def _told(name: str, records: Sequence[Caa]) -> str:

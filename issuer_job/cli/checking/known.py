@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.background import at_once
-from issuer_job.cli.checking.admission import HOST_POLICY, Order
-from issuer_job.cli.out.verdicts import Finding, Verdict, of_all
+from issuer_job.cli.checking.admission import HOST_POLICY, ExpectedOrder
+from issuer_job.cli.out.verdicts import Judged, fail, of_all, ok, warn
 from issuer_job.cluster.api import CONFIGMAPS, Cluster
 from issuer_job.demand.askers import list_askers
 from issuer_job.hosts import claims
@@ -32,21 +32,21 @@ ISSUER, LIMITS = "issuer", "limits"
 
 
 @dataclass(frozen=True)
-class Known:
+class OperatorsView:
     """What certjob has been told. `options` is a text if they are wrong, and nothing is launched."""
 
     issuers: Issuers
     options: Options | str
 
 
-def read_known(cluster: Cluster, certjob_namespace: str) -> Known:
+def read_known(cluster: Cluster, certjob_namespace: str) -> OperatorsView:
     """Raises KubeError, also for a right that is missing."""
     found = cluster.items(CONFIGMAPS, certjob_namespace, labels=f"{v.ISSUER}=true")
     try:
         options: Options | str = read_options(cluster)
     except OptionsError as problem:
         options = str(problem)
-    return Known(Issuers.from_config_maps(found), options)
+    return OperatorsView(Issuers.from_config_maps(found), options)
 
 
 @dataclass(frozen=True)
@@ -80,22 +80,22 @@ def read_claims(cluster: Cluster, hosts: Iterable[str], namespace: str, now: dat
 
 def judge_hosts(
     options: Options, hosts: Sequence[str], namespace: str, found: Iterable[Whose], namers: Namers
-) -> list[Finding]:
+) -> list[Judged]:
     """Whether the namespace may have them all, as the Job that orders decides it."""
     policy = options.host_policy
     if policy is HostPolicy.OPEN:
-        return [_ok(HOST_POLICY, "open: every namespace may have every host")]
+        return [ok(HOST_POLICY, "open: every namespace may have every host")]
     if policy is HostPolicy.ALLOW_LIST:
         refused = not_allowed(options, hosts, namespace)
         if refused is None:
-            return [_ok(HOST_POLICY, f"allow-list: {namespace} may have {of_all(len(hosts), 'host')}")]
+            return [ok(HOST_POLICY, f"allow-list: {namespace} may have {of_all(len(hosts), 'host')}")]
         return [_denied(refused.host, Denial.NOT_ALLOWED, f"allow-list: no rule gives {refused.host} to {namespace}")]
     wrong = [finding for one in found if (finding := _judged(one, namespace, namers)) is not None]
     verb = "is" if len(hosts) == 1 else "are"
-    return wrong or [_ok(HOST_POLICY, f"first-claim: {of_all(len(hosts), 'host')} {verb} free or {namespace}'s")]
+    return wrong or [ok(HOST_POLICY, f"first-claim: {of_all(len(hosts), 'host')} {verb} free or {namespace}'s")]
 
 
-def _judged(one: Whose, namespace: str, namers: Namers) -> Finding | None:
+def _judged(one: Whose, namespace: str, namers: Namers) -> Judged | None:
     if one.mine is not None and one.mine.checked is not None and not any(claim.checked for claim in one.rivals):
         return None
     mine = one.mine or Claim(one.host, namespace, datetime.max.replace(tzinfo=UTC))
@@ -113,12 +113,12 @@ def _judged(one: Whose, namespace: str, namers: Namers) -> Finding | None:
     return _denied(one.host, denial, f"first-claim: another namespace names {one.host} in an older Ingress")
 
 
-def _denied(host: str, denial: Denial, says: str) -> Finding:
+def _denied(host: str, denial: Denial, says: str) -> Judged:
     docs = f"docs/troubleshooting.md#{denial.lower()}"
-    return Finding(verdict=Verdict.FAIL, about=HOST_POLICY, says=says, docs=docs)
+    return fail(HOST_POLICY, says, docs=docs)
 
 
-def methods_of(issuer: Issuer | None, order: Order) -> dict[str, str]:
+def methods_of(issuer: Issuer | None, order: ExpectedOrder) -> dict[str, str]:
     """By host how it is proven: "http-01", "dns-01", or not at all; where the issuer is not known, as it must be."""
     if issuer is None:
         return {host: "dns-01" if host.startswith("*.") else "http-01" for host in order.hosts}
@@ -128,7 +128,7 @@ def methods_of(issuer: Issuer | None, order: Order) -> dict[str, str]:
     return {host: str(solver.challenge_type) for host, solver in solvers.items() if solver is not None}
 
 
-def judge_issuer(known: Known, order: Order, state: IssuerState | None, now: datetime) -> Finding:
+def judge_issuer(known: OperatorsView, order: ExpectedOrder, state: IssuerState | None, now: datetime) -> Judged:
     """Whether it is ready, and how it proves the hosts."""
     shown = issuer_status(order.issuer, known.issuers, state, certificates=0, now=now)
     issuer = known.issuers.valid.get(order.issuer)
@@ -137,11 +137,11 @@ def judge_issuer(known: Known, order: Order, state: IssuerState | None, now: dat
     how = _how(methods_of(issuer, order))
     if shown.ready is None:
         says = f"{order.issuer} was not tested yet{how}"
-        return Finding(verdict=Verdict.WARN, about=ISSUER, says=says)
+        return warn(ISSUER, says)
     if not shown.ready:
         says = f"{order.issuer} is not ready{wrong}"
-        return Finding(verdict=Verdict.FAIL, about=ISSUER, says=says, docs="docs/issuers.md#test-an-issuer")
-    return _ok(ISSUER, f"{order.issuer} is ready{how}")
+        return fail(ISSUER, says, docs="docs/issuers.md#test-an-issuer")
+    return ok(ISSUER, f"{order.issuer} is ready{how}")
 
 
 def _how(methods: dict[str, str]) -> str:
@@ -151,7 +151,9 @@ def _how(methods: dict[str, str]) -> str:
     return "".join(f"; {kind.upper()} for {sum(one == kind for one in methods.values())}" for kind in kinds)
 
 
-def judge_limits(issuer: Issuer, state: IssuerState, record: Record, order: Order, now: datetime) -> list[Finding]:
+def judge_limits(
+    issuer: Issuer, state: IssuerState, record: Record, order: ExpectedOrder, now: datetime
+) -> list[Judged]:
     """Whether one more order is within the issuer's limits, and what is left of them."""
     if not type_of(issuer).counts_orders:
         return []
@@ -159,9 +161,9 @@ def judge_limits(issuer: Issuer, state: IssuerState, record: Record, order: Orde
     over = book.allowed(record, PlannedOrder(order.issuer, issuer.limits, hosts, namespace=record.namespace), now)
     if over is not None:
         docs = "docs/troubleshooting.md#heldback"
-        return [Finding(verdict=Verdict.WARN, about=LIMITS, says=f"it would wait: {over.problem.detail}", docs=docs)]
+        return [warn(LIMITS, f"it would wait: {over.problem.detail}", docs=docs)]
     left = [_left(use) for use in limits_used(book, issuer.limits, now, of=hosts) if use.limit in _SHOWN]
-    return [_ok(LIMITS, f"{', '.join(left)} left")] if left else [_ok(LIMITS, "none is set")]
+    return [ok(LIMITS, f"{', '.join(left)} left")] if left else [ok(LIMITS, "none is set")]
 
 
 _SHOWN = frozenset({Limit.ORDERS, Limit.DOMAIN})
@@ -172,7 +174,9 @@ def _left(use: LimitUse) -> str:
     return f"{number} orders" if use.limit is Limit.ORDERS else f"{number} certificates for {use.whom}"
 
 
-def record_of(cluster: Cluster, namespace: str, order: Order, source: Source, now: datetime) -> tuple[Record, bool]:
+def record_of(
+    cluster: Cluster, namespace: str, order: ExpectedOrder, source: Source, now: datetime
+) -> tuple[Record, bool]:
     """The record, or as it would be; and whether what is issued is for what is wanted. Raises KubeError."""
     try:
         held = live_record(cluster, names.record(namespace, order.secret_name))
@@ -182,7 +186,3 @@ def record_of(cluster: Cluster, namespace: str, order: Order, source: Source, no
     if held is None or held.intent.hosts != new.intent.hosts:
         return new, False
     return held, serves(held)
-
-
-def _ok(about: str, says: str) -> Finding:
-    return Finding(verdict=Verdict.OK, about=about, says=says)

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from issuer_job.cli.base.endings import is_forbidden
 from issuer_job.cli.checking import known as knowing
-from issuer_job.cli.checking.addresses import Controller, Port80, controller_of, judge_dns, judge_port_80
+from issuer_job.cli.checking.addresses import IngressAddresses, Port80, ingress_addresses, judge_dns, judge_port_80
 from issuer_job.cli.checking.admission import (
     HOST_POLICY,
-    Order,
+    ExpectedOrder,
     Tried,
     is_asking,
     judge_admission,
@@ -22,11 +22,11 @@ from issuer_job.cli.checking.admission import (
     orders_of,
     wants_of,
 )
-from issuer_job.cli.checking.asking import Seen, Wish
+from issuer_job.cli.checking.asking import SeenFromHere, Wish
 from issuer_job.cli.checking.caa import ABOUT as CAA
 from issuer_job.cli.checking.caa import Ca, judge_caa
-from issuer_job.cli.checking.known import Known
-from issuer_job.cli.out.verdicts import Finding, Verdict, of_all
+from issuer_job.cli.checking.known import OperatorsView
+from issuer_job.cli.out.verdicts import Judged, Standing, fail, of_all, ok, unknown
 from issuer_job.cluster.api import INGRESSES, Cluster, KubeError
 from issuer_job.demand.askers import is_enabled
 from issuer_job.demand.common import Wants
@@ -40,14 +40,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Subject:
+class Checked:
     """One thing that asks, and what would be ordered for it."""
 
     tried: Tried
-    orders: tuple[Order, ...]
+    orders: tuple[ExpectedOrder, ...]
     wants: Wants | None
     asks: bool | None
-    controller: Controller = field(default_factory=Controller)
+    controller: IngressAddresses = field(default_factory=IngressAddresses)
 
     @property
     def namespace(self) -> str:
@@ -60,7 +60,7 @@ class Subject:
         return sorted({host for order in self.orders for host in order.hosts})
 
 
-def subject_of(cluster: Cluster, tried: Tried, known: Known | None) -> Subject:
+def subject_of(cluster: Cluster, tried: Tried, known: OperatorsView | None) -> Checked:
     """What would be ordered. Raises KubeError."""
     namespace = str(tried.asker["metadata"]["namespace"])
     enabled = _or_none(lambda: is_enabled(cluster, namespace)) if tried.kind is SourceKind.INGRESS else False
@@ -69,19 +69,19 @@ def subject_of(cluster: Cluster, tried: Tried, known: Known | None) -> Subject:
     if known is not None:
         wants = wants_of(tried, known.issuers, namespace_enabled=bool(enabled))
     orders = orders_of(tried, wants) if asks is not False else ()
-    return Subject(tried, orders, wants, asks, _controller(cluster, tried, namespace))
+    return Checked(tried, orders, wants, asks, _controller(cluster, tried, namespace))
 
 
-def _controller(cluster: Cluster, tried: Tried, namespace: str) -> Controller:
+def _controller(cluster: Cluster, tried: Tried, namespace: str) -> IngressAddresses:
     """Where the controller of its class is, as far as the Ingresses that may be read tell."""
     if tried.kind is not SourceKind.INGRESS:
-        return Controller()
+        return IngressAddresses()
     own = ingress_class(tried.asker)
     found = _or_none(lambda: list(cluster.items(INGRESSES, namespace))) or [tried.asker]
-    return controller_of(one for one in (*found, tried.asker) if ingress_class(one) == own)
+    return ingress_addresses(one for one in (*found, tried.asker) if ingress_class(one) == own)
 
 
-def wish_of(subjects: Iterable[Subject], known: Known | None) -> Wish:
+def wish_of(subjects: Iterable[Checked], known: OperatorsView | None) -> Wish:
     """What to ask of the network for them all."""
     reached, certified, directories = dict[str, None](), dict[str, None](), dict[str, str]()
     for order in (order for subject in subjects for order in subject.orders):
@@ -96,8 +96,8 @@ def wish_of(subjects: Iterable[Subject], known: Known | None) -> Wish:
 
 
 def findings_of(
-    cluster: Cluster, subject: Subject, known: Known | None, seen: Callable[[], Seen], now: datetime
-) -> list[Finding]:
+    cluster: Cluster, subject: Checked, known: OperatorsView | None, seen: Callable[[], SeenFromHere], now: datetime
+) -> list[Judged]:
     """A line for each thing; `seen` is asked for when all the rest is known. Raises KubeError."""
     found = judge_admission(subject.tried, subject.orders, subject.wants, asks=subject.asks)
     if not subject.orders:
@@ -105,7 +105,7 @@ def findings_of(
     found += _host_policy(cluster, subject, known, now)
     if known is None:
         says = "what it is, and has left of its limits, you may not read; its CA is taken for one that asks port 80"
-        found.append(Finding(verdict=Verdict.UNKNOWN, about=knowing.ISSUER, says=says))
+        found.append(unknown(knowing.ISSUER, says))
         return [*found, *_network(subject, None, seen(), {})]
     used = sorted({order.issuer for order in subject.orders})
     issuers = {name: known.issuers.valid[name] for name in used if name in known.issuers.valid}
@@ -117,28 +117,30 @@ def findings_of(
     return [*found, *_network(subject, known, seen(), states), *limits]
 
 
-def _host_policy(cluster: Cluster, subject: Subject, known: Known | None, now: datetime) -> list[Finding]:
+def _host_policy(cluster: Cluster, subject: Checked, known: OperatorsView | None, now: datetime) -> list[Judged]:
     told = judge_host_policy(subject.tried)
     if known is None:
         if told:
             return told
         says = "the webhook objects to no host; who else names one, the order looks at"
         return [
-            Finding(verdict=Verdict.OK if subject.tried.warnings else Verdict.UNKNOWN, about=HOST_POLICY, says=says)
+            Judged(verdict=Standing.OK if subject.tried.warnings else Standing.UNKNOWN, about=HOST_POLICY, says=says)
         ]
     if isinstance(known.options, str):
         docs = "docs/troubleshooting.md#brokenoptions"
-        return [Finding(verdict=Verdict.FAIL, about=HOST_POLICY, says=known.options, docs=docs)]
+        return [fail(HOST_POLICY, known.options, docs=docs)]
     whose = _or_none(lambda: knowing.read_claims(cluster, subject.hosts, subject.namespace, now))
     if whose is None:
         says = "not asked: you may not list all Ingresses, or get the namespace"
-        return [Finding(verdict=Verdict.UNKNOWN, about=HOST_POLICY, says=says)]
+        return [unknown(HOST_POLICY, says)]
     return knowing.judge_hosts(known.options, subject.hosts, subject.namespace, *whose)
 
 
-def _network(subject: Subject, known: Known | None, seen: Seen, states: dict[str, IssuerState]) -> Iterator[Finding]:
+def _network(
+    subject: Checked, known: OperatorsView | None, seen: SeenFromHere, states: dict[str, IssuerState]
+) -> Iterator[Judged]:
     methods: dict[str, str] = {}
-    caa: list[Finding] = []
+    caa: list[Judged] = []
     for order in subject.orders:
         issuer = known.issuers.valid.get(order.issuer) if known is not None else None
         of_order = knowing.methods_of(issuer, order)
@@ -154,40 +156,40 @@ def _network(subject: Subject, known: Known | None, seen: Seen, states: dict[str
     yield from _guessed(known, judge_port_80(port_80))
 
 
-def _guessed(known: Known | None, found: Iterable[Finding]) -> Iterator[Finding]:
+def _guessed(known: OperatorsView | None, found: Iterable[Judged]) -> Iterator[Judged]:
     """No fault where nobody knows whether the CA asks port 80 at all."""
     for one in found:
-        faulty = one.verdict is Verdict.FAIL and known is None
-        yield replace(one, verdict=Verdict.WARN, says=f"{one.says}, if it asks port 80") if faulty else one
+        faulty = one.verdict is Standing.FAIL and known is None
+        yield replace(one, verdict=Standing.WARN, says=f"{one.says}, if it asks port 80") if faulty else one
 
 
-def _ca(issuer: Issuer | None, seen: Seen, state: IssuerState | None) -> Ca:
+def _ca(issuer: Issuer | None, seen: SeenFromHere, state: IssuerState | None) -> Ca:
     identities, _ = seen.named.get(issuer.server, (None, "")) if issuer is not None else (None, "")
     return Ca(identities, state.account_url if state is not None else "")
 
 
-def _summed(found: Sequence[Finding]) -> list[Finding]:
+def _summed(found: Sequence[Judged]) -> list[Judged]:
     """Each sentence once; those of hosts for which nothing is wrong as one."""
-    wrong = list(dict.fromkeys(one for one in found if one.verdict is not Verdict.OK))
-    good = [one for one in found if one.verdict is Verdict.OK]
+    wrong = list(dict.fromkeys(one for one in found if one.verdict is not Standing.OK))
+    good = [one for one in found if one.verdict is Standing.OK]
     if len(good) < 2:
         return [*good, *wrong]
     says = f"allows {of_all(len(good), 'host')}" if not wrong else f"allows {len(good)} of {len(found)} hosts"
-    return [Finding(verdict=Verdict.OK, about=CAA, says=says), *wrong]
+    return [ok(CAA, says), *wrong]
 
 
 def _limits(
-    cluster: Cluster, subject: Subject, known: Known, states: dict[str, IssuerState], now: datetime
-) -> Iterator[Finding]:
+    cluster: Cluster, subject: Checked, known: OperatorsView, states: dict[str, IssuerState], now: datetime
+) -> Iterator[Judged]:
     entries = {entry.secret_name: entry for entry in (subject.wants.entries if subject.wants is not None else ())}
-    lines: dict[Finding, None] = {}
+    lines: dict[Judged, None] = {}
     for order in subject.orders:
         source = entries[order.secret_name].source
         record, good = knowing.record_of(cluster, subject.namespace, order, source, now)
         if good and record.issued is not None:
             until = f"{record.issued.not_after:%Y-%m-%d}"
             says = f"{order.secret_name} has a certificate for that until {until}: no other is ordered now"
-            lines[Finding(verdict=Verdict.OK, about="Secret", says=says)] = None
+            lines[ok("Secret", says)] = None
         if order.issuer in states:
             issuer = known.issuers.valid[order.issuer]
             lines |= dict.fromkeys(knowing.judge_limits(issuer, states[order.issuer], record, order, now))

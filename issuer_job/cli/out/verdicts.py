@@ -11,7 +11,7 @@ from issuer_job.cli.out.terminal import Cell, Style, Terminal
 from issuer_job.status.status import Shown
 
 
-class Verdict(StrEnum):
+class Standing(StrEnum):
     """How one thing stands."""
 
     OK = "ok"
@@ -21,23 +21,43 @@ class Verdict(StrEnum):
     """It could not be found out: no right, no answer."""
 
 
-_STYLES = {Verdict.OK: Style.GOOD, Verdict.WARN: Style.WARN, Verdict.FAIL: Style.BAD, Verdict.UNKNOWN: Style.DIM}
+_STYLES = {Standing.OK: Style.GOOD, Standing.WARN: Style.WARN, Standing.FAIL: Style.BAD, Standing.UNKNOWN: Style.DIM}
 
 
-class Finding(Shown, frozen=True):
+class Judged(Shown, frozen=True):
     """One line: what it is `about`, and a sentence. `docs` is where more is said."""
 
-    verdict: Verdict
+    verdict: Standing
     about: str
     says: str
     docs: str = ""
 
 
-class Subject(Shown, frozen=True, kw_only=True):
+def ok(about: str, says: str) -> Judged:
+    """All is well."""
+    return Judged(verdict=Standing.OK, about=about, says=says)
+
+
+def warn(about: str, says: str, *, docs: str = "") -> Judged:
+    """It may be well."""
+    return Judged(verdict=Standing.WARN, about=about, says=says, docs=docs)
+
+
+def fail(about: str, says: str, *, docs: str = "") -> Judged:
+    """A fault."""
+    return Judged(verdict=Standing.FAIL, about=about, says=says, docs=docs)
+
+
+def unknown(about: str, says: str) -> Judged:
+    """It could not be found out."""
+    return Judged(verdict=Standing.UNKNOWN, about=about, says=says)
+
+
+class JudgedSubject(Shown, frozen=True, kw_only=True):
     """What is found about one thing, as "Ingress shop/pay"."""
 
     name: str
-    findings: tuple[Finding, ...]
+    findings: tuple[Judged, ...]
 
 
 class Report(Shown, frozen=True, kw_only=True):
@@ -45,15 +65,15 @@ class Report(Shown, frozen=True, kw_only=True):
 
     api_version: Literal["certjob.io/v1"] = "certjob.io/v1"
     kind: str
-    subjects: tuple[Subject, ...]
+    subjects: tuple[JudgedSubject, ...]
 
 
-def about(found: tuple[str, Iterable[Finding]]) -> Subject:
+def about(found: tuple[str, Iterable[Judged]]) -> JudgedSubject:
     """The published form of what is found about one thing."""
-    return Subject(name=found[0], findings=tuple(found[1]))
+    return JudgedSubject(name=found[0], findings=tuple(found[1]))
 
 
-def show(terminal: Terminal, findings: Iterable[Finding]) -> None:
+def show(terminal: Terminal, findings: Iterable[Judged]) -> None:
     """A line each, the verdict first."""
     every = list(findings)
     width = max((len(found.about) for found in every), default=0)
@@ -63,16 +83,16 @@ def show(terminal: Terminal, findings: Iterable[Finding]) -> None:
         terminal.line(verdict, f" {found.about:<{width}}  {found.says}{docs}")
 
 
-def failures(findings: Iterable[Finding]) -> int:
+def failures(findings: Iterable[Judged]) -> int:
     """How many of them are faults."""
-    return sum(found.verdict is Verdict.FAIL for found in findings)
+    return sum(found.verdict is Standing.FAIL for found in findings)
 
 
-def exit_code(findings: Sequence[Finding]) -> Exit:
+def exit_code(findings: Sequence[Judged]) -> Exit:
     """1 with a fault; 3 if nothing at all could be found out."""
     if failures(findings):
         return Exit.NO
-    nothing = findings and all(found.verdict is Verdict.UNKNOWN for found in findings)
+    nothing = findings and all(found.verdict is Standing.UNKNOWN for found in findings)
     return Exit.UNKNOWN if nothing else Exit.DONE
 
 

@@ -14,8 +14,8 @@ from issuer_job.cli.base.session import Session
 from issuer_job.cluster.api import Cluster, KubeError
 
 if TYPE_CHECKING:
-    from issuer_job.cli.checking.known import Known
-    from issuer_job.cli.out.verdicts import Finding
+    from issuer_job.cli.checking.known import OperatorsView
+    from issuer_job.cli.out.verdicts import Judged
 
 
 @command(NAMESPACE, OUTPUT)
@@ -55,7 +55,7 @@ def check(session: Session, names: Sequence[str], files: Sequence[str]) -> Exit:
     return _tell(session, found)
 
 
-def _known(session: Session) -> Known | None:
+def _known(session: Session) -> OperatorsView | None:
     """What operators may read; None, which is said, if this is none."""
     from issuer_job.cli.checking.known import read_known
 
@@ -69,7 +69,7 @@ def _known(session: Session) -> Known | None:
         return None
 
 
-def _tell(session: Session, found: dict[str, list[Finding]]) -> Exit:
+def _tell(session: Session, found: dict[str, list[Judged]]) -> Exit:
     from issuer_job.cli.out import forms, verdicts
 
     every = [one for findings in found.values() for one in findings]
