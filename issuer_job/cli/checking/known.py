@@ -162,7 +162,7 @@ def judge_limits(
     if over is not None:
         docs = "docs/troubleshooting.md#heldback"
         return [warn(LIMITS, f"it would wait: {over.problem.detail}", docs=docs)]
-    left = [_left(use) for use in limits_used(book, issuer.limits, now, of=hosts) if use.limit in _SHOWN]
+    left = [_left(use) for use in limits_used(book, issuer.limits, now, hosts) if use.limit in _SHOWN]
     return [ok(LIMITS, f"{', '.join(left)} left")] if left else [ok(LIMITS, "none is set")]
 
 
