@@ -26,7 +26,7 @@ from issuer_job.cli.checking.asking import SeenFromHere, Wish
 from issuer_job.cli.checking.caa import ABOUT as CAA
 from issuer_job.cli.checking.caa import Ca, judge_caa
 from issuer_job.cli.checking.known import OperatorsView
-from issuer_job.cli.out.verdicts import Judged, Standing, fail, of_all, ok, unknown
+from issuer_job.cli.out.verdicts import Judged, Mark, fail, of_all, ok, unknown
 from issuer_job.cluster.api import INGRESSES, Cluster, KubeError
 from issuer_job.demand.askers import is_enabled
 from issuer_job.demand.common import Wants
@@ -123,9 +123,7 @@ def _host_policy(cluster: Cluster, subject: Checked, known: OperatorsView | None
         if told:
             return told
         says = "the webhook objects to no host; who else names one, the order looks at"
-        return [
-            Judged(verdict=Standing.OK if subject.tried.warnings else Standing.UNKNOWN, about=HOST_POLICY, says=says)
-        ]
+        return [Judged(verdict=Mark.OK if subject.tried.warnings else Mark.UNKNOWN, about=HOST_POLICY, says=says)]
     if isinstance(known.options, str):
         docs = "docs/troubleshooting.md#brokenoptions"
         return [fail(HOST_POLICY, known.options, docs=docs)]
@@ -159,8 +157,8 @@ def _network(
 def _guessed(known: OperatorsView | None, found: Iterable[Judged]) -> Iterator[Judged]:
     """No fault where nobody knows whether the CA asks port 80 at all."""
     for one in found:
-        faulty = one.verdict is Standing.FAIL and known is None
-        yield replace(one, verdict=Standing.WARN, says=f"{one.says}, if it asks port 80") if faulty else one
+        faulty = one.verdict is Mark.FAIL and known is None
+        yield replace(one, verdict=Mark.WARN, says=f"{one.says}, if it asks port 80") if faulty else one
 
 
 def _ca(issuer: Issuer | None, seen: SeenFromHere, state: IssuerState | None) -> Ca:
@@ -170,8 +168,8 @@ def _ca(issuer: Issuer | None, seen: SeenFromHere, state: IssuerState | None) ->
 
 def _summed(found: Sequence[Judged]) -> list[Judged]:
     """Each sentence once; those of hosts for which nothing is wrong as one."""
-    wrong = list(dict.fromkeys(one for one in found if one.verdict is not Standing.OK))
-    good = [one for one in found if one.verdict is Standing.OK]
+    wrong = list(dict.fromkeys(one for one in found if one.verdict is not Mark.OK))
+    good = [one for one in found if one.verdict is Mark.OK]
     if len(good) < 2:
         return [*good, *wrong]
     says = f"allows {of_all(len(good), 'host')}" if not wrong else f"allows {len(good)} of {len(found)} hosts"

@@ -11,7 +11,7 @@ from issuer_job.cli.out.terminal import Cell, Style, Terminal
 from issuer_job.status.status import Shown
 
 
-class Standing(StrEnum):
+class Mark(StrEnum):
     """How one thing stands."""
 
     OK = "ok"
@@ -21,13 +21,13 @@ class Standing(StrEnum):
     """It could not be found out: no right, no answer."""
 
 
-_STYLES = {Standing.OK: Style.GOOD, Standing.WARN: Style.WARN, Standing.FAIL: Style.BAD, Standing.UNKNOWN: Style.DIM}
+_STYLES = {Mark.OK: Style.GOOD, Mark.WARN: Style.WARN, Mark.FAIL: Style.BAD, Mark.UNKNOWN: Style.DIM}
 
 
 class Judged(Shown, frozen=True):
     """One line: what it is `about`, and a sentence. `docs` is where more is said."""
 
-    verdict: Standing
+    verdict: Mark
     about: str
     says: str
     docs: str = ""
@@ -35,22 +35,22 @@ class Judged(Shown, frozen=True):
 
 def ok(about: str, says: str) -> Judged:
     """All is well."""
-    return Judged(verdict=Standing.OK, about=about, says=says)
+    return Judged(verdict=Mark.OK, about=about, says=says)
 
 
 def warn(about: str, says: str, *, docs: str = "") -> Judged:
     """It may be well."""
-    return Judged(verdict=Standing.WARN, about=about, says=says, docs=docs)
+    return Judged(verdict=Mark.WARN, about=about, says=says, docs=docs)
 
 
 def fail(about: str, says: str, *, docs: str = "") -> Judged:
     """A fault."""
-    return Judged(verdict=Standing.FAIL, about=about, says=says, docs=docs)
+    return Judged(verdict=Mark.FAIL, about=about, says=says, docs=docs)
 
 
 def unknown(about: str, says: str) -> Judged:
     """It could not be found out."""
-    return Judged(verdict=Standing.UNKNOWN, about=about, says=says)
+    return Judged(verdict=Mark.UNKNOWN, about=about, says=says)
 
 
 class JudgedSubject(Shown, frozen=True, kw_only=True):
@@ -85,14 +85,14 @@ def show(terminal: Terminal, findings: Iterable[Judged]) -> None:
 
 def failures(findings: Iterable[Judged]) -> int:
     """How many of them are faults."""
-    return sum(found.verdict is Standing.FAIL for found in findings)
+    return sum(found.verdict is Mark.FAIL for found in findings)
 
 
 def exit_code(findings: Sequence[Judged]) -> Exit:
     """1 with a fault; 3 if nothing at all could be found out."""
     if failures(findings):
         return Exit.NO
-    nothing = findings and all(found.verdict is Standing.UNKNOWN for found in findings)
+    nothing = findings and all(found.verdict is Mark.UNKNOWN for found in findings)
     return Exit.UNKNOWN if nothing else Exit.DONE
 
 

@@ -13,7 +13,7 @@ from issuer_job.cli.checking.addresses import (
     judge_dns,
     judge_port_80,
 )
-from issuer_job.cli.out.verdicts import Judged, Standing
+from issuer_job.cli.out.verdicts import Judged, Mark
 from issuer_job.dns01.lookup import Addresses
 from issuer_job.http01.probe_http import ProbeReason, Seen
 
@@ -43,22 +43,22 @@ def test_hosts_that_lead_to_the_controller_are_one_good_line() -> None:
 def test_an_aaaa_that_leads_elsewhere_is_warned_of() -> None:
     [found] = judge_dns([led(v6=(PUBLIC6,))], CONTROLLER)
     expected = f"pay.example.com AAAA {PUBLIC6} is not the ingress controller's address; CAs try IPv6 first"
-    assert (found.verdict, found.says) == (Standing.WARN, expected)
-    assert judge_dns([led(v6=(PUBLIC6,))], IngressAddresses(frozenset({PUBLIC, PUBLIC6})))[0].verdict is Standing.OK
+    assert (found.verdict, found.says) == (Mark.WARN, expected)
+    assert judge_dns([led(v6=(PUBLIC6,))], IngressAddresses(frozenset({PUBLIC, PUBLIC6})))[0].verdict is Mark.OK
 
 
 def test_a_host_that_leads_elsewhere_is_right_with_a_proxy_only() -> None:
     [found] = judge_dns([led(("1.1.1.1",))], CONTROLLER)
-    assert found.verdict is Standing.WARN
+    assert found.verdict is Mark.WARN
     assert "leads to 1.1.1.1, and the ingress controller is at 8.8.4.4" in found.says
 
 
 def test_a_load_balancer_that_has_a_name_is_the_alias_of_its_hosts() -> None:
     balancer = IngressAddresses(frozenset({"9.9.9.9"}), frozenset({"lb.cloud.example"}))
     alias = Addresses(True, (PUBLIC,), ("lb.cloud.example",))
-    assert judge_dns([led(alias)], balancer)[0].verdict is Standing.OK
+    assert judge_dns([led(alias)], balancer)[0].verdict is Mark.OK
     # Its addresses are not known, and nothing else is looked up.
-    assert judge_dns([led()], IngressAddresses(names=frozenset({"lb.cloud.example"})))[0].verdict is Standing.OK
+    assert judge_dns([led()], IngressAddresses(names=frozenset({"lb.cloud.example"})))[0].verdict is Mark.OK
 
 
 def test_no_address_is_a_fault_and_no_answer_is_none() -> None:
@@ -72,13 +72,13 @@ def test_no_address_is_a_fault_and_no_answer_is_none() -> None:
         ("?", "pay.example.com could not be looked up: 1.2.3.4: Timeout")
     ]
     # One side is enough to go on.
-    assert judge_dns([led((PUBLIC,), "SERVFAIL")], CONTROLLER)[0].verdict is Standing.OK
+    assert judge_dns([led((PUBLIC,), "SERVFAIL")], CONTROLLER)[0].verdict is Mark.OK
 
 
 def test_a_private_address_is_warned_of() -> None:
     [found] = judge_dns([led(("10.0.0.1",))], IngressAddresses(frozenset({"10.0.0.1"})))
     assert (found.verdict, found.says) == (
-        Standing.WARN,
+        Mark.WARN,
         "pay.example.com leads to 10.0.0.1, which no CA on the Internet can reach",
     )
 
@@ -118,14 +118,14 @@ def test_a_public_address_that_does_not_answer_is_a_fault_and_a_private_one_is_w
 
 def test_ipv6_that_this_machine_has_not_is_nobodys_fault() -> None:
     found = judge_port_80(Port80((asked(NO_IPV6, PUBLIC6), asked(FOUND))))
-    assert [one.verdict for one in found] == [Standing.OK]
+    assert [one.verdict for one in found] == [Mark.OK]
     alone = judge_port_80(Port80((asked(NO_IPV6, PUBLIC6),)))
-    assert [one.verdict for one in alone] == [Standing.WARN]
+    assert [one.verdict for one in alone] == [Mark.WARN]
 
 
 def test_an_address_that_is_silent_beside_one_that_answers_is_warned_of() -> None:
     found = judge_port_80(Port80((asked(REFUSED, PUBLIC6), asked(FOUND))))
-    assert [one.verdict for one in found] == [Standing.OK, Standing.WARN]
+    assert [one.verdict for one in found] == [Mark.OK, Mark.WARN]
     assert "a CA may not ask another" in found[1].says
 
 
