@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock audit base-image lint schema picture unit exhaustive process install e2e test demo bench fairness dns-bench scale soak chaos peers fuzz fuzz-short
+.PHONY: help venv lock audit base-image lint schema dashboard picture unit exhaustive process install e2e test demo bench fairness dns-bench scale soak chaos peers fuzz fuzz-short
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
@@ -53,6 +53,9 @@ lint: venv  ## ruff, mypy --strict and the import contracts
 
 schema: venv  ## write what of docs/ is made from the code anew: the JSON Schemas, tables
 	$(PY) -m tests.schema
+
+dashboard: venv  ## write the dashboard for Grafana anew from its table
+	$(PY) -m supply.dashboard
 
 picture: venv  ## draw docs/architecture.svg anew from the code
 	$(PY) -m tests.architecture.picture
