@@ -1,4 +1,4 @@
-"""Prometheus and promtool for tests: Debian's, unpacked beside the other tools. Installed, it would start a server."""
+"""Prometheus and promtool for tests: Debian's, unpacked beside the other tools; installed, it would be a server."""
 
 from __future__ import annotations
 

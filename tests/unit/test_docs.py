@@ -28,7 +28,7 @@ from issuer_job.status import status
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets import judgement
 from tests.schema import page_of_problems
-from tests.worlds.documents import ROOT, first_column, source
+from tests.worlds.documents import ROOT, anchors, first_column, source
 from webhook import bounded_calls, decide_ingress, policy
 
 DOCUMENTS = [
@@ -67,15 +67,6 @@ def code(text: str) -> Iterator[str]:
     fenced = re.compile(r"^```[a-z]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
     yield from fenced.findall(text)
     yield from re.findall(r"`([^`\n]+)`", fenced.sub("", text))
-
-
-def anchors(path: Path) -> set[str]:
-    """The fragments that a page's headings can be linked by."""
-    page = path.read_text()
-    heads = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
-    return set(re.findall(r'<a id="([^"]+)"></a>', page)) | {
-        re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads
-    }
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)

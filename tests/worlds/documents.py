@@ -30,3 +30,12 @@ def first_column(text: str, head: str) -> list[str]:
         elif inside:
             words += re.findall(r"`([^`]+)`", cells[1])
     return words
+
+
+def anchors(path: Path) -> set[str]:
+    """The fragments that a page's headings can be linked by."""
+    page = path.read_text()
+    heads = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return set(re.findall(r'<a id="([^"]+)"></a>', page)) | {
+        re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads
+    }

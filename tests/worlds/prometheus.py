@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.cluster.settings import from_environment
 from tests.worlds.documents import ROOT
 
 COMPONENT = ROOT / "manifests" / "optional" / "monitoring"
@@ -18,7 +18,8 @@ ALERTS = COMPONENT / "alerts.yaml"
 
 def program(name: str) -> Path:
     """`prometheus` or `promtool`. Raises FileNotFoundError where they are not unpacked."""
-    found = sorted(from_environment().tools.glob(f"prometheus-*/usr/bin/{name}"))
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    found = sorted((cache / "certjob" / "tools").glob(f"prometheus-*/usr/bin/{name}"))
     if not found:
         raise FileNotFoundError(f"{name}: make cluster-monitoring")
     return found[-1]

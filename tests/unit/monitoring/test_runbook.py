@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from tests.unit.test_docs import anchors
-from tests.worlds.documents import ROOT
+from tests.worlds.documents import ROOT, anchors
 from tests.worlds.prometheus import alerts
 
 RUNBOOK = ROOT / "docs" / "runbook.md"
