@@ -100,6 +100,12 @@ TTL_AFTER_FINISHED = "certjob.io/ttl-seconds-after-finished"
 CERT_MANAGER = "cert-manager.io/certificate-name"
 """cert-manager's annotation on each Secret that it writes."""
 NOT_AFTER = "certjob.io/not-after"
+EVENT_SECRET = "certjob.io/secret"  # noqa: S105 - a name, not a secret
+EVENT_PROBLEM = "certjob.io/problem"
+EVENT_NEXT = "certjob.io/next"
+"""Annotations on an Event, for programs: which Secret it is about, the type of the problem, and when it is tried
+again; without that only after a change.
+"""
 NOTED_TIME = "%Y-%m-%dT%H:%M:%SZ"
 """How times are noted on Secrets (RFC 3339, UTC)."""
 LOOK = "certjob.io/look"

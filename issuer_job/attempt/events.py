@@ -15,25 +15,51 @@ from issuer_job.attempt.attempt import Attempt
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import EVENTS, Cluster, Json, KubeError
 from issuer_job.demand.askers import with_uids
-from issuer_job.record.record import Issued, Record, Source
+from issuer_job.record.record import Issued, Problem, Record, Source
 from issuer_job.record.renewal import too_short
 
 
 @dataclass(frozen=True)
 class News:
-    """What an Event says. `unique` names the occasion: of the same one nothing is written again (a 409)."""
+    """What an Event says. `unique` names the occasion: of the same one nothing is written again (a 409).
+
+    `problem` is the type of what went wrong, if it is about that, and `until` when it is tried again. `secret` is the
+    name of the Secret that it is about.
+    """
 
     reason: str
     note: str
     now: datetime
     unique: tuple[str, ...]
     warning: bool = True
+    problem: str = ""
+    until: datetime | None = None
+    secret: str = ""
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """The same for programs: see `vocabulary`."""
+        until = f"{self.until:{v.NOTED_TIME}}" if self.until is not None else ""
+        notes = {v.EVENT_SECRET: self.secret, v.EVENT_PROBLEM: self.problem[:100], v.EVENT_NEXT: until}
+        return {name: text for name, text in notes.items() if text}
 
 
 def tell(attempt: Attempt, reason: str, note: str, *, warning: bool = False) -> None:
     """Put one Event for this attempt and reason on everything that asks for the certificate."""
-    unique = (attempt.record.uid, str(attempt.record.epoch))
-    tell_news(attempt, News(reason, note, attempt.clock(), unique, warning=warning))
+    tell_news(attempt, News(reason, note, attempt.clock(), _occasion(attempt), warning=warning))
+
+
+def tell_failed(attempt: Attempt, problem: Problem, when: str) -> None:
+    """The same of one that has failed; `when` it is tried again, in words: the record says it, too, if it could."""
+    retry, now = attempt.record.retry, attempt.clock()
+    until = retry.not_before if retry is not None else now
+    note = f"{problem.note}; {when}"
+    unique = _occasion(attempt)
+    tell_news(attempt, News("CertificateFailed", note, now, unique, problem=problem.type, until=until))
+
+
+def _occasion(attempt: Attempt) -> tuple[str, ...]:
+    return attempt.record.uid, str(attempt.record.epoch)
 
 
 def tell_news(attempt: Attempt, news: News) -> None:
@@ -53,7 +79,8 @@ def held_back(record: Record, now: datetime) -> News:
     if retry is None or retry.not_before is None:
         raise ValueError(f"{record.name} does not wait")
     unique = (record.uid, "held", f"{retry.not_before:%Y-%m-%dT%H:%M:%S}")
-    return News("CertificateHeldBack", retry.problem.detail, now, unique)
+    problem, until = retry.problem, retry.not_before
+    return News("CertificateHeldBack", problem.detail, now, unique, problem=problem.type, until=until)
 
 
 def about_lives(record: Record, issued: Issued, now: datetime, *, interval: timedelta) -> Iterator[News]:
@@ -80,7 +107,7 @@ def tell_sources(cluster: Cluster, secret: tuple[str, str], sources: Iterable[So
     object has no uid.
     """
     namespace, secret_name = secret
-    news = replace(news, note=f"Secret {secret_name}: {news.note}")
+    news = replace(news, note=f"Secret {secret_name}: {news.note}", secret=secret_name)
     for source in sources:
         if source.name and source.uid:
             tell_one(cluster, source.kind.reference(namespace=namespace, name=source.name, uid=source.uid), news)
@@ -89,10 +116,11 @@ def tell_sources(cluster: Cluster, secret: tuple[str, str], sources: Iterable[So
 def tell_one(cluster: Cluster, about: Json, news: News) -> bool:
     """One Event on the object of an ObjectReference; whether it was new."""
     name, namespace = names.event(about["name"], news.reason, *news.unique), about["namespace"]
+    noted = {"annotations": news.annotations} if news.annotations else {}
     event = {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": name, "namespace": namespace, "labels": {v.MANAGED: "true"}},
+        "metadata": {"name": name, "namespace": namespace, "labels": {v.MANAGED: "true"}} | noted,
         "eventTime": f"{news.now:%Y-%m-%dT%H:%M:%S.%fZ}",
         "reportingController": v.CONTROLLER,
         "reportingInstance": "certjob",

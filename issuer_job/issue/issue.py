@@ -143,7 +143,7 @@ def _failed(attempt: Attempt, failure: Failure) -> v.ExitCode:
         attempt.step("put-off", type=problem.type, detail=problem.detail)
         return failure.exit_code
     attempt.step("failed", type=problem.type, detail=problem.detail, host=problem.host, at=problem.step, next=when)
-    events.tell(attempt, "CertificateFailed", f"{problem.note}; {when}", warning=True)
+    events.tell_failed(attempt, problem, when)
     return failure.exit_code
 
 

@@ -115,18 +115,32 @@ class Effects:
         return whole and write_record(self.cluster, arrow(whole, self.now, *args, **kwargs))
 
     def tell(
-        self, situation: Situation, record: Record | None, reason: str, note: str, unique: tuple[str, ...]
+        self,
+        situation: Situation,
+        record: Record | None,
+        reason: str,
+        note: str,
+        unique: tuple[str, ...],
+        *,
+        problem: Problem | None = None,
+        until: datetime | None = None,
     ) -> None:
         """A warning on all that ask. At its admission one had no uid yet, so the live ones go before the record's."""
+        kind = problem.type if problem is not None else ""
+        news = events.News(reason, note, self.now, unique, problem=kind, until=until)
+        self.tell_news(situation, record, news)
+
+    def tell_news(self, situation: Situation, record: Record | None, news: events.News) -> None:
+        """The same of what others have put into words."""
         sources = tuple(entry.source for entry in situation.entries) or (record.sources if record else ())
-        secret = (situation.namespace, situation.secret_name)
-        events.tell_sources(self.cluster, secret, sources, events.News(reason, note, self.now, unique))
+        events.tell_sources(self.cluster, (situation.namespace, situation.secret_name), sources, news)
 
     def tell_refused(self, situation: Situation, problem: Problem) -> None:
         """That nothing could be launched, or written down: once for each cause, as long as the Event stays."""
         unique = (situation.namespace, situation.secret_name, problem.type, problem.detail)
         note = f"{problem.note}; it is tried again by a sweep"
-        self.tell(situation, situation.record, "CertificateFailed", note, unique)
+        record, now = situation.record, self.now
+        self.tell(situation, record, "CertificateFailed", note, unique, problem=problem, until=now)
 
     def warn_of_refusal(self, situation: Situation, record: Record) -> None:
         """Its launch was refused at admission, where nobody can be told: the webhook writes no Events."""
@@ -150,10 +164,12 @@ class Effects:
         if left <= timedelta(0):
             late = too_short(issued.lifetime, situation.interval, left=issued.left) or _LATE
             news = events.ended(record, issued, self.now, f"its renewal fails: {why}" if record.retry else late)
-            self.tell(situation, record, news.reason, news.note, news.unique)
+            self.tell_news(situation, record, news)
             return
         note = f"the certificate has {share} left (until {issued.not_after:%Y-%m-%d %H:%M} UTC) and its renewal fails"
-        self.tell(situation, record, "CertificateExpiring", f"{note}: {why}", (record.uid, issued.serial, share))
+        unique, until = (record.uid, issued.serial, share), record.retry.not_before if record.retry else self.now
+        words = f"{note}: {why}"
+        self.tell(situation, record, "CertificateExpiring", words, unique, problem=problem, until=until)
 
     def warn_of_shared_key(self, situation: Situation, record: Record) -> None:
         """Whoever holds the other Secret can be this one's hosts: that is for users and operators to know at once."""
@@ -188,7 +204,7 @@ class Effects:
         if not rules.was_held_back_lately(situation, record):
             return
         news = events.held_back(record, self.now)
-        self.tell(situation, record, news.reason, news.note, news.unique)
+        self.tell_news(situation, record, news)
 
     def look(self, situation: Situation, record: Record, verdict: Verdict) -> Verdict:
         """What the Secret holds, and what follows. One that is not ours to write is left alone until it is due."""
@@ -234,7 +250,7 @@ class Effects:
             return
         self.counts["adopted"] += 1
         for news in events.about_lives(record, issued, self.now, interval=situation.interval):
-            self.tell(situation, record, news.reason, news.note, news.unique)
+            self.tell_news(situation, record, news)
 
     def _learn_signers(self, record: Record, seen: Look) -> None:
         """Who signs for the issuer, by a certificate that is known to be its own."""
@@ -408,9 +424,10 @@ class Effects:
         if self.write(record, waiting) is None:
             return
         self.counts["given up for now"] += 1
-        note = f"{problem.detail}; it is tried again after {self.now + wait:%Y-%m-%d %H:%M:%S} UTC"
+        until = self.now + wait
+        note = f"{problem.detail}; it is tried again after {until:%Y-%m-%d %H:%M:%S} UTC"
         unique = (record.uid, str(record.epoch), problem.type)
-        self.tell(situation, record, "CertificateFailed", note, unique)
+        self.tell(situation, record, "CertificateFailed", note, unique, problem=problem, until=until)
 
 
 _NOT_TRIED = Problem(type="notRenewed", detail="no order could be tried: see the other Events, and the sweep's log")

@@ -121,7 +121,8 @@ class SweepLaunches:
         self._told[situation.namespace] += 1
         if self._told[situation.namespace] <= MOST_TOLD:
             unique = (situation.namespace, situation.secret_name, problem.type)
-            self._effects.tell(situation, wanted, "CertificateHeldBack", f"{problem.detail} ({problem.type})", unique)
+            note, now = f"{problem.detail} ({problem.type})", self._effects.now
+            self._effects.tell(situation, wanted, "CertificateHeldBack", note, unique, problem=problem, until=now)
 
     def _has_room(self, situation: Situation) -> bool:
         """Whether its namespace may have one more attempt under way, and the cluster one more Job."""
@@ -164,7 +165,8 @@ class SweepLaunches:
             if said and (outcome.refused or outcome.reason in _OPERATORS):
                 source, secret = entry.source, (situation.namespace, entry.secret_name)
                 unique = (source.uid, entry.secret_name, said)
-                news = events.News("CertificateFailed", said, self._effects.now, unique)
+                kind, now = outcome.refused.type if outcome.refused else "", self._effects.now
+                news = events.News("CertificateFailed", said, now, unique, problem=kind, until=now)
                 events.tell_sources(self._effects.cluster, secret, (source,), news)
             if outcome.reason is not OutcomeReason.UNCHANGED:
                 about = {"namespace": situation.namespace, "secret": entry.secret_name}

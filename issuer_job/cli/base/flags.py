@@ -10,7 +10,9 @@ from typing import Any
 import click
 
 FORMATS = ("wide", "json", "yaml", "name")
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|h|m|s)")
+_DURATION = re.compile(rf"(?:{_PART.pattern})+")
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,8 @@ class Seconds(click.ParamType[float]):
         """Seconds."""
         if isinstance(value, int | float):
             return float(value)
-        found = _DURATION.fullmatch(value)
-        if value and found:
-            hours, minutes, seconds = (float(part or 0) for part in found.groups())
-            return hours * 3600 + minutes * 60 + seconds
+        if _DURATION.fullmatch(value):
+            return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
         if value.isascii() and value.isdecimal():
             return float(value)
         raise click.BadParameter(f"{value!r} is not a duration such as 90s, 3m or 1h30m", ctx, param)

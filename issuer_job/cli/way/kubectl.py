@@ -22,7 +22,7 @@ directory=$1 terminal=$2; shift 2
 trap '' INT
 "$@" <"$terminal" & kubectl=$!
 exec >&- 2>&-
-trap 'kill $kubectl; wait $kubectl; rm -rf "$directory"' EXIT
+trap 'trap "" HUP TERM; kill $kubectl; wait $kubectl; rm -rf "$directory"' EXIT
 trap 'exit' HUP TERM
 read -r _
 """
@@ -48,7 +48,7 @@ class KubectlProxy:
 
     def __init__(self, flags: Sequence[str], say: Callable[[str], None]) -> None:
         command = [kubectl(), "proxy", *flags, "--append-server-path"]
-        self._directory = Path(tempfile.mkdtemp(prefix="certjob-"))  # of mode 0700
+        self._directory = Path(tempfile.mkdtemp(prefix="kubectl-certjob-"))  # of mode 0700
         self._socket = self._directory / "api"
         self._say = say
         self._words: list[str] = []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from issuer_job.attempt.events import News, tell_one
+from msgspec.structs import replace
+
+from issuer_job import vocabulary as v
+from issuer_job.attempt.events import News, tell_one, tell_sources
 from issuer_job.cluster.api import EVENTS, Cluster, Json
 from issuer_job.record.record import SourceKind
 from tests.fakes.api import FakeApi
-from tests.worlds.samples import NOW
+from tests.worlds.samples import LATER, NOW, source
 
 
 def test_an_event_is_named_by_its_occasion() -> None:
@@ -30,4 +33,17 @@ def test_an_event_is_named_by_its_occasion() -> None:
         "namespace": "shop",
         "name": "web",
         "uid": "u",
+    }
+
+
+def test_an_event_says_for_programs_which_secret_what_and_when() -> None:
+    api = FakeApi()
+    failed = News("CertificateFailed", "no", NOW, ("1",), problem="connection", until=LATER)
+    tell_sources(Cluster(api), ("shop", "web-tls"), [replace(source(), uid="u")], failed)
+    [made] = api.all(EVENTS)
+    assert made["note"] == "Secret web-tls: no"
+    assert made["metadata"]["annotations"] == {
+        v.EVENT_SECRET: "web-tls",
+        v.EVENT_PROBLEM: "connection",
+        v.EVENT_NEXT: "2026-05-05T10:05:00Z",
     }
