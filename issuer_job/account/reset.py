@@ -9,6 +9,7 @@ from __future__ import annotations
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account.account import account_for
+from issuer_job.account.asked import reset_is_due
 from issuer_job.account.connection import account_of, connect
 from issuer_job.account.keys import NEXT, change_in_use, existing_key, hold_key, stored_key, thumbprint
 from issuer_job.account.replacement import OF_FORMER_ACCOUNT
@@ -67,11 +68,6 @@ def reset_account(mounted: MountedIssuer, request: str) -> bool:
     hold_key(attempt, key, number)
     attempt.step("account-reset", issuer=mounted.name, number=number, account=url, former=state.account_url)
     return True
-
-
-def reset_is_due(state: IssuerState, request: str) -> bool:
-    """Whether one was begun, or is asked for by a value of the annotation that none was made for. Pure."""
-    return bool(state.data.get(RESETTING)) or request not in ("", state.data.get(RESET_FOR))
 
 
 def _fresh_key(mounted: MountedIssuer, state: IssuerState) -> tuple[int, bytes]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.account import account
+from issuer_job.account.asked import rollover_is_due
 from issuer_job.account.connection import account_of
 from issuer_job.account.keys import NEXT, change_in_use, hold_key, stored_key
 from issuer_job.acme_client import UNUSABLE, AcmeClient, AcmeError
@@ -19,7 +20,6 @@ from issuer_job.issuers.state import (
     ACCOUNT_NUMBER,
     ROLLED_OVER_FOR,
     ROLLING_OVER,
-    IssuerState,
 )
 
 NOT_SUPPORTED = frozenset({404, 405, 501})
@@ -48,11 +48,6 @@ def roll_over_key(mounted: MountedIssuer, request: str) -> None:
     state = change_in_use(mounted, number - 1, change)
     hold_key(attempt, new, number)
     attempt.step("account-rolled-over", issuer=mounted.name, number=number, account=state.account_url)
-
-
-def rollover_is_due(state: IssuerState, request: str) -> bool:
-    """Whether a rollover was begun, or is asked for by a value of the annotation that none was made for. Pure."""
-    return bool(state.data.get(ROLLING_OVER)) or request not in ("", state.data.get(ROLLED_OVER_FOR))
 
 
 def _next_key(mounted: MountedIssuer, number: int) -> bytes:

@@ -127,3 +127,10 @@ class MountedIssuer:
     def secret_or_none(self) -> str:
         """For messages: the same, and whether it is there at all."""
         return self.secret if self.keys else f"{self.secret}, which is not there or is empty"
+
+
+def finding_line(finding: Finding) -> str:
+    """One line for people."""
+    kind = "warning, " if finding.warning else ""
+    at = "" if f"`{finding.path}`" in finding.message or finding.path == "$" else f" - at `{finding.path}`"
+    return f"{kind}{finding.reason}: {finding.message}{at}"

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from issuer_job import vocabulary as v
 from issuer_job.attempt import events
 from issuer_job.attempt.attempt import Attempt, Later, Stop, Superseded
-from issuer_job.attempt.findings import CheckReason, Finding, MountedIssuer
+from issuer_job.attempt.findings import CheckReason, Finding, MountedIssuer, finding_line
 from issuer_job.checks.leftovers import clear, is_clearing, only_clear
 from issuer_job.checks.questions import QUESTIONS
 from issuer_job.cluster.api import CONFIGMAPS, ApiError, Json, KubeError
@@ -26,24 +26,21 @@ from issuer_job.issuers.state import (
     CHECK_FINDINGS,
     CHECK_RESULT,
     CHECKED_AT,
+    CHECKED_EPOCH,
+    CHECKED_FOR,
     CHECKED_VERSION,
     CREDENTIALS_SINCE,
+    LAUNCHED_FOR,
     NOT_READY,
     READY,
+    STOPPED,
+    STOPPED_EPOCH,
     IssuerState,
     note_in_state,
 )
 from issuer_job.issuers.types import directory_of
 from issuer_job.tenant_secrets.refused import refused_problem
 
-CHECKED_EPOCH = "checkedEpoch"
-"""Of the Job that wrote the rest."""
-CHECKED_FOR = "checkedFor"
-"""The value of the annotation that asks for a check."""
-LAUNCHED_FOR = "checkLaunchedFor"
-"""Stands for what the last Job was launched to test; empty if it has to be launched again."""
-STOPPED, STOPPED_EPOCH = "checkStopped", "checkStoppedEpoch"
-"""Why a Job could not test it just now, and the epoch of that Job."""
 MAX_FINDINGS = 20
 MAX_MESSAGE = 1000
 
@@ -135,10 +132,3 @@ def ready_since(state: IssuerState) -> datetime | None:
     """When the last test found the issuer ready, or a Job found other credentials; None if neither was."""
     tested = state.moment(CHECKED_AT) if state.data.get(CHECK_RESULT) == READY else None
     return max(filter(None, (tested, state.moment(CREDENTIALS_SINCE))), default=None)
-
-
-def finding_line(finding: Finding) -> str:
-    """One line for people."""
-    kind = "warning, " if finding.warning else ""
-    at = "" if f"`{finding.path}`" in finding.message or finding.path == "$" else f" - at `{finding.path}`"
-    return f"{kind}{finding.reason}: {finding.message}{at}"

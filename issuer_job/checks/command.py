@@ -10,14 +10,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from issuer_job import vocabulary as v
-from issuer_job.attempt.findings import read_findings
+from issuer_job.attempt.findings import finding_line, read_findings
 from issuer_job.attempt.vouching import givers
-from issuer_job.checks.check import CHECKED_EPOCH, STOPPED, STOPPED_EPOCH, finding_line
 from issuer_job.checks.launch import CheckedIssuer, CheckStillRuns, find_issuer, launch_check, with_state
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, Cluster, Json
 from issuer_job.issuers.load import Issuers, is_issuer
-from issuer_job.issuers.state import CHECK_RESULT, READY, IssuerState, load_state
+from issuer_job.issuers.state import (
+    CHECK_RESULT,
+    CHECKED_EPOCH,
+    READY,
+    STOPPED,
+    STOPPED_EPOCH,
+    IssuerState,
+    load_state,
+)
 from issuer_job.launch.jobs import is_finished
 from issuer_job.polling import Poll
 from issuer_job.record.annotations import read_moment

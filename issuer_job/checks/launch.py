@@ -9,16 +9,18 @@ from enum import StrEnum
 
 from issuer_job import log, names
 from issuer_job import vocabulary as v
-from issuer_job.account.reset import reset_is_due
-from issuer_job.account.rollover import rollover_is_due
-from issuer_job.checks.check import CHECKED_EPOCH, CHECKED_FOR, LAUNCHED_FOR
-from issuer_job.checks.leftovers import CLEANED_EPOCH, CLEANING_EPOCH
+from issuer_job.account.asked import reset_is_due, rollover_is_due
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, POD_TEMPLATES, Cluster, Json, KubeError
 from issuer_job.issuers.load import IssuerError, is_issuer, issuer_version, parse_issuer
 from issuer_job.issuers.state import (
     CHECK_RESULT,
+    CHECKED_EPOCH,
+    CHECKED_FOR,
     CHECKED_VERSION,
+    CLEANED_EPOCH,
+    CLEANING_EPOCH,
+    LAUNCHED_FOR,
     NOT_READY,
     IssuerState,
     load_state,

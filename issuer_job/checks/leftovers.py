@@ -11,13 +11,9 @@ from issuer_job.attempt.findings import MountedIssuer
 from issuer_job.checks.revocation import revoke_all
 from issuer_job.cluster.api import KubeError
 from issuer_job.issue.solvers import SOLVERS
-from issuer_job.issuers.state import note_in_state
+from issuer_job.issuers.state import CLEANED_EPOCH, CLEANING_EPOCH, note_in_state
 from issuer_job.issuers.types import directory_of
 
-CLEANING_EPOCH = "cleanLaunchedEpoch"
-"""Of the last Job that was launched only for this."""
-CLEANED_EPOCH = "cleanedEpoch"
-"""Of the last one of those that removed any."""
 RESERVE = timedelta(seconds=20)
 """Of the pod's time: for crossing out what is gone."""
 

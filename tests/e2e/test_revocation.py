@@ -13,11 +13,10 @@ import pytest
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.checks.check import CHECKED_EPOCH
 from issuer_job.checks.launch import LAUNCHED_EPOCH
-from issuer_job.checks.leftovers import CLEANED_EPOCH, CLEANING_EPOCH
 from issuer_job.cluster.api import CONFIGMAPS, Json
 from issuer_job.cluster.changes import change
+from issuer_job.issuers.state import CHECKED_EPOCH, CLEANED_EPOCH, CLEANING_EPOCH
 from issuer_job.record.record import Issued
 from tests.e2e import world
 from tests.e2e.api import NewNamespace, wait_for

@@ -10,8 +10,8 @@ import pytest
 
 from issuer_job import names
 from issuer_job import vocabulary as v
+from issuer_job.account.asked import reset_is_due
 from issuer_job.account.keys import account_secret
-from issuer_job.account.reset import reset_is_due
 from issuer_job.acme_client import AcmeClient, new_account_key
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.attempt.findings import CheckReason

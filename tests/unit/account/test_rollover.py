@@ -12,8 +12,8 @@ from josepy.jwk import JWKEC
 
 from issuer_job import names
 from issuer_job import vocabulary as v
+from issuer_job.account.asked import rollover_is_due
 from issuer_job.account.keys import account_secret
-from issuer_job.account.rollover import rollover_is_due
 from issuer_job.acme_client import AcmeClient, AcmeError, new_account_key
 from issuer_job.attempt.attempt import Attempt
 from issuer_job.attempt.findings import CheckReason

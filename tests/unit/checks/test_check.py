@@ -14,12 +14,12 @@ import pytest
 from certs.authority import make_authority
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.attempt.findings import CheckReason
-from issuer_job.checks.check import CHECKED_EPOCH, check_issuer, finding_line
+from issuer_job.attempt.findings import CheckReason, finding_line
+from issuer_job.checks.check import check_issuer
 from issuer_job.checks.questions import QUESTIONS
 from issuer_job.cluster.api import CONFIGMAPS, SECRETS, Cluster, Unreachable
 from issuer_job.issuers.load import issuer_version
-from issuer_job.issuers.state import ACCOUNT_URL, CHECKED_VERSION, note_in_state
+from issuer_job.issuers.state import ACCOUNT_URL, CHECKED_EPOCH, CHECKED_VERSION, note_in_state
 from tests.fakes.acme import Reply, Request, problem
 from tests.fakes.ca import acme_server
 from tests.fakes.odd import ANSWERS, NOBODY, WORDS
