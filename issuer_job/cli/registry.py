@@ -25,6 +25,17 @@ COMMANDS = {
         "reading.issuers", "issuers", "The issuers, whether they are ready, and what is left of their orders."
     ),
     "check": Row("reading.check", "check", "Whether an order would succeed; orders and writes nothing."),
+    "renew": Row(
+        "writing.renew", "renew", "Have certificates renewed now, which are served until the new ones are there."
+    ),
+    "retry": Row("writing.retry", "retry", "Have what failed tried again now."),
+    "adopt": Row("writing.adopt", "adopt", "Hand Secrets over to certjob, with the certificates in them."),
+    "transfer-host": Row(
+        "writing.transfer_host", "transfer_host", "Give a host to a namespace, whoever has it; for operators."
+    ),
+    "revoke": Row(
+        "writing.revoke", "revoke", "Revoke a Secret's certificate, and get another with another key; for operators."
+    ),
     "version": Row("reading.version", "version", "Which versions are at work."),
 }
 """In the order of `--help`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from certs import hostnames
 from certs.hostnames import HostReason
@@ -12,20 +13,50 @@ from issuer_job.cluster.api import Cluster
 from issuer_job.hosts import claims
 
 
-def transfer_host(cluster: Cluster, host: str, namespace: str, *, now: datetime) -> v.ExitCode:
-    """Check both, write the claim, log what was done. PERMANENT if there can be no such host or namespace.
+@dataclass(frozen=True)
+class Transfer:
+    """What became of it. `former` is whose the host was, None if it was nobody's; `problem` is why it stays there."""
 
-    Raises KubeError.
-    """
+    host: str
+    namespace: str
+    former: str | None = None
+    problem: str = ""
+
+
+def transfer(cluster: Cluster, host: str, namespace: str, *, now: datetime) -> Transfer:
+    """Check both, and write the claim. Raises KubeError."""
     host = hostnames.normalize(host)
-    problem, made = _problem(host, namespace), claims.namespace_made(cluster, namespace)
-    if problem is not None or made is None:
-        problem = problem or "there is no such namespace"
-        log.error("not-transferred", host=host, namespace=namespace, problem=problem)
+    problem, made = _checked(cluster, host, namespace)
+    if problem:
+        return Transfer(host, namespace, problem=problem)
+    return Transfer(host, namespace, claims.transfer(cluster, host, namespace, now=max(now, made)))
+
+
+def expected(cluster: Cluster, host: str, namespace: str, *, now: datetime) -> Transfer:
+    """What would become of it; nothing is written. Raises KubeError."""
+    host = hostnames.normalize(host)
+    problem, _ = _checked(cluster, host, namespace)
+    held = None if problem else claims.claim_of(cluster, host)
+    return Transfer(host, namespace, None if held is None else held.namespace, problem)
+
+
+def _checked(cluster: Cluster, host: str, namespace: str) -> tuple[str, datetime]:
+    """Why there can be no such host or namespace, empty if there can; and since when there is."""
+    problem = _problem(host, namespace)
+    made = None if problem else claims.namespace_made(cluster, namespace)
+    if made is None:
+        return problem or "there is no such namespace", datetime.min.replace(tzinfo=UTC)
+    return "", made
+
+
+def transfer_host(cluster: Cluster, host: str, namespace: str, *, now: datetime) -> v.ExitCode:
+    """The same, logged. PERMANENT if there can be no such host or namespace. Raises KubeError."""
+    done = transfer(cluster, host, namespace, now=now)
+    if done.problem:
+        log.error("not-transferred", host=done.host, namespace=namespace, problem=done.problem)
         return v.ExitCode.PERMANENT
-    former = claims.transfer(cluster, host, namespace, now=max(now, made))
     follows = "the next sweep orders what was refused"
-    log.info("host-transferred", host=host, namespace=namespace, former=former, next=follows)
+    log.info("host-transferred", host=done.host, namespace=namespace, former=done.former, next=follows)
     return v.ExitCode.DONE
 
 

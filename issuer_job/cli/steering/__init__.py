@@ -1,0 +1,1 @@
+"""How commands write: on what asks, or on the record, for real or as a dry run."""
