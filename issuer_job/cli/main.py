@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -114,6 +115,7 @@ def complete() -> Any:
 
 def main() -> Any:
     """The console script kubectl-certjob."""
+    logging.disable()  # what Jobs and pods log, people are told in sentences
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -36,6 +36,7 @@ COMMANDS = {
     "revoke": Row(
         "writing.revoke", "revoke", "Revoke a Secret's certificate, and get another with another key; for operators."
     ),
+    "page": Row("reading.page", "page", "Make the status page reachable from this machine."),
     "version": Row("reading.version", "version", "Which versions are at work."),
 }
 """In the order of `--help`."""

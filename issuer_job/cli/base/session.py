@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -21,6 +21,7 @@ from issuer_job.polling import utc_now
 
 if TYPE_CHECKING:
     from issuer_job.cli.way.kubectl import ContextNamespace
+    from issuer_job.cli.way.port_forward import PortForward
 
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -40,6 +41,8 @@ class Surroundings:
     context_namespace: str = ""
     nameservers: tuple[tuple[str, int], ...] = ()
     """DNS servers to ask; none: the machine's own."""
+    port_forward: Callable[[Sequence[str], str, str, int, int], PortForward] | None = None
+    """Instead of `way.port_forward.PortForward`."""
     http_port: int = 80
 
 
@@ -114,6 +117,13 @@ class Session:
     def now(self) -> datetime:
         """The clock."""
         return self.surroundings.now()
+
+    def port_forward(self, target: str, remote: int, *, local: int = 0) -> PortForward:
+        """A way to a port of a pod in certjob's namespace. Raises CommandError where there is no kubectl."""
+        from issuer_job.cli.way.port_forward import PortForward
+
+        make = self.surroundings.port_forward or PortForward
+        return make(self.flags.kubectl, self.certjob_namespace, target, remote, local)
 
     def refuse(self, sentence: str, code: Exit = Exit.NO) -> Exit:
         """Say on stderr why the command does not end well, and return how it ends."""

@@ -17,7 +17,7 @@ from threading import Thread
 
 from issuer_job.cli.base.endings import CommandError
 
-_GUARD = """
+GUARD = """
 directory=$1 terminal=$2; shift 2
 trap '' INT
 "$@" <"$terminal" & kubectl=$!
@@ -26,6 +26,7 @@ trap 'trap "" HUP TERM; kill $kubectl; wait $kubectl; rm -rf "$directory"' EXIT
 trap 'exit' HUP TERM
 read -r _
 """
+"""Runs a command of kubectl's, with a directory to remove at the end and what a login may read from."""
 _SERVES = "Starting to serve on"
 _KLOG = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d")
 PATIENCE = 5.0
@@ -52,7 +53,7 @@ class KubectlProxy:
         self._socket = self._directory / "api"
         self._say = say
         self._words: list[str] = []
-        guard = ["sh", "-c", _GUARD, "sh", str(self._directory), _terminal()]
+        guard = ["sh", "-c", GUARD, "sh", str(self._directory), login_terminal()]
         self._process = subprocess.Popen(
             [*guard, *command, f"--unix-socket={self._socket}"],
             stdin=subprocess.PIPE,
@@ -133,6 +134,6 @@ class ContextNamespace:
             self._process.stdout.close()
 
 
-def _terminal() -> str:
+def login_terminal() -> str:
     """What a login of kubectl's may read from."""
     return "/dev/tty" if os.isatty(0) else os.devnull
