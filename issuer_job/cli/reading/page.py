@@ -14,10 +14,8 @@ VIEW, PORT = "certjob-view", 8080
 
 
 @command()
-@click.option(
-    "--port", type=click.IntRange(1, 65535), default=0, help="Of this machine; one that is free if not said."
-)
-def page(session: Session, port: int) -> Exit:
+@click.option("--port", type=click.IntRange(1, 65535), help="Of this machine; a free one if not said.")
+def page(session: Session, port: int | None) -> Exit:
     """Make the status page reachable from this machine.
 
     Prints its address, opens nothing, and ends with Ctrl-C. Whoever may forward ports to pods in certjob's namespace
@@ -26,7 +24,7 @@ def page(session: Session, port: int) -> Exit:
     where = session.certjob_namespace
     if session.cluster.find(DEPLOYMENTS, where, VIEW) is None:
         raise CommandError(f"there is no Deployment {VIEW} in namespace {where}: it was left out of the installation")
-    with session.port_forward(f"deployment/{VIEW}", PORT, local=port) as forwarded:
+    with session.port_forward(f"deployment/{VIEW}", PORT, local=port or 0) as forwarded:
         session.terminal.line(f"http://127.0.0.1:{forwarded.port()}/")
         session.terminal.note("(ends with Ctrl-C)")
         words = forwarded.wait()

@@ -41,8 +41,8 @@ class DryRun(StrEnum):
 DRY_RUN: tuple[Decorator, ...] = (
     click.option(
         "--dry-run",
-        type=click.Choice(list(DryRun)),
-        default=DryRun.NONE,
+        type=click.Choice([str(each) for each in DryRun]),
+        default=str(DryRun.NONE),
         help="client: say what would be written; server: have it admitted, and not stored.",
     ),
 )

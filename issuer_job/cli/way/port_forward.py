@@ -17,8 +17,8 @@ _MOST_WORDS = 500
 
 
 class PortForward:
-    """Starts at once, and is there when `port` has returned. `flags` are kubectl's own; `target` is as kubectl has it,
-    pod/NAME or deployment/NAME; `remote` is a port there, `local` one here, 0 for any that is free.
+    """Starts at once, and is there when `port` has returned. `flags` are kubectl's own; `target` is pod/NAME or
+    deployment/NAME; `remote` is a port there, `local` one here, 0 for any that is free.
     """
 
     def __init__(self, flags: Sequence[str], namespace: str, target: str, remote: int, local: int = 0) -> None:
@@ -54,8 +54,8 @@ class PortForward:
     def wait(self) -> str:
         """Until it ends by itself, as when its pod does; kubectl's last words."""
         out = self._process.stdout
-        while out is not None and out.read1(4096):
-            pass  # a line for each connection
+        while out is not None and out.readline(4096):
+            pass  # one for each connection
         self._listener.join(PATIENCE)
         return self._words
 
