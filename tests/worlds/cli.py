@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ import msgspec
 
 from issuer_job.cli.base.session import Surroundings
 from issuer_job.cli.main import run
+from issuer_job.cli.way.port_forward import PortForward
 from issuer_job.cli.way.socket_transport import accepted
 from issuer_job.cluster.api import Json, Response, Transport
 from tests.fakes.api import FakeApi
@@ -91,6 +92,9 @@ class CommandLine:
     """Of the command that was run last, or runs."""
     nameservers: tuple[tuple[str, int], ...] = ()
     http_port: int = 80
+    stdin: io.StringIO = field(default_factory=io.StringIO)
+    sleep: Callable[[float], None] = time.sleep
+    port_forward: Callable[[Sequence[str], str, str, int, int], PortForward] | None = None
 
     def run(self, *arguments: str) -> Ran:
         """Run one command."""
@@ -99,6 +103,9 @@ class CommandLine:
         around = Surroundings(
             out=out,
             err=err,
+            stdin=self.stdin,
+            sleep=self.sleep,
+            port_forward=self.port_forward,
             environment=self.environment,
             now=self.clock,
             transport=MetadataOnly(self.api),

@@ -8,12 +8,12 @@ from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, Json
+from issuer_job.cluster.api import CONFIGMAPS, Json, Resource, Response
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Issued, Phase, Problem, Record, Settings, Source
 from issuer_job.record.store import from_config_map, to_config_map
-from tests.fakes.api import FakeApi
+from tests.fakes.api import FakeApi, status
 from tests.worlds.cli import NOW, CommandLine
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
@@ -109,3 +109,20 @@ def job_of(line: CommandLine, namespace: str, secret: str) -> str:
     found = line.api.stored(CONFIGMAPS, v.NAMESPACE, names.record(namespace, secret))
     assert found is not None
     return from_config_map(found).job_name
+
+
+def ingress(name: str, **annotations: str) -> Json:
+    """What the records say asks, as somebody has written it."""
+    return {"metadata": {"name": name, "annotations": {"example.org/team": "shop", **annotations}}, "spec": {}}
+
+
+def annotations_of(api: FakeApi, resource: Resource, namespace: str, name: str) -> dict[str, str]:
+    """Of an object."""
+    found = api.stored(resource, namespace, name)
+    assert found is not None
+    return found["metadata"].get("annotations") or {}
+
+
+def no_right(what: str, verb: str = "patch") -> Response:
+    """As RBAC refuses it."""
+    return status(403, "Forbidden", f'{what} is forbidden: User "jo" cannot {verb} resource "{what}"')

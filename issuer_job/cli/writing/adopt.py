@@ -43,9 +43,7 @@ def adopt(session: Session, names: Sequence[str], dry_run: str) -> Exit:
         looks = f"; {sweep} looks: a good certificate stays, without an order" if "handed over" in said else ""
         session.terminal.line(f"{about}: {said}{writer.dry_run.suffix}{looks}")
         if not _is_asked_for(session, namespace, name):
-            session.terminal.note(
-                f"{about}: nothing that you may read asks for it: until something does it is left alone"
-            )
+            session.terminal.note(f"{about}: nothing asks for it: until something does, it is left alone")
     return code
 
 
