@@ -49,7 +49,7 @@ DRY_RUN: tuple[Decorator, ...] = (
 
 
 @dataclass(frozen=True)
-class Place:
+class Annotatable:
     """An object that can be annotated; `what` is what it is called in sentences."""
 
     resource: Resource
@@ -58,20 +58,20 @@ class Place:
     what: str
 
 
-def askers_of(shown: CertificateStatus) -> list[Place]:
+def askers_of(shown: CertificateStatus) -> list[Annotatable]:
     """What asks for the certificate, and is there: the first is the one that decides its settings."""
     kinds = {str(kind): kind.resource for kind in SourceKind}
     return [
-        Place(kinds[asker.kind], shown.namespace, asker.name, f"{asker.kind} {asker.name}")
+        Annotatable(kinds[asker.kind], shown.namespace, asker.name, f"{asker.kind} {asker.name}")
         for asker in shown.asked_by
         if not asker.gone and asker.kind in kinds and not asker.name.endswith("...")
     ]
 
 
-def record_of(shown: CertificateStatus, certjob_namespace: str) -> Place:
+def record_of(shown: CertificateStatus, certjob_namespace: str) -> Annotatable:
     """Its record, an operator's to annotate."""
     name = names.record(shown.namespace, shown.name)
-    return Place(CONFIGMAPS, certjob_namespace, name, f"record {name}")
+    return Annotatable(CONFIGMAPS, certjob_namespace, name, f"record {name}")
 
 
 @dataclass(frozen=True)
@@ -110,14 +110,14 @@ class Writer:
     def _hearing(self) -> Hearing:
         return Hearing(self.session.cluster.transport)
 
-    def annotate(self, places: Sequence[Place], annotations: dict[str, str]) -> Place:
+    def annotate(self, places: Sequence[Annotatable], annotations: dict[str, str]) -> Annotatable:
         """Annotate the first of the places that is there and may be written; which that was.
 
         Raises CommandError if none is, with the right that is missing; KubeError.
         """
         return self.patch(places, {"metadata": {"annotations": annotations}})
 
-    def patch(self, places: Sequence[Place], body: Json) -> Place:
+    def patch(self, places: Sequence[Annotatable], body: Json) -> Annotatable:
         """The same with any merge patch."""
         if self.dry_run is DryRun.CLIENT and places:
             return places[0]

@@ -11,7 +11,7 @@ from issuer_job.cli.base.command import command
 from issuer_job.cli.base.endings import CommandError, Exit, is_forbidden
 from issuer_job.cli.base.flags import NAMESPACE
 from issuer_job.cli.base.session import Session
-from issuer_job.cli.steering.writer import DRY_RUN, DryRun, Place, Writer
+from issuer_job.cli.steering.writer import DRY_RUN, Annotatable, DryRun, Writer
 from issuer_job.cluster.api import INGRESSES, SECRETS, Json, KubeError
 from issuer_job.demand import ingress as demand
 from issuer_job.demand import secret as asking
@@ -57,7 +57,7 @@ def _adopted(session: Session, writer: Writer, namespace: str, name: str) -> str
         return "it is certjob's already"
     if other := notes.get(v.CERT_MANAGER):
         raise CommandError(f"cert-manager writes it, for Certificate {other}: see {TWO_MASTERS}", Exit.NO)
-    place = Place(SECRETS, namespace, name, f"Secret {name}")
+    place = Annotatable(SECRETS, namespace, name, f"Secret {name}")
     writer.patch([place], {"metadata": {"labels": {v.MANAGED: "true"}}})
     return "handed over"
 

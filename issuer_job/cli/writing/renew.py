@@ -14,7 +14,7 @@ from issuer_job.cli.base.endings import CommandError, Exit
 from issuer_job.cli.base.flags import SCOPE
 from issuer_job.cli.base.session import Session
 from issuer_job.cli.steering.renewals import due_at, forecast, is_from_before, is_renewable
-from issuer_job.cli.steering.writer import DRY_RUN, DryRun, Place, Writer, askers_of, record_of
+from issuer_job.cli.steering.writer import DRY_RUN, Annotatable, DryRun, Writer, askers_of, record_of
 from issuer_job.status import moments
 from issuer_job.status.status import CertificateStatus
 
@@ -133,7 +133,7 @@ class _Renewing:
             return self._session.refuse(f"{wrong} of {len(chosen)} could not be asked for", Exit.UNKNOWN)
         return Exit.DONE
 
-    def _asked(self, shown: CertificateStatus) -> Place:
+    def _asked(self, shown: CertificateStatus) -> Annotatable:
         record = [record_of(shown, self._session.certjob_namespace)] if self._knows_records else []
         places = record if self._on_record and record else [*askers_of(shown), *record]
         return self._writer.annotate(places, {v.RENEW: f"{self._now:%Y-%m-%dT%H:%M:%SZ}"})
