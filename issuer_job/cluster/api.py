@@ -307,7 +307,7 @@ class Cluster:
                 raise
 
     def watch(
-        self, resource: Resource, namespace: str, *, labels: str, resource_version: str, seconds: int
+        self, resource: Resource, namespace: str | None, *, labels: str, resource_version: str, seconds: int
     ) -> Iterator[Json]:
         """Watch events (`type`, `object`) from a resourceVersion on, for about `seconds`. Raises Gone."""
         query = {

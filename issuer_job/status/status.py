@@ -119,13 +119,14 @@ class AskedBy(Shown, frozen=True):
 
 
 class TimelineEntry(Shown, frozen=True):
-    """One event; `type` is that of the problem, if it is about one."""
+    """One event; `type` is that of the problem, if it is about one, and `until` when it was to be tried again."""
 
     at: datetime
     epoch: int
     event: str
     detail: str
     type: str
+    until: datetime | None = None
 
 
 class CertificateStatus(Shown, frozen=True):
@@ -211,7 +212,7 @@ def unreadable(name: str, problem: str) -> CertificateStatus:
         issuer="",
         asked_by=(),
         asked_since=None,
-        why=_told(Problem(type=UNREADABLE, detail=problem[:300])),
+        why=told(Problem(type=UNREADABLE, detail=problem[:300])),
         next=Next(what=NextStep.UNKNOWN),
         certificate=None,
         job="",
@@ -288,17 +289,18 @@ def _is_lost(record: Record) -> bool:
 def _why(record: Record, issuers: Issuers | None) -> Why | None:
     retry: Retry | None = record.retry
     if retry is not None and record.phase is not Phase.ISSUED:
-        return _told(retry.problem)
+        return told(retry.problem)
     if issuers is None or record.phase in GONE:
         return None
     if record.issuer in issuers.broken:
-        return _told(Problem(type="brokenIssuer", detail=issuers.broken[record.issuer]))
+        return told(Problem(type="brokenIssuer", detail=issuers.broken[record.issuer]))
     if record.issuer not in issuers.valid:
-        return _told(Problem(type="unknownIssuer", detail=f"there is no issuer {record.issuer}"))
+        return told(Problem(type="unknownIssuer", detail=f"there is no issuer {record.issuer}"))
     return None
 
 
-def _told(problem: Problem) -> Why:
+def told(problem: Problem) -> Why:
+    """A problem with what it means and what to do."""
     means, do = advice_for(problem.type).plain
     return Why(
         type=problem.type,

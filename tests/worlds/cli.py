@@ -22,8 +22,9 @@ from issuer_job.cli.base.session import Surroundings
 from issuer_job.cli.main import run
 from issuer_job.cli.way.port_forward import PortForward
 from issuer_job.cli.way.socket_transport import accepted
-from issuer_job.cluster.api import Json, Response, Transport
-from tests.fakes.api import FakeApi
+from issuer_job.cluster.api import Json, Response, Transport, api_error
+from tests.fakes.api import FakeApi, status
+from tests.fakes.store import PATH
 
 PATIENCE = 20.0
 NOW = datetime(2026, 11, 27, 14, 27, 10, tzinfo=UTC)
@@ -79,13 +80,45 @@ def _bare(item: Json) -> Json:
 
 
 @dataclass
+class Tenant:
+    """A transport for somebody who may do in `namespace` what `may` says, as "list secrets", and nothing else."""
+
+    inner: Transport
+    namespace: str
+    may: set[str]
+
+    def send(self, method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
+        """See Transport."""
+        return self._refusal(method, path) or self.inner.send(method, path, body=body, timeout=timeout)
+
+    def stream(self, path: str, *, timeout: float) -> Iterator[bytes]:
+        """See Transport."""
+        if (refused := self._refusal("WATCH", path)) is not None:
+            raise api_error(403, msgspec.json.decode(refused.body))
+        return self.inner.stream(path, timeout=timeout)
+
+    def _refusal(self, method: str, path: str) -> Response | None:
+        found = PATH.fullmatch(path.partition("?")[0])
+        if found is None:
+            return None
+        _, namespace, plural, name = found.groups()
+        verb = method.lower() if method != "GET" else "get" if name else "list"
+        if namespace == self.namespace and f"{verb} {plural}" in self.may:
+            return None
+        where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+        words = f'{plural} is forbidden: User "ann" cannot {verb} resource "{plural}" in API group "" {where}'
+        return status(403, "Forbidden", words)
+
+
+@dataclass
 class CommandLine:
-    """Runs commands on `api`. `terminal`: stdout and stderr are one."""
+    """Runs commands on `api`. `terminal`: stdout and stderr are one. `tenant`: not as an operator, see `Tenant`."""
 
     api: FakeApi = field(default_factory=FakeApi)
     environment: dict[str, str] = field(default_factory=dict)
     terminal: bool = False
     context_namespace: str = ""
+    tenant: tuple[str, set[str]] | None = None
     clock: Callable[[], datetime] = lambda: NOW
     out: io.StringIO = field(default_factory=io.StringIO)
     err: io.StringIO = field(default_factory=io.StringIO)
@@ -108,7 +141,7 @@ class CommandLine:
             port_forward=self.port_forward,
             environment=self.environment,
             now=self.clock,
-            transport=MetadataOnly(self.api),
+            transport=MetadataOnly(Tenant(self.api, *self.tenant) if self.tenant else self.api),
             context_namespace=self.context_namespace,
             nameservers=self.nameservers,
             http_port=self.http_port,

@@ -26,6 +26,9 @@ class Sight(Protocol):
     def one(self, secret_name: str) -> CertificateStatus | None:
         """That of a Secret of the session's namespace, with its story."""
 
+    def host(self, host: str) -> CertificateStatus | None:
+        """What is known of a host that no certificate in sight is for; None if nothing is."""
+
     def changes(self, *, seconds: int) -> Iterator[CertificateStatus | None]:
         """What changes from the last `every` on, for about so many seconds; None where it is to be read anew.
 
@@ -46,7 +49,7 @@ def sight_of(session: Session) -> Sight:
         from issuer_job.cli.sight.objects import ObjectSight
 
         session.terminal.note_once(
-            f"(told from your own Ingresses, Secrets' metadata, Events and hosts: you may not read the records in "
+            f"(told from your own Ingresses, Secrets' metadata and Events, as you may not read the records in "
             f"namespace {session.certjob_namespace}; ? is what these do not say)"
         )
         return ObjectSight(session)
@@ -89,6 +92,7 @@ class Choice:
     def by_name(self) -> Iterator[tuple[Name, list[CertificateStatus]]]:
         """For each name what it means; the others are listed only if one is no Secret's."""
         every: list[CertificateStatus] | None = None
+        refused: KubeError | None = None
         for name in self.names:
             found = None
             if name.kind != "Ingress" and self._session.namespace is not None and self._labelled is None:
@@ -97,8 +101,22 @@ class Choice:
                 yield name, [found]
                 continue
             if every is None:
-                every = list(self.all())
-            yield name, name.chosen(every)
+                every, refused = self._listed()
+            chosen = name.chosen(every)
+            if not chosen and name.may_be_host and (served := self.sight.host(name.name)) is not None:
+                chosen = [served]
+            if not chosen and refused is not None:
+                raise refused
+            yield name, chosen
+
+    def _listed(self) -> tuple[list[CertificateStatus], KubeError | None]:
+        """All, or nothing and why: a host can be asked by whoever may list nothing."""
+        try:
+            return list(self.all()), None
+        except KubeError as problem:
+            if not is_forbidden(problem):
+                raise
+            return [], problem
 
     def meant(self, every: Iterable[CertificateStatus]) -> list[CertificateStatus]:
         """Those that the names mean, of what the flags mean."""

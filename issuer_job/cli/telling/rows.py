@@ -33,7 +33,7 @@ def row(shown: CertificateStatus, now: datetime, *, wide: bool = False) -> list[
         shown.namespace,
         shown.name,
         ready(shown),
-        Cell(str(shown.state), _STYLES[shown.state]),
+        UNKNOWN if "state" in shown.unknown else Cell(str(shown.state), _STYLES[shown.state]),
         _known(shown, "hosts", lambda: hosts(shown)),
         _known(shown, "issuer", lambda: shown.issuer or "-"),
         _known(shown, "expires", lambda: moments.short(shown.expires - now) if shown.expires else "-"),
