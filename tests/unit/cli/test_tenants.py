@@ -155,7 +155,7 @@ def test_without_any_right_a_host_says_what_it_serves(line: CommandLine, monkeyp
     monkeypatch.setattr(from_here, "_look", lambda host, patience: SERVED)
     ran = line.run("status", "-n", "shop", "shop.certjob.dev")
     assert ran.code == 0
-    assert ran.out.splitlines()[1].split()[:7] == ["shop", "?", "yes", "Issued", "shop.certjob.dev", "?", "29d"]
+    assert ran.out.splitlines()[1].split()[:7] == ["shop", "?", "yes", "Issued", "shop.certjob.dev", "?", "30d"]
 
 
 def test_without_any_right_a_list_names_one_and_a_secret_is_all_question_marks(line: CommandLine) -> None:
