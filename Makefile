@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock audit base-image lint schema dashboard picture unit exhaustive process install e2e test demo bench fairness dns-bench scale soak chaos peers fuzz fuzz-short
+.PHONY: help venv lock audit base-image lint schema dashboard chart picture unit exhaustive process install e2e test demo bench fairness dns-bench scale soak chaos peers fuzz fuzz-short
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
@@ -57,6 +57,9 @@ schema: venv  ## write what of docs/ is made from the code anew: the JSON Schema
 dashboard: venv  ## write the dashboard for Grafana anew from its table
 	$(PY) -m supply.dashboard
 
+chart: venv  ## write the Helm chart's templates, schema and page anew from manifests/ and its values.yaml
+	$(PY) -m supply.chart "$$(python3 -m tests.cluster which kubectl)"
+
 picture: venv  ## draw docs/architecture.svg anew from the code
 	$(PY) -m tests.architecture.picture
 
@@ -70,13 +73,13 @@ unit: venv  ## the fast tests, no cluster
 exhaustive: venv  ## the unit tests of every write and every odd answer, no cluster
 	$(PYTEST) -m "exhaustive and not process" tests/unit
 
-process: venv cluster-monitoring  ## the unit tests that start processes, no cluster
+process: venv cluster-helm cluster-monitoring  ## the unit tests that start processes, no cluster
 	$(PYTEST) --dist loadfile -m process tests/unit tests/selftests
 
 install: cluster  ## install certjob on the local cluster
 	tests/cluster/run tests/cluster/install --restart
 
-e2e: venv cluster-peers cluster-monitoring install  ## the end-to-end tests on the local cluster
+e2e: venv cluster-helm cluster-monitoring cluster-peers install  ## the end-to-end tests on the local cluster
 	tests/cluster/run $(VENV)/bin/pytest -v --durations=10 tests/e2e
 
 fuzz: venv  ## fuzz everything that reads what strangers wrote, 5 minutes a target

@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("responder", help="answer HTTP-01 challenges for all orders")
     commands.add_parser("sweep", help="one pass: launch what was missed or put off")
     commands.add_parser("bootstrap", help="make the webhook's certificate and the issuers' account keys")
+    commands.add_parser("answers", help="whether every part answers; `helm test` runs it")
     commands.add_parser("self-test", help="operator: try every policy and every right that certjob must not have")
     transfer = commands.add_parser("transfer-host", help="operator: give a host to a namespace, whoever has it")
     transfer.add_argument("host", help="a DNS name, or a wildcard")
@@ -195,6 +196,12 @@ def _bootstrap(tally: Tally) -> v.ExitCode:
     return v.ExitCode.DONE
 
 
+def _answers() -> v.ExitCode:
+    from issuer_job.checks.answers import answers
+
+    return answers(_cluster(SELF_TEST_DEADLINE))
+
+
 def _self_test() -> v.ExitCode:
     """As each identity that the kubeconfig may impersonate; in a pod as its own."""
     from issuer_job.cluster.transport import HttpTransport
@@ -259,7 +266,7 @@ def _cluster(seconds: float) -> Cluster:
 
 
 _JOBS = {"issue": _issue, "sweep": _sweep, "bootstrap": _bootstrap}
-_COMMANDS = {"responder": _responder, "self-test": _self_test}
+_COMMANDS = {"responder": _responder, "answers": _answers, "self-test": _self_test}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""python3 -m tests.cluster up | down | images | peers | monitoring | restart PART | status"""
+"""python3 -m tests.cluster up | down | images | peers | monitoring | which TOOL | restart PART | status"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import fcntl
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 from tests.cluster import images, monitoring, namespace, parts, preflight, start, stop, tools
 from tests.cluster.processes import Record, kill, read_records
@@ -24,6 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     commands.add_parser("images", help="build and load certjob's images into the running cluster")
     commands.add_parser("peers", help="install and build the ACME servers that others wrote")
     commands.add_parser("monitoring", help="unpack Prometheus and promtool")
+    which = commands.add_parser("which", help="the path of a program that tests use, made if it is not there yet")
+    which.add_argument("tools", nargs="+", choices=tools.USED_BY_TESTS)
     commands.add_parser("restart", help="restart one part with the present settings").add_argument("part")
     commands.add_parser("status", help="what runs, as JSON")
     options = parser.parse_args(arguments)
@@ -33,7 +35,8 @@ def main(arguments: Sequence[str]) -> int:
             print(stop.status(settings))
             return 0
         preflight.check_user(os.geteuid())
-        with _alone(settings):
+        steps = sys.stderr if options.command == "which" else sys.stdout
+        with redirect_stdout(steps), _alone(settings):
             _carry_out(options, settings)
     except ClusterError as error:
         print(f"certjob cluster: {error}", file=sys.stderr)
@@ -62,6 +65,8 @@ def _carry_out(options: argparse.Namespace, settings: Settings) -> None:
         step("step-ca, Caddy and acme2certifier are there")
     elif options.command == "monitoring":
         step(f"Prometheus and promtool are in {monitoring.prometheus(settings)}")
+    elif options.command == "which":
+        print(*(tools.USED_BY_TESTS[name](settings) for name in options.tools), sep="\n", file=sys.__stdout__)
     elif options.command == "restart":
         _restart(options.part, settings)
 

