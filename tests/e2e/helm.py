@@ -25,22 +25,23 @@ from tests.e2e.observe import cluster, served
 from tests.e2e.overlay import write_overlay
 from tests.worlds.helm import CHART, program
 
-RELEASE = "certjob"
 PATIENCE = 110
 """Seconds for one command of Helm."""
 
 
 @dataclass
 class Helm:
-    """One of its major versions, for one namespace; `took` is how many seconds each command was at it."""
+    """One of its major versions, for one release; `took` is how many seconds each command was at it."""
 
     major: int
     namespace: str
+    release: str = "certjob"
+    chart: Path = CHART
     took: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, verb: str, *arguments: str, given: Json | None = None) -> str:
         """Run a command on the release; what it said. Raises RuntimeError with what it said when it fails."""
-        words = [verb, RELEASE, *arguments, "--namespace", self.namespace, "--timeout", f"{PATIENCE}s"]
+        words = [verb, self.release, *arguments, "--namespace", self.namespace, "--timeout", f"{PATIENCE}s"]
         with tempfile.TemporaryDirectory() as home:  # it shall see nobody's plugins, and leave nothing behind
             places = {f"HELM_{place}_HOME": home for place in ("CACHE", "CONFIG", "DATA")}
             start = time.monotonic()
@@ -55,10 +56,10 @@ class Helm:
         return done.stdout
 
     def upgrade(self, given: Json, *arguments: str) -> None:
-        self("upgrade", str(CHART), "--wait", *arguments, given=given)
+        self("upgrade", str(self.chart), "--wait", *arguments, given=given)
 
     def install(self, given: Json, *arguments: str) -> None:
-        self("install", str(CHART), "--wait", "--create-namespace", *arguments, given=given)
+        self("install", str(self.chart), "--wait", "--create-namespace", *arguments, given=given)
 
 
 def values(**further: object) -> Json:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
 from pathlib import Path
@@ -138,6 +140,39 @@ def run(overlay: Path) -> str:
     return name
 
 
+def test_a_hook_after_the_sync_waits_for_certificates_with_the_rights_of_the_page(
+    namespace: str, tmp_path: Path
+) -> None:
+    text = json.dumps(
+        {"apiVersion": "v1", "kind": "List", "items": [of("ServiceAccount"), of("Role"), of("RoleBinding")]}
+    )
+    kubectl("apply", "-f", "-", stdin=text.replace('"shop"', f'"{namespace}"'))
+    try:
+        host = f"waited.{namespace}.test"
+        world.apply(namespace, world.manifest("waited", [host], bare=True, tls_acme="true"))
+        command = of("Job")["spec"]["template"]["spec"]["containers"][0]["command"]
+        config = json.loads(kubectl("config", "view", "--raw", "--flatten", "--minify", "-o", "json"))
+        token = kubectl("create", "token", "-n", namespace, of("ServiceAccount")["metadata"]["name"]).strip()
+        config["users"][0]["user"] = {"token": token}
+        config["contexts"][0]["context"]["namespace"] = namespace
+        (tmp_path / "kubeconfig").write_text(json.dumps(config))
+        done = subprocess.run(
+            [sys.executable, "-m", "issuer_job.cli", *command[1:]],
+            env=os.environ | {"KUBECONFIG": str(tmp_path / "kubeconfig")}, cwd=ROOT,
+            capture_output=True, text=True, check=False, timeout=200,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert world.phase(namespace, added_secret(host)) == "Issued"
+    finally:
+        kubectl("delete", "-f", "-", "--ignore-not-found", stdin=text.replace('"shop"', f'"{namespace}"'))
+
+
+def of(kind: str) -> Json:
+    """The document of the page that is of that kind."""
+    (found,) = (document for document in DOCUMENTS if document["kind"] == kind)
+    return found
+
+
 THREE_WAY = ()
 ON_THE_SERVER = ("--server-side", "--field-manager=argocd-controller")
 
@@ -262,8 +297,7 @@ def test_the_health_of_the_sweep_that_is_there() -> None:
 
 def health(obj: Json) -> str:
     """What the page's script says of a CronJob, with the libraries that Argo CD gives it."""
-    (settings,) = (d for d in DOCUMENTS if d["kind"] == "ConfigMap")
-    script = settings["data"]["resource.customizations.health.batch_CronJob"]
+    script = of("ConfigMap")["data"]["resource.customizations.health.batch_CronJob"]
     sandbox = "os = {time = os.time, date = os.date}; string, io, math, debug, coroutine = nil, nil, nil, nil, nil"
     program = f"local say = print\n{sandbox}\nobj = {lua(obj)}\nsay((function()\n{script}\nend)().status)"
     done = subprocess.run(["lua5.1", "-"], input=program, capture_output=True, text=True, check=False, timeout=10)

@@ -5,6 +5,7 @@ The records stay where they are all the time, so nothing may be ordered.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from tests.e2e import world
 from tests.e2e.api import NewNamespace, kubectl, wait_for
 from tests.e2e.asking import asking, send
 from tests.e2e.helm import Helm, Seen, values, watched
-from tests.e2e.observe import cluster
+from tests.e2e.observe import added_secret, cluster
 from tests.e2e.overlay import INSTALL
 
 ELSEWHERE = "tls-system"
@@ -94,6 +95,26 @@ def through_its_life(helm: Helm) -> None:
 def bootstraps() -> set[str]:
     jobs = cluster().items(JOBS, v.NAMESPACE, labels=f"{v.APP_COMPONENT}=bootstrap")
     return {job["metadata"]["name"] for job in jobs}
+
+
+@pytest.mark.parametrize("major", [4, 3], ids="helm{}".format)
+def test_an_applications_chart_without_tls_keeps_the_entry_that_certjob_added(
+    namespace: str, tmp_path: Path, major: int
+) -> None:
+    host = f"app.{namespace}.test"
+    ingress = world.manifest("app", [host], bare=True, tls_acme="true")
+    ingress["metadata"]["labels"] = {"team": "{{ .Values.team }}"}
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: app, version: 1.0.0}")
+    (tmp_path / "templates/ingress.yaml").write_text(json.dumps(ingress))
+    app = Helm(major, namespace, "app", tmp_path)
+    app("install", str(tmp_path), given={"team": "one"})
+    before = world.wait_issued(namespace, added_secret(host), [host])
+    app("upgrade", str(tmp_path), given={"team": "two"})
+    after = world.live(namespace, "app")
+    assert after["metadata"]["labels"]["team"] == "two"
+    assert after["spec"]["tls"] == [{"hosts": [host], "secretName": added_secret(host)}]
+    assert world.record(namespace, added_secret(host)) == before
 
 
 @pytest.mark.parametrize("major", [4, 3], ids="helm{}".format)
