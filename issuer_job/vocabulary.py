@@ -51,6 +51,12 @@ which are the user's there, say which."""
 TLS_ENTRY = "certjob.io/tls-entry"
 """`SECRETNAME HASH`: the spec.tls entry that certjob added, and the hash of the hosts it put there."""
 
+# What a move from or to another tool writes where it is under way: see `migrate`.
+MOVING = "certjob.io/moving"
+"""On an Ingress or a Secret that has no master for the moment: from where, or to which issuer."""
+REPLICAS = "certjob.io/replicas"
+"""On another tool's Deployment that was stopped: how many replicas it had."""
+
 # Labels and annotations of certjob's own objects. `ISSUER` is a label there: "true" on an issuer's
 # ConfigMap, the issuer's name on a Job.
 MANAGED = "certjob.io/managed"

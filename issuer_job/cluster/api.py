@@ -218,14 +218,21 @@ class Cluster:
             return None
 
     def pages(
-        self, resource: Resource, namespace: str | None = None, *, labels: str = "", limit: int = FIRST_PAGE
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        limit: int = FIRST_PAGE,
     ) -> Iterator[Page]:
-        """The collection in pages, the first one of `limit` objects. Whatever is in it, none is larger than
-        `MAX_ANSWER`: then fewer objects are asked for, and one that is too large by itself is logged and left out.
+        """The collection in pages, the first one of `limit` objects; `labels` and `fields` are selectors.
 
-        Raises Gone when a page's token expired: start again.
+        Whatever is in it, none is larger than `MAX_ANSWER`: then fewer objects are asked for, and one that is too
+        large by itself is logged and left out. Raises Gone when a page's token expired: start again.
         """
-        query = {"limit": str(limit)} | ({"labelSelector": labels} if labels else {})
+        chosen = {"labelSelector": labels, "fieldSelector": fields}
+        query = {"limit": str(limit)} | {name: selector for name, selector in chosen.items() if selector}
         path, most = resource.path(namespace), max(limit, PAGE)
         while True:
             try:
@@ -243,10 +250,16 @@ class Cluster:
                 limit = min(2 * limit, most)
 
     def items(
-        self, resource: Resource, namespace: str | None = None, *, labels: str = "", read: Read | None = None
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        read: Read | None = None,
     ) -> Iterator[Json]:
         """Every object of a collection, page by page, as `read` makes it of its JSON."""
-        for page in self.pages(resource, namespace, labels=labels):
+        for page in self.pages(resource, namespace, labels=labels, fields=fields):
             yield from page.objects(read)
 
     def create(self, resource: Resource, namespace: str | None, body: Json, *, dry_run: bool = False) -> Json:
@@ -289,13 +302,19 @@ class Cluster:
         *,
         uid: str = "",
         resource_version: str = "",
+        orphan: bool = False,
         dry_run: bool = False,
     ) -> None:
-        """DELETE, with uid and resourceVersion of exactly that object; one that is gone already is fine.
+        """DELETE, with uid and resourceVersion of exactly that object; one that is gone already is fine. `orphan`:
+        what it owns stays.
 
         Raises Conflict; a dry run NotFound, too.
         """
-        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        body: Json = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Orphan" if orphan else "Background",
+        }
         seen = {"uid": uid, "resourceVersion": resource_version}
         if any(seen.values()):
             body["preconditions"] = {key: value for key, value in seen.items() if value}

@@ -9,7 +9,8 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from issuer_job.demand.common import annotations_of, is_being_deleted
 from issuer_job.demand.ingress import served_secrets
-from issuer_job.migrate.cert_manager import Controller, asks_cert_manager, read_certificate
+from issuer_job.migrate.others.cert_manager import read_certificate
+from issuer_job.migrate.others.cm_controller import Controller, asks_cert_manager
 from issuer_job.record.phases import GONE
 from issuer_job.record.record import Record
 from issuer_job.tenant_secrets.access import Refusal
@@ -55,11 +56,12 @@ def two_masters(
             *_by_certificate(certificates),
         ]
     )
-    ours = {(record.namespace, record.secret_name) for record in records if _is_ours(record)}
+    ours = {(record.namespace, record.secret_name) for record in records if is_ours(record)}
     return tuple(TwoMasters(*key, others[key]) for key in sorted(ours & others.keys()))
 
 
-def _is_ours(record: Record) -> bool:
+def is_ours(record: Record) -> bool:
+    """Whether certjob renews it."""
     left_alone = record.retry is not None and record.retry.problem.type in _LEFT_ALONE
     return record.phase not in GONE and not left_alone
 

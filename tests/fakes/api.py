@@ -10,7 +10,8 @@
     api.requests                                                              # everything that was asked
 
 It keeps what the code relies on: uid, resourceVersion, creationTimestamp, generation, generateName, optimistic
-concurrency, delete preconditions, dryRun=All, label selectors (a=b, a!=b, a, !a), pages, watches with bookmarks.
+concurrency, delete preconditions, dryRun=All, label selectors (a=b, a!=b, a, !a), the field selector type=x, pages,
+watches with bookmarks.
 It knows nothing of schemas, finalizers, garbage collection, or whether a namespace exists.
 """
 
@@ -41,6 +42,7 @@ from tests.fakes.store import (
     copied,
     denied,
     denied_by,
+    fits,
     line,
     merged,
     missing,
@@ -254,6 +256,7 @@ class FakeApi:
             items, version = self._pages[token]
         else:
             items = self._store.collection(collection, namespace, request.query.get("labelSelector", ""))
+            items = [item for item in items if fits(item, request.query.get("fieldSelector", ""))]
             version = str(self._store.version)
         limit = int(request.query.get("limit", "0")) or len(items)
         metadata = {"resourceVersion": version}

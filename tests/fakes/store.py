@@ -162,6 +162,11 @@ def merged(old: Json, patch: Json) -> Json:
     return new
 
 
+def fits(item: Json, selector: str) -> bool:
+    """Whether an object fits a field selector, of the form type=x alone."""
+    return not selector or item.get("type", "Opaque") == selector.removeprefix("type=")
+
+
 def missing(key: Key) -> Response:
     """404."""
     return status(404, "NotFound", f'{key[0].rpartition("/")[2]} "{key[2]}" not found')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from issuer_job.cluster.api import Json
-from issuer_job.migrate.cert_manager import Controller, asks_cert_manager, controller_of, is_controller
+from issuer_job.migrate.others.cm_controller import Controller, asks_cert_manager, controller_of, is_controller
 from issuer_job.migrate.two_masters import two_masters
 from issuer_job.record.record import Phase, Problem, Retry
 from tests.worlds.samples import NOW, record

@@ -1,0 +1,1 @@
+"""What a move is: rows to read, and steps that may be repeated. Pure."""

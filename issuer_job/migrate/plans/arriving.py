@@ -1,0 +1,258 @@
+"""From cert-manager: the plan. Pure.
+
+Where cert-manager is stopped meanwhile, a Certificate is what says where its Secret goes until certjob has it, so
+Certificates go last. Where it runs on, in a move of one namespace, they go before certjob is asked, as no Secret is
+to have two masters; what an interruption would forget by that stands on the Ingress, which asks nobody until the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from issuer_job import vocabulary as v
+from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json
+from issuer_job.demand.common import written_annotations
+from issuer_job.migrate.others.cert_manager import CERTIFICATES
+from issuer_job.migrate.others.cm_controller import Controller, own_annotations
+from issuer_job.migrate.plans.cm_case import Move, annotations_after, owners_of
+from issuer_job.migrate.plans.cm_moves import is_moving, moves
+from issuer_job.migrate.plans.cm_targets import CertManager, Choices, targets
+from issuer_job.migrate.plans.estate import Estate, Key
+from issuer_job.migrate.plans.halfway import FROM, Halfway, asking_again, asking_none
+from issuer_job.migrate.plans.steps import (
+    DEPLOYMENTS,
+    Plan,
+    Step,
+    Until,
+    Verb,
+    WillBe,
+    Write,
+    filled,
+    patch_metadata,
+)
+from issuer_job.migrate.translate.issuers import TranslatedIssuer
+from issuer_job.record.phases import Phase
+
+FAO = "controller.cert-manager.io/fao"
+"""Label by which cert-manager finds Secrets that it reads."""
+_OWNED = (
+    "cert-manager owns its Secrets (--enable-certificate-owner-ref): a Certificate that goes takes its Secret along. "
+    "Move all namespaces at once, by which it is stopped meanwhile"
+)
+
+
+def from_cert_manager(estate: Estate, theirs: CertManager, choices: Choices) -> Plan:
+    """All that is left to do."""
+    made = targets(estate, theirs, choices)
+    found = moves(estate, theirs, choices, made)
+    halfway = Halfway.of(estate, choices.namespace)
+    rows = (*(move.row for move in found), *halfway.rows({move.key for move in found}))
+    needed = {move.issuer for move in found if move.row.will_be is not WillBe.CANNOT}
+    used = tuple({target.name: target for target in made.values() if target.name in needed}.values())
+    notes = tuple(f"issuer {target.name}: {note}" for target in used for note in target.notes)
+    controller = theirs.controller
+    by_namespace = bool(choices.namespace) and controller is not None and controller.runs
+    if by_namespace and controller is not None and controller.owner_refs:
+        return Plan(rows, issuers=used, notes=notes, refused=_OWNED)
+    going = [move for move in found if is_moving(move, choices)]
+    steps = Steps(estate, theirs, going, halfway, used)
+    if not by_namespace:
+        return Plan(rows, filled(steps.while_it_is_stopped(staying=len(found) > len(going))), used, notes)
+    first = filled(steps.before_it_runs_on())
+    # What comes then is about objects as they are after that.
+    later = estate.after(write for step in first for write in step.writes)
+    going = [move for move in moves(later, theirs, choices, made) if is_moving(move, choices)]
+    rest = Steps(later, theirs, going, Halfway.of(later, choices.namespace), used).while_it_runs()
+    return Plan(rows, (*first, *filled(rest)), used, notes)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Makes the steps for the Certificates that go, and for what was left halfway."""
+
+    estate: Estate
+    theirs: CertManager
+    going: list[Move]
+    halfway: Halfway
+    issuers: tuple[TranslatedIssuer, ...]
+
+    def while_it_is_stopped(self, *, staying: bool) -> Iterator[Step]:
+        """Where cert-manager does nothing meanwhile; `staying`: it has something left to do after that."""
+        controller = self.theirs.controller
+        if self.going:
+            yield from self._issuers()
+            yield from _stop(controller)
+        yield Step("take cert-manager's ownership off the Secrets", tuple(self._disowned()))
+        yield from self._taken_over()
+        yield Step("delete the Certificates, and leave their Secrets", tuple(self._deleted()))
+        if staying and controller is not None:
+            yield from _start(controller, stops=bool(self.going))
+
+    def before_it_runs_on(self) -> Iterator[Step]:
+        """For one namespace while cert-manager runs: no Secret is to have two masters at any time."""
+        if self.going:
+            yield from self._issuers()
+        yield Step("have the Ingresses, and Secrets that will ask, ask nobody", tuple(self._asking_nobody()))
+
+    def while_it_runs(self) -> Iterator[Step]:
+        """What comes then."""
+        yield Step("delete the Certificates, and leave their Secrets", tuple(self._deleted()))
+        yield from self._taken_over()
+
+    def _taken_over(self) -> Iterator[Step]:
+        """One of each issuer first: if certjob orders what it should have taken over, no other shall follow."""
+        first = self._first()
+        rest = [move for move in self.going if move not in first]
+        left = self.halfway.keys - {move.key for move in first}
+        for part, more, what in ((first, set[Key](), "one of each issuer: "), (rest, left, "")):
+            keys = {move.key for move in part} | more
+            yield Step(f"{what}hand the Secrets over", tuple(self._handed_over(part, keys)))
+            yield Step(f"{what}have the Ingresses ask certjob", tuple(self._asked(part, whole=part is rest)))
+            waiting = tuple(key for key in sorted(keys) if not self._is_adopted(key))
+            yield Step(f"{what}see that certjob has the certificates", until=Until.ADOPTED, about=waiting)
+
+    def _first(self) -> list[Move]:
+        """The first of each issuer that is to be adopted, with what its Ingresses serve besides."""
+        chosen: dict[str, Move] = {}
+        for move in self.going:
+            if move.row.moves:
+                chosen.setdefault(move.issuer, move)
+        asking = [ingress for move in chosen.values() for ingress in move.ingresses]
+        return [move for move in self.going if move in chosen.values() or any(i in asking for i in move.ingresses)]
+
+    def _issuers(self) -> Iterator[Step]:
+        named = {move.issuer for move in self.going}
+        used = [each for each in self.issuers if each.name in named]
+        writes = (
+            Write(Verb.CREATE, CONFIGMAPS, v.NAMESPACE, each.name, f"the issuer for {each.origin}", each.config_map)
+            for each in used
+            if not each.exists
+        )
+        untested = tuple((v.NAMESPACE, each.name) for each in used if each.name not in self.estate.ready)
+        yield Step("make the issuers, and test them", tuple(writes), Until.READY, untested)
+
+    def _disowned(self) -> Iterator[Write]:
+        for key in self._keys:
+            secret = self.estate.secrets.get(key)
+            gone = owners_of(secret)
+            if secret is not None and gone:
+                metadata = secret["metadata"]
+                kept = [each for each in metadata["ownerReferences"] if each not in gone]
+                body = {"metadata": {"ownerReferences": kept, "resourceVersion": metadata["resourceVersion"]}}
+                names = ", ".join(str(each.get("name")) for each in gone)
+                yield Write(Verb.PATCH, SECRETS, *key, f"no ownerReference to Certificate {names}", body)
+
+    def _handed_over(self, part: list[Move], keys: set[Key]) -> Iterator[Write]:
+        for move in part:
+            secret = self.estate.secrets.get(move.key)
+            if move.ingresses:
+                yield from _managed(secret)
+            elif secret is not None:
+                yield from _asking(secret, _request(move))
+            else:
+                body = new_request(move.key, _request(move))
+                yield Write(Verb.CREATE, SECRETS, *move.key, "a Secret that asks", body)
+        for key in sorted(keys - {move.key for move in self.going}):
+            secret = self.estate.secrets[key]
+            marked = v.MOVING in written_annotations(secret)
+            yield from _asking(secret, {}) if marked else _managed(secret)
+
+    def _asked(self, part: list[Move], *, whole: bool) -> Iterator[Write]:
+        """`whole`: with what was left halfway."""
+        moved = []
+        for move, ingress in self._ingresses:
+            moved.append(ingress)
+            if move in part:
+                yield from patch_metadata(INGRESSES, ingress, annotations=self._after(move, ingress))
+        for ingress in self.halfway.ingresses if whole else ():
+            if ingress not in moved:
+                yield from patch_metadata(INGRESSES, ingress, annotations=asking_again(ingress))
+
+    def _asking_nobody(self) -> Iterator[Write]:
+        for move in self.going:
+            secret = self.estate.secrets.get(move.key)
+            if not move.ingresses and secret is not None:
+                yield from patch_metadata(SECRETS, secret, annotations=_request(move) | {v.MOVING: FROM})
+        for move, ingress in self._ingresses:
+            after = self._after(move, ingress)
+            none = asking_none(ingress, after) if ingress in move.ingresses else {}
+            yield from patch_metadata(INGRESSES, ingress, annotations={**after, **none})
+
+    def _deleted(self) -> Iterator[Write]:
+        keys = set(self._keys)
+        for certificate in self.theirs.certificates:
+            if certificate.key in keys and not certificate.metadata.deletion_timestamp:
+                namespace = certificate.metadata.namespace
+                yield Write(Verb.DELETE, CERTIFICATES, namespace, certificate.name, "deleted, its Secret stays")
+
+    def _is_adopted(self, key: Key) -> bool:
+        record = self.estate.records.get(key)
+        return record is not None and record.phase is Phase.ISSUED
+
+    @property
+    def _keys(self) -> list[Key]:
+        return sorted({move.key for move in self.going} | self.halfway.keys)
+
+    @property
+    def _ingresses(self) -> Iterator[tuple[Move, Json]]:
+        """Each Ingress once, with a Certificate that goes: those that ask for theirs first."""
+        done = set()
+        asking = [(move, ingress) for move in self.going for ingress in move.ingresses]
+        others = [(move, ingress) for move in self.going for ingress in move.stripped]
+        for move, ingress in asking + others:
+            where = move.row.namespace, ingress["metadata"]["name"]
+            if where not in done:
+                done.add(where)
+                yield move, ingress
+
+    def _after(self, move: Move, ingress: Json) -> dict[str, str | None]:
+        """The annotations of the Ingress at the end."""
+        if ingress in move.stripped:
+            return dict.fromkeys(own_annotations(written_annotations(ingress)))
+        return annotations_after(self.estate, self.theirs.controller, move, ingress) | asking_again(ingress)
+
+
+def _request(move: Move) -> dict[str, str | None]:
+    """The annotations of a Secret that asks."""
+    return {v.HOSTS: ",".join(move.words.hosts), v.ISSUER: move.issuer, **move.words.annotations}
+
+
+def new_request(key: Key, notes: Mapping[str, str | None]) -> Json:
+    """A Secret that asks, and holds nothing yet."""
+    metadata = {"namespace": key[0], "name": key[1], "labels": {v.REQUEST: "true"}, "annotations": dict(notes)}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": v.TLS_SECRET_TYPE}
+
+
+def _managed(secret: Json | None) -> Iterator[Write]:
+    if secret is not None:
+        yield from _handed(secret, {v.MANAGED: "true"}, {})
+
+
+def _asking(secret: Json, notes: Mapping[str, str | None]) -> Iterator[Write]:
+    yield from _handed(secret, {v.REQUEST: "true"}, {**notes, v.MOVING: None})
+
+
+def _handed(secret: Json, labels: Mapping[str, str], notes: Mapping[str, str | None]) -> Iterator[Write]:
+    """A Secret that another tool has written stays that one's for certjob, until its marks are gone."""
+    gone = dict.fromkeys(own_annotations(written_annotations(secret)))
+    yield from patch_metadata(SECRETS, secret, labels={**labels, FAO: None}, annotations={**gone, **notes})
+
+
+def _stop(controller: Controller | None) -> Iterator[Step]:
+    if controller is None or not (controller.runs or v.REPLICAS in controller.annotations):
+        return
+    about = (controller.namespace, controller.name)
+    body = {"metadata": {"annotations": {v.REPLICAS: str(controller.replicas)}}, "spec": {"replicas": 0}}
+    stop = Write(Verb.PATCH, DEPLOYMENTS, *about, "no replicas: nothing of it runs meanwhile", body)
+    yield Step("stop cert-manager", (stop,) if controller.runs else (), Until.STOPPED, (about,))
+
+
+def _start(controller: Controller, *, stops: bool) -> Iterator[Step]:
+    """It has something left to renew."""
+    before = str(controller.replicas) if controller.runs and stops else controller.annotations.get(v.REPLICAS, "")
+    if before.isdecimal():
+        body = {"metadata": {"annotations": {v.REPLICAS: None}}, "spec": {"replicas": int(before)}}
+        what = f"{before} replicas again, for what stays with it"
+        start = Write(Verb.PATCH, DEPLOYMENTS, controller.namespace, controller.name, what, body)
+        yield Step("start cert-manager again", (start,))

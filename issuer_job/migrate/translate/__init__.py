@@ -1,0 +1,1 @@
+"""From the words of one tool to those of the other. Pure."""
