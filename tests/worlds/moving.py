@@ -22,7 +22,7 @@ from issuer_job.migrate.carry.read import read_cert_manager, read_estate
 from issuer_job.migrate.others.cert_manager import CERTIFICATES, CLUSTER_ISSUERS, ISSUERS
 from issuer_job.migrate.plans.arriving import from_cert_manager
 from issuer_job.migrate.plans.cm_targets import Choices
-from issuer_job.migrate.plans.steps import Plan
+from issuer_job.migrate.plans.steps import MovePlan
 from issuer_job.migrate.two_masters import two_masters
 from issuer_job.record.record import Phase, Record
 from issuer_job.record.store import from_config_map
@@ -227,7 +227,7 @@ class Moving:
         keys = [(each["metadata"]["namespace"], each["metadata"]["name"]) for each in found]
         return {key: self.swept.secret(key[1], key[0])["data"].get("tls.crt", b"") for key in keys}
 
-    def plan(self, *, handshakes: bool = True, **choices: Any) -> Plan:
+    def plan(self, *, handshakes: bool = True, **choices: Any) -> MovePlan:
         """As it is made now."""
         cluster = Cluster(MetadataOnly(Operator(self)))
         theirs = read_cert_manager(cluster)
@@ -235,7 +235,7 @@ class Moving:
         estate = replace(estate, served=self.served() if handshakes else {})
         return from_cert_manager(estate, theirs, Choices(**choices))
 
-    def carry_out(self, plan: Plan, *, kill_at: int = 0, dry_run: DryRun = DryRun.NONE) -> Operator:
+    def carry_out(self, plan: MovePlan, *, kill_at: int = 0, dry_run: DryRun = DryRun.NONE) -> Operator:
         """As the command does it."""
         operator = Operator(self, kill_at)
         expected = frozenset((row.namespace, row.secret_name) for row in plan.rows if row.moves)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import SECRETS, AlreadyExists, Cluster, Conflict, KubeError, NotFound
-from issuer_job.migrate.plans.steps import DEPLOYMENTS, Plan, Step, Until, Verb, Write
+from issuer_job.migrate.plans.steps import DEPLOYMENTS, MovePlan, MoveStep, Until, Verb, Write
 from issuer_job.record.phases import Phase
 from issuer_job.record.record import Record, RecordError
 from issuer_job.record.store import live_record
@@ -55,12 +55,12 @@ class Hands:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
-    def carry_out(self, plan: Plan) -> None:
+    def carry_out(self, plan: MovePlan) -> None:
         """All steps. Raises Stopped, KubeError."""
         for step in plan.steps:
             self._step(step)
 
-    def _step(self, step: Step) -> None:
+    def _step(self, step: MoveStep) -> None:
         self.say(f"{step.title}:")
         for write in step.writes:
             if self.dry_run is not DryRun.CLIENT:
@@ -91,7 +91,7 @@ class Hands:
         except KubeError as problem:
             raise KubeError(f"{write}: {problem}") from problem
 
-    def _until(self, step: Step) -> None:
+    def _until(self, step: MoveStep) -> None:
         if step.until is Until.READY:
             for _, name in step.about:
                 if problems := self.test(name):

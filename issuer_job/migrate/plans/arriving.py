@@ -22,8 +22,8 @@ from issuer_job.migrate.plans.estate import Estate, Key
 from issuer_job.migrate.plans.halfway import FROM, Halfway, asking_again, asking_none
 from issuer_job.migrate.plans.steps import (
     DEPLOYMENTS,
-    Plan,
-    Step,
+    MovePlan,
+    MoveStep,
     Until,
     Verb,
     WillBe,
@@ -42,7 +42,7 @@ _OWNED = (
 )
 
 
-def from_cert_manager(estate: Estate, theirs: CertManager, choices: Choices) -> Plan:
+def from_cert_manager(estate: Estate, theirs: CertManager, choices: Choices) -> MovePlan:
     """All that is left to do."""
     made = targets(estate, theirs, choices)
     found = moves(estate, theirs, choices, made)
@@ -54,17 +54,17 @@ def from_cert_manager(estate: Estate, theirs: CertManager, choices: Choices) -> 
     controller = theirs.controller
     by_namespace = bool(choices.namespace) and controller is not None and controller.runs
     if by_namespace and controller is not None and controller.owner_refs:
-        return Plan(rows, issuers=used, notes=notes, refused=_OWNED)
+        return MovePlan(rows, issuers=used, notes=notes, refused=_OWNED)
     going = [move for move in found if is_moving(move, choices)]
     steps = Steps(estate, theirs, going, halfway, used)
     if not by_namespace:
-        return Plan(rows, filled(steps.while_it_is_stopped(staying=len(found) > len(going))), used, notes)
+        return MovePlan(rows, filled(steps.while_it_is_stopped(staying=len(found) > len(going))), used, notes)
     first = filled(steps.before_it_runs_on())
     # What comes then is about objects as they are after that.
     later = estate.after(write for step in first for write in step.writes)
     going = [move for move in moves(later, theirs, choices, made) if is_moving(move, choices)]
     rest = Steps(later, theirs, going, Halfway.of(later, choices.namespace), used).while_it_runs()
-    return Plan(rows, (*first, *filled(rest)), used, notes)
+    return MovePlan(rows, (*first, *filled(rest)), used, notes)
 
 
 @dataclass(frozen=True)
@@ -77,40 +77,40 @@ class Steps:
     halfway: Halfway
     issuers: tuple[TranslatedIssuer, ...]
 
-    def while_it_is_stopped(self, *, staying: bool) -> Iterator[Step]:
+    def while_it_is_stopped(self, *, staying: bool) -> Iterator[MoveStep]:
         """Where cert-manager does nothing meanwhile; `staying`: it has something left to do after that."""
         controller = self.theirs.controller
         if self.going:
             yield from self._issuers()
             yield from _stop(controller)
-        yield Step("take cert-manager's ownership off the Secrets", tuple(self._disowned()))
+        yield MoveStep("take cert-manager's ownership off the Secrets", tuple(self._disowned()))
         yield from self._taken_over()
-        yield Step("delete the Certificates, and leave their Secrets", tuple(self._deleted()))
+        yield MoveStep("delete the Certificates, and leave their Secrets", tuple(self._deleted()))
         if staying and controller is not None:
             yield from _start(controller, stops=bool(self.going))
 
-    def before_it_runs_on(self) -> Iterator[Step]:
+    def before_it_runs_on(self) -> Iterator[MoveStep]:
         """For one namespace while cert-manager runs: no Secret is to have two masters at any time."""
         if self.going:
             yield from self._issuers()
-        yield Step("have the Ingresses, and Secrets that will ask, ask nobody", tuple(self._asking_nobody()))
+        yield MoveStep("have the Ingresses, and Secrets that will ask, ask nobody", tuple(self._asking_nobody()))
 
-    def while_it_runs(self) -> Iterator[Step]:
+    def while_it_runs(self) -> Iterator[MoveStep]:
         """What comes then."""
-        yield Step("delete the Certificates, and leave their Secrets", tuple(self._deleted()))
+        yield MoveStep("delete the Certificates, and leave their Secrets", tuple(self._deleted()))
         yield from self._taken_over()
 
-    def _taken_over(self) -> Iterator[Step]:
+    def _taken_over(self) -> Iterator[MoveStep]:
         """One of each issuer first: if certjob orders what it should have taken over, no other shall follow."""
         first = self._first()
         rest = [move for move in self.going if move not in first]
         left = self.halfway.keys - {move.key for move in first}
         for part, more, what in ((first, set[Key](), "one of each issuer: "), (rest, left, "")):
             keys = {move.key for move in part} | more
-            yield Step(f"{what}hand the Secrets over", tuple(self._handed_over(part, keys)))
-            yield Step(f"{what}have the Ingresses ask certjob", tuple(self._asked(part, whole=part is rest)))
+            yield MoveStep(f"{what}hand the Secrets over", tuple(self._handed_over(part, keys)))
+            yield MoveStep(f"{what}have the Ingresses ask certjob", tuple(self._asked(part, whole=part is rest)))
             waiting = tuple(key for key in sorted(keys) if not self._is_adopted(key))
-            yield Step(f"{what}see that certjob has the certificates", until=Until.ADOPTED, about=waiting)
+            yield MoveStep(f"{what}see that certjob has the certificates", until=Until.ADOPTED, about=waiting)
 
     def _first(self) -> list[Move]:
         """The first of each issuer that is to be adopted, with what its Ingresses serve besides."""
@@ -121,7 +121,7 @@ class Steps:
         asking = [ingress for move in chosen.values() for ingress in move.ingresses]
         return [move for move in self.going if move in chosen.values() or any(i in asking for i in move.ingresses)]
 
-    def _issuers(self) -> Iterator[Step]:
+    def _issuers(self) -> Iterator[MoveStep]:
         named = {move.issuer for move in self.going}
         used = [each for each in self.issuers if each.name in named]
         writes = (
@@ -130,7 +130,7 @@ class Steps:
             if not each.exists
         )
         untested = tuple((v.NAMESPACE, each.name) for each in used if each.name not in self.estate.ready)
-        yield Step("make the issuers, and test them", tuple(writes), Until.READY, untested)
+        yield MoveStep("make the issuers, and test them", tuple(writes), Until.READY, untested)
 
     def _disowned(self) -> Iterator[Write]:
         for key in self._keys:
@@ -239,20 +239,20 @@ def _handed(secret: Json, labels: Mapping[str, str], notes: Mapping[str, str | N
     yield from patch_metadata(SECRETS, secret, labels={**labels, FAO: None}, annotations={**gone, **notes})
 
 
-def _stop(controller: Controller | None) -> Iterator[Step]:
+def _stop(controller: Controller | None) -> Iterator[MoveStep]:
     if controller is None or not (controller.runs or v.REPLICAS in controller.annotations):
         return
     about = (controller.namespace, controller.name)
     body = {"metadata": {"annotations": {v.REPLICAS: str(controller.replicas)}}, "spec": {"replicas": 0}}
     stop = Write(Verb.PATCH, DEPLOYMENTS, *about, "no replicas: nothing of it runs meanwhile", body)
-    yield Step("stop cert-manager", (stop,) if controller.runs else (), Until.STOPPED, (about,))
+    yield MoveStep("stop cert-manager", (stop,) if controller.runs else (), Until.STOPPED, (about,))
 
 
-def _start(controller: Controller, *, stops: bool) -> Iterator[Step]:
+def _start(controller: Controller, *, stops: bool) -> Iterator[MoveStep]:
     """It has something left to renew."""
     before = str(controller.replicas) if controller.runs and stops else controller.annotations.get(v.REPLICAS, "")
     if before.isdecimal():
         body = {"metadata": {"annotations": {v.REPLICAS: None}}, "spec": {"replicas": int(before)}}
         what = f"{before} replicas again, for what stays with it"
         start = Write(Verb.PATCH, DEPLOYMENTS, controller.namespace, controller.name, what, body)
-        yield Step("start cert-manager again", (start,))
+        yield MoveStep("start cert-manager again", (start,))

@@ -17,7 +17,7 @@ from issuer_job.migrate.others.cm_controller import Controller, asks_cert_manage
 from issuer_job.migrate.others.cm_issuers import ForeignIssuer
 from issuer_job.migrate.plans.cm_targets import CertManager
 from issuer_job.migrate.plans.estate import Estate, Fate, Found, Key, fate_of
-from issuer_job.migrate.plans.steps import Row, WillBe
+from issuer_job.migrate.plans.steps import MoveRow, WillBe
 from issuer_job.migrate.translate.certificates import CertificateWords, certificate_words
 from issuer_job.migrate.translate.issuers import TranslatedIssuer
 from issuer_job.migrate.two_masters import ANCHOR, is_ours
@@ -31,7 +31,7 @@ class Move:
     issuer of cert-manager's for it, but ask for nothing of their own.
     """
 
-    row: Row
+    row: MoveRow
     certificate: ForeignCertificate
     issuer: str = ""
     words: CertificateWords = CertificateWords()  # noqa: RUF009 - frozen
@@ -74,7 +74,7 @@ class Case:
         fate = Fate(WillBe.CANNOT, why) if why else self._fate(words, askers)
         if fate.will_be is WillBe.ADOPTED:
             fate = Fate(fate.will_be, _with(fate.why, self._remarks(words, bool(askers))))
-        row = Row(namespace, secret_name, asker, str(self._issuer or certificate.spec.issuer_ref), *_parts(fate))
+        row = MoveRow(namespace, secret_name, asker, str(self._issuer or certificate.spec.issuer_ref), *_parts(fate))
         issuer = self.made.name if self.made is not None else ""
         stripped = [ingress for ingress in theirs if ingress not in askers]
         return Move(row, certificate, issuer, words, tuple(askers), tuple(stripped))
@@ -149,7 +149,7 @@ class Case:
 
     def _move(self, words: CertificateWords) -> Move:
         issuer = self.made.name if self.made is not None else ""
-        return Move(Row(*self.certificate.key, "", "", WillBe.ADOPTED, ""), self.certificate, issuer, words)
+        return Move(MoveRow(*self.certificate.key, "", "", WillBe.ADOPTED, ""), self.certificate, issuer, words)
 
     def _wanted_by_itself(self, words: CertificateWords) -> Wants:
         namespace, name = self.certificate.key

@@ -11,7 +11,7 @@ from issuer_job.demand.common import written_annotations
 from issuer_job.demand.ingress import served_secrets
 from issuer_job.migrate.others.cm_controller import own_annotations
 from issuer_job.migrate.plans.estate import Estate, Key
-from issuer_job.migrate.plans.steps import Row, WillBe
+from issuer_job.migrate.plans.steps import MoveRow, WillBe
 
 FROM = "from-cert-manager"
 """Value of the mark, before what `kubernetes.io/tls-acme` is to be at the end."""
@@ -43,12 +43,12 @@ class Halfway:
         known = {key for key in served if key in self.estate.secrets and _is_marked(self.estate.secrets[key])}
         return known | {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in self.secrets}
 
-    def rows(self, known: set[Key]) -> Iterator[Row]:
+    def rows(self, known: set[Key]) -> Iterator[MoveRow]:
         """For those of which no Certificate is left."""
         for key in sorted(self.keys - known):
             serving = [each for each in self.estate.serving(key) if each in self.ingresses]
             asker = f"Ingress {serving[0]['metadata']['name']}" if serving else f"Secret {key[1]}"
-            yield Row(*key, asker, "on its way", WillBe.ADOPTED, "was interrupted: goes on")
+            yield MoveRow(*key, asker, "on its way", WillBe.ADOPTED, "was interrupted: goes on")
 
 
 def asking_none(ingress: Json, after: Mapping[str, str | None]) -> dict[str, str | None]:

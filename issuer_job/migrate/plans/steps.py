@@ -38,7 +38,7 @@ class WillBe(StrEnum):
 
 
 @dataclass(frozen=True)
-class Row:
+class MoveRow:
     """One certificate of the report: who asks for it, from which issuer, what becomes of it, and why."""
 
     namespace: str
@@ -107,7 +107,7 @@ class Until(StrEnum):
 
 
 @dataclass(frozen=True)
-class Step:
+class MoveStep:
     """Some writes, in this order, and what is waited for when they are done; `about` are issuers, or namespaces and
     names of Secrets or Deployments.
     """
@@ -122,14 +122,14 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MovePlan:
     """All of a move, as far as it is not done. `issuers` are those that it needs, `notes` for people to look at.
 
     `refused` says why there are no steps, and is empty if there may be.
     """
 
-    rows: tuple[Row, ...]
-    steps: tuple[Step, ...] = ()
+    rows: tuple[MoveRow, ...]
+    steps: tuple[MoveStep, ...] = ()
     issuers: tuple[TranslatedIssuer, ...] = ()
     notes: tuple[str, ...] = ()
     refused: str = ""
@@ -169,6 +169,6 @@ def patch_metadata(
         yield Write(Verb.PATCH, resource, metadata["namespace"], metadata["name"], said, body)
 
 
-def filled(steps: Iterable[Step]) -> tuple[Step, ...]:
+def filled(steps: Iterable[MoveStep]) -> tuple[MoveStep, ...]:
     """Those in which something is to be done."""
     return tuple(step for step in steps if step)

@@ -11,7 +11,7 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json
 from issuer_job.issuers.load import parse_issuer
 from issuer_job.migrate.carry.apply import DryRun, Stopped
 from issuer_job.migrate.others.cert_manager import CERTIFICATES
-from issuer_job.migrate.plans.steps import DEPLOYMENTS, Plan
+from issuer_job.migrate.plans.steps import DEPLOYMENTS, MovePlan
 from issuer_job.record.record import Phase
 from tests.fakes.certs_ca import FakeCA
 from tests.worlds.cert_manager import CM
@@ -31,16 +31,16 @@ def moving(swept: JobWorld) -> Moving:
     return world
 
 
-def rows(plan: Plan) -> dict[str, str]:
+def rows(plan: MovePlan) -> dict[str, str]:
     return {row.secret_name: row.will_be for row in plan.rows}
 
 
-def why(plan: Plan) -> str:
+def why(plan: MovePlan) -> str:
     (row,) = plan.rows
     return row.why
 
 
-def everything(moving: Moving) -> Plan:
+def everything(moving: Moving) -> MovePlan:
     """Of each kind of move one."""
     moving.certificate("shop")
     moving.certificate("pay", hosts=("pay.certjob.dev",), owned=True, renewBefore="240h0m0s")
