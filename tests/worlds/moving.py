@@ -17,7 +17,7 @@ import jsonpatch
 from certs.keys import KeyAlgorithm, generate_key, key_to_pem
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, NAMESPACES, SECRETS, Cluster, Json, Response
-from issuer_job.migrate.carry.apply import DryRun, Hands
+from issuer_job.migrate.carry.apply import Hands
 from issuer_job.migrate.carry.read import read_cert_manager, read_estate
 from issuer_job.migrate.others.cert_manager import CERTIFICATES, CLUSTER_ISSUERS, ISSUERS
 from issuer_job.migrate.plans.arriving import from_cert_manager
@@ -235,7 +235,7 @@ class Moving:
         estate = replace(estate, served=self.served() if handshakes else {})
         return from_cert_manager(estate, theirs, Choices(**choices))
 
-    def carry_out(self, plan: MovePlan, *, kill_at: int = 0, dry_run: DryRun = DryRun.NONE) -> Operator:
+    def carry_out(self, plan: MovePlan, *, kill_at: int = 0, writes: bool = True) -> Operator:
         """As the command does it."""
         operator = Operator(self, kill_at)
         expected = frozenset((row.namespace, row.secret_name) for row in plan.rows if row.moves)
@@ -245,7 +245,8 @@ class Moving:
             say=lambda line: None,
             patience=1800,
             expected=expected,
-            dry_run=dry_run,
+            writes=writes,
+            waits=writes,
             sleep=self.goes_on,
             clock=lambda: self.swept.clock.ahead.total_seconds(),
         )

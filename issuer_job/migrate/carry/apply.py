@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from issuer_job import names
 from issuer_job import vocabulary as v
@@ -24,14 +23,6 @@ MANAGER = "kubectl-certjob"
 Key = tuple[str, str]
 
 
-class DryRun(StrEnum):
-    """Whether anything is really written."""
-
-    NONE = "none"
-    CLIENT = "client"
-    SERVER = "server"
-
-
 class Stopped(Exception):
     """The move cannot go on now: the message is for people, a line each."""
 
@@ -44,6 +35,8 @@ class Stopped(Exception):
 class Hands:
     """By what a plan is carried out. `test` has an issuer tested, and says what is wrong with it; `expected` are the
     Secrets whose certificates are to be taken over without an order. `patience` in seconds is for each wait.
+
+    `writes` and `waits` False: nothing is sent, and nothing is waited for, as the writes do not count; `suffix` says so.
     """
 
     cluster: Cluster
@@ -51,7 +44,9 @@ class Hands:
     say: Callable[[str], None]
     patience: float
     expected: frozenset[Key] = frozenset()
-    dry_run: DryRun = DryRun.NONE
+    writes: bool = True
+    waits: bool = True
+    suffix: str = ""
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
@@ -63,24 +58,23 @@ class Hands:
     def _step(self, step: MoveStep) -> None:
         self.say(f"{step.title}:")
         for write in step.writes:
-            if self.dry_run is not DryRun.CLIENT:
+            if self.writes:
                 self._write(write)
-            suffix = "" if self.dry_run is DryRun.NONE else f" ({self.dry_run} dry run)"
-            self.say(f"  {write}{suffix}")
-        if self.dry_run is DryRun.NONE:
+            self.say(f"  {write}{self.suffix}")
+        if self.waits:
             self._until(step)
 
     def _write(self, write: Write) -> None:
         """What somebody else has done meanwhile is fine. Raises Stopped, KubeError."""
-        cluster, dry_run = self.cluster, self.dry_run is DryRun.SERVER
+        cluster = self.cluster
         where = (write.resource, write.namespace, write.name)
         try:
             if write.verb is Verb.CREATE:
-                cluster.create(write.resource, write.namespace, write.body or {}, dry_run=dry_run)
+                cluster.create(write.resource, write.namespace, write.body or {})
             elif write.verb is Verb.PATCH:
-                cluster.patch(*where, write.body or {}, manager=MANAGER, dry_run=dry_run)
+                cluster.patch(*where, write.body or {}, manager=MANAGER)
             else:
-                cluster.delete(*where, dry_run=dry_run, orphan=True)
+                cluster.delete(*where, orphan=True)
         except AlreadyExists:
             return
         except NotFound:
