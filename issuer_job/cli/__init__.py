@@ -3,7 +3,7 @@
 A command is a function in a module of `reading/` (it writes nothing) or `writing/`:
 
     @command(SCOPE, OUTPUT)                                   # which flags it has besides those of the cluster
-    @click.argument("names", nargs=-1, shell_complete=names)  # and click's own for the rest
+    @NAMES                                                    # of certificates; click's own for the rest
     def status(session: Session, names: tuple[str, ...]) -> int | None:
         "One line for the list of commands.\n\nThen what --help says."
 

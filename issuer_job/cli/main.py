@@ -7,20 +7,23 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import ShellComplete
 
 from issuer_job.cli.base import endings
 from issuer_job.cli.base.command import leading_flags
 from issuer_job.cli.base.endings import CommandError, Exit
 from issuer_job.cli.base.session import Surroundings
 from issuer_job.cli.out.terminal import Terminal
+from issuer_job.cli.reading import completion
 from issuer_job.cli.registry import COMMANDS
 from issuer_job.cluster.api import KubeError
+from issuer_job.status.plain import clean
 
 _SHORT = re.compile(r"(-[A-Za-z])=(.*)", re.DOTALL)
 PROGRAM = "kubectl certjob"
@@ -62,7 +65,13 @@ def run(arguments: Sequence[str], surroundings: Surroundings | None = None) -> i
     around = surroundings or Surroundings()
     terminal = Terminal.of(around.out, around.err, around.environment)
     try:
-        code = root.main(_as_click_has_it(arguments), prog_name=PROGRAM, standalone_mode=False, obj=around)
+        code = root.main(
+            _as_click_has_it(arguments),
+            prog_name=PROGRAM,
+            complete_var=completion.VARIABLE,
+            standalone_mode=False,
+            obj=around,
+        )
         return int(code or 0)
     except click.exceptions.NoArgsIsHelpError as asked:
         _lines(terminal, asked.format_message())
@@ -110,7 +119,21 @@ def _lines(terminal: Terminal, text: str) -> None:
 
 def complete() -> Any:
     """The console script kubectl_complete-certjob: kubectl asks it what may follow the words so far."""
+    for line in completed(sys.argv[1:], Surroundings()):
+        print(line)
     sys.exit(0)
+
+
+def completed(words: Sequence[str], around: Surroundings) -> Iterator[str]:
+    """What may stand in the place of the last word, as cobra's programs say it: a tab before the description, and
+    last that no names of files are meant.
+    """
+    *before, incomplete = words or [""]
+    asked = ShellComplete(root, {"obj": around}, PROGRAM, completion.VARIABLE)
+    for item in asked.get_completions(_as_click_has_it(before), incomplete):
+        text = COMMANDS[item.value].line if item.value in COMMANDS else item.help or ""
+        yield clean(f"{item.value}") + (f"\t{clean(text)}" if text else "")
+    yield ":4"
 
 
 def main() -> Any:

@@ -37,6 +37,7 @@ COMMANDS = {
         "writing.revoke", "revoke", "Revoke a Secret's certificate, and get another with another key; for operators."
     ),
     "page": Row("reading.page", "page", "Make the status page reachable from this machine."),
+    "completion": Row("reading.completion", "completion", "Print what makes a shell complete kubectl-certjob."),
     "version": Row("reading.version", "version", "Which versions are at work."),
 }
 """In the order of `--help`."""

@@ -130,3 +130,24 @@ def served_api(api: FakeApi | None = None, host: str = "127.0.0.1") -> Iterator[
         with served(server):
             port = server.server_address[1]
             yield ServedApi(server.api, host, port, tls_ca.pem, server.headers, server.connections, server.refusals)
+
+
+class _SocketServer(_Server):
+    """On a Unix socket, without TLS: as `kubectl proxy` offers the API server."""
+
+    def __init__(self, path: Path, api: FakeApi) -> None:
+        self.path = path
+        super().__init__("", api)
+
+    def server_bind(self) -> None:
+        self.socket.close()
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.bind(str(self.path))
+        self.server_name, self.server_port = "localhost", 0
+
+
+@contextmanager
+def socket_api(path: Path, api: FakeApi | None = None) -> Iterator[ServedApi]:
+    """The same on a Unix socket."""
+    with _SocketServer(path, api or FakeApi()) as server, served(server):
+        yield ServedApi(server.api, "localhost", 0, b"", server.headers, server.connections, server.refusals)

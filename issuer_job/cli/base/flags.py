@@ -61,7 +61,23 @@ class Seconds(click.ParamType[float]):
 
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
+
+def completed_by(what: str) -> Completion:
+    """How the shell completes it: by that function of `sight.completing`, which asks the cluster."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        from issuer_job.cli.sight import completing
+
+        found: list[str] = getattr(completing, what)(context, incomplete)
+        return found
+
+    return complete
+
+
+NAMES = click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=completed_by("certificates"))
+"""Of certificates: see `sight.names`."""
 CLUSTER: tuple[Decorator, ...] = (
     click.option("--context", metavar="NAME", help="The kubeconfig's context to use."),
     click.option("--kubeconfig", metavar="FILE", help="Path of the kubeconfig."),
@@ -83,7 +99,13 @@ CLUSTER: tuple[Decorator, ...] = (
     click.option("-v", "--v", "verbosity", type=int, default=0, metavar="LEVEL", help="1 and more: print requests."),
 )
 NAMESPACE: tuple[Decorator, ...] = (
-    click.option("-n", "--namespace", metavar="NAME", help="The namespace; the context's if not said."),
+    click.option(
+        "-n",
+        "--namespace",
+        metavar="NAME",
+        help="The namespace; the context's if not said.",
+        shell_complete=completed_by("namespaces"),
+    ),
 )
 SCOPE: tuple[Decorator, ...] = (
     *NAMESPACE,

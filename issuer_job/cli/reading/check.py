@@ -9,7 +9,7 @@ import click
 
 from issuer_job.cli.base.command import command
 from issuer_job.cli.base.endings import Exit, is_forbidden
-from issuer_job.cli.base.flags import NAMESPACE, OUTPUT
+from issuer_job.cli.base.flags import NAMES, NAMESPACE, OUTPUT
 from issuer_job.cli.base.session import Session
 from issuer_job.cluster.api import Cluster, KubeError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @command(NAMESPACE, OUTPUT)
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@NAMES
 @click.option("-f", "--filename", "files", multiple=True, metavar="FILE", help="What it has; - is standard input.")
 def check(session: Session, names: Sequence[str], files: Sequence[str]) -> Exit:
     """Whether an order would succeed; orders and writes nothing.

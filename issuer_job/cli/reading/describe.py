@@ -9,7 +9,7 @@ import click
 
 from issuer_job.cli.base.command import command
 from issuer_job.cli.base.endings import Exit
-from issuer_job.cli.base.flags import SCOPE
+from issuer_job.cli.base.flags import NAMES, SCOPE
 from issuer_job.cli.base.session import Session
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @command(SCOPE)
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@NAMES
 def why(session: Session, names: Sequence[str]) -> Exit:
     """Why a certificate is not ready, what comes next, and what to do.
 
@@ -30,7 +30,7 @@ def why(session: Session, names: Sequence[str]) -> Exit:
 
 
 @command(SCOPE)
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@NAMES
 @click.option("--no-lookup", is_flag=True, help="Ask nothing of the hosts themselves from this machine.")
 def describe(session: Session, names: Sequence[str], no_lookup: bool) -> Exit:
     """All that is known of a certificate.

@@ -10,7 +10,7 @@ import click
 
 from issuer_job.cli.base.command import command
 from issuer_job.cli.base.endings import CommandError, Exit
-from issuer_job.cli.base.flags import NAMESPACE
+from issuer_job.cli.base.flags import NAMESPACE, completed_by
 from issuer_job.cli.base.session import Session
 from issuer_job.cli.out.terminal import Cell, Part, Style
 from issuer_job.cluster.api import PODS, ApiError, Json
@@ -27,7 +27,7 @@ _LEFT_OUT = frozenset({"time", "level", "event", "record", "epoch"})
 
 
 @command(NAMESPACE)
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=completed_by("certificates"))
 @click.option("-f", "--follow", is_flag=True, help="Go on until the attempt has ended.")
 @click.option("--raw", is_flag=True, help="The lines as the Job has written them, in JSON.")
 def logs(session: Session, name: str, follow: bool, raw: bool) -> Exit:

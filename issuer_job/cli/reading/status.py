@@ -9,7 +9,7 @@ import click
 
 from issuer_job.cli.base.command import command
 from issuer_job.cli.base.endings import Exit
-from issuer_job.cli.base.flags import OUTPUT, SCOPE
+from issuer_job.cli.base.flags import NAMES, OUTPUT, SCOPE
 from issuer_job.cli.base.session import Session
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ TICK = 1.0
 
 
 @command(SCOPE, OUTPUT)
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@NAMES
 @click.option("-w", "--watch", is_flag=True, help="Go on, and show what changes.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if one is not ready, with 3 if one is not known to be.")
 @click.option("--gone", is_flag=True, help="Also those that nobody asks for any more.")

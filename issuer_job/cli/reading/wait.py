@@ -12,7 +12,7 @@ import click
 
 from issuer_job.cli.base.command import command
 from issuer_job.cli.base.endings import CommandError, Exit
-from issuer_job.cli.base.flags import SCOPE, Seconds
+from issuer_job.cli.base.flags import NAMES, SCOPE, Seconds
 from issuer_job.cli.base.session import Session
 from issuer_job.status import moments
 from issuer_job.status.plain import clean
@@ -26,7 +26,7 @@ TICK = 0.5
 
 
 @command(SCOPE)
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@NAMES
 @click.option("--all", "every", is_flag=True, help="All certificates of the namespace; with -A of all namespaces.")
 @click.option(
     "-f", "--filename", "files", multiple=True, metavar="FILE", help="What manifests ask for; - is standard input."

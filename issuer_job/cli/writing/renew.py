@@ -11,7 +11,7 @@ import click
 from issuer_job import vocabulary as v
 from issuer_job.cli.base.command import command
 from issuer_job.cli.base.endings import CommandError, Exit
-from issuer_job.cli.base.flags import SCOPE
+from issuer_job.cli.base.flags import NAMES, SCOPE
 from issuer_job.cli.base.session import Session
 from issuer_job.cli.steering.renewals import due_at, forecast, is_from_before, is_renewable
 from issuer_job.cli.steering.writer import DRY_RUN, Annotatable, DryRun, Writer, askers_of, record_of
@@ -47,7 +47,7 @@ class Moment(click.ParamType[datetime]):
 
 
 @command(SCOPE, DRY_RUN)
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@NAMES
 @click.option("--issuer", metavar="NAME", help="Only certificates of this issuer.")
 @click.option("--issued-before", type=Moment(), metavar="TIME", help="Only certificates that were issued before.")
 @click.option("--record", "on_record", is_flag=True, help="Write on the records, which is for operators.")

@@ -9,14 +9,14 @@ import click
 from issuer_job import vocabulary as v
 from issuer_job.cli.base.command import command
 from issuer_job.cli.base.endings import CommandError, Exit
-from issuer_job.cli.base.flags import SCOPE
+from issuer_job.cli.base.flags import NAMES, SCOPE
 from issuer_job.cli.base.session import Session
 from issuer_job.cli.steering.writer import DRY_RUN, DryRun, Writer, askers_of
 from issuer_job.status.status import CertificateStatus, NextStep, State
 
 
 @command(SCOPE, DRY_RUN)
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@NAMES
 @click.option("--all", "every", is_flag=True, help="All that wait or have failed.")
 def retry(session: Session, names: Sequence[str], every: bool, dry_run: str) -> Exit:
     """Have what failed tried again now.
