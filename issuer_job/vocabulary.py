@@ -121,6 +121,8 @@ KEEP = "certjob.io/keep"
 """Label "true" on policies that stay when the rest of certjob is deleted."""
 APP_NAME = "app.kubernetes.io/name"
 APP_COMPONENT = "app.kubernetes.io/component"
+APP_VERSION = "app.kubernetes.io/version"
+"""On bootstrap's Jobs, so that one can wait for those of a version."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 # Well-known objects in the namespace.

@@ -30,11 +30,16 @@ def bootstrap(cluster: Cluster, *, opening: Callable[[], None] = lambda: None) -
 
 
 def _clear_earlier_jobs(cluster: Cluster) -> None:
-    """Delete finished bootstrap Jobs, which are of other versions or images: each is named for what it is."""
+    """Delete bootstrap Jobs of other versions that are finished, and what has failed: each is named for what it is.
+
+    What is complete and of this version stays: somebody may wait for all of the version, and finds none of them gone.
+    """
     try:
         for job in cluster.items(JOBS, v.NAMESPACE, labels=f"{v.APP_COMPONENT}=bootstrap"):
             conditions = (job.get("status") or {}).get("conditions") or []
-            if any(one["type"] in {"Complete", "Failed"} and one["status"] == "True" for one in conditions):
+            ended = {one["type"] for one in conditions if one["status"] == "True"}
+            is_this = job["metadata"]["labels"].get(v.APP_VERSION) == v.VERSION
+            if "Failed" in ended or ("Complete" in ended and not is_this):
                 cluster.delete(JOBS, v.NAMESPACE, job["metadata"]["name"], uid=job["metadata"]["uid"])
                 log.info("bootstrap-cleared", job=job["metadata"]["name"])
     except KubeError as problem:  # they only take room

@@ -36,7 +36,7 @@ resources: [../tests/cluster/overlay]
 patches:
 - target: {kind: Job, name: certjob-bootstrap}
   patch: |
-    - {op: add, path: /spec/template/spec/containers/0/env, value: [{name: ANOTHER, value: specification}]}
+    - {op: add, path: /spec/template/spec/containers/0/env/-, value: {name: ANOTHER, value: specification}}
 """
 
 
@@ -110,33 +110,55 @@ def test_another_image_is_another_job(overlay: Path) -> None:
 
 def test_an_upgrade_deletes_nothing_first_and_the_new_job_clears_the_finished_ones_away(overlay: Path) -> None:
     """Also where the version before was, whose Job had one name for all, and had to be gone before an apply."""
-    first, former = bootstrap(overlay), bootstrap(overlay)
+    name, former = bootstrap(overlay)["metadata"]["name"], bootstrap(overlay)
     former["metadata"]["name"] = "certjob-bootstrap"
+    del former["metadata"]["labels"][v.APP_VERSION]
     former["spec"]["suspend"] = True
     cluster().create(JOBS, v.NAMESPACE, former)
     try:
         assert kubectl("apply", "-k", str(overlay), "-l", BOOTSTRAP).endswith(" unchanged\n")
-        changed = overlay.parents[2] / "changed"
-        changed.mkdir()
-        (changed / "kustomization.yaml").write_text(CHANGED)
-        second = run(changed)
-        jobs = {job["metadata"]["name"] for job in cluster().items(JOBS, v.NAMESPACE, labels=BOOTSTRAP)}
-        assert jobs == {second, "certjob-bootstrap"}  # which is not finished
-        name = first["metadata"]["name"]
+        kubectl("label", "job", "-n", v.NAMESPACE, name, f"{v.APP_VERSION}=0.0.9", "--overwrite")
+        second = run(changed(overlay))
+        assert name not in jobs() >= {second, "certjob-bootstrap"}  # which is not finished
         wait_for(
             lambda: not list(cluster().items(PODS, v.NAMESPACE, labels=f"job-name={name}")),
             what="the pods of the Job before are gone",
         )
     finally:
         cluster().delete(JOBS, v.NAMESPACE, "certjob-bootstrap")
-        assert run(overlay) == first["metadata"]["name"]
+        assert run(overlay) == name
+        cluster().delete(JOBS, v.NAMESPACE, bootstrap(changed(overlay))["metadata"]["name"])
+
+
+def test_whoever_waits_by_label_finds_no_job_of_the_version_gone(overlay: Path) -> None:
+    """Another image within a version: the Job before it stays."""
+    first = run(overlay)
+    second = run(changed(overlay))
+    try:
+        assert jobs() >= {first, second}
+    finally:
+        cluster().delete(JOBS, v.NAMESPACE, second)
+
+
+def changed(overlay: Path) -> Path:
+    """An overlay whose bootstrap Job is another one."""
+    found = overlay.parents[2] / "changed"
+    found.mkdir(exist_ok=True)
+    (found / "kustomization.yaml").write_text(CHANGED)
+    return found
+
+
+def jobs() -> set[str]:
+    """Names of the bootstrap Jobs that are there."""
+    return {job["metadata"]["name"] for job in cluster().items(JOBS, v.NAMESPACE, labels=BOOTSTRAP)}
 
 
 def run(overlay: Path) -> str:
-    """Apply its bootstrap Job and wait for it; its name."""
+    """Apply its bootstrap Job and wait, as the README does, for all that there are of the version; its name."""
     kubectl("apply", "-k", str(overlay), "-l", BOOTSTRAP)
+    of_version = f"{BOOTSTRAP},{v.APP_VERSION}={v.VERSION}"
+    kubectl("wait", "-n", v.NAMESPACE, "--for=condition=complete", "job", "-l", of_version, "--timeout=110s")
     name: str = bootstrap(overlay)["metadata"]["name"]
-    kubectl("wait", "-n", v.NAMESPACE, "--for=condition=complete", f"job/{name}", "--timeout=110s")
     return name
 
 

@@ -480,8 +480,18 @@ def test_the_bootstrap_job_is_named_for_what_it_is_and_stays() -> None:
     """Without ttl, or tools that compare would make it again for ever; by its hash no upgrade has to delete it."""
     ((name, job),) = all_of("Job").items()
     assert name == "certjob-bootstrap"
-    assert job["metadata"]["annotations"] == {"internal.config.kubernetes.io/needsHashSuffix": "enabled"}
+    notes = job["metadata"]["annotations"]
+    assert notes.pop("internal.config.kubernetes.io/needsHashSuffix") == "enabled"
     assert "ttlSecondsAfterFinished" not in job["spec"]
+    # No hook of Helm or Argo CD, which would wait for pods that wait for its Secret.
+    assert notes == {
+        "argocd.argoproj.io/sync-options": "Force=true,Replace=true",
+        "kustomize.toolkit.fluxcd.io/force": "Enabled",
+    }
+
+
+def test_one_can_wait_for_the_bootstrap_job_of_a_version() -> None:
+    assert all_of("Job")["certjob-bootstrap"]["metadata"]["labels"][v.APP_VERSION] == v.VERSION
 
 
 @pytest.mark.parametrize("kind", ["ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"])

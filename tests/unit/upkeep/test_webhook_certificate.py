@@ -204,9 +204,9 @@ def test_bootstrap_makes_what_is_missing_once(api: FakeApi) -> None:
     assert api.all(SECRETS) == before
 
 
-def test_bootstrap_clears_finished_jobs_of_its_kind_away_and_no_others(api: FakeApi) -> None:
-    def add(name: str, component: str, condition: str = "", status: str = "True") -> None:
-        labels = {v.APP_COMPONENT: component}
+def test_bootstrap_clears_finished_jobs_of_versions_before_and_failed_ones_away(api: FakeApi) -> None:
+    def add(name: str, component: str, condition: str = "", status: str = "True", version: str = "0.0.9") -> None:
+        labels = {v.APP_COMPONENT: component, v.APP_VERSION: version}
         conditions = [{"type": condition, "status": status}] if condition else []
         api.add(
             JOBS, v.NAMESPACE, {"metadata": {"name": name, "labels": labels}, "status": {"conditions": conditions}}
@@ -214,13 +214,15 @@ def test_bootstrap_clears_finished_jobs_of_its_kind_away_and_no_others(api: Fake
 
     add("certjob-bootstrap", "bootstrap", "Complete")
     add("certjob-bootstrap-failed", "bootstrap", "Failed")
-    add("certjob-bootstrap-this", "bootstrap")
+    add("certjob-bootstrap-failed-too", "bootstrap", "Failed", version=v.VERSION)
+    add("certjob-bootstrap-this", "bootstrap", version=v.VERSION)
+    add("certjob-bootstrap-another", "bootstrap", "Complete", version=v.VERSION)
     add("certjob-bootstrap-suspended", "bootstrap", "Suspended")
     add("certjob-bootstrap-resumed", "bootstrap", "Failed", "False")
     add("certjob-sweep-1", "sweep", "Complete")
     bootstrap(Cluster(api))
     left = {job["metadata"]["name"] for job in api.all(JOBS)}
-    assert left == {f"certjob-bootstrap-{name}" for name in ("this", "suspended", "resumed")} | {"certjob-sweep-1"}
+    assert left == {f"certjob-bootstrap-{name}" for name in ("this", "another", "suspended", "resumed")} | {"certjob-sweep-1"}
 
 
 def test_bootstrap_is_done_although_it_may_not_clear_jobs_away(api: FakeApi) -> None:
