@@ -22,7 +22,7 @@ from tests.worlds.manifests import documents, older, optional
 
 OTHER = "tls-system"
 Json = dict[str, Any]
-STAYS = frozenset({"app.kubernetes.io/name", "priorityClassName", "name", "resourceNames", "message", "description"})
+STAYS = frozenset({"app.kubernetes.io/name", "priorityClassName", "name", "resourceNames"})
 """Fields that say `certjob` and mean the product, or an object of that name in no namespace."""
 STAYS_IN_CEL = (
     "variables.labels[?'app.kubernetes.io/name'].orValue('') == 'certjob'",
@@ -32,8 +32,15 @@ STAYS_IN_CEL = (
     '"external-dns.kubernetes.io/controller": "certjob"',
 )
 """The same in expressions."""
-NAMES = r"certjob(\.|\[\.\])io\b|\bcertjob-[a-z]|certjob/certjob-"
-"""Labels, objects and images that are called after it."""
+NAMES = "|".join(
+    (
+        r"certjob(\.|\[\.\])io\b",  # labels and annotations
+        r"\bcertjob-[a-z]|certjob/certjob-",  # objects and images
+        r"\bcertjob\.(certificates|issuers|itself|json)\b|\bcertjob:(certificate|problem)",  # alerts, their rules, a dashboard
+    )
+)
+"""What is called after it."""
+PROSE = frozenset({"message", "description", "summary"})
 
 
 def installed() -> list[Json]:
@@ -60,7 +67,7 @@ def third_spellings(document: Json) -> list[tuple[str, str]]:
         left = re.sub(NAMES, "", text)
         for known in STAYS_IN_CEL if field in elsewhere.EXPRESSIONS else ():
             left = left.replace(known, "")
-        in_prose = field in {"message", "description"} and not re.search("(namespace|in) certjob(?!')", left)
+        in_prose = field in PROSE and not re.search("(namespace|in) certjob(?!')", left)
         if re.search(r"\bcertjob\b", left) and not in_prose and not (field in STAYS and left == "certjob"):
             found.append((field, text))
     return found
@@ -81,6 +88,7 @@ def test_the_namespace_has_two_spellings_in_cel_and_is_a_field_elsewhere() -> No
         {"args": ["--namespace=certjob"]},
         {"url": "https://certjob-webhook.certjob.svc"},
         {"values": ["certjob"]},
+        {"kind": "User", "name": "system:serviceaccount:certjob:job"},
     ],
     ids=str,
 )

@@ -222,7 +222,9 @@ def test_bootstrap_clears_finished_jobs_of_versions_before_and_failed_ones_away(
     add("certjob-sweep-1", "sweep", "Complete")
     bootstrap(Cluster(api))
     left = {job["metadata"]["name"] for job in api.all(JOBS)}
-    assert left == {f"certjob-bootstrap-{name}" for name in ("this", "another", "suspended", "resumed")} | {"certjob-sweep-1"}
+    assert left == {f"certjob-bootstrap-{name}" for name in ("this", "another", "suspended", "resumed")} | {
+        "certjob-sweep-1"
+    }
 
 
 def test_bootstrap_is_done_although_it_may_not_clear_jobs_away(api: FakeApi) -> None:
