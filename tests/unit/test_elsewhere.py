@@ -36,7 +36,7 @@ NAMES = "|".join(
     (
         r"certjob(\.|\[\.\])io\b",  # labels and annotations
         r"\bcertjob-[a-z]|certjob/certjob-",  # objects and images
-        r"\bcertjob\.(certificates|issuers|itself|json)\b|\bcertjob:(certificate|problem)",  # alerts, their rules, a dashboard
+        r"\bcertjob\.(certificates|issuers|itself|json)\b|\bcertjob:(certificate|problem)",  # alerts, a dashboard
     )
 )
 """What is called after it."""
