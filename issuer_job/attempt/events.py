@@ -15,8 +15,14 @@ from issuer_job.attempt.attempt import Attempt
 from issuer_job.cluster import changes
 from issuer_job.cluster.api import EVENTS, Cluster, Json, KubeError
 from issuer_job.demand.askers import with_uids
-from issuer_job.record.record import Issued, Problem, Record, Source
+from issuer_job.record.record import Issued, Phase, Problem, Record, Retry, Source
 from issuer_job.record.renewal import too_short
+from issuer_job.record.transitions import HELD_BACK
+
+ANEW = timedelta(minutes=50)
+"""After this time an Event about what lasts is made again: Kubernetes keeps one for an hour."""
+_OTHER_REASONS = {HELD_BACK: "CertificateHeldBack", "overwritten": "CertificateOverwritten"}
+"""Of Events about what is no failed attempt, by the type of the problem."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,33 @@ def held_back(record: Record, now: datetime) -> News:
     unique = (record.uid, "held", f"{retry.not_before:%Y-%m-%dT%H:%M:%S}")
     problem, until = retry.problem, retry.not_before
     return News("CertificateHeldBack", problem.detail, now, unique, problem=problem.type, until=until)
+
+
+def when_again(retry: Retry | None) -> str:
+    """When what failed is tried again, for people."""
+    if retry is None or retry.not_before is None:
+        return "it is tried again after a change, or once a day"
+    return f"it is tried again after {retry.not_before:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def lasting(record: Record, now: datetime, *, interval: timedelta) -> News | None:
+    """What has been told of the record's problem, made anew for who looks an hour later: each `ANEW` while it lasts,
+    first up to half as long earlier, by the record's name, as thousands may have failed together.
+
+    None unless it is just then, for who comes by every `interval`.
+    """
+    retry = record.retry
+    if record.phase not in {Phase.WAITING, Phase.FAILED} or retry is None:
+        return None
+    ahead = ANEW / 2 * (int(names.digest(record.name), 16) / 16**10)
+    turn, since = divmod(now - record.since + ahead, ANEW)
+    if turn < 1 or since > interval * 1.5:
+        return None
+    problem = retry.problem
+    reason = _OTHER_REASONS.get(problem.type)
+    note = problem.detail if reason else f"{problem.note}; {when_again(retry)}"
+    unique = (record.uid, "lasting", f"{record.since:%Y-%m-%dT%H:%M:%S}", str(turn))
+    return News(reason or "CertificateFailed", note, now, unique, problem=problem.type, until=retry.not_before)
 
 
 def about_lives(record: Record, issued: Issued, now: datetime, *, interval: timedelta) -> Iterator[News]:

@@ -162,7 +162,4 @@ def _put_off(attempt: Attempt, failure: Failure) -> str:
         wait = wait_after(failures + 1, asked=failure.wait, rate_limited=limited, jitter=jitter)
         asked = limited or failure.by_ca
         attempt.advance(transitions.waiting, problem=problem, wait=wait, asked=asked, issuer=attempt.issuer_version)
-    retry = attempt.record.retry
-    if retry is None or retry.not_before is None:
-        return "it is tried again after a change, or once a day"
-    return f"it is tried again after {retry.not_before:%Y-%m-%d %H:%M:%S} UTC"
+    return events.when_again(attempt.record.retry)

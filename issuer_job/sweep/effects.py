@@ -206,6 +206,13 @@ class Effects:
         news = events.held_back(record, self.now)
         self.tell_news(situation, record, news)
 
+    def tell_again(self, situation: Situation, record: Record) -> None:
+        """What lasts longer than its Event: not all may read anything but that."""
+        news = events.lasting(record, self.now, interval=situation.interval) if situation.named_by else None
+        if news is not None:
+            self.counts["told again"] += 1
+            self.tell_news(situation, record, news)
+
     def look(self, situation: Situation, record: Record, verdict: Verdict) -> Verdict:
         """What the Secret holds, and what follows. One that is not ours to write is left alone until it is due."""
         self.counts["looks"] += 1

@@ -278,6 +278,7 @@ def _settled(candidate: Candidate, effects: Effects) -> list[Candidate]:
             effects.warn_of_standstill(situation, record)
             effects.warn_of_shared_key(situation, record)
             effects.warn_of_limits(situation, record)
+            effects.tell_again(situation, record)
             if verdict.action in {Action.LOOK, Action.KNOCK}:
                 verdict = effects.look(situation, record, verdict)
                 situation = replace(situation, entries=verdict.entries or situation.entries)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
+from issuer_job.attempt.events import lasting
 from issuer_job.cluster.api import EVENTS, INGRESSES, NAMESPACES, SECRETS, Json
 from issuer_job.demand.ingress import wants, with_entry
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.outcome import LEFT_OUT
-from issuer_job.record.record import Phase
+from issuer_job.record.record import Phase, Retry
 from issuer_job.upkeep.untouched import MOST_SAID
-from tests.worlds.job import JobWorld, assert_good_secret, ingress
-from tests.worlds.sweep import issue_one, jobs, orders, passes, run, writes_nothing
+from tests.worlds.job import HOST, JobWorld, assert_good_secret, ingress
+from tests.worlds.samples import NOW, PROBLEM, record
+from tests.worlds.sweep import MINUTE, issue_one, jobs, orders, passes, run, writes_nothing
 
 
 def add(world: JobWorld, body: Json) -> Json:
@@ -227,3 +233,63 @@ def test_one_whose_last_host_went_past_the_webhook_keeps_its_certificate_and_is_
     add(swept, body)
     passes(swept, 1)
     assert (swept.record(added.secret_name).phase, orders(swept)) == (Phase.ISSUED, 1)
+
+
+def failures(world: JobWorld, name: str = "web") -> list[str]:
+    return [note for reason, note in told(world, name) if reason == "CertificateFailed"]
+
+
+def test_a_problem_that_lasts_is_told_again_before_its_event_is_gone(swept: JobWorld) -> None:
+    """An Event lives for an hour; whoever may read nothing in certjob sees why nothing comes all the same."""
+    swept.ca.failing = {HOST: {"type": "urn:ietf:params:acme:error:caa", "detail": "forbidden"}}
+    swept.apply(ingress())
+    assert swept.run() is v.ExitCode.PERMANENT
+    [first] = failures(swept)
+    began, seen = swept.clock.read(), [swept.clock.read()]
+    for _ in range(12 * 5):
+        before = len(failures(swept))
+        swept.api.requests.clear()
+        passes(swept, 1)
+        asked = [r for r in swept.api.requests if (r.method, r.path) == ("POST", EVENTS.path("shop"))]
+        assert len(asked) <= 1
+        if len(failures(swept)) > before:
+            seen.append(swept.clock.read())
+    gaps = [later - sooner for sooner, later in pairwise(seen)]
+    assert timedelta(minutes=25) <= gaps[0] <= timedelta(minutes=55)
+    assert all(timedelta(minutes=45) <= gap <= timedelta(minutes=55) for gap in gaps[1:])
+    assert seen[-1] - began > timedelta(hours=4)
+    assert set(failures(swept)) == {first}  # word for word
+    assert jobs(swept) == 1
+
+
+def test_thousands_that_failed_together_are_told_again_one_after_the_other() -> None:
+    turns, retry = Counter[int](), Retry(problem=PROBLEM, failures=1, intent_hash="")
+    for number in range(300):
+        failed = replace(record(Phase.FAILED), retry=retry, since=NOW, secret_name=f"s{number}")
+        passed = ((minutes, NOW + timedelta(minutes=minutes)) for minutes in range(0, 200, 5))
+        said = [(at, news.unique) for at, now in passed if (news := lasting(failed, now, interval=5 * MINUTE))]
+        written = {unique for _, unique in said}
+        assert len(written) in {3, 4}
+        assert len(said) <= 2 * len(written)  # asked for again at worst, which is a 409
+        turns[said[0][0]] += 1
+    assert set(turns) == {30, 35, 40, 45, 50}
+    assert max(turns.values()) < 90
+
+
+def test_what_waits_for_a_limit_for_days_is_told_again_as_that(swept: JobWorld) -> None:
+    swept.set_issuer(limits={"perExactSet": 1})
+    issue_one(swept)
+    swept.apply(ingress(annotations={v.KEY_ALGORITHM: "rsa-2048"}))
+    passes(swept, 12 * 3)
+    notes = [note for reason, note in told(swept) if reason == "CertificateHeldBack"]
+    assert len(notes) >= 4
+    assert len(set(notes)) == 1
+
+
+def test_what_nobody_wants_any_more_is_told_no_more(swept: JobWorld) -> None:
+    swept.ca.failing = {HOST: {"type": "urn:ietf:params:acme:error:caa", "detail": "forbidden"}}
+    swept.apply(ingress())
+    swept.run()
+    swept.api.remove(INGRESSES, "shop", "web")
+    passes(swept, 13)
+    assert len(failures(swept)) == 1
