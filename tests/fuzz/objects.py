@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -18,6 +18,7 @@ from certs.chain import check_issued, describe_chain, dns_names, parse_chain
 from certs.errors import CertError
 from certs.keys import KeyAlgorithm, generate_key, key_from_pem, key_to_pem
 from certs.validity import StoredCertificate, judge_stored
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.demand.askers import READERS
 from issuer_job.dns01 import trace
@@ -25,6 +26,8 @@ from issuer_job.hosts.precedence import Claim
 from issuer_job.http01.challenge_index import read_challenges
 from issuer_job.issuers.load import IssuerError, parse_issuer
 from issuer_job.issuers.options import OptionsError, parse_options
+from issuer_job.issuers.state import CHECK_RESULT, ORDERS, READY
+from issuer_job.last_word import LastWord, Work
 from issuer_job.record.record import Phase, RecordError
 from issuer_job.record.store import from_config_map, to_config_map
 from issuer_job.upkeep.revocations import read_revocation
@@ -35,6 +38,7 @@ from tests.worlds import samples
 from tests.worlds.documents import MANIFESTS
 from tests.worlds.reviews import golden_reviews, ingress
 from tests.worlds.secret_reviews import pair, review_of, secret
+from tests.worlds.view import ViewWorld
 from webhook.admission import Admission
 from webhook.app import POLICIES
 from webhook.policy import AdmissionPolicy
@@ -57,6 +61,10 @@ def targets() -> Iterator[Target]:
     yield Target("options-yaml", _options, [_OPTIONS, b"", b"hostPolicy: open\n"])
     records = [to_config_map(samples.full_record()), *(to_config_map(samples.record(phase)) for phase in Phase)]
     yield Target("record", _record, [record["data"][v.RECORD_KEY].encode() for record in records])
+    words = [msgspec.json.encode(LastWord(work=Work.SWEEP, exit_code=0, steps={"Opening": 1.0}, counts={"looks": 3}))]
+    books = [b'{"at":1777975200,"times":{"orders ":[1777975300],"domain a.dev":[1777975300]},"least":{"domain":25}}']
+    seeds = [*(record["data"][v.RECORD_KEY].encode() for record in records), *words, *books]
+    yield Target("view", _view(), seeds)
     yield Target("own-configmaps", _own_config_maps, [_json(document) for document in _own_documents()])
     yield Target("certificate-pem", _certificate, list(_pairs()))
 
@@ -149,6 +157,29 @@ def _record(data: bytes) -> None:
     written = to_config_map(record)
     assert from_config_map(written) == record
     assert len(record.routes) <= len(data)
+
+
+def _view() -> Callable[[bytes], None]:
+    """As a record, a pod's last word and a book of orders: what Prometheus is told is well-formed, and little."""
+    world = ViewWorld()
+    world.first()
+    ended = {"exitCode": 0, "finishedAt": "2026-05-05T10:00:00Z"}
+    labels = {v.APP_COMPONENT: "sweep"}
+
+    def run(data: bytes) -> None:
+        text, snapshot = _text(data), world.snapshot
+        body = {"metadata": {"name": "shop.web-tls", "uid": "u"}, "data": {v.RECORD_KEY: text}}
+        snapshot.certificates.put(body)
+        status = {"containerStatuses": [{"state": {"terminated": ended | {"message": text}}}]}
+        snapshot.pods.put({"metadata": {"uid": "u", "labels": labels}, "status": status})
+        snapshot.pods.drop({"metadata": {"uid": "u"}})
+        state = names.issuer_state("le", "https://ca.certjob.dev/dir")
+        snapshot.states.put({"metadata": {"name": state}, "data": {ORDERS: text, CHECK_RESULT: READY}})
+        told = world.told()
+        assert sum(len(series) for name, series in told.items()) < 2000
+        assert all(len(text) < 300 for series in told.values() for labels in series for _, text in labels)
+
+    return run
 
 
 _GIVEN = {"name": "x", "uid": "u", "creationTimestamp": "2026-05-05T10:00:00Z", "resourceVersion": "1"}

@@ -37,10 +37,10 @@ def issuer_object(name: str = "le", text: str = "server: https://ca.certjob.dev/
 
 
 class ViewWorld:
-    """What is put there is seen at once. `first` ends the first list."""
+    """What is put there is seen at once."""
 
-    def __init__(self) -> None:
-        self.now = NOW
+    def __init__(self, now: datetime = NOW) -> None:
+        self.now = now
         self.api = FakeApi()
         self.exposition = Exposition()
         self.snapshot = Snapshot(Cluster(self.api), self.exposition, clock=lambda: self.now)
