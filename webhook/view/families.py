@@ -94,8 +94,18 @@ FAMILIES = (
 UNKNOWN_ISSUER = "unknown"
 """In counts: what is of no issuer that is there. Tenants may write any name."""
 TYPES = frozenset({*ADVICE, UNREADABLE})
-REASONS = {str(reason): str(reason) for reason in LaunchReason} | {str(LaunchReason.EDITED): "Changed"}
-"""As they are told, by the word of the record."""
+_NO_ATTEMPT = {
+    LaunchReason.JOB_NEVER_CAME,  # the same one again
+    LaunchReason.CRASHES_AGAIN,
+    LaunchReason.LOOK_DUE,
+    LaunchReason.NOT_WANTED,
+    LaunchReason.SOURCE_GONE,
+    LaunchReason.ASKS_NO_MORE,
+    LaunchReason.IN_ORDER,
+}
+REASONS = {str(reason): str(reason) for reason in LaunchReason if reason not in _NO_ATTEMPT}
+REASONS[LaunchReason.EDITED] = str(LaunchReason.CHANGED)
+"""Why attempts are launched, as it is told, by the word of the record."""
 ITEMS = (
     "records",
     "ingresses",

@@ -81,6 +81,6 @@ def _row(told: CertificateStatus, ready: tuple[datetime, datetime] | None) -> Ce
         not_before=certificate.not_before.timestamp() if certificate else 0.0,
         not_after=certificate.not_after.timestamp() if certificate else 0.0,
         renewal=certificate.renewal_at.timestamp() if certificate else 0.0,
-        failures=told.next.failures if known else 1,
+        failures=max(0, told.next.failures) if known else 1,
         problem=kind if kind in TYPES or not kind else OTHER,
     )
