@@ -26,7 +26,7 @@ NEVER = "certjob-no-such-class"
 @pytest.mark.parametrize("component", list(PORTS))
 def test_promtool_finds_nothing_wrong(component: str) -> None:
     for name, text in scrape(component).items():
-        promtool = [prometheus(from_environment()) / "promtool", "check", "metrics"]
+        promtool = [str(prometheus(from_environment()) / "promtool"), "check", "metrics"]
         done = subprocess.run(promtool, input=text, capture_output=True, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), name
 
