@@ -30,6 +30,6 @@ def told_by_view() -> Told:
     return told_in(text)
 
 
-def series(name: str, **labels: str) -> float | None:
+def series(name: str, /, **labels: str) -> float | None:
     """What the view says of one series, None if it does not say."""
     return told_by_view().get(name, {}).get(tuple(sorted(labels.items())))
