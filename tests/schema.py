@@ -8,11 +8,15 @@ from typing import Any
 
 import msgspec
 
+from issuer_job.http01 import responder_metrics
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import DEFAULT_TYPE, Issuer
 from issuer_job.issuers.types import ISSUER_TYPES, IssuerType, foreign_fields
+from issuer_job.metrics.families import BUILD_INFO, Family
 from issuer_job.status import advice
 from issuer_job.status.document import CertificateStatusList, IssuerStatusList
+from webhook import metrics
+from webhook.view import families
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -103,7 +107,26 @@ def page_of_problems() -> str:
     return before + head + "\n".join([*advice.rows(), rest[rest.index("\n\n") + 1 :]])
 
 
+_METRICS_HEAD = "| metric | type | labels | what |\n|---|---|---|---|\n"
+
+
+def page_of_metrics() -> str:
+    """docs/metrics.md with the tables of metrics as the code has them."""
+    first, *parts = (DOCS / "metrics.md").read_text().split(_METRICS_HEAD)
+    tables = (families.FAMILIES, metrics.FAMILIES, responder_metrics.FAMILIES, (BUILD_INFO,))
+    made = [first]
+    for table, part in zip(tables, parts, strict=True):
+        made += [_METRICS_HEAD, "\n".join(map(_metric_row, table)), "\n", part[part.index("\n\n") + 1 :]]
+    return "".join(made)
+
+
+def _metric_row(family: Family) -> str:
+    labels = ", ".join(f"`{label}`" for label in family.labels)
+    return f"| `{family.full_name}` | {family.kind} | {labels} | {family.help} |"
+
+
 if __name__ == "__main__":
     for name, make in FILES.items():
         (DOCS / name).write_text(text(make()))
     (DOCS / "troubleshooting.md").write_text(page_of_problems())
+    (DOCS / "metrics.md").write_text(page_of_metrics())
