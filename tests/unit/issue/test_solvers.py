@@ -118,3 +118,13 @@ def test_an_order_without_dns_waits_for_no_import_of_it() -> None:
     loaded = set(done.stdout.split())
     assert "issuer_job.issue.solvers" in loaded
     assert not {"dns", "lexicon", "boto3", "issuer_job.dns01"} & loaded
+
+
+def test_no_job_loads_what_only_servers_tell_of_themselves() -> None:
+    """An import is part of every certificate's time: metrics cost an order none."""
+    jobs = ("issuer_job.__main__", "issuer_job.issue.issue", "issuer_job.checks.check", "issuer_job.sweep.sweep")
+    code = f"import {', '.join(jobs)}, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "issuer_job.issue.order" in loaded
+    assert not {"prometheus_client", "issuer_job.metrics", "issuer_job.status", "aiohttp"} & loaded

@@ -91,6 +91,7 @@ def test_whatever_records_say_the_series_are_bounded(made: list[Record]) -> None
     assert counted < 150 * issuers
     assert len([0 for name in told if name.startswith("issuance_seconds") for _ in told[name]]) <= 28 * issuers
     assert sum(len(told.get(one.name, {})) for one in (f.ISSUER_READY, f.LIMIT, f.LIMIT_USED)) <= 9 * issuers
+    assert sum(map(len, told.values())) <= 5 * certificates + 200 * issuers + 130  # as docs/metrics.md says
     for series in told.values():
         for labels in series:
             assert not NEVER & {key for key, _ in labels}
