@@ -84,6 +84,7 @@ def test_the_sweeps_are_told() -> None:
     told = told_by_view()
     assert told["sweep_interval_seconds"] == {(): 300}
     command = ("get", "cronjob", v.SWEEP_CRON_JOB, "-n", v.NAMESPACE, "-o", "jsonpath={.status.lastSuccessfulTime}")
+    wait_for(lambda: bool(kubectl(*command)), what="a sweep has ended", seconds=330)
     success = datetime.fromisoformat(kubectl(*command)).timestamp()
     wait_for(lambda: (series("sweep_last_success_timestamp_seconds") or 0) >= success, what="its success is told")
     assert told["policies_in_force"] == {(): 1}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Cluster, Json
+from issuer_job.last_word import LastWord, Step, Work
 from issuer_job.metrics.exposition import Exposition
 from issuer_job.record.record import Record
 from issuer_job.record.store import to_config_map
@@ -17,6 +19,7 @@ from tests.worlds.samples import NOW
 from webhook.view.metrics import gauges
 from webhook.view.snapshot import Snapshot
 
+WORD = LastWord(work=Work.ISSUE, exit_code=0, seconds=1.4, steps={Step.START: 0.2, Step.AUTHORIZING: 0.9})
 Told = dict[str, dict[tuple[tuple[str, str], ...], float]]
 
 
@@ -77,3 +80,13 @@ def stored(record: Record) -> Json:
     body = to_config_map(record)
     body["metadata"] |= {"uid": record.uid or f"uid-{record.name}", "resourceVersion": "1"}
     return body
+
+
+def pod(uid: str, word: LastWord | str | None = WORD, *, at: datetime = NOW, component: str = "issue") -> Json:
+    """One of certjob's; it has ended if it says something."""
+    text = word if isinstance(word, str | None) else msgspec.json.encode(word).decode()
+    ended = {"terminated": {"exitCode": 0, "finishedAt": at.isoformat(), "message": text}} if text is not None else {}
+    return {
+        "metadata": {"uid": uid, "name": uid, "labels": {v.APP_COMPONENT: component}},
+        "status": {"containerStatuses": [{"state": ended}]},
+    }

@@ -126,5 +126,5 @@ def test_no_job_loads_what_only_servers_tell_of_themselves() -> None:
     code = f"import {', '.join(jobs)}, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert "issuer_job.issue.order" in loaded
+    assert "issuer_job.issue.solvers" in loaded
     assert not {"prometheus_client", "issuer_job.metrics", "issuer_job.status", "aiohttp"} & loaded

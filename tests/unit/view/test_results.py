@@ -12,15 +12,14 @@ from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
-from issuer_job.last_word import LastWord, Step, Work
+from issuer_job.last_word import LastWord, Work
 from issuer_job.record import transitions as t
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import HistoryEntry, Phase, Problem, Record
 from tests.worlds.samples import NOW, issued, source
-from tests.worlds.view import ViewWorld, stored
+from tests.worlds.view import WORD, ViewWorld, pod, stored
 
 DNS = Problem(type="dns", detail="no A record", host="a.certjob.dev", step="authorization")
-WORD = LastWord(work=Work.ISSUE, exit_code=0, seconds=1.4, steps={Step.START: 0.2, Step.AUTHORIZING: 0.9})
 
 
 @pytest.fixture
@@ -211,15 +210,6 @@ def test_whatever_the_stories_say_a_line_counts_at_most_once(parts: list[list[Hi
 
 
 # What pods say at their end.
-
-
-def pod(uid: str, word: LastWord | str | None = WORD, *, at: datetime = NOW, component: str = "issue") -> Json:
-    text = word if isinstance(word, str | None) else msgspec.json.encode(word).decode()
-    ended = {"terminated": {"exitCode": 0, "finishedAt": at.isoformat(), "message": text}} if text is not None else {}
-    return {
-        "metadata": {"uid": uid, "name": uid, "labels": {v.APP_COMPONENT: component}},
-        "status": {"containerStatuses": [{"state": ended}]},
-    }
 
 
 def steps(world: ViewWorld) -> dict[str, float]:

@@ -18,10 +18,9 @@ from issuer_job.metrics.families import OTHER
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import AttemptState, HistoryEntry, Phase, Problem, Record, Retry
 from issuer_job.status.status import State
-from tests.unit.view.test_results import pod
 from tests.worlds.samples import issued, source
 from tests.worlds.samples import record as a_record
-from tests.worlds.view import ViewWorld, issuer_object, stored
+from tests.worlds.view import ViewWorld, issuer_object, pod, stored
 from webhook.view import families as f
 from webhook.view.history import AttemptOutcome
 from webhook.view.results import ISSUE_STEPS

@@ -39,7 +39,7 @@ def cron_job(interval: str = "300", success: str | None = "2026-05-05T09:58:01Z"
 
 
 def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         threading.Event().wait(0.005)
