@@ -36,7 +36,8 @@ class Hands:
     """By what a plan is carried out. `test` has an issuer tested, and says what is wrong with it; `expected` are the
     Secrets whose certificates are to be taken over without an order. `patience` in seconds is for each wait.
 
-    `writes` and `waits` False: nothing is sent, and nothing is waited for, as the writes do not count; `suffix` says so.
+    `writes` and `waits` False: nothing is sent, and nothing is waited for, as the writes do not count; `suffix` says
+    so.
     """
 
     cluster: Cluster
