@@ -136,8 +136,8 @@ def test_installed_tested_upgraded_rolled_back_and_uninstalled(hosts: tuple[str,
 
 def test_in_another_namespace(new_namespace: NewNamespace) -> None:
     """Where it has no records: with a first order, and all of its policies in force."""
-    helm = Helm(4, ELSEWHERE)
-    helm.install(values(sweep={"everyMinutes": 30}), "--take-ownership", "--force-conflicts")
+    helm = Helm(3, ELSEWHERE)
+    helm.install(values(sweep={"everyMinutes": 30}), "--take-ownership")
     issued(new_namespace("elsewhere"))
     done = subprocess.run(
         [sys.executable, "-m", "issuer_job", "self-test"],

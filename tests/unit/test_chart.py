@@ -184,45 +184,55 @@ def test_the_bootstrap_job_is_named_by_its_version_image_and_specification() -> 
     assert len({bootstrap_name(change) for change in changes} | {name}) == len(changes) + 1
 
 
-OTHER: dict[str, Any] = {
-    "image.registry": "registry.test/certjob",
-    "image.tag": "1",
-    "image.digest.job": f"sha256:{'1' * 64}",
-    "image.digest.webhook": f"sha256:{'2' * 64}",
-    "image.pullPolicy": "Always",
-    "image.pullSecrets": [{"name": "registry"}],
-    "issuers": {"own": {"type": "selfsigned"}},
-    "defaultIssuer": "",
-    "options": {"routes": "job"},
-    "completeTls": True,
-    "look": "resource-version",
-    "userNamespaces": True,
-    "networkPolicies.enabled": False,
-    "networkPolicies.apiServer": ["192.0.2.1/32"],
-    "quota.enabled": False,
-    "quota.jobs": 7,
-    "quota.configMaps": "7k",
-    "quota.pods": 7,
-    "quota.memory": "7Gi",
-    "routePolicy": {"foreignLabels": "team"},
-    "monitoring.enabled": True,
-    "monitoring.labels": {"release": "stack"},
-    "monitoring.runbook": "https://wiki.test/runbook",
-    "sweep.everyMinutes": 10,
-    "jobs.keepSeconds": 7,
-} | {
-    f"{part}.{name}": value
-    for part in ("webhook", "responder", "view", "sweep", "jobs")
-    for name, value in {
-        "resources": {"limits": {"memory": "7Gi"}},
-        "priorityClassName": "other",
-        "nodeSelector": {"disk": "ssd"},
-        "tolerations": [{"key": "dedicated", "operator": "Exists"}],
-        "affinity": {"nodeAffinity": {}},
-        **({"replicas": 1} if part in {"webhook", "responder"} else {}),
-    }.items()
+PODS = {
+    "webhook": {"certjob-webhook"},
+    "responder": {"certjob-responder"},
+    "view": {"certjob-view"},
+    "sweep": {"certjob-sweep", "certjob-bootstrap"},
+    "jobs": {v.POD_TEMPLATE},
 }
-"""Another value for each, by path."""
+"""The names of what the pods of a part are made from, by the value that is about it."""
+MARKED: dict[str, tuple[Any, str, set[str]]] = {
+    "image.tag": ("tag-1", "certjob-job:tag-1", {"certjob-responder", "certjob-sweep", v.POD_TEMPLATE}),
+    "image.registry": ("registry.test/x", "registry.test/x/certjob-", set.union(*PODS.values())),
+    "image.pullPolicy": ("Always", '"imagePullPolicy": "Always"', set.union(*PODS.values())),
+    "image.pullSecrets": ([{"name": "registry-1"}], "registry-1", set.union(*PODS.values())),
+    "issuers": ({"issuer-1": {"type": "selfsigned"}}, "type: selfsigned", {"issuer-1"}),
+    "options": ({"claimGrace": "31h"}, "31h", {v.OPTIONS_CONFIG_MAP}),
+    "webhook.replicas": (31, '"replicas": 31', {"certjob-webhook"}),
+    "responder.replicas": (32, '"replicas": 32', {"certjob-responder"}),
+    "sweep.everyMinutes": (10, "*/10 * * * *", {"certjob-sweep"}),
+    "jobs.keepSeconds": (33, '"33"', {v.POD_TEMPLATE}),
+    "networkPolicies.apiServer": (["192.0.2.34/32"], "192.0.2.34/32", {"api-server"}),
+    "quota.jobs": (35, '"35"', {"certjob"}),
+    "quota.configMaps": ("36k", "36k", {"certjob"}),
+    "quota.pods": (37, '"37"', {"certjob-issue"}),
+    "quota.memory": ("38Gi", "38Gi", {"certjob-issue"}),
+    "routePolicy": ({"foreignLabels": "team-39"}, "team-39", {v.ROUTE_POLICY}),
+    "monitoring.labels": ({"release": "stack-40"}, "stack-40", {"certjob"}),
+    "monitoring.runbook": ("https://wiki-41.test", "https://wiki-41.test#", {"certjob"}),
+    **{
+        f"{part}.{name}": (value, marker, PODS[part])
+        for number, part in enumerate(PODS, 50)
+        for name, value, marker in (
+            ("resources", {"limits": {"memory": f"{number}Mi"}}, f'"memory": "{number}Mi"'),
+            ("priorityClassName", f"class-{number}", f"class-{number}"),
+            ("nodeSelector", {"disk": f"disk-{number}"}, f"disk-{number}"),
+            ("tolerations", [{"key": f"taint-{number}"}], f"taint-{number}"),
+            ("affinity", {"podAffinity": {"a": f"affinity-{number}"}}, f"affinity-{number}"),
+        )
+    },
+}
+"""By path another value, what of it has to be there, and in the objects of which names."""
+BY_THEMSELVES = {
+    "image.digest.job",
+    "image.digest.webhook",
+    "defaultIssuer",
+    "completeTls",
+    "look",
+    "userNamespaces",
+} | {f"{part}.enabled" for part in ("networkPolicies", "quota", "monitoring")}
+"""Values that have tests of their own."""
 
 
 def leaves(found: tuple[values.Value, ...]) -> Iterator[str]:
@@ -230,46 +240,44 @@ def leaves(found: tuple[values.Value, ...]) -> Iterator[str]:
         yield from leaves(value.below) if value.below else (value.path,)
 
 
-def nested(path: str, value: Any) -> Json:
-    for name in reversed(path.split(".")):
-        value = {name: value}
-    found: Json = value
+@cache
+def marked() -> dict[str, str]:
+    """The objects, by name, with all of these values."""
+    given: Json = {"monitoring": {"enabled": True}, "defaultIssuer": ""}
+    for path, (value, _, _) in MARKED.items():
+        *parts, name = path.split(".")
+        inner = given
+        for part in parts:
+            inner = inner.setdefault(part, {})
+        inner[name] = value
+    found: dict[str, str] = {}
+    for (_, name), each in objects(given=given).items():
+        found[name] = found.get(name, "") + json.dumps(each)
     return found
 
 
-PATHS = list(leaves(values.read((CHART / "values.yaml").read_text())))
-
-
 def test_each_value_is_tried() -> None:
-    assert set(PATHS) == OTHER.keys()
+    assert set(leaves(values.read((CHART / "values.yaml").read_text()))) == MARKED.keys() | BY_THEMSELVES
+
+
+@pytest.mark.parametrize("path", MARKED)
+def test_each_value_is_where_it_belongs_and_nowhere_else(path: str) -> None:
+    _, marker, names = MARKED[path]
+    there = {name for name, text in marked().items() if marker in text}
+    assert there >= names
+    assert path == "image.tag" or there == names
+
+
+def test_policies_for_the_network_and_quotas_can_be_left_out() -> None:
+    without = objects(given={"networkPolicies": {"enabled": False}, "quota": {"enabled": False}})
+    left_out = {key for key in default() if key[0] in {"NetworkPolicy", "ResourceQuota"}}
+    assert left_out
+    assert without == {key: each for key, each in default().items() if key not in left_out}
 
 
 @cache
 def default() -> dict[Key, Json]:
     return objects()
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_each_value_decides_something_that_is_its_own(path: str) -> None:
-    """What differs from the defaults has the value in it, and is of the part that the value is about."""
-    before, given = default(), nested(path, OTHER[path])
-    if path.startswith("monitoring.") and path != "monitoring.enabled":
-        before, given = (
-            objects(given={"monitoring": {"enabled": True}}),
-            given | {"monitoring": given["monitoring"] | {"enabled": True}},
-        )
-    found = objects(given=given)
-    changed = {key for key in found.keys() | before.keys() if found.get(key) != before.get(key)}
-    assert changed
-    parts = {
-        "webhook": {"certjob-webhook"},
-        "responder": {"certjob-responder"},
-        "view": {"certjob-view"},
-        "sweep": {"certjob-sweep", "certjob-bootstrap"},
-        "jobs": {v.POD_TEMPLATE},
-    }
-    if names := parts.get(path.partition(".")[0]):
-        assert {name for _, name in changed} <= names
 
 
 def containers(given: Json) -> dict[str, Json]:
@@ -353,6 +361,7 @@ def test_one_pod_has_no_budget_that_would_keep_its_node_from_being_drained() -> 
         ({"options": {"launches": 1}}, "launches"),
         ({"networkPolicies": {"apiServer": ["api.test"]}}, "/networkPolicies/apiServer"),
         ({"quota": {"memory": "much"}}, "/quota/memory"),
+        ({"quota": {"configMaps": "50Ki"}}, "/quota/configMaps"),
         ({"routePolicy": {"labels": "x"}}, "labels"),
         ({"jobs": {"keepSeconds": 86401}}, "/jobs/keepSeconds"),
     ],
@@ -362,6 +371,45 @@ def test_a_wrong_value_is_refused_and_named(major: int, given: Json, word: str) 
     done = template(major, given)
     assert done.returncode != 0
     assert word in done.stderr.replace("'.", "'/").replace(".", "/") + done.stderr
+
+
+def test_the_values_of_the_pages_are_values_of_the_chart() -> None:
+    pages = "".join((ROOT / f"docs/{page}.md").read_text() for page in ("helm", "gitops"))
+    blocks = re.findall(r"^```yaml\n(.*?)^```", pages, re.MULTILINE | re.DOTALL)
+    documents = [document for block in blocks for document in yaml.safe_load_all(block)]
+    given = [document for document in documents if "kind" not in document]
+    given += [d["spec"]["values"] for d in documents if d.get("kind") == "HelmRelease"]
+    given += [
+        d["spec"]["source"]["helm"]["valuesObject"]
+        for d in documents
+        if "helm" in str(d.get("spec", {}).get("source"))
+    ]
+    assert len(given) == 3
+    for each in given:
+        issuers = {name: c for (_, name), c in objects(given=each).items() if name in each["issuers"]}
+        assert {name: parse_issuer(c).email for name, c in issuers.items()} == {
+            name: issuer["email"] for name, issuer in each["issuers"].items()
+        }
+
+
+def test_notes_say_what_is_next() -> None:
+    def notes(given: Json) -> str:
+        arguments = ("install", "certjob", str(CHART), "--dry-run=client", "-n", "certjob")
+        done = helm(LATEST, *arguments, given=given)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.partition("NOTES:\n")[2]
+
+    said = notes({})
+    for words in ("helm test certjob -n certjob", "kubectl label namespace certjob", "kubernetes.io/tls-acme=true"):
+        assert words in said
+    assert "No e-mail address, so that the CA can warn nobody: letsencrypt, letsencrypt-staging." in said
+    assert "Browsers do not trust certificates of letsencrypt-staging." in said
+    issuers = {"letsencrypt": {"email": "a@b.test"}, "letsencrypt-staging": None}
+    said = notes({"issuers": issuers, "defaultIssuer": "letsencrypt", "options": {"routes": "job"}})
+    assert "No e-mail" not in said
+    assert "Browsers" not in said
+    assert "Options are set." in said
+    assert "There is no default issuer" in notes({"defaultIssuer": ""})
 
 
 def test_a_default_issuer_that_is_none_is_refused() -> None:
