@@ -24,8 +24,17 @@ def own_namespace(given: str) -> str:
 
 
 NAMESPACE = own_namespace(os.environ.get("CERTJOB_NAMESPACE") or "certjob")
-"""certjob's own namespace: pods are told theirs. The admission policies name it, too: see `supply.elsewhere`."""
-EXCLUDED_NAMESPACES = frozenset({NAMESPACE, SYSTEM_NAMESPACE})
+"""certjob's own namespace: pods are told theirs. The admission policies name it, too: see `supply.elsewhere`.
+
+A command that people run may find it later, and write it here: nothing but what only pods run keeps a copy.
+"""
+
+
+def is_excluded(namespace: str) -> bool:
+    """Whether nothing there gets certificates, whoever asks."""
+    return namespace in {NAMESPACE, SYSTEM_NAMESPACE}
+
+
 PREFIX = "certjob.io/"
 CONTROLLER = "certjob.io/issuer-job"
 

@@ -120,7 +120,7 @@ def untouched(review: Review, policy: AdmissionPolicy) -> Decision | None:
         return Decision(AdmissionReason.OTHER_OPERATION)
     if (review.object is None and review.operation != "DELETE") or not review.namespace:
         return _malformed("the review has no object or no namespace", policy)
-    if review.namespace in v.EXCLUDED_NAMESPACES:
+    if v.is_excluded(review.namespace):
         return Decision(AdmissionReason.EXCLUDED_NAMESPACE)
     return policy.left_alone(review)
 

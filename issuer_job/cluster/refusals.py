@@ -13,8 +13,11 @@ from issuer_job.cluster.api import ApiError
 
 MOST_WORDS = 300
 """Characters that are kept of what others say."""
-EXEMPT = f"exempt the group system:serviceaccounts:{v.NAMESPACE} there"
-"""What helps against somebody else's policy or webhook."""
+
+
+def exempt() -> str:
+    """What helps against somebody else's policy or webhook."""
+    return f"exempt the group system:serviceaccounts:{v.NAMESPACE} there"
 
 
 class RefusedBy(StrEnum):

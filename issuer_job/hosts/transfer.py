@@ -64,6 +64,6 @@ def _problem(host: str, namespace: str) -> str | None:
     wrong = hostnames.check_host(host, allow_wildcard=True, private_suffixes=())
     if wrong is not None and wrong.reason is not HostReason.SINGLE_LABEL:
         return wrong.message
-    if namespace in v.EXCLUDED_NAMESPACES or "." in namespace or not names.is_dns_subdomain(namespace):
+    if v.is_excluded(namespace) or "." in namespace or not names.is_dns_subdomain(namespace):
         return "no Ingress of this namespace gets a certificate"
     return None

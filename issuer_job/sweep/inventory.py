@@ -72,7 +72,7 @@ class Live:
         namespace, key = asker.namespace, asker.kind.key(asker.name)
         self.count += 1
         self.namers.add(asker)
-        if namespace in v.EXCLUDED_NAMESPACES:
+        if v.is_excluded(namespace):
             return
         if not asker.reader.named_secrets(asker.object, namespace_enabled=enabled):
             served = ((namespace, name) for name in asker.reader.served_secrets(asker.object))

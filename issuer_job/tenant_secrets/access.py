@@ -18,7 +18,7 @@ from certs.validity import StoredCertificate
 from issuer_job import vocabulary as v
 from issuer_job.cluster import bodies
 from issuer_job.cluster.api import SECRETS, AlreadyExists, ApiError, Cluster, Conflict, Json, NotFound
-from issuer_job.cluster.refusals import EXEMPT, RefusedBy, RefusedWrite, refusal
+from issuer_job.cluster.refusals import RefusedBy, RefusedWrite, exempt, refusal
 from issuer_job.record.record import Record
 
 
@@ -197,7 +197,7 @@ def _refused(problem: ApiError, namespace: str, name: str) -> Exception:
         return problem
     reason, why = _judged(found)
     if reason in {Refusal.OTHER, Refusal.METADATA}:
-        why = f" cannot be written: {found.brief}{f'; {EXEMPT}' if found.is_others else ''}"
+        why = f" cannot be written: {found.brief}{f'; {exempt()}' if found.is_others else ''}"
     return SecretRefused(reason, f"Secret {namespace}/{name}{why or f': {found.words}'}")
 
 

@@ -32,7 +32,7 @@ from issuer_job.cluster.api import (
     NotFound,
     Resource,
 )
-from issuer_job.cluster.refusals import EXEMPT, RefusedBy, refusal
+from issuer_job.cluster.refusals import RefusedBy, exempt, refusal
 
 NAME = "certjob-canary"
 LIFETIME = 60.0
@@ -81,7 +81,7 @@ class Canary:
             return "" if _denies(cluster, self.policy) else f"admission policy {self.policy} does not deny"
         if self.also is not None:
             return self.also.problem(cluster)
-        advice = f" first, {EXEMPT}" if refused.is_others else ""
+        advice = f" first, {exempt()}" if refused.is_others else ""
         return f"something else refuses the canary of policy {self.policy}{advice}: {refused.brief}"
 
 
@@ -104,18 +104,28 @@ def canary_secret(namespace: str = v.CANARY_NAMESPACE) -> Json:
 
 
 def _creating(
-    policy: str, denial: str, identities: str, resource: Resource, body: Json, *, also: Canary | None = None
+    policy: str,
+    denial: str,
+    identities: str,
+    resource: Resource,
+    made: Callable[[], Json],
+    *,
+    also: Canary | None = None,
 ) -> Canary:
     def send(cluster: Cluster) -> bool:
+        body = made()
         cluster.create(resource, body["metadata"]["namespace"], body, dry_run=True)
         return True
 
     return Canary(policy, denial, frozenset(identities.split()), send, also)
 
 
-def _own(resource: Resource, kind: str, **fields: object) -> Json:
-    metadata = {"name": NAME, "namespace": v.NAMESPACE}
-    return {"apiVersion": resource.api_version, "kind": kind, "metadata": metadata, **fields}
+def _own(resource: Resource, kind: str, labels: dict[str, str] | None = None, **fields: object) -> Callable[[], Json]:
+    def made() -> Json:
+        metadata: Json = {"name": NAME, "namespace": v.NAMESPACE} | ({"labels": labels} if labels else {})
+        return {"apiVersion": resource.api_version, "kind": kind, "metadata": metadata, **fields}
+
+    return made
 
 
 def _delete_secret(cluster: Cluster) -> bool:
@@ -135,7 +145,7 @@ def _change_configuration(cluster: Cluster) -> bool:
 
 def _change_ingress(cluster: Cluster) -> bool:
     some = next(cluster.pages(INGRESSES, limit=20)).objects()
-    held = [ingress for ingress in some if ingress["metadata"]["namespace"] not in v.EXCLUDED_NAMESPACES]
+    held = [ingress for ingress in some if not v.is_excluded(ingress["metadata"]["namespace"])]
     try:
         for ingress in held[:1]:
             cluster.update(INGRESSES, ingress["metadata"]["namespace"], _marked(ingress), dry_run=True)
@@ -154,7 +164,7 @@ def _marked(held: Json) -> Json:
 
 _POD = {"restartPolicy": "Never", "containers": [{"name": "canary", "image": "canary"}]}
 _JOB = _own(JOBS, "Job", spec={"template": {"spec": _POD}})
-_ISSUE_JOB = _JOB | {"metadata": _JOB["metadata"] | {"labels": {v.APP_COMPONENT: "issue"}}}
+_ISSUE_JOB = _own(JOBS, "Job", {v.APP_COMPONENT: "issue"}, spec={"template": {"spec": _POD}})
 _BACKEND = {"service": {"name": "canary", "port": {"number": 80}}}
 _INGRESS = _own(INGRESSES, "Ingress", spec={"defaultBackend": _BACKEND})
 _SECRET = _own(SECRETS, "Secret", type="Opaque")
@@ -169,33 +179,40 @@ _PLACEHOLDER = bodies.secret(
     v.TLS_SECRET_TYPE,
     {"tls.crt": b"", "tls.key": b""},
 )
-_EVENT = _own(
-    EVENTS,
-    "Event",
-    eventTime="2026-01-01T00:00:00.000000Z",
-    reportingController="certjob.io/canary",
-    reportingInstance=NAME,
-    action="Issue",
-    reason="Canary",
-    type="Normal",
-    regarding={"apiVersion": "v1", "kind": "ConfigMap", "namespace": v.NAMESPACE, "name": NAME},
-)
+
+
+def _event() -> Json:
+    return _own(
+        EVENTS,
+        "Event",
+        eventTime="2026-01-01T00:00:00.000000Z",
+        reportingController="certjob.io/canary",
+        reportingInstance=NAME,
+        action="Issue",
+        reason="Canary",
+        type="Normal",
+        regarding={"apiVersion": "v1", "kind": "ConfigMap", "namespace": v.NAMESPACE, "name": NAME},
+    )()
+
+
 _NO_OTHER_JOBS = "certjob-job: certjob only creates Jobs, and only those"
 _WRITERS = "webhook job sweep"
 
 _TENANTS = ("certjob-tenant-secrets", "certjob-shape", _WRITERS, SECRETS)
 # Most webhooks leave kube-system alone, so that one that is down does not stop certjob everywhere.
-TENANT_SECRETS = _creating(*_TENANTS, canary_secret(), also=_creating(*_TENANTS, canary_secret(v.SYSTEM_NAMESPACE)))
+TENANT_SECRETS = _creating(
+    *_TENANTS, canary_secret, also=_creating(*_TENANTS, lambda: canary_secret(v.SYSTEM_NAMESPACE))
+)
 COMPLETE_TLS = Canary("certjob-complete-tls", "certjob-complete", frozenset({"sweep"}), _change_ingress)
 """Lists Ingresses: for when the option completeTls is on."""
 OTHERS = (
     _creating("certjob-own-secrets", "certjob-own-name", _WRITERS, SECRETS, _SECRET),
     _creating("certjob-configmaps", "certjob-cm", _WRITERS, CONFIGMAPS, _own(CONFIGMAPS, "ConfigMap")),
-    _creating("certjob-foreign-metadata", "certjob-foreign-metadata", _WRITERS, SECRETS, _PLACEHOLDER),
+    _creating("certjob-foreign-metadata", "certjob-foreign-metadata", _WRITERS, SECRETS, lambda: _PLACEHOLDER),
     _creating("certjob-routes", "certjob-route", _WRITERS, INGRESSES, _INGRESS),
     _creating("certjob-jobs", "certjob-job", "webhook sweep", JOBS, _ISSUE_JOB),
     _creating("certjob-elsewhere", _NO_OTHER_JOBS, "webhook sweep", JOBS, _JOB),
-    _creating("certjob-events", "certjob-event", "job sweep", EVENTS, _EVENT),
+    _creating("certjob-events", "certjob-event", "job sweep", EVENTS, _event),
     _creating("certjob-leases", "certjob-lease", "job", LEASES, _own(LEASES, "Lease")),
     Canary("certjob-secrets-delete", "certjob-delete", frozenset({"job", "sweep"}), _delete_secret),
     Canary("certjob-webhook-config", "certjob-webhook-config", frozenset({"sweep"}), _change_configuration),

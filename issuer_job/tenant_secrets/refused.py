@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from issuer_job.cluster.refusals import EXEMPT, RefusedBy, refusal
+from issuer_job.cluster.refusals import RefusedBy, exempt, refusal
 from issuer_job.record.record import Problem
 
 _TYPES = {RefusedBy.QUOTA: "quotaExceeded", RefusedBy.NAMESPACE: "namespaceTerminating"}
@@ -18,7 +18,7 @@ _OBJECTS = {
     "secrets": "a Secret",
 }
 _ROUTE = (
-    f"{EXEMPT}, or see that the issuer's `pathType` and `routeAnnotations` are what it wants; if it wants each host "
+    ", or see that the issuer's `pathType` and `routeAnnotations` are what it wants; if it wants each host "
     "only once, the option `routes: job` may help"
 )
 
@@ -30,7 +30,7 @@ def refused_problem(error: Exception, *, step: str) -> Problem | None:
         return None
     where = f" in namespace {refused.namespace}" if refused.namespace else ""
     what = f"{_OBJECTS.get(refused.resource, refused.resource)}{where} is refused"
-    hint = _ROUTE if refused.resource == "ingresses" else EXEMPT
+    hint = exempt() + (_ROUTE if refused.resource == "ingresses" else "")
     detail = f"{what} by {refused.brief}; {hint}" if refused.is_others else f"{what}: {refused.brief}"
     problem = Problem(type="writeRefused", detail=detail, step=step)
     return replace(problem, type=_TYPES.get(refused.by, problem.type))

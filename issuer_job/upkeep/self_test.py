@@ -48,37 +48,38 @@ class Boundary:
         return "it has this right: apply the manifests again" if (answer.get("status") or {}).get("allowed") else ""
 
 
-BOUNDARIES = (
-    *(
-        Boundary(verb, "secrets", namespace)
-        for namespace in (v.CANARY_NAMESPACE, v.SYSTEM_NAMESPACE, v.NAMESPACE)
-        for verb in ("get", "list", "watch", "patch", "deletecollection")
-    ),
-    Boundary("create", "secrets", v.CANARY_NAMESPACE, of=("webhook", "job", "sweep")),
-    Boundary("update", "secrets", v.CANARY_NAMESPACE, of=("job", "sweep")),
-    Boundary("delete", "secrets", v.CANARY_NAMESPACE, of=("sweep",)),
-    *(Boundary(verb, "configmaps", v.NAMESPACE, of=("webhook", "job", "sweep")) for verb in ("create", "update")),
-    Boundary("list", "pods", v.NAMESPACE, of=("view",)),
-    Boundary("create", "pods", v.NAMESPACE),
-    Boundary("create", "pods/exec", v.NAMESPACE),
-    Boundary("create", "serviceaccounts/token", v.NAMESPACE),
-    Boundary("update", "podtemplates", v.NAMESPACE),
-    Boundary("create", "jobs", v.NAMESPACE, "batch", of=("webhook", "sweep")),
-    Boundary("update", "jobs", v.NAMESPACE, "batch"),
-    Boundary("delete", "jobs", v.NAMESPACE, "batch", of=("sweep",)),
-    Boundary("update", "mutatingwebhookconfigurations", "", _ADMISSION, v.WEBHOOK_CONFIGURATION, of=("sweep",)),
-    Boundary("create", "mutatingwebhookconfigurations", "", _ADMISSION),
-    *(
-        Boundary(verb, resource, "", _ADMISSION)
-        for resource in ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
-        for verb in ("create", "update", "patch", "delete")
-    ),
-    *(Boundary(verb, "clusterroles", "", _RBAC) for verb in ("create", "update", "patch", "bind", "escalate")),
-    Boundary("create", "clusterrolebindings", "", _RBAC),
-    Boundary("create", "rolebindings", v.NAMESPACE, _RBAC),
-    Boundary("impersonate", "users"),
-)
-"""Rights that would lead to others, or past the policies."""
+def boundaries() -> tuple[Boundary, ...]:
+    """Rights that would lead to others, or past the policies."""
+    return (
+        *(
+            Boundary(verb, "secrets", namespace)
+            for namespace in (v.CANARY_NAMESPACE, v.SYSTEM_NAMESPACE, v.NAMESPACE)
+            for verb in ("get", "list", "watch", "patch", "deletecollection")
+        ),
+        Boundary("create", "secrets", v.CANARY_NAMESPACE, of=("webhook", "job", "sweep")),
+        Boundary("update", "secrets", v.CANARY_NAMESPACE, of=("job", "sweep")),
+        Boundary("delete", "secrets", v.CANARY_NAMESPACE, of=("sweep",)),
+        *(Boundary(verb, "configmaps", v.NAMESPACE, of=("webhook", "job", "sweep")) for verb in ("create", "update")),
+        Boundary("list", "pods", v.NAMESPACE, of=("view",)),
+        Boundary("create", "pods", v.NAMESPACE),
+        Boundary("create", "pods/exec", v.NAMESPACE),
+        Boundary("create", "serviceaccounts/token", v.NAMESPACE),
+        Boundary("update", "podtemplates", v.NAMESPACE),
+        Boundary("create", "jobs", v.NAMESPACE, "batch", of=("webhook", "sweep")),
+        Boundary("update", "jobs", v.NAMESPACE, "batch"),
+        Boundary("delete", "jobs", v.NAMESPACE, "batch", of=("sweep",)),
+        Boundary("update", "mutatingwebhookconfigurations", "", _ADMISSION, v.WEBHOOK_CONFIGURATION, of=("sweep",)),
+        Boundary("create", "mutatingwebhookconfigurations", "", _ADMISSION),
+        *(
+            Boundary(verb, resource, "", _ADMISSION)
+            for resource in ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
+            for verb in ("create", "update", "patch", "delete")
+        ),
+        *(Boundary(verb, "clusterroles", "", _RBAC) for verb in ("create", "update", "patch", "bind", "escalate")),
+        Boundary("create", "clusterrolebindings", "", _RBAC),
+        Boundary("create", "rolebindings", v.NAMESPACE, _RBAC),
+        Boundary("impersonate", "users"),
+    )
 
 
 def identity_of(cluster: Cluster) -> str:
@@ -110,7 +111,7 @@ def _tried(cluster: Cluster, identity: str, *, looks: bool) -> Iterator[tuple[st
         yield f"refused by policy {one.policy}", one.problem(cluster)
     if looks and identity in {"job", "sweep"}:
         yield "answered by policy certjob-look", _look(cluster)
-    for boundary in BOUNDARIES:
+    for boundary in boundaries():
         if identity not in boundary.of:
             yield f"no right to {boundary}", boundary.problem(cluster)
 

@@ -16,7 +16,12 @@ import pytest
 import yaml
 
 from issuer_job import vocabulary as v
+from issuer_job.cluster import refusals
+from issuer_job.cluster.api import Cluster
+from issuer_job.tenant_secrets import canary
+from issuer_job.upkeep.self_test import boundaries
 from supply import elsewhere
+from tests.fakes.api import FakeApi
 from tests.worlds.documents import ROOT
 from tests.worlds.manifests import documents, older, optional
 
@@ -138,6 +143,20 @@ def test_a_namespace_that_certjob_cannot_have_ends_the_process_with_a_sentence(n
     with pytest.raises(SystemExit) as ended:
         v.own_namespace(name)
     assert ended.value.args == (f"CERTJOB_NAMESPACE: certjob can have no namespace {name!r} for itself",)
+
+
+def test_a_command_that_finds_it_later_has_to_do_with_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its operator's machine says no namespace, and the product was imported before."""
+    monkeypatch.setattr(v, "NAMESPACE", OTHER)
+    api = FakeApi()
+    for one in canary.CANARIES:
+        one.problem(Cluster(api))
+    paths = [request.path.partition("/namespaces/")[2].partition("/")[0] for request in api.requests]
+    assert set(paths) - {""} == {"default", OTHER}
+    assert ("namespace", "certjob") not in strings([request.body for request in api.requests])
+    assert {boundary.namespace for boundary in boundaries()} == {"", "default", "kube-system", OTHER}
+    assert OTHER in refusals.exempt()
+    assert [name for name in ("certjob", "kube-system", OTHER) if v.is_excluded(name)] == ["kube-system", OTHER]
 
 
 def run(*arguments: str, namespace: str) -> subprocess.CompletedProcess[str]:

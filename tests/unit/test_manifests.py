@@ -359,7 +359,7 @@ def test_webhook_entries_leave_certjobs_namespaces_out() -> None:
     webhooks = all_of("MutatingWebhookConfiguration")[v.WEBHOOK_CONFIGURATION]["webhooks"]
     for webhook in webhooks:
         (left_out,) = webhook["namespaceSelector"]["matchExpressions"]
-        assert set(left_out["values"]) == v.EXCLUDED_NAMESPACES
+        assert set(left_out["values"]) == {v.NAMESPACE, v.SYSTEM_NAMESPACE}
         assert webhook["clientConfig"]["service"]["name"] == v.WEBHOOK_SERVICE
         assert webhook["sideEffects"] == "NoneOnDryRun"
     assert [webhook["failurePolicy"] for webhook in webhooks] == ["Ignore", "Ignore", "Fail", "Ignore"]
@@ -370,7 +370,7 @@ def test_webhook_entries_leave_certjobs_namespaces_out() -> None:
 def test_policies_leave_out_the_namespaces_that_the_code_leaves_out(name: str) -> None:
     spec = all_of("ValidatingAdmissionPolicy")[name]["spec"]
     excluded = [re.findall(r"request\.namespace [!=]= '([a-z-]+)'", expression) for expression in expressions(spec)]
-    assert {namespace for found in excluded for namespace in found} == v.EXCLUDED_NAMESPACES
+    assert {namespace for found in excluded for namespace in found} == {v.NAMESPACE, v.SYSTEM_NAMESPACE}
 
 
 def test_the_policy_pins_which_pods_of_a_job_count() -> None:

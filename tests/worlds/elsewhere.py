@@ -42,8 +42,8 @@ def main(scratch: Path) -> dict[str, Any]:
         "job": job["metadata"],
         "orders": len(world.ca.ordered),
         "serving": dns_names(parse_chain(b64decode(serving["data"]["tls.crt"]))[0]),
-        "users": [*sorted(WRITERS), refusals.EXEMPT],
-        "excluded": sorted(v.EXCLUDED_NAMESPACES),
+        "users": [*sorted(WRITERS), refusals.exempt()],
+        "excluded": [name for name in ("certjob", "kube-system", "shop", v.NAMESPACE) if v.is_excluded(name)],
     }
 
 

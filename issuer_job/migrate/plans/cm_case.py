@@ -97,7 +97,7 @@ class Case:
 
     def _refusals(self, words: CertificateWords, askers: list[Json], *, alone: bool, beside: int) -> Iterator[str]:
         certificate, ref, key = self.certificate, self.certificate.spec.issuer_ref, self.certificate.key
-        if key[0] in v.EXCLUDED_NAMESPACES:
+        if v.is_excluded(key[0]):
             yield "certjob has nothing to do with this namespace"
         if certificate.metadata.deletion_timestamp:
             yield "its Certificate is being deleted"

@@ -77,7 +77,7 @@ def test_who_is_being_deleted_wants_nothing_and_names_its_host_until_it_is_gone(
     assert ("shop", HOST) in found.namers
 
 
-@pytest.mark.parametrize("namespace", sorted(v.EXCLUDED_NAMESPACES))
+@pytest.mark.parametrize("namespace", [v.NAMESPACE, v.SYSTEM_NAMESPACE])
 def test_excluded_namespaces(api: FakeApi, namespace: str) -> None:
     found = live(api, ingress(namespace=namespace))
     assert (dict(found.entries), dict(found.named_by)) == ({}, {})

@@ -12,9 +12,9 @@ from issuer_job.cluster.api import CONFIGMAPS, MUTATING_WEBHOOKS, SECRETS, Clust
 from issuer_job.record.store import to_config_map
 from issuer_job.upkeep.self_test import (
     ACCESS_REVIEWS,
-    BOUNDARIES,
     IDENTITIES,
     SUBJECT_REVIEWS,
+    boundaries,
     identity_of,
     self_test,
 )
@@ -103,7 +103,7 @@ def test_a_right_that_the_identity_needs_is_not_asked_for(api: FakeApi, authoriz
     authorizer.granted = {("delete", "secrets", v.CANARY_NAMESPACE)}
     assert run_on(api, "sweep")[0] is v.ExitCode.DONE
     assert run_on(api, "job")[0] is v.ExitCode.PERMANENT
-    assert {identity for boundary in BOUNDARIES for identity in boundary.of} <= set(IDENTITIES)
+    assert {identity for boundary in boundaries() for identity in boundary.of} <= set(IDENTITIES)
 
 
 def test_a_look_that_is_not_answered_is_named_where_it_should_be(api: FakeApi, policies: FakePolicies) -> None:
