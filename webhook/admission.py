@@ -22,6 +22,7 @@ from webhook.bounded_calls import (
     LATER,
     Calls,
     CanLaunch,
+    Foresees,
     KnowsIssuers,
     Launched,
     allowed,
@@ -50,6 +51,7 @@ class Admission:
     def __init__(
         self,
         launcher: CanLaunch,
+        foresight: Foresees,
         settings: KnowsIssuers,
         losses: HearsLosses,
         metrics: WebhookMetrics,
@@ -57,7 +59,7 @@ class Admission:
         budget: float = BUDGET,
         max_outstanding: int = MAX_OUTSTANDING,
     ) -> None:
-        self._calls = Calls(launcher, settings, max_outstanding=max_outstanding)
+        self._calls = Calls(launcher, foresight, settings, max_outstanding=max_outstanding)
         self._losses = losses
         self._metrics = metrics
         self._budget = budget
@@ -84,7 +86,8 @@ class Admission:
             launched = self._calls.launch(decision, review, deadline)
             if decision.lost is not None:
                 self._losses.heard(review.namespace or "", *decision.lost)
-            reason, reply = _answered(review, decision, launched)
+            foreseen = self._calls.foresee(decision, review, deadline)
+            reason, reply = _answered(review, decision, launched, foreseen)
         except (KubeError, TimeoutError, Busy) as problem:
             reason = AdmissionReason.ISSUERS_UNKNOWN
             about = review.namespace or ""
@@ -118,13 +121,15 @@ class Admission:
         return policy.decide(review, issuers=issuers, now=utc_now())
 
 
-def _answered(review: Review, decision: Decision, launched: Launched) -> tuple[AdmissionReason, bytes]:
+def _answered(
+    review: Review, decision: Decision, launched: Launched, foreseen: Sequence[str]
+) -> tuple[AdmissionReason, bytes]:
     if decision.refused:
         return decision.reason, denial(review.uid, code=_FORBIDDEN, message=decision.refused)
     if decision.first and launched.unsure:
         message = f"its order cannot be written down just now, try again later: {launched.unsure}"
         return AdmissionReason.NOT_WRITTEN_DOWN, denial(review.uid, code=_UNAVAILABLE, message=message)
-    warnings = (*decision.warnings, *launched.warnings)
+    warnings = (*decision.warnings, *launched.warnings, *foreseen)
     return decision.reason, answer(review.uid, patch=decision.patch, warnings=warnings)
 
 

@@ -19,13 +19,14 @@ from issuer_job.launch.launcher import Launcher
 from issuer_job.launch.room import Room
 from issuer_job.launch.turns import Turns
 from webhook.admission import Admission, HearsLosses
-from webhook.bounded_calls import CanLaunch, KnowsIssuers
+from webhook.bounded_calls import CanLaunch, Foresees, KnowsIssuers
 from webhook.bounded_log import BoundedLog
 from webhook.decide_ingress import IngressPolicy
 from webhook.decide_loss import LossPolicy
 from webhook.decide_secret import SecretPolicy
 from webhook.door import Door, KnownPaths, configured_paths
 from webhook.fair_pool import THREADS
+from webhook.foresight import Foresight
 from webhook.losses import Losses
 from webhook.memory import NoMemory, ReviewMemory
 from webhook.metrics import BAD_REQUEST, NO_ROOM, WebhookMetrics
@@ -54,6 +55,7 @@ class Parts:
     """What the application acts through. `reachable` tells whether the API server answers."""
 
     launcher: CanLaunch
+    foresight: Foresees
     settings: KnowsIssuers
     losses: HearsLosses
     paths: KnownPaths
@@ -69,7 +71,14 @@ class Parts:
         turns.keep_on()
         paths = KnownPaths(partial(configured_paths, cluster))
         paths.keep_fresh()
-        return cls(turns, settings, Losses(cluster, settings, turns), paths, cluster.ready)
+        return cls(
+            turns,
+            Foresight(cluster, settings, room),
+            settings,
+            Losses(cluster, settings, turns),
+            paths,
+            cluster.ready,
+        )
 
 
 def create_app(parts: Parts | None = None, metrics: WebhookMetrics | None = None) -> Flask:
@@ -78,7 +87,7 @@ def create_app(parts: Parts | None = None, metrics: WebhookMetrics | None = None
     if parts is None:
         parts = Parts.of(Cluster(HttpTransport(connections=CONNECTIONS), timeout=SETTINGS_TIMEOUT))
         metrics.serve(port_from_environment())
-    admission = Admission(parts.launcher, parts.settings, parts.losses, metrics)
+    admission = Admission(parts.launcher, parts.foresight, parts.settings, parts.losses, metrics)
     memory, lines = ReviewMemory(), BoundedLog()
     readiness = Readiness(lambda: parts.paths.read() and parts.reachable())
     app = Flask(__name__, static_folder=None)

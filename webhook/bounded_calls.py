@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar, Unpack
@@ -14,7 +15,7 @@ from issuer_job.cluster.api import KubeError
 from issuer_job.demand.common import Entry
 from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.options import Options
-from issuer_job.launch.outcome import NOT_PLACED, LaunchOutcome, Occasion, OutcomeReason
+from issuer_job.launch.outcome import NOT_PLACED, LaunchOutcome, Occasion, OutcomeReason, of_hosts
 from webhook.fair_pool import MAX_OUTSTANDING, Busy, FairPool
 from webhook.policy import Decision
 from webhook.review import Review
@@ -38,6 +39,13 @@ class CanLaunch(Protocol):
     """What `issuer_job.launch.launcher.Launcher` does."""
 
     def launch(self, entry: Entry, *, namespace: str, deadline: float, **occasion: Unpack[Occasion]) -> LaunchOutcome:
+        """Never raises KubeError; `deadline` is a time.monotonic() value."""
+
+
+class Foresees(Protocol):
+    """What `webhook.foresight.Foresight` does."""
+
+    def warnings(self, entry: Entry, *, namespace: str, deadline: float) -> tuple[str, ...]:
         """Never raises KubeError; `deadline` is a time.monotonic() value."""
 
 
@@ -67,9 +75,15 @@ class Calls:
     """One per process, for all admissions; thread-safe."""
 
     def __init__(
-        self, launcher: CanLaunch, settings: KnowsIssuers, *, max_outstanding: int = MAX_OUTSTANDING
+        self,
+        launcher: CanLaunch,
+        foresight: Foresees,
+        settings: KnowsIssuers,
+        *,
+        max_outstanding: int = MAX_OUTSTANDING,
     ) -> None:
         self._launcher = launcher
+        self._foresight = foresight
         self._settings = settings
         self._pool = FairPool(max_outstanding=max_outstanding)
         self._last_issuers: Issuers | None = None
@@ -111,6 +125,20 @@ class Calls:
                 warnings.append(_NOT_PLACED)
         return Launched(tuple(warnings), tuple(words), unsure)
 
+    def foresee(self, decision: Decision, review: Review, deadline: float) -> tuple[str, ...]:
+        """What would become of what a dry run asks for; what is not known at the deadline is not told."""
+        if not decision.foreseen:
+            return ()
+        namespace, running = review.namespace or "", []
+        for entry in decision.foreseen:
+            look = partial(self._foresight.warnings, entry, namespace=namespace, deadline=deadline)
+            with suppress(Busy):
+                running.append(self._pool.submit(namespace, look))
+        done, _ = wait(running, timeout=max(0.0, deadline - time.monotonic()))
+        told = tuple(warning for future in running if future in done for warning in future.result())
+        late = ("not all of it could be looked at in time: whose the hosts are may be told when it is applied",)
+        return told + (() if len(done) == len(decision.foreseen) else late)
+
     def issuers(self, deadline: float, *, fresh: bool = False) -> Issuers:
         """The issuers, or those last seen if the API server does not tell in time: spec.tls is added only here."""
         if (last := self._last_issuers) is not None:
@@ -138,9 +166,7 @@ class Calls:
 
 
 def _on_its_way(entry: Entry) -> str:
-    hosts = "1 host" if len(entry.hosts) == 1 else f"{len(entry.hosts)} hosts"
-    issuer = entry.source.settings.issuer
-    return f"Secret {entry.secret_name[:40]}: certificate for {hosts} is being ordered from {issuer}"
+    return f"Secret {entry.secret_name[:40]}: {of_hosts(entry)} is being ordered from {entry.source.settings.issuer}"
 
 
 def allowed(timeout: str) -> float:

@@ -82,6 +82,7 @@ class SecretPolicy(AdmissionPolicy):
         return Decision(
             AdmissionReason.WANTED,
             launch=() if review.dry_run else (entry,),
+            foreseen=(entry,) if review.dry_run else (),
             at_once=fit_at_once((entry,)),
             patch=_patch(secret, labels, {v.NOT_AFTER: f"{held.not_after:%Y-%m-%dT%H:%M:%SZ}"}, held.data),
             warnings=tuple(warnings),

@@ -54,7 +54,8 @@ class AdmissionReason(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer's patch and warnings, and the certificates to launch: none in a dry run.
+    """The answer's patch and warnings, and the certificates to launch: none in a dry run, of which is told what would
+    become of those that are `foreseen`.
 
     Not `at_once`: they are written down and served with placeholders now, and launched after the answer. `later`
     counts those that are even beyond that. `refused` says why the request must not pass,
@@ -64,6 +65,7 @@ class Decision:
 
     reason: AdmissionReason
     launch: tuple[Entry, ...] = ()
+    foreseen: tuple[Entry, ...] = ()
     at_once: bool = True
     later: int = 0
     patch: tuple[Json, ...] = ()
@@ -139,6 +141,7 @@ def launching(
     return Decision(
         AdmissionReason.WANTED if entries else AdmissionReason.NOTHING_TO_CERTIFY,
         launch=() if review.dry_run else launch,
+        foreseen=_few(launch) if review.dry_run else (),
         at_once=at_once,
         later=later,
         patch=patch,
@@ -149,6 +152,12 @@ def launching(
 def fit_at_once(entries: Sequence[Entry]) -> bool:
     """Whether one admission has the time to launch them all, not only to write them down."""
     return len(entries) <= MAX_ENTRIES and sum(len(entry.hosts) for entry in entries) <= MAX_HOSTS
+
+
+def _few(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """As many as one admission has the time to look at, and one at least."""
+    most = next((number for number in range(MAX_ENTRIES, 1, -1) if fit_at_once(entries[:number])), 1)
+    return tuple(entries[:most])
 
 
 def touchable(asker: Json, *fields: tuple[str, str]) -> Json:

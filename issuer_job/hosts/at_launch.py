@@ -16,11 +16,17 @@ from issuer_job.issuers.options import HostPolicy, Options
 
 
 def denied(
-    cluster: Cluster, options: Options, hosts: Iterable[str], namespace: str, *, pool: Executor
+    cluster: Cluster,
+    options: Options,
+    hosts: Iterable[str],
+    namespace: str,
+    *,
+    pool: Executor,
+    only_looks: bool = False,
 ) -> Denied | None:
     """Take a claim of each host; the first that the namespace cannot have, None if it has them all now.
 
-    `pool` is for what can be asked meanwhile. Raises KubeError.
+    `pool` is for what can be asked meanwhile. One that `only_looks` takes none. Raises KubeError.
     """
     wanted = sorted(set(hosts))
     if options.host_policy is not HostPolicy.FIRST_CLAIM:
@@ -31,7 +37,7 @@ def denied(
     }
     # One after the other in the order of their names: of two namespaces that want the same hosts, one gets all.
     for host in wanted:
-        mine = claims.take(cluster, host, namespace)
+        mine = claims.foreseen(cluster, host, namespace) if only_looks else claims.take(cluster, host, namespace)
         if mine.namespace != namespace:
             return Denied(host, Denial.CLAIMED, free_from(mine, options))
         if mine.checked is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from issuer_job import log, names
 from issuer_job import vocabulary as v
@@ -28,6 +28,11 @@ def take(cluster: Cluster, host: str, namespace: str) -> Claim:
     name, what = names.claim(host), f"the claim of {host}"
     taken = changes.change(cluster, CONFIGMAPS, v.NAMESPACE, name, whose, held=None, what=what)
     return Claim.from_config_map(taken.after)
+
+
+def foreseen(cluster: Cluster, host: str, namespace: str) -> Claim:
+    """What `take` would find; nothing is taken. Who has no claim yet would have the youngest. Raises KubeError."""
+    return claim_of(cluster, host) or Claim(host, namespace, datetime.max.replace(tzinfo=UTC))
 
 
 def claim_of(cluster: Cluster, host: str) -> Claim | None:

@@ -19,10 +19,8 @@ from issuer_job.demand.share import use_of
 from issuer_job.demand.unlisted import held_up
 from issuer_job.hosts import at_launch
 from issuer_job.hosts.limits import OverLimit
-from issuer_job.issuers.types import directory_of
 from issuer_job.launch.configuration import SettingsCache
 from issuer_job.launch.outcome import (
-    DENIALS,
     NOTHING,
     PUT_OFF,
     LaunchOutcome,
@@ -30,9 +28,11 @@ from issuer_job.launch.outcome import (
     OutcomeReason,
     SecretLoss,
     Weighed,
+    denial_of,
     held_warning,
     life_warning,
     short,
+    unreadable_warning,
     waiting_warning,
     warning_of,
 )
@@ -100,9 +100,8 @@ class Launcher:
                 return LaunchOutcome(stop.reason, entry.secret_name, warning=stop.problem.detail)
         except RecordError as problem:
             log.error("record", problem=str(problem))
-            name = names.record(namespace, entry.secret_name)
-            warning = f"its record cannot be read: an operator has to delete ConfigMap {name}"
-            return LaunchOutcome(OutcomeReason.UNREADABLE, entry.secret_name, warning=warning[:119])
+            warning = unreadable_warning(namespace, entry)
+            return LaunchOutcome(OutcomeReason.UNREADABLE, entry.secret_name, warning=warning)
         except KubeError as problem:
             log.warning("launch-failed", secret=entry.secret_name, problem=str(problem))
             reason, refused = OutcomeReason.LATER, refused_problem(problem, step="launch")
@@ -143,7 +142,9 @@ class _Launch:
         if launched and stored is not None:
             refused = self.starter.start(stored)
             told = warning_of(self.entry, weighed.plan) or (f"{self._about}: {refused}" if refused else None)
-            return self._outcome(OutcomeReason.LAUNCHED, stored, told or self._life_warning())
+            return self._outcome(
+                OutcomeReason.LAUNCHED, stored, told or life_warning(self.entry, self.starter.settings)
+            )
         return self._not_launched(weighed, stored)
 
     @property
@@ -211,17 +212,7 @@ class _Launch:
             warning = warning or waiting_warning(stored or existing)
         if weighed.over is not None:
             reason, warning = OutcomeReason.OVER_LIMIT, held_warning(self.entry, weighed.over)
-        return self._outcome(reason, stored or existing, warning or self._life_warning())
-
-    def _life_warning(self) -> str | None:
-        """That what is asked for lives too short for the sweeps, if that is known."""
-        settings, wanted = self.starter.settings, self.entry.source.settings
-        issuer = settings.issuers().valid.get(wanted.issuer)
-        if issuer is None:
-            return None
-        state = settings.state(wanted.issuer, directory_of(issuer))
-        life = state.life_of(issuer, wanted.profile or issuer.profile)
-        return None if life is None else life_warning(self.entry, life, state.interval)
+        return self._outcome(reason, stored or existing, warning or life_warning(self.entry, self.starter.settings))
 
     def hold_up(self, problem: Problem) -> LaunchOutcome:
         """Write down what is wanted and what stands in its way."""
@@ -287,10 +278,8 @@ class _Launch:
         canary: Future[str] = pool.submit(self.canaries.problem, cluster)
         denied = at_launch.denied(cluster, options, wanted.intent.hosts, wanted.namespace, pool=pool)
         if denied is not None:
-            reason, why = DENIALS[denied.reason]
-            if denied.until is not None:
-                why = f"belongs to another namespace until {denied.until:%d %b %H:%M} UTC: no certificate"
-            raise _Stopped(reason, denied.reason, f"{denied.host[:70]} {why}")
+            reason, said = denial_of(denied)
+            raise _Stopped(reason, denied.reason, said)
         self._require_policies(canary.result())
 
     def _require_policies(self, problem: str) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 from typing import TypedDict
 
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import ApiError
 from issuer_job.demand.common import Entry
 from issuer_job.demand.plan import Plan, PlanReason
 from issuer_job.hosts.limits import OverLimit
-from issuer_job.hosts.precedence import Denial
+from issuer_job.hosts.precedence import Denial, Denied
+from issuer_job.issuers.types import directory_of
+from issuer_job.launch.configuration import SettingsCache
 from issuer_job.record import transitions
 from issuer_job.record.intents import MAX_HOSTS, MAX_SOURCES
 from issuer_job.record.record import Phase, Problem, Record
@@ -133,8 +135,24 @@ DENIALS: Mapping[str, tuple[OutcomeReason, str]] = {
     Denial.NOT_ALLOWED: (OutcomeReason.HOST_NOT_LISTED, "is not allowed in this namespace: no certificate"),
 }
 """By the type of the problem that a record has."""
+
+
+def denial_of(denied: Denied) -> tuple[OutcomeReason, str]:
+    """What follows for the entry, and what its owner is told."""
+    reason, why = DENIALS[denied.reason]
+    if denied.until is not None:
+        why = f"belongs to another namespace until {denied.until:%d %b %H:%M} UTC: no certificate"
+    return reason, f"{denied.host[:70]} {why}"
+
+
 PUT_OFF = "many orders in this namespace just now, it has its turn later"
 """Why nothing is ordered at admission."""
+
+
+def unreadable_warning(namespace: str, entry: Entry) -> str:
+    """That the record is damaged, or a later certjob's."""
+    name = names.record(namespace, entry.secret_name)
+    return f"its record cannot be read: an operator has to delete ConfigMap {name}"[:119]
 
 
 def warning_of(entry: Entry, decided: Plan) -> str | None:
@@ -160,15 +178,26 @@ def _renewal_warning(record: Record) -> str | None:
     return f"Secret {record.secret_name[:40]}: it is renewed at {due:%d %b %Y %H:%M} UTC, see {v.RENEW}"
 
 
+def of_hosts(entry: Entry) -> str:
+    """As in "certificate for 2 hosts"."""
+    return "certificate for 1 host" if len(entry.hosts) == 1 else f"certificate for {len(entry.hosts)} hosts"
+
+
 def held_warning(entry: Entry, over: OverLimit) -> str:
     """With the time first: it must not be cut off. The Event says which limit it is."""
     secret, issuer = entry.secret_name[:30], entry.source.settings.issuer[:20]
     return f"Secret {secret}: held back until {over.until:%Y-%m-%d %H:%M} UTC, a limit of issuer {issuer}"
 
 
-def life_warning(entry: Entry, life: timedelta, interval: timedelta) -> str | None:
-    """That certificates which live so long are too short for sweeps every `interval`."""
-    briefly = too_short_briefly(life, interval)
+def life_warning(entry: Entry, settings: SettingsCache) -> str | None:
+    """That what is asked for lives too short for the sweeps, if that is known. Raises KubeError."""
+    wanted = entry.source.settings
+    issuer = settings.issuers().valid.get(wanted.issuer)
+    if issuer is None:
+        return None
+    state = settings.state(wanted.issuer, directory_of(issuer))
+    life = state.life_of(issuer, wanted.profile or issuer.profile)
+    briefly = too_short_briefly(life, state.interval) if life is not None else ""
     return f"Secret {entry.secret_name[:40]}: {briefly}" if briefly else None
 
 

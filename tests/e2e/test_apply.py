@@ -7,9 +7,11 @@ import subprocess
 
 import pytest
 
+from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, JOBS, SECRETS, Json
 from tests.e2e import world
+from tests.e2e.api import NewNamespace
 from tests.e2e.observe import added_secret, cluster
 
 pytestmark = pytest.mark.usefixtures("no_sweeps")
@@ -137,3 +139,19 @@ def test_a_renamed_secret_has_the_certificate_of_the_old_one(namespace: str) -> 
     assert after.issued is not None
     assert (after.renamed_from, after.issued.serial) == ("old", before.issued.serial)
     assert [entry.event for entry in after.history] == ["launched", "issued"], "nothing was ordered"
+
+
+def test_a_dry_run_tells_whose_the_hosts_are_and_takes_none(namespace: str, new_namespace: NewNamespace) -> None:
+    host, mine = f"asked.{namespace}.test", f"mine.{namespace}.test"
+    claims = [names.claim(host), names.claim(mine)]
+    free = _warnings(namespace, world.manifest("asked", [host, mine], tls_acme="true"), "--dry-run=server")
+    assert "certificate for 2 hosts would be ordered from pebble" in free
+    assert [cluster().find(CONFIGMAPS, v.NAMESPACE, claim) for claim in claims] == [None, None]
+    world.create(namespace, world.manifest("asked", [host], tls_acme="true"))
+    world.wait_issued(namespace, "asked-tls", [host])
+    other = new_namespace()
+    taken = _warnings(other, world.manifest("theirs", [host, mine], tls_acme="true"), "--dry-run=server")
+    assert f"{host} belongs to another namespace: no certificate" in taken
+    assert "would be ordered" not in taken
+    assert cluster().find(CONFIGMAPS, v.NAMESPACE, names.claim(mine)) is None
+    assert world.record(other, "theirs-tls") is None

@@ -85,6 +85,22 @@ class FakeLauncher:
 
 
 @dataclass
+class FakeForesight:
+    """Notes what it should look at; `said` by Secret name."""
+
+    said: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    gate: threading.Event | None = None
+    looked: list[tuple[str, str]] = field(default_factory=list)
+
+    def warnings(self, entry: Entry, *, namespace: str, deadline: float) -> tuple[str, ...]:
+        """See Foresight."""
+        self.looked.append((namespace, entry.secret_name))
+        if self.gate is not None:
+            self.gate.wait()
+        return self.said.get(entry.secret_name, ())
+
+
+@dataclass
 class FakeLosses:
     """Notes what is lost."""
 
@@ -130,11 +146,14 @@ class FakeSettings:
 
 
 def parts(
-    launcher: FakeLauncher | None = None, known: FakeSettings | None = None, losses: FakeLosses | None = None
+    launcher: FakeLauncher | None = None,
+    known: FakeSettings | None = None,
+    losses: FakeLosses | None = None,
+    foresight: FakeForesight | None = None,
 ) -> Parts:
     """All of them, and an API server that is there."""
     launcher, known, losses = launcher or FakeLauncher(), known or FakeSettings(), losses or FakeLosses()
-    return Parts(launcher, known, losses, known_paths(), lambda: True)
+    return Parts(launcher, foresight or FakeForesight(), known, losses, known_paths(), lambda: True)
 
 
 def create_app() -> Flask:

@@ -32,7 +32,7 @@ from issuer_job.record.record import Phase, RecordError
 from issuer_job.record.store import from_config_map, to_config_map
 from issuer_job.upkeep.revocations import read_revocation
 from tests.fakes.certs_ca import NOW, FakeCA, pem
-from tests.fakes.webhook_parts import ISSUERS, FakeLauncher, FakeLosses, FakeSettings, fake_metrics
+from tests.fakes.webhook_parts import ISSUERS, FakeForesight, FakeLauncher, FakeLosses, FakeSettings, fake_metrics
 from tests.fuzz.target import Target
 from tests.worlds import samples
 from tests.worlds.documents import MANIFESTS
@@ -75,7 +75,7 @@ def _json(document: Any) -> bytes:
 
 def _admits(policy: AdmissionPolicy) -> Any:
     """From the bytes of a review to those of the answer."""
-    admission = Admission(FakeLauncher(), FakeSettings(), FakeLosses(), fake_metrics())
+    admission = Admission(FakeLauncher(), FakeForesight(), FakeSettings(), FakeLosses(), fake_metrics())
 
     def run(data: bytes) -> None:
         try:

@@ -22,7 +22,7 @@ from issuer_job.issuers.schema import Issuer
 from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
 from tests.fakes import webhook_parts as parts
 from tests.fakes.clock import QuickTime
-from tests.fakes.webhook_parts import FakeLauncher, FakeLosses, FakeSettings, fake_metrics, known_paths
+from tests.fakes.webhook_parts import FakeForesight, FakeLauncher, FakeLosses, FakeSettings, fake_metrics, known_paths
 from tests.worlds.reviews import ADDED, Golden, golden_reviews, ingress, review
 from webhook import readiness
 from webhook.admission import Admission
@@ -171,7 +171,9 @@ def test_a_launch_may_go_on_for_a_while_after_the_answer_is_due(timeout: str, se
 def test_when_too_many_wait_the_next_does_not_queue() -> None:
     gate = threading.Event()
     launcher = FakeLauncher(gate=gate)
-    admission = Admission(launcher, FakeSettings(), FakeLosses(), fake_metrics(), budget=0.1, max_outstanding=2)
+    admission = Admission(
+        launcher, FakeForesight(), FakeSettings(), FakeLosses(), fake_metrics(), budget=0.1, max_outstanding=2
+    )
 
     def warnings(*secret_names: str) -> list[str]:
         body = json.dumps(review(tls(*secret_names))).encode()
@@ -302,7 +304,9 @@ def test_fuzz_any_ingress(new: Any, old: Any, operation: str) -> None:
 def test_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     reachable, passing = [True], QuickTime()
     monkeypatch.setattr(readiness, "time", passing)
-    app = create_app(Parts(FakeLauncher(), FakeSettings(), FakeLosses(), known_paths(), lambda: reachable[0]))
+    app = create_app(
+        Parts(FakeLauncher(), FakeForesight(), FakeSettings(), FakeLosses(), known_paths(), lambda: reachable[0])
+    )
     client = app.test_client()
     assert client.get("/livez").status_code == 200
     assert client.get("/readyz").status_code == 200

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from issuer_job.launch.outcome import LaunchOutcome, OutcomeReason
-from tests.fakes.webhook_parts import FakeLauncher, FakeLosses, FakeSettings, fake_metrics
+from tests.fakes.webhook_parts import FakeForesight, FakeLauncher, FakeLosses, FakeSettings, fake_metrics
 from tests.worlds.costs import cost_of, hostile_ingress
 from tests.worlds.reviews import decision_on, ingress, read, review
 from tests.worlds.secret_reviews import review_of, secret
@@ -240,7 +240,7 @@ def test_namespaces_that_are_made_up_do_not_make_more_lines() -> None:
 def test_lines_of_admissions_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     launcher = FakeLauncher({"web-tls": LaunchOutcome(OutcomeReason.UNCHANGED, "web-tls", 7)})
-    admission = Admission(launcher, FakeSettings(), FakeLosses(), fake_metrics())
+    admission = Admission(launcher, FakeForesight(), FakeSettings(), FakeLosses(), fake_metrics())
     policy: AdmissionPolicy = IngressPolicy(namespace_enabled=False)
     body = json.dumps(review(ingress())).encode()
     for _ in range(2 * BURST):

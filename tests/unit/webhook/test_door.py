@@ -221,11 +221,15 @@ def test_made_up_tokens_keep_few_threads_waiting() -> None:
 def test_a_pod_is_not_ready_before_it_knows_the_way_in(api: FakeApi) -> None:
     api.fail("GET", "/mutating", status(403, "Forbidden"), 99)
     made = parts()
-    client = create_app(Parts(made.launcher, made.settings, made.losses, paths_of(api), lambda: True)).test_client()
+    client = create_app(
+        Parts(made.launcher, made.foresight, made.settings, made.losses, paths_of(api), lambda: True)
+    ).test_client()
     assert client.get("/readyz").status_code == 503
     assert client.get("/livez").status_code == 200
     api.clear_faults()
-    later = create_app(Parts(made.launcher, made.settings, made.losses, paths_of(api), lambda: True)).test_client()
+    later = create_app(
+        Parts(made.launcher, made.foresight, made.settings, made.losses, paths_of(api), lambda: True)
+    ).test_client()
     assert later.get("/readyz").status_code == 200
 
 
