@@ -292,10 +292,16 @@ def _why(record: Record, issuers: Issuers | None) -> Why | None:
         return told(retry.problem)
     if issuers is None or record.phase in GONE:
         return None
-    if record.issuer in issuers.broken:
-        return told(Problem(type="brokenIssuer", detail=issuers.broken[record.issuer]))
-    if record.issuer not in issuers.valid:
-        return told(Problem(type="unknownIssuer", detail=f"there is no issuer {record.issuer}"))
+    problem = issuer_problem(record.issuer, issuers)
+    return None if problem is None else told(problem)
+
+
+def issuer_problem(name: str, issuers: Issuers) -> Problem | None:
+    """Why nothing comes from the issuer of that name, if so."""
+    if name in issuers.broken:
+        return Problem(type="brokenIssuer", detail=issuers.broken[name])
+    if name not in issuers.valid:
+        return Problem(type="unknownIssuer", detail=f"there is no issuer {name}")
     return None
 
 

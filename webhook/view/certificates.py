@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from threading import Lock
 
+from issuer_job import names
 from issuer_job.cluster.api import Json
+from issuer_job.issuers.load import Issuers
 from issuer_job.record.record import Record
+from issuer_job.status.status import CertificateStatus, status, unreadable
 from webhook.view.history import Told, keys_of, told_by
+from webhook.view.packing import unpack
 from webhook.view.rows import CertificateRow, read_row
 
 CLOCKS = timedelta(seconds=60)
@@ -33,6 +37,8 @@ class Certificates:
         self._listed = False
         self._lock = Lock()
         self._rows: dict[str, CertificateRow] = {}
+        self._packed: dict[str, bytes | str] = {}
+        """By name of the ConfigMap, as the rows: the record, or why it cannot be read."""
         self._seen: dict[str, tuple[int, ...]] = {}
         """By name of the ConfigMap. Of quiet records it is empty, and one."""
 
@@ -41,34 +47,54 @@ class Certificates:
         with self._lock:
             return list(self._rows.values())
 
+    def find(self, namespace: str, secret_name: str) -> CertificateRow | None:
+        """The one that is in that Secret."""
+        with self._lock:
+            return self._rows.get(names.record(namespace, secret_name))
+
+    def status(self, row: CertificateRow, *, now: datetime, issuers: Issuers) -> CertificateStatus | None:
+        """All that is to be said of it; None if it is gone by now."""
+        name = names.record(row.namespace, row.name)
+        with self._lock:
+            held = self._packed.get(name)
+        if held is None or isinstance(held, str):
+            return None if held is None else unreadable(name, held)
+        try:
+            return status(unpack(held), now=now, interval=self._interval(), issuers=issuers)
+        except Exception as problem:  # noqa: BLE001 - a calendar ends while the certificate is known
+            return unreadable(name, str(problem))
+
     def replace(self, objects: Iterable[Json]) -> None:
         """See Keeper."""
         rows: dict[str, CertificateRow] = {}
+        packed: dict[str, bytes | str] = {}
         for config_map in objects:
-            rows[config_map["metadata"]["name"]] = self._read(config_map)
+            name = config_map["metadata"]["name"]
+            rows[name], packed[name] = self._read(config_map)
         with self._lock:
-            self._rows = rows
+            self._rows, self._packed = rows, packed
         self._seen = {name: keys for name, keys in self._seen.items() if name in rows}
         self._listed = True
 
     def put(self, changed: Json) -> None:
         """See Keeper."""
-        row = self._read(changed)
+        name, (row, packed) = changed["metadata"]["name"], self._read(changed)
         with self._lock:
-            self._rows[changed["metadata"]["name"]] = row
+            self._rows[name], self._packed[name] = row, packed
 
     def drop(self, gone: Json) -> None:
         """See Keeper."""
         name = gone["metadata"]["name"]
         with self._lock:
             self._rows.pop(name, None)
+            self._packed.pop(name, None)
         self._seen.pop(name, None)
 
-    def _read(self, config_map: Json) -> CertificateRow:
-        row, record = read_row(config_map, now=self._clock(), interval=self._interval())
-        if record is not None:
-            self._listen(config_map["metadata"]["name"], record)
-        return row
+    def _read(self, config_map: Json) -> tuple[CertificateRow, bytes | str]:
+        found = read_row(config_map, now=self._clock(), interval=self._interval())
+        if found.record is not None:
+            self._listen(config_map["metadata"]["name"], found.record)
+        return found.row, found.packed
 
     def _listen(self, name: str, record: Record) -> None:
         if self._listed:

@@ -16,7 +16,10 @@ from issuer_job.record.record import Record
 from issuer_job.record.store import from_config_map
 from issuer_job.status.status import CertificateStatus, State, ready_between, status, unreadable
 from webhook.view.families import TYPES
+from webhook.view.packing import pack
 
+MOST_HOSTS = 8192
+"""Characters: a certificate has at most 100 hosts."""
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
@@ -41,6 +44,13 @@ class CertificateRow:
     renewal: float = 0.0
     failures: int = 0
     problem: str = ""
+    hosts: str = ""
+    """Separated by spaces."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anything asks for it."""
+        return self.state is not State.GONE
 
     def is_ready(self, now: float) -> bool:
         """Whether the Secret holds a trusted certificate, in date, for all the hosts."""
@@ -52,18 +62,27 @@ class CertificateRow:
         return bool(self.failures) or not self.is_ready(now) or now >= last_third
 
 
-def read_row(config_map: Json, *, now: datetime, interval: timedelta) -> tuple[CertificateRow, Record | None]:
-    """The row, and the record that it is of, None for one that cannot be read. Raises nothing."""
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What came of reading a record. `packed` is the record, or why it cannot be read."""
+
+    row: CertificateRow
+    packed: bytes | str
+    record: Record | None
+
+
+def read_row(config_map: Json, *, now: datetime, interval: timedelta) -> Read:
+    """Raises nothing."""
     try:
         record = from_config_map(config_map)
         row = _row(status(record, now=now, interval=interval), ready_between(record))
         if not (_NAMESPACE.fullmatch(row.namespace) and _NAME.fullmatch(row.name)):
             raise ValueError("it names no Secret")
+        return Read(row, pack(record), record)
     except Exception as problem:  # noqa: BLE001 - times beyond all calendars, and what else may have been written
-        name = config_map["metadata"]["name"]
-        log.warning("record-unreadable", record=name, problem=str(problem)[:300])
-        return _row(unreadable(name, ""), None), None
-    return row, record
+        name, why = config_map["metadata"]["name"], str(problem)[:300]
+        log.warning("record-unreadable", record=name, problem=why)
+        return Read(_row(unreadable(name, why), None), why, None)
 
 
 def _row(told: CertificateStatus, ready: tuple[datetime, datetime] | None) -> CertificateRow:
@@ -83,4 +102,5 @@ def _row(told: CertificateStatus, ready: tuple[datetime, datetime] | None) -> Ce
         renewal=certificate.renewal_at.timestamp() if certificate else 0.0,
         failures=max(0, told.next.failures) if known else 1,
         problem=kind if kind in TYPES or not kind else OTHER,
+        hosts=" ".join(told.hosts)[:MOST_HOSTS],
     )

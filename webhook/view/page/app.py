@@ -12,7 +12,6 @@ from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import BadRequest, HTTPException, MisdirectedRequest, NotFound, ServiceUnavailable
 
 from issuer_job import log
-from issuer_job import vocabulary as v
 from issuer_job.polling import utc_now
 from issuer_job.status.document import CertificateStatusList, IssuerStatusList
 from issuer_job.status.status import Shown
@@ -64,7 +63,7 @@ def create_page(source: Source, *, hosts: Iterable[str] = (), clock: Callable[[]
             if links:
                 response.headers["Link"] = links
         else:
-            common = {"now": one.now, "query": one.query, "heard_at": source.heard_at(), "version": v.VERSION}
+            common = {"now": one.now, "query": one.query, "heard_at": source.heard_at()}
             response = Response(render_template(template, **common, **context))
         if one.query.refresh:
             response.headers["Refresh"] = str(one.query.refresh)

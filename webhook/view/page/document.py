@@ -46,9 +46,9 @@ class LastSweep(Shown, frozen=True):
     counts: dict[str, int]
 
 
-class Overview(Shown, frozen=True):
-    """`heard_at`: when all of this was known to be so. `unknown`: how many cannot be read, so that nobody knows whether
-    they are ready. Those that nobody asks for any more are `gone`, and counted nowhere else.
+class Overview(Shown, frozen=True, kw_only=True):
+    """`heard_at`: when all of this was known to be so. `unknown`: how many cannot be read, so that nobody knows
+    whether they are ready. Those that nobody asks for any more are `gone`, and counted nowhere else.
     """
 
     api_version: Literal["certjob.io/v1"] = "certjob.io/v1"

@@ -1,4 +1,4 @@
-"""Where things stand in the pictures of a certificate: its life, and its timeline. Pure; all is in percent of the width.
+"""Where things stand in the pictures of a certificate: its life and its timeline, in percent of the width. Pure.
 
 Events of one attempt lie seconds apart, attempts minutes to months. So what lies between two events is drawn by the
 logarithm of the time: the pictures show an order and proportions, the list beside them has the times.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 
 from issuer_job.record.phases import HistoryEvent
 from issuer_job.status.status import Certificate, TimelineEntry
@@ -74,7 +75,7 @@ def timeline(entries: Sequence[TimelineEntry]) -> Timeline:
     """Of a story, the oldest first."""
     if not entries:
         return Timeline((), ())
-    gaps = [0.0, *(_gap(before.at, after.at) for before, after in zip(entries, entries[1:], strict=False))]
+    gaps = [0.0, *(_gap(before.at, after.at) for before, after in pairwise(entries))]
     whole = sum(gaps)
     places, way = [], 0.0
     for gap in gaps:
@@ -83,7 +84,7 @@ def timeline(entries: Sequence[TimelineEntry]) -> Timeline:
     points = tuple(Point(round(at, 2), mark_of(entry.event)) for at, entry in zip(places, entries, strict=True))
     starts = [i for i, entry in enumerate(entries) if not i or entry.epoch != entries[i - 1].epoch]
     edges = [0.0, *((places[i - 1] + places[i]) / 2 for i in starts[1:]), 100.0]
-    bands = tuple(Band(round(a, 2), round(b - a, 2)) for a, b in zip(edges, edges[1:], strict=False))
+    bands = tuple(Band(round(a, 2), round(b - a, 2)) for a, b in pairwise(edges))
     return Timeline(points, bands)
 
 

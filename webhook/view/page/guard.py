@@ -21,8 +21,8 @@ _PORT = re.compile(r":\d{1,5}\Z")
 class KnownHosts:
     """The names that the page may be called by.
 
-    A stranger's site can lead its own name to the forwarded port on the user's machine (DNS rebinding), and would then
-    read the page as its own: the name gives it away.
+    A stranger's site can lead its own name to the forwarded port on the user's machine (DNS rebinding), and would
+    then read the page as its own: the name gives it away.
     """
 
     def __init__(self, configured: Iterable[str] = ()) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from webhook.view.page.query import SPANS, Query
-from webhook.view.rows import Row
+from webhook.view.rows import CertificateRow
 
 PAGE = 100
 
@@ -15,7 +15,7 @@ PAGE = 100
 class Listing:
     """One page of those that were asked for. `page` may be another than was asked for: the last one, then."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[CertificateRow, ...]
     found: int
     page: int
     pages: int
@@ -26,7 +26,9 @@ class Listing:
         return (self.page - 1) * PAGE + 1
 
 
-def chosen(rows: Sequence[Row], query: Query, *, now: float, problem_of: Callable[[Row], str]) -> Listing:
+def chosen(
+    rows: Sequence[CertificateRow], query: Query, *, now: float, problem_of: Callable[[CertificateRow], str]
+) -> Listing:
     """`now` is in seconds since 1970; `problem_of` tells the type of a row's problem, empty if there is none."""
     found = [row for row in rows if all(test(row) for test in _tests(query, now, problem_of))]
     found.sort(key=lambda row: (row.namespace, row.name))
@@ -44,14 +46,19 @@ def chosen(rows: Sequence[Row], query: Query, *, now: float, problem_of: Callabl
     return Listing(tuple(found[(page - 1) * PAGE : page * PAGE]), len(found), page, pages)
 
 
-_MOMENTS: dict[str, Callable[[Row], float]] = {
+_MOMENTS: dict[str, Callable[[CertificateRow], float]] = {
     "expires": lambda row: row.not_after,
     "renewal": lambda row: row.renewal,
 }
-_WORDS: dict[str, Callable[[Row], str]] = {"state": lambda row: row.state, "issuer": lambda row: row.issuer}
+_WORDS: dict[str, Callable[[CertificateRow], str]] = {
+    "state": lambda row: row.state,
+    "issuer": lambda row: row.issuer,
+}
 
 
-def _tests(query: Query, now: float, problem_of: Callable[[Row], str]) -> Iterator[Callable[[Row], bool]]:
+def _tests(
+    query: Query, now: float, problem_of: Callable[[CertificateRow], str]
+) -> Iterator[Callable[[CertificateRow], bool]]:
     """What a row must be."""
     if query.namespace:
         yield lambda row: row.namespace == query.namespace
@@ -72,18 +79,18 @@ def _tests(query: Query, now: float, problem_of: Callable[[Row], str]) -> Iterat
         yield lambda row: text in row.hosts or text in f"{row.namespace}/{row.name}"
 
 
-def readiness(row: Row, now: float) -> str:
+def readiness(row: CertificateRow, now: float) -> str:
     """In a word of `Query.ready`."""
     if not row.known:
         return "unknown"
     return "yes" if row.is_ready(now) else "no"
 
 
-def is_due(row: Row, now: float, span: str) -> bool:
+def is_due(row: CertificateRow, now: float, span: str) -> bool:
     """Whether it is to be renewed within that."""
     return bool(row.renewal) and row.is_wanted and row.renewal <= now + SPANS[span]
 
 
-def ends(row: Row, now: float, span: str) -> bool:
+def ends(row: CertificateRow, now: float, span: str) -> bool:
     """Whether what is issued ends within that, or has ended."""
     return bool(row.not_after) and row.is_wanted and row.not_after <= now + SPANS[span]

@@ -12,7 +12,7 @@ from webhook.view.page.document import Due, Overview, ProblemGroup
 from webhook.view.page.listing import ends, is_due
 from webhook.view.page.query import SPANS
 from webhook.view.page.source import Source
-from webhook.view.rows import Row
+from webhook.view.rows import CertificateRow
 
 MOST_SHOWN = 5
 """Certificates of one problem that are shown; there is a list of all of them."""
@@ -48,13 +48,13 @@ def overview(source: Source, now: datetime) -> Overview:
     )
 
 
-def _grouped(source: Source, wanted: Iterable[Row], now: datetime) -> Iterator[ProblemGroup]:
+def _grouped(source: Source, wanted: Iterable[CertificateRow], now: datetime) -> Iterator[ProblemGroup]:
     """By type of problem: first what keeps most certificates from being ready."""
-    seconds, found = now.timestamp(), defaultdict[str, list[Row]](list)
+    seconds, found = now.timestamp(), defaultdict[str, list[CertificateRow]](list)
     for row in wanted:
         if kind := source.problem_of(row):
             found[kind].append(row)
-    not_ready = {kind: sum(not row.is_ready(seconds) for row in rows) for kind, rows in found.items()}
+    not_ready = {kind: sum(row.known and not row.is_ready(seconds) for row in rows) for kind, rows in found.items()}
     order = sorted(found, key=lambda kind: (-not_ready[kind], -len(found[kind]), kind))
     for place, kind in enumerate(order):
         urgent = sorted(found[kind], key=lambda row: (row.is_ready(seconds), row.not_after, row.namespace, row.name))

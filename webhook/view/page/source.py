@@ -9,7 +9,7 @@ from typing import Protocol
 from issuer_job.status.issuer_status import IssuerStatus
 from issuer_job.status.status import CertificateStatus
 from webhook.view.page.document import LastSweep
-from webhook.view.rows import Row
+from webhook.view.rows import CertificateRow
 
 
 class Source(Protocol):
@@ -21,16 +21,16 @@ class Source(Protocol):
     def heard_at(self) -> datetime:
         """When all of it was known to be so."""
 
-    def rows(self) -> Sequence[Row]:
+    def rows(self) -> Sequence[CertificateRow]:
         """Every certificate in short."""
 
-    def find(self, namespace: str, name: str) -> Row | None:
+    def find(self, namespace: str, name: str) -> CertificateRow | None:
         """The one that is in that Secret."""
 
-    def certificates(self, rows: Iterable[Row], now: datetime) -> list[CertificateStatus]:
+    def certificates(self, rows: Iterable[CertificateRow], now: datetime) -> list[CertificateStatus]:
         """All that is to be said of these, in their order, without those that are gone by now."""
 
-    def problem_of(self, row: Row) -> str:
+    def problem_of(self, row: CertificateRow) -> str:
         """The type of what stands in the way of one, empty if nothing does: as `CertificateStatus.why` has it."""
 
     def issuers(self, now: datetime) -> Sequence[IssuerStatus]:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from issuer_job import vocabulary as v
 from issuer_job.cli.out import moments
 from issuer_job.cli.out.terminal import clean
 from issuer_job.cli.sight.rows import next_text
@@ -17,6 +18,8 @@ from issuer_job.status.status import CertificateStatus, State, TimelineEntry
 from webhook.view.page.drawing import mark_of
 from webhook.view.page.query import Query
 
+MOST_CHARACTERS, MOST_OF_A_NAME = 4000, 253
+"""Of a text on a page."""
 TWIN, PAGE = ".json", ".html"
 """Endings of addresses; a page whose Secret's own name ends so has one more."""
 LIMITS = {
@@ -31,10 +34,11 @@ OLD = timedelta(minutes=2)
 
 def prepare(environment: Environment) -> None:
     """What the templates use. All that they print is escaped by Jinja, and cleaned of control characters here."""
-    environment.finalize = _printable
+    environment.finalize = _tidy
     environment.undefined = StrictUndefined
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= {
+        "broken": broken,
         "iso": iso,
         "absolute": moments.absolute,
         "relative": moments.relative,
@@ -48,12 +52,28 @@ def prepare(environment: Environment) -> None:
         "mark": mark_of,
         "percent": percent,
     }
-    environment.globals |= {"STATES": tuple(State), "LIMITS": LIMITS, "OLD": OLD, "Query": Query}
+    environment.globals |= {
+        "STATES": tuple(State),
+        "LIMITS": LIMITS,
+        "OLD": OLD,
+        "Query": Query,
+        "VERSION": v.VERSION,
+    }
 
 
-def _printable(value: object) -> object:
+def _tidy(value: object) -> object:
     """Markup is what a template itself has made; all else may be anybody's."""
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return tidy(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def tidy(text: str, most: int = MOST_CHARACTERS) -> str:
+    """What others wrote, within bounds and without characters that are none."""
+    return clean(text if len(text) <= most else text[:most] + "\u2026")
+
+
+def broken(name: str) -> Markup:
+    """A name that breaks where a person would break it."""
+    return Markup(".<wbr>").join(tidy(name, MOST_OF_A_NAME).split("."))
 
 
 def iso(moment: datetime) -> str:
@@ -99,6 +119,9 @@ def wait(seconds: float) -> str:
 
 def span(seconds: float) -> str:
     """A length of time: "3h", "7d"."""
+    for unit, name in ((86_400, "d"), (3600, "h")):
+        if seconds >= unit and not seconds % unit:
+            return f"{seconds // unit:.0f}{name}"
     return moments.short(timedelta(seconds=seconds))
 
 
