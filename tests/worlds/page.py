@@ -49,15 +49,20 @@ shop blog api docs status login cdn media search billing crm wiki git grafana ma
 
 
 def asked(
-    namespace: str, name: str, *hosts: str, since: timedelta, issuer: str = "letsencrypt", kind: str = "Ingress"
+    namespace: str,
+    name: str,
+    *hosts: str,
+    since: timedelta,
+    issuer: str = "letsencrypt",
+    kind: SourceKind = SourceKind.INGRESS,
 ) -> Record:
     """A certificate that is asked for since then."""
     source = Source(
         hosts=hosts,
         settings=Settings(issuer=issuer),
-        kind=SourceKind(kind),
+        kind=kind,
         name=name.removesuffix("-tls"),
-        ingress_class=IngressClass(field="traefik" if kind == "Ingress" else None),
+        ingress_class=IngressClass(field="traefik" if kind is SourceKind.INGRESS else None),
         created=NOW - since,
     )
     made = t.wanted(namespace=namespace, secret_name=name, sources=(source,), now=NOW - since)
@@ -112,24 +117,6 @@ def failing(record: Record, found: Problem, *ago: timedelta, wait: timedelta) ->
 
 def good() -> Iterator[Record]:
     """What needs nobody's attention."""
-    words = [
-        "shop",
-        "blog",
-        "api",
-        "docs",
-        "status",
-        "login",
-        "cdn",
-        "media",
-        "search",
-        "billing",
-        "crm",
-        "wiki",
-        "git",
-        "grafana",
-        "mail",
-        "webdav",
-    ]
     for number, word in enumerate(WORDS.split()):
         for team in ("shop", "platform", "team-a")[: 1 + number % 3]:
             host = f"{word}.{team}.example.com"
@@ -142,7 +129,7 @@ def good() -> Iterator[Record]:
     yield issued(asked("saas", "tenants-tls", *many, since=4 * DAY), NOW - 4 * DAY)
     short = asked("edge", "short-lived-tls", "edge.example.net", since=6 * DAY)
     yield issued(short, NOW - 3 * DAY, days=6)
-    internal = asked("mail", "imap-tls", "imap.example.com", since=50 * DAY, kind="Secret", issuer="zerossl")
+    internal = asked("mail", "imap-tls", "imap.example.com", since=50 * DAY, kind=SourceKind.SECRET, issuer="zerossl")
     yield issued(internal, NOW - 20 * DAY)
 
 
@@ -185,6 +172,20 @@ def bad() -> Iterator[Record]:
     )
 
 
+def fleet(number: int) -> Iterator[Json]:
+    """So many as the API server has them, with as long a story as records keep; one in a hundred fails."""
+    for n in range(number):
+        host = f"host-{n}.example.com"
+        record = asked(f"team-{n % 300}", f"site-{n}-tls", host, f"www.{host}", since=400 * DAY)
+        for renewed in range(6):
+            record = issued(record, NOW - (390 - 60 * renewed + n % 29) * DAY, reason=LaunchReason.RENEWAL_DUE)
+        if n % 100 == 7:
+            found = problem("connection", TIMEOUT.format(host=host), host)
+            record = failing(record, found, 30 * HOUR, 3 * HOUR, wait=21 * HOUR)
+        leaf = "".join(hashlib.sha256(f"{n} {line}".encode()).hexdigest() + "\n" for line in range(24))
+        yield stored(replace(record, issued=record.issued and replace(record.issued, leaf=leaf)))
+
+
 def issuer_objects() -> list[Json]:
     """Three issuers, one of which is not ready, and a broken one."""
 
@@ -224,7 +225,11 @@ def issuer_states() -> list[Json]:
     unready = {CHECK_RESULT: NOT_READY, CHECKED_AT: (NOW - MINUTE).isoformat(), CHECK_FINDINGS: json.dumps([finding])}
     states = {"letsencrypt": ready, "zerossl": unready}
     return [
-        {"metadata": {"name": names.issuer_state(name, SERVERS[name])}, "data": data} for name, data in states.items()
+        {
+            "metadata": {"name": names.issuer_state(name, SERVERS[name]), "labels": {v.ISSUER_STATE: "true"}},
+            "data": data,
+        }
+        for name, data in states.items()
     ]
 
 

@@ -10,11 +10,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from issuer_job import vocabulary as v
-from issuer_job.cli.out import moments
-from issuer_job.cli.out.terminal import clean
-from issuer_job.cli.sight.rows import next_text
+from issuer_job.status import moments
 from issuer_job.status.issuer_status import Limit
+from issuer_job.status.plain import clean
 from issuer_job.status.status import CertificateStatus, State, TimelineEntry
+from issuer_job.status.words import next_text
 from webhook.view.page.drawing import mark_of
 from webhook.view.page.query import Query
 
