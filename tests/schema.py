@@ -17,6 +17,7 @@ from issuer_job.status import advice
 from issuer_job.status.document import CertificateStatusList, IssuerStatusList
 from webhook import metrics
 from webhook.view import families
+from webhook.view.page.document import Overview
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -68,8 +69,8 @@ def options_schema() -> Schema:
 
 
 def status_schema() -> Schema:
-    """Of what `kubectl certjob status -o json` and its like print: every field is always there."""
-    kinds = (CertificateStatusList, IssuerStatusList)
+    """Of what `kubectl certjob status -o json`, its like and the status page print: every field is always there."""
+    kinds = (CertificateStatusList, IssuerStatusList, Overview)
     references, parts = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
     for part in parts.values():
         part["description"] = " ".join(part.get("description", "").split())

@@ -112,9 +112,7 @@ def main(numbers: list[int]) -> None:
             for path in PAGES:
                 found = [view.get(view.page, path) for _ in range(TIMES)]
                 took = sorted(second for second, _ in found)
-                print(
-                    f"  {path:<40} {took[TIMES // 2]:.3f} s, at most {took[-1]:.3f}, {found[0][1] // 1024} KiB"
-                )
+                print(f"  {path:<40} {took[TIMES // 2]:.3f} s, at most {took[-1]:.3f}, {found[0][1] // 1024} KiB")
             second, size = view.get(view.metrics, "/metrics")
             print(f"  /metrics {second:.3f} s, {size // 1024} KiB; afterwards {view.memory()} MiB")
 

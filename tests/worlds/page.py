@@ -173,17 +173,22 @@ def bad() -> Iterator[Record]:
 
 
 def fleet(number: int) -> Iterator[Json]:
-    """So many as the API server has them, with as long a story as records keep; one in a hundred fails."""
-    for n in range(number):
-        host = f"host-{n}.example.com"
-        record = asked(f"team-{n % 300}", f"site-{n}-tls", host, f"www.{host}", since=400 * DAY)
-        for renewed in range(6):
-            record = issued(record, NOW - (390 - 60 * renewed + n % 29) * DAY, reason=LaunchReason.RENEWAL_DUE)
-        if n % 100 == 7:
-            found = problem("connection", TIMEOUT.format(host=host), host)
-            record = failing(record, found, 30 * HOUR, 3 * HOUR, wait=21 * HOUR)
-        leaf = "".join(hashlib.sha256(f"{n} {line}".encode()).hexdigest() + "\n" for line in range(24))
-        yield stored(replace(record, issued=record.issued and replace(record.issued, leaf=leaf)))
+    """So many as the API server has them; one in a hundred fails."""
+    return map(member, range(number))
+
+
+def member(number: int) -> Json:
+    """One of a fleet, with as long a story as records keep."""
+    host = f"host-{number}.example.com"
+    record = asked(f"team-{number % 300}", f"site-{number}-tls", host, f"www.{host}", since=400 * DAY)
+    for renewed in range(6):
+        since = (390 - 60 * renewed + number % 29) * DAY
+        record = issued(record, NOW - since, reason=LaunchReason.RENEWAL_DUE)
+    if number % 100 == 7:
+        found = problem("connection", TIMEOUT.format(host=host), host)
+        record = failing(record, found, 30 * HOUR, 3 * HOUR, wait=21 * HOUR)
+    leaf = "".join(hashlib.sha256(f"{number} {line}".encode()).hexdigest() + "\n" for line in range(24))
+    return stored(replace(record, issued=record.issued and replace(record.issued, leaf=leaf)))
 
 
 def issuer_objects() -> list[Json]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from importlib.resources import files
 
 import msgspec
 from flask import Flask, Response, render_template, request
-from werkzeug.exceptions import BadRequest, HTTPException, MisdirectedRequest, NotFound, ServiceUnavailable
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    InternalServerError,
+    MisdirectedRequest,
+    NotFound,
+    ServiceUnavailable,
+)
 
 from issuer_job import log
 from issuer_job.polling import utc_now
@@ -27,107 +35,114 @@ FILES = {"style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request: what stands in the address, and when it was asked."""
+class Answer:
+    """What is told, as a document, and as a page: a template and what it prints besides."""
 
-    query: Query
-    now: datetime
-    twin: bool
+    document: Shown
+    template: str
+    context: Mapping[str, object] = field(default_factory=dict)
+    links: str = ""
+    """The pages beside this one (RFC 8288)."""
+
+
+View = Callable[[Query, datetime], Answer]
 
 
 def create_page(source: Source, *, hosts: Iterable[str] = (), clock: Callable[[], datetime] = utc_now) -> Flask:
     """The application. `hosts` are names that it may be called by, besides those of the machine itself."""
     app = Flask(__name__, static_folder=None)
+    app.url_map.merge_slashes = False
     prepare(app.jinja_env)
     known = KnownHosts(hosts)
+
+    def add(path: str, view: Callable[..., Response]) -> None:
+        app.add_url_rule(path, path, view, methods=["GET"], provide_automatic_options=False)
+
     for name, kind in FILES.items():
-        app.add_url_rule(f"/{name}", name, _file(name, kind), provide_automatic_options=False)
+        add(f"/{name}", _file(name, kind))
+    views: tuple[tuple[str, str, View], ...] = (
+        ("/", "/overview", partial(_overview, source)),
+        ("/certificates", "/certificates", partial(_certificates, source)),
+        ("/issuers", "/issuers", partial(_issuers, source)),
+    )
+    for page, twin, view in views:
+        for path in (page, f"{twin}{TWIN}"):
+            add(path, partial(_answered, source, clock, view))
+    add("/certificates/<namespace>/<name>", partial(_answered_one, source, clock))
 
     @app.before_request
     def guard() -> None:
         if not known.knows(request.environ.get("HTTP_HOST", "")):
             raise MisdirectedRequest
 
-    def asked() -> Asked:
-        if not source.is_complete():
-            raise ServiceUnavailable("The records are being read. Ask again in a few seconds.", retry_after=2)
-        try:
-            query = read_query(request.args)
-        except BadQuery as problem:
-            raise BadRequest(f"The address says something that has no meaning: {problem}.") from None
-        return Asked(query, clock(), request.path.endswith(TWIN))
-
-    def answer(one: Asked, template: str, document: Shown, links: str = "", **context: object) -> Response:
-        if one.twin:
-            response = Response(msgspec.json.encode(document), mimetype="application/json")
-            if links:
-                response.headers["Link"] = links
-        else:
-            common = {"now": one.now, "query": one.query, "heard_at": source.heard_at()}
-            response = Response(render_template(template, **common, **context))
-        if one.query.refresh:
-            response.headers["Refresh"] = str(one.query.refresh)
-        return response
-
-    @app.get("/", endpoint="overview", provide_automatic_options=False)
-    @app.get("/overview.json", provide_automatic_options=False)
-    def start() -> Response:
-        one = asked()
-        shown = overview(source, one.now)
-        return answer(one, "overview.html", shown, shown=shown)
-
-    @app.get("/certificates", endpoint="certificates", provide_automatic_options=False)
-    @app.get("/certificates.json", provide_automatic_options=False)
-    def certificates() -> Response:
-        one = asked()
-        listing = chosen(source.rows(), one.query, now=one.now.timestamp(), problem_of=source.problem_of)
-        items = source.certificates(listing.rows, one.now)
-        document = CertificateStatusList(at=one.now, items=tuple(items))
-        issuers = [issuer.name for issuer in source.issuers(one.now)]
-        return answer(
-            one,
-            "certificates.html",
-            document,
-            links=_links(one.query, listing),
-            listing=listing,
-            items=items,
-            issuers=issuers,
-        )
-
-    @app.get("/certificates/<namespace>/<name>", endpoint="certificate", provide_automatic_options=False)
-    def certificate(namespace: str, name: str) -> Response:
-        one = asked()
-        name = name.removesuffix(TWIN) if one.twin else name.removesuffix(PAGE)
-        row = source.find(namespace, name)
-        found = source.certificates([row], one.now) if row is not None else []
-        if not found:
-            raise NotFound("There is no such certificate, or none any more.")
-        shown = found[0]
-        life = drawing.life(shown.certificate, one.now) if shown.certificate is not None else None
-        picture = drawing.timeline(shown.timeline)
-        return answer(one, "certificate.html", shown, shown=shown, life=life, picture=picture)
-
-    @app.get("/issuers", endpoint="issuers", provide_automatic_options=False)
-    @app.get("/issuers.json", provide_automatic_options=False)
-    def issuers() -> Response:
-        one = asked()
-        items = tuple(source.issuers(one.now))
-        return answer(one, "issuers.html", IssuerStatusList(at=one.now, items=items), items=items)
-
-    @app.errorhandler(Exception)
-    def refused(problem: Exception) -> Response:
-        if not isinstance(problem, HTTPException):
-            log.exception("page")
-            problem = HTTPException("Something went wrong here; the log of the view says what.")
-            problem.code = 500
-        return _refusal(problem)
-
     @app.after_request
     def guarded(response: Response) -> Response:
         response.headers.update(HEADERS)
         return response
 
+    @app.errorhandler(Exception)
+    def refused(problem: Exception) -> Response:
+        if isinstance(problem, HTTPException):
+            return _refusal(problem)
+        log.exception("page")
+        return _refusal(InternalServerError("Something went wrong here; the log of the view says what."))
+
     return app
+
+
+def _answered(source: Source, clock: Callable[[], datetime], view: View) -> Response:
+    if not source.is_complete():
+        raise ServiceUnavailable("The records are being read. Ask again in a few seconds.", retry_after=2)
+    try:
+        query, now = read_query(request.args), clock()
+    except BadQuery as problem:
+        raise BadRequest(f"The address says something that has no meaning: {problem}.") from None
+    told = view(query, now)
+    if request.path.endswith(TWIN):
+        response = Response(msgspec.json.encode(told.document), mimetype="application/json")
+        if told.links:
+            response.headers["Link"] = told.links
+        return response
+    page = render_template(told.template, now=now, query=query, heard_at=source.heard_at(), **told.context)
+    response = Response(page)
+    if query.refresh:
+        response.headers["Refresh"] = str(query.refresh)
+    return response
+
+
+def _answered_one(source: Source, clock: Callable[[], datetime], *, namespace: str, name: str) -> Response:
+    secret = name.removesuffix(TWIN) if name.endswith(TWIN) else name.removesuffix(PAGE)
+    return _answered(source, clock, partial(_certificate, source, namespace, secret))
+
+
+def _overview(source: Source, query: Query, now: datetime) -> Answer:
+    shown = overview(source, now)
+    return Answer(shown, "overview.html", {"shown": shown})
+
+
+def _certificates(source: Source, query: Query, now: datetime) -> Answer:
+    listing = chosen(source.rows(), query, now=now.timestamp(), problem_of=source.problem_of)
+    items = tuple(source.certificates(listing.rows, now))
+    issuers = [issuer.name for issuer in source.issuers(now)]
+    context = {"listing": listing, "items": items, "issuers": issuers}
+    document = CertificateStatusList(at=now, items=items)
+    return Answer(document, "certificates.html", context, _links(query, listing))
+
+
+def _certificate(source: Source, namespace: str, name: str, query: Query, now: datetime) -> Answer:
+    row = source.find(namespace, name)
+    items = tuple(source.certificates([row] if row is not None else [], now))
+    if not items:
+        raise NotFound("There is no such certificate, or none any more.")
+    [shown] = items
+    life = drawing.life(shown.certificate, now) if shown.certificate is not None else None
+    context = {"shown": shown, "life": life, "picture": drawing.timeline(shown.timeline)}
+    return Answer(CertificateStatusList(at=now, items=items), "certificate.html", context)
+
+
+def _issuers(source: Source, query: Query, now: datetime) -> Answer:
+    items = tuple(source.issuers(now))
+    return Answer(IssuerStatusList(at=now, items=items), "issuers.html", {"items": items})
 
 
 def _refusal(problem: HTTPException) -> Response:
@@ -147,7 +162,6 @@ def _refusal(problem: HTTPException) -> Response:
 
 
 def _links(query: Query, listing: Listing) -> str:
-    """The pages beside this one (RFC 8288)."""
     beside = {"prev": listing.page - 1, "next": listing.page + 1}
     return ", ".join(
         f'</certificates{TWIN}{query.but(page=page, refresh=0)}>; rel="{name}"'
