@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 
-from tests.cluster import images, monitoring, namespace, parts, preflight, start, stop, tools
+from tests.cluster import browser, images, monitoring, namespace, parts, preflight, start, stop, tools
 from tests.cluster.processes import Record, kill, read_records
 from tests.cluster.report import ClusterError, step
 from tests.cluster.settings import Settings, from_environment
+
+USED_BY_TESTS = tools.USED_BY_TESTS | {"chromium": browser.chromium}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     commands.add_parser("peers", help="install and build the ACME servers that others wrote")
     commands.add_parser("monitoring", help="unpack Prometheus and promtool")
     which = commands.add_parser("which", help="the path of a program that tests use, made if it is not there yet")
-    which.add_argument("tools", nargs="+", choices=tools.USED_BY_TESTS)
+    which.add_argument("tools", nargs="+", choices=USED_BY_TESTS)
     commands.add_parser("restart", help="restart one part with the present settings").add_argument("part")
     commands.add_parser("status", help="what runs, as JSON")
     options = parser.parse_args(arguments)
@@ -66,7 +68,7 @@ def _carry_out(options: argparse.Namespace, settings: Settings) -> None:
     elif options.command == "monitoring":
         step(f"Prometheus and promtool are in {monitoring.prometheus(settings)}")
     elif options.command == "which":
-        print(*(tools.USED_BY_TESTS[name](settings) for name in options.tools), sep="\n", file=sys.__stdout__)
+        print(*(USED_BY_TESTS[name](settings) for name in options.tools), sep="\n", file=sys.__stdout__)
     elif options.command == "restart":
         _restart(options.part, settings)
 

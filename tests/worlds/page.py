@@ -29,7 +29,7 @@ from issuer_job.issuers.state import (
 )
 from issuer_job.record import transitions as t
 from issuer_job.record.phases import LaunchReason
-from issuer_job.record.record import IngressClass, Issued, Problem, Record, Settings, Source, SourceKind
+from issuer_job.record.record import HistoryEntry, IngressClass, Issued, Problem, Record, Settings, Source, SourceKind
 from tests.worlds.view import ViewWorld, stored
 from webhook.view.page.app import create_page
 from webhook.view.page.from_snapshot import SnapshotSource
@@ -43,6 +43,8 @@ SERVERS = {
     "zerossl": "https://acme.zerossl.com/v2/DV90",
 }
 TIMEOUT = "203.0.113.9: Fetching http://{host}/.well-known/acme-challenge/wkYyKx3J: Timeout during connect"
+NASTY = "</p><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x00\x1b[31m\u202egnp\ud7ff{{7*191}}"
+"""What strangers might write."""
 WORDS = """
 shop blog api docs status login cdn media search billing crm wiki git grafana mail webdav
 """
@@ -170,6 +172,19 @@ def bad() -> Iterator[Record]:
     yield t.orphaned(
         issued(asked("team-a", "gone-tls", "gone.example.com", since=40 * DAY), NOW - 30 * DAY), NOW - 4 * MINUTE
     )
+
+
+def hostile() -> Iterator[Json]:
+    """Records whose every text is somebody else's."""
+    one = asked("shop", "evil-tls", f"{NASTY}.example.com", since=HOUR, issuer=NASTY)
+    source = Source(hosts=(NASTY,), settings=one.sources[0].settings, name=NASTY)
+    failed = failing(replace(one, sources=(source,)), problem(NASTY, NASTY, NASTY), HOUR, wait=HOUR)
+    yield stored(replace(failed, history=(HistoryEntry(at=NOW, epoch=1, event=NASTY, detail=NASTY, type=NASTY),)))
+    good = issued(asked("shop", "odd-tls", "odd.example.com", since=DAY), NOW - DAY)
+    assert good.issued is not None
+    yield stored(replace(good, issued=replace(good.issued, serial=NASTY)))
+    yield {"metadata": {"name": "shop.no", "uid": "u"}, "data": {v.RECORD_KEY: json.dumps({"version": NASTY})}}
+    yield {"metadata": {"name": "shop", "uid": "u"}, "data": {}}
 
 
 def fleet(number: int) -> Iterator[Json]:

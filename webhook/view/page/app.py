@@ -28,14 +28,14 @@ from webhook.view.page.guard import HEADERS, KnownHosts
 from webhook.view.page.listing import Listing, chosen
 from webhook.view.page.overview import overview
 from webhook.view.page.query import BadQuery, Query, read_query
-from webhook.view.page.source import Source
+from webhook.view.page.source import PageSource
 from webhook.view.page.words import PAGE, TWIN, prepare
 
 FILES = {"style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
 
 
 @dataclass(frozen=True)
-class Answer:
+class PageAnswer:
     """What is told, as a document, and as a page: a template and what it prints besides."""
 
     document: Shown
@@ -45,10 +45,10 @@ class Answer:
     """The pages beside this one (RFC 8288)."""
 
 
-View = Callable[[Query, datetime], Answer]
+View = Callable[[Query, datetime], PageAnswer]
 
 
-def create_page(source: Source, *, hosts: Iterable[str] = (), clock: Callable[[], datetime] = utc_now) -> Flask:
+def create_page(source: PageSource, *, hosts: Iterable[str] = (), clock: Callable[[], datetime] = utc_now) -> Flask:
     """The application. `hosts` are names that it may be called by, besides those of the machine itself."""
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False
@@ -90,7 +90,7 @@ def create_page(source: Source, *, hosts: Iterable[str] = (), clock: Callable[[]
     return app
 
 
-def _answered(source: Source, clock: Callable[[], datetime], view: View) -> Response:
+def _answered(source: PageSource, clock: Callable[[], datetime], view: View) -> Response:
     if not source.is_complete():
         raise ServiceUnavailable("The records are being read. Ask again in a few seconds.", retry_after=2)
     try:
@@ -110,26 +110,26 @@ def _answered(source: Source, clock: Callable[[], datetime], view: View) -> Resp
     return response
 
 
-def _answered_one(source: Source, clock: Callable[[], datetime], *, namespace: str, name: str) -> Response:
+def _answered_one(source: PageSource, clock: Callable[[], datetime], *, namespace: str, name: str) -> Response:
     secret = name.removesuffix(TWIN) if name.endswith(TWIN) else name.removesuffix(PAGE)
     return _answered(source, clock, partial(_certificate, source, namespace, secret))
 
 
-def _overview(source: Source, query: Query, now: datetime) -> Answer:
+def _overview(source: PageSource, query: Query, now: datetime) -> PageAnswer:
     shown = overview(source, now)
-    return Answer(shown, "overview.html", {"shown": shown})
+    return PageAnswer(shown, "overview.html", {"shown": shown})
 
 
-def _certificates(source: Source, query: Query, now: datetime) -> Answer:
+def _certificates(source: PageSource, query: Query, now: datetime) -> PageAnswer:
     listing = chosen(source.rows(), query, now=now.timestamp(), problem_of=source.problem_of)
     items = tuple(source.certificates(listing.rows, now))
     issuers = [issuer.name for issuer in source.issuers(now)]
     context = {"listing": listing, "items": items, "issuers": issuers}
     document = CertificateStatusList(at=now, items=items)
-    return Answer(document, "certificates.html", context, _links(query, listing))
+    return PageAnswer(document, "certificates.html", context, _links(query, listing))
 
 
-def _certificate(source: Source, namespace: str, name: str, query: Query, now: datetime) -> Answer:
+def _certificate(source: PageSource, namespace: str, name: str, query: Query, now: datetime) -> PageAnswer:
     row = source.find(namespace, name)
     items = tuple(source.certificates([row] if row is not None else [], now))
     if not items:
@@ -137,12 +137,12 @@ def _certificate(source: Source, namespace: str, name: str, query: Query, now: d
     [shown] = items
     life = drawing.life(shown.certificate, now) if shown.certificate is not None else None
     context = {"shown": shown, "life": life, "picture": drawing.timeline(shown.timeline)}
-    return Answer(CertificateStatusList(at=now, items=items), "certificate.html", context)
+    return PageAnswer(CertificateStatusList(at=now, items=items), "certificate.html", context)
 
 
-def _issuers(source: Source, query: Query, now: datetime) -> Answer:
+def _issuers(source: PageSource, query: Query, now: datetime) -> PageAnswer:
     items = tuple(source.issuers(now))
-    return Answer(IssuerStatusList(at=now, items=items), "issuers.html", {"items": items})
+    return PageAnswer(IssuerStatusList(at=now, items=items), "issuers.html", {"items": items})
 
 
 def _refusal(problem: HTTPException) -> Response:

@@ -20,7 +20,7 @@ EDGE = 2.5
 """Percent of the width that is left free at both ends, so that marks are whole."""
 
 
-class Mark(StrEnum):
+class EventMark(StrEnum):
     """What an event looks like: each has a form of its own, besides its colour."""
 
     STEP = "step"
@@ -30,21 +30,21 @@ class Mark(StrEnum):
 
 
 _MARKS = {
-    HistoryEvent.ISSUED: Mark.GOOD,
-    HistoryEvent.ADOPTED: Mark.GOOD,
-    HistoryEvent.HOST_REGAINED: Mark.GOOD,
-    HistoryEvent.WAITING: Mark.WAIT,
-    HistoryEvent.HELD_BACK: Mark.WAIT,
-    HistoryEvent.ORDER_DROPPED: Mark.BAD,
-    HistoryEvent.FAILED: Mark.BAD,
-    HistoryEvent.HOST_LOST: Mark.BAD,
-    HistoryEvent.TO_BE_REVOKED: Mark.BAD,
+    HistoryEvent.ISSUED: EventMark.GOOD,
+    HistoryEvent.ADOPTED: EventMark.GOOD,
+    HistoryEvent.HOST_REGAINED: EventMark.GOOD,
+    HistoryEvent.WAITING: EventMark.WAIT,
+    HistoryEvent.HELD_BACK: EventMark.WAIT,
+    HistoryEvent.ORDER_DROPPED: EventMark.BAD,
+    HistoryEvent.FAILED: EventMark.BAD,
+    HistoryEvent.HOST_LOST: EventMark.BAD,
+    HistoryEvent.TO_BE_REVOKED: EventMark.BAD,
 }
 
 
-def mark_of(event: str) -> Mark:
+def mark_of(event: str) -> EventMark:
     """Of an event, also of one that a later version has written."""
-    return _MARKS.get(HistoryEvent(event), Mark.STEP) if event in set(HistoryEvent) else Mark.STEP
+    return _MARKS.get(HistoryEvent(event), EventMark.STEP) if event in set(HistoryEvent) else EventMark.STEP
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Point:
     """An event's place."""
 
     at: float
-    mark: Mark
+    mark: EventMark
 
 
 @dataclass(frozen=True)

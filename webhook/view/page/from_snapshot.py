@@ -19,48 +19,48 @@ STALE_AFTER = 4
 
 
 class SnapshotSource:
-    """See Source."""
+    """See PageSource."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
 
     def is_complete(self) -> bool:
-        """See Source."""
+        """See PageSource."""
         return self._snapshot.is_complete()
 
     def heard_at(self) -> datetime:
-        """See Source."""
+        """See PageSource."""
         return datetime.fromtimestamp(self._snapshot.heard_at(), UTC)
 
     def rows(self) -> Sequence[CertificateRow]:
-        """See Source."""
+        """See PageSource."""
         return self._snapshot.certificates.rows()
 
     def find(self, namespace: str, name: str) -> CertificateRow | None:
-        """See Source."""
+        """See PageSource."""
         return self._snapshot.certificates.find(namespace, name)
 
     def problem_of(self, row: CertificateRow) -> str:
-        """See Source."""
+        """See PageSource."""
         if row.problem or not row.is_wanted or not row.known:
             return row.problem
         problem = issuer_problem(row.issuer, self._snapshot.issuers.issuers)
         return problem.type if problem is not None else ""
 
     def certificates(self, rows: Iterable[CertificateRow], now: datetime) -> list[CertificateStatus]:
-        """See Source."""
+        """See PageSource."""
         held, issuers = self._snapshot.certificates, self._snapshot.issuers.issuers
         found = (held.status(row, now=now, issuers=issuers) for row in rows)
         return [one for one in found if one is not None]
 
     def issuers(self, now: datetime) -> Sequence[IssuerStatus]:
-        """See Source."""
+        """See PageSource."""
         snapshot = self._snapshot
         counted = Counter(row.issuer for row in snapshot.certificates.rows() if row.is_wanted)
         return statuses(snapshot.issuers.issuers, snapshot.states, counted, now)
 
     def last_sweep(self, now: datetime) -> LastSweep:
-        """See Source."""
+        """See PageSource."""
         schedule = self._snapshot.schedule or SweepSchedule()
         ended, success = self._snapshot.pods.last_sweep, schedule.last_success
         word = ended.word if ended is not None else None

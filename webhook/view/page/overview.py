@@ -11,7 +11,7 @@ from issuer_job.status.status import State
 from webhook.view.page.document import Due, Overview, ProblemGroup
 from webhook.view.page.listing import ends, is_due
 from webhook.view.page.query import SPANS
-from webhook.view.page.source import Source
+from webhook.view.page.source import PageSource
 from webhook.view.rows import CertificateRow
 
 MOST_SHOWN = 5
@@ -20,7 +20,7 @@ MOST_PROBLEMS = 20
 """Problems of which certificates are shown; of the others their number."""
 
 
-def overview(source: Source, now: datetime) -> Overview:
+def overview(source: PageSource, now: datetime) -> Overview:
     """Of all that there is."""
     rows, seconds = source.rows(), now.timestamp()
     wanted = [row for row in rows if row.is_wanted]
@@ -48,7 +48,7 @@ def overview(source: Source, now: datetime) -> Overview:
     )
 
 
-def _grouped(source: Source, wanted: Iterable[CertificateRow], now: datetime) -> Iterator[ProblemGroup]:
+def _grouped(source: PageSource, wanted: Iterable[CertificateRow], now: datetime) -> Iterator[ProblemGroup]:
     """By type of problem: first what keeps most certificates from being ready."""
     seconds, found = now.timestamp(), defaultdict[str, list[CertificateRow]](list)
     for row in wanted:

@@ -12,7 +12,7 @@ from webhook.view.page.document import LastSweep
 from webhook.view.rows import CertificateRow
 
 
-class Source(Protocol):
+class PageSource(Protocol):
     """Asked from any thread; `now` is what the answer is for."""
 
     def is_complete(self) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from issuer_job.record.phases import HistoryEvent
 from issuer_job.status.status import Certificate, TimelineEntry
 from tests.worlds.samples import NOW
-from webhook.view.page.drawing import EDGE, Mark, life, mark_of, timeline
+from webhook.view.page.drawing import EDGE, EventMark, life, mark_of, timeline
 
 
 def entry(seconds: float, epoch: int = 1, event: str = "ordered") -> TimelineEntry:
@@ -39,9 +39,9 @@ def test_seconds_and_weeks_are_both_seen() -> None:
 
 
 def test_every_event_has_a_mark_and_so_has_one_of_a_later_version() -> None:
-    assert {mark_of(event) for event in HistoryEvent} == set(Mark)
-    assert mark_of("<b>transmuted</b>") is Mark.STEP
-    assert mark_of("issued") is Mark.GOOD
+    assert {mark_of(event) for event in HistoryEvent} == set(EventMark)
+    assert mark_of("<b>transmuted</b>") is EventMark.STEP
+    assert mark_of("issued") is EventMark.GOOD
 
 
 def test_a_life_from_its_first_to_its_last_moment() -> None:

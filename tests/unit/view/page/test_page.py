@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
@@ -14,11 +13,9 @@ import jsonschema
 import pytest
 from msgspec.structs import replace
 
-from issuer_job import vocabulary as v
-from issuer_job.record.record import HistoryEntry, Source
 from issuer_job.status.document import CertificateStatusList, IssuerStatusList
 from tests.schema import DOCS
-from tests.worlds.page import DAY, HOUR, NOW, PageWorld, asked, failing, issued, problem
+from tests.worlds.page import HOUR, NASTY, NOW, PageWorld, asked, failing, hostile, problem
 from tests.worlds.view import stored
 from webhook.view.page.app import create_page
 from webhook.view.page.document import Overview
@@ -40,7 +37,6 @@ CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
-NASTY = "</p><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x00\x1b[31m\u202egnp\ud7ff{{7*191}}"
 
 
 @pytest.fixture(scope="module")
@@ -255,21 +251,8 @@ def test_a_bug_is_told_without_its_words(capsys: pytest.CaptureFixture[str]) -> 
     assert found.headers["Content-Security-Policy"] == CSP
 
 
-def hostile() -> Iterator[object]:
-    """Records whose every text is somebody else's."""
-    one = asked("shop", "evil-tls", f"{NASTY}.example.com", since=HOUR, issuer=NASTY)
-    source = Source(hosts=(NASTY,), settings=one.sources[0].settings, name=NASTY)
-    failed = failing(replace(one, sources=(source,)), problem(NASTY, NASTY, NASTY), HOUR, wait=HOUR)
-    yield stored(replace(failed, history=(HistoryEntry(at=NOW, epoch=1, event=NASTY, detail=NASTY, type=NASTY),)))
-    good = issued(asked("shop", "odd-tls", "odd.example.com", since=DAY), NOW - DAY)
-    assert good.issued is not None
-    yield stored(replace(good, issued=replace(good.issued, serial=NASTY)))
-    yield {"metadata": {"name": "shop.no", "uid": "u"}, "data": {v.RECORD_KEY: json.dumps({"version": NASTY})}}
-    yield {"metadata": {"name": "shop", "uid": "u"}, "data": {}}
-
-
 def test_hostile_texts_stay_text() -> None:
-    world = PageWorld(list(hostile()))  # type: ignore[arg-type]
+    world = PageWorld([*hostile()])
     every = [
         "/",
         "/issuers",
