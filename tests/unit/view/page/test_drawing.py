@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from issuer_job.record.phases import HistoryEvent
@@ -18,6 +18,7 @@ def entry(seconds: float, epoch: int = 1, event: str = "ordered") -> TimelineEnt
     return TimelineEntry(at=NOW + timedelta(seconds=seconds), epoch=epoch, event=event, detail="", type="")
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(-(10**9), 10**9), st.integers(0, 3)), max_size=20))
 def test_every_event_has_its_place_in_order_and_every_attempt_its_band(story: list[tuple[int, int]]) -> None:
     picture = timeline([entry(seconds, epoch) for seconds, epoch in story])

@@ -83,6 +83,7 @@ def test_every_page_is_strict_html_without_anything_that_acts(world: PageWorld, 
     assert len(links.ids) == len(set(links.ids))
 
 
+@pytest.mark.exhaustive
 def test_every_link_leads_somewhere(world: PageWorld) -> None:
     todo, pages = ["/"], dict[str, Links | None]()
     fragments = set[tuple[str, str]]()
@@ -109,6 +110,7 @@ def test_every_link_leads_somewhere(world: PageWorld) -> None:
         assert fragment in there.ids
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("address", [*PAGES, *REFUSED, "/style.css", "/icon.svg", "/issuers.json"])
 def test_every_answer_has_the_headers(world: PageWorld, address: str) -> None:
     headers = world.get(address).headers
@@ -128,6 +130,7 @@ def test_nothing_is_written(world: PageWorld, method: str) -> None:
         assert sorted(found.headers["Allow"].split(", ")) == ["GET", "HEAD"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("address", PAGES)
 def test_a_head_is_the_page_without_the_page(world: PageWorld, address: str) -> None:
     head, page = world.get(address, method="HEAD"), world.get(address)
@@ -197,6 +200,7 @@ def test_refusals_of_twins_are_json(world: PageWorld) -> None:
         assert set(world.get(address).json or ()) == {"error"}
 
 
+@pytest.mark.exhaustive
 def test_twins_of_long_lists_say_where_the_next_page_is() -> None:
     world = PageWorld([stored(asked("shop", f"n-{n}", f"host-{n}.example.com", since=HOUR)) for n in range(201)])
     address, names = "/certificates.json?q=host", []
@@ -210,6 +214,7 @@ def test_twins_of_long_lists_say_where_the_next_page_is() -> None:
     assert "Page 1 of 3" in world.get("/certificates").text
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["a.json", "a.html", "a.json.html", "a.json.json", "a"])
 def test_a_secret_whose_name_ends_as_an_address_does_has_its_page_and_its_twin(name: str) -> None:
     names = ["a", "a.json", "a.html", "a.json.html", "a.json.json"]
@@ -271,6 +276,7 @@ def test_hostile_texts_stay_text() -> None:
             assert "&lt;script&gt;alert(1)&lt;/script&gt;" in found.text
 
 
+@pytest.mark.exhaustive
 def test_pages_are_bounded_whatever_stands_in_records() -> None:
     hosts = tuple(f"{'x' * 60}.{number}.{'y' * 150}.example.com" for number in range(100))
     text = "<&>" * 30_000

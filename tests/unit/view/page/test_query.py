@@ -7,7 +7,7 @@ from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from issuer_job.status.status import State
@@ -34,6 +34,7 @@ def read(**given: str) -> Query:
     return read_query(given)
 
 
+@settings(max_examples=40)
 @given(_queries)
 def test_an_address_that_a_page_writes_is_read_as_what_was_meant(query: Query) -> None:
     address = query.but(page=query.page)
@@ -77,6 +78,7 @@ def test_what_has_no_meaning_is_refused_with_a_sentence(given_: dict[str, str]) 
         read_query(given_)
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.sampled_from(["namespace", "state", "q", "sort", "page", "refresh", "due"]), st.text()))
 def test_whatever_is_asked_is_refused_or_bounded(given_: dict[str, str]) -> None:
     with suppress(BadQuery):
