@@ -1,17 +1,18 @@
-"""A browser on a page that is served on loopback; the Chromium is this machine's, see `tests.cluster.browser`."""
+"""A browser on a page that is served on loopback; its Chromium is there after `make cluster-browser`."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import which
 
 from flask import Flask
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from werkzeug.serving import make_server
 
-from tests.cluster.browser import found
-from tests.cluster.settings import from_environment
 from tests.fakes.serving import served
 
 # Root's Chromium has no sandbox, and a container's /dev/shm is small.
@@ -20,13 +21,23 @@ ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser. AssertionError if there is none on this machine."""
-    program = found(from_environment())
-    assert program is not None, "there is no Chromium: make cluster-browser"
+    """A browser. Raises FileNotFoundError where there is none."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=program(), args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+def program() -> Path:
+    """The one that is unpacked, or installed. Raises FileNotFoundError."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    found = [
+        *(cache / "certjob" / "tools").glob("chromium-*/chromium"),
+        *map(Path, filter(None, [which("chromium")])),
+    ]
+    if not found:
+        raise FileNotFoundError("chromium: make cluster-browser")
+    return found[0]
 
 
 @contextmanager
