@@ -491,7 +491,10 @@ def test_the_bootstrap_job_is_named_for_what_it_is_and_stays() -> None:
 
 
 def test_one_can_wait_for_the_bootstrap_job_of_a_version() -> None:
-    assert all_of("Job")["certjob-bootstrap"]["metadata"]["labels"][v.APP_VERSION] == v.VERSION
+    labels = all_of("Job")["certjob-bootstrap"]["metadata"]["labels"]
+    assert labels[v.APP_VERSION] == v.VERSION
+    selector = f"{v.APP_COMPONENT}={labels[v.APP_COMPONENT]},{v.APP_VERSION}={v.VERSION}"
+    assert f"--timeout=300s job -l {selector}\n" in (MANIFESTS.parent / "README.md").read_text()
 
 
 @pytest.mark.parametrize("kind", ["ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"])
