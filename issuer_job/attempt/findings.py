@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-import msgspec
-
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt, Later
 from issuer_job.issuers.schema import Issuer
-from issuer_job.issuers.state import CHECK_FINDINGS, IssuerState, load_state, write_state
+from issuer_job.issuers.state import Finding as Finding  # handed on: what is kept of a test
+from issuer_job.issuers.state import IssuerState, load_state, write_state
 from issuer_job.issuers.types import directory_of
 from issuer_job.record.record import Problem
 
@@ -42,23 +41,6 @@ class CheckReason(StrEnum):
     ROLLOVER = "RolloverFailed"
     RESET = "AccountNotReset"
     REFUSED = "WriteRefused"
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that is wrong, and the path of the field. A `warning` keeps no issuer from working."""
-
-    reason: str
-    message: str
-    path: str = "$"
-    warning: bool = False
-
-
-def read_findings(data: Mapping[str, str]) -> list[Finding]:
-    """The findings in an issuer's state; none if there are none that can be read."""
-    try:
-        return msgspec.json.decode(data.get(CHECK_FINDINGS, "[]"), type=list[Finding])
-    except (msgspec.DecodeError, RecursionError):
-        return []
 
 
 @dataclass(frozen=True)

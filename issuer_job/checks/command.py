@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from issuer_job import vocabulary as v
-from issuer_job.attempt.findings import finding_line, read_findings
+from issuer_job.attempt.findings import finding_line
 from issuer_job.attempt.vouching import givers
 from issuer_job.checks.launch import CheckedIssuer, CheckStillRuns, find_issuer, launch_check, with_state
 from issuer_job.cluster import changes
@@ -24,6 +24,7 @@ from issuer_job.issuers.state import (
     STOPPED_EPOCH,
     IssuerState,
     load_state,
+    read_findings,
 )
 from issuer_job.launch.jobs import is_finished
 from issuer_job.polling import Poll

@@ -74,6 +74,23 @@ ORDERS = "orders"
 """The book of the account's orders: see `hosts.order_book`."""
 
 
+class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that is wrong, and the path of the field. A `warning` keeps no issuer from working."""
+
+    reason: str
+    message: str
+    path: str = "$"
+    warning: bool = False
+
+
+def read_findings(data: Mapping[str, str]) -> list[Finding]:
+    """The findings in an issuer's state; none if there are none that can be read."""
+    try:
+        return msgspec.json.decode(data.get(CHECK_FINDINGS, "[]"), type=list[Finding])
+    except (msgspec.DecodeError, RecursionError):
+        return []
+
+
 @dataclass(frozen=True)
 class IssuerState:
     """As it was read: `held` is its ConfigMap, None if there was none."""

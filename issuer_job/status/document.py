@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Literal
 
 from issuer_job.status.issuer_status import IssuerStatus
-from issuer_job.status.status import CertificateStatus, Shown
-
-
-class Evidence(StrEnum):
-    """What it was told from."""
-
-    RECORDS = "records"
-    """certjob's own: all that is known."""
-    OBJECTS = "objects"
-    """Ingresses, Secrets' metadata and Events in the namespace, and what hosts serve: a tenant's view."""
+from issuer_job.status.status import CertificateStatus, Evidence, Shown
 
 
 class CertificateStatusList(Shown, frozen=True, kw_only=True):

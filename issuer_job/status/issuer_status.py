@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from issuer_job.attempt.findings import read_findings
 from issuer_job.hosts.limits import DOMAIN, FAILURES, ORDERS, SET, exactly, keys_of
 from issuer_job.hosts.order_book import OrderBook, listed_domain
 from issuer_job.issuers.load import Issuers
@@ -21,6 +20,7 @@ from issuer_job.issuers.state import (
     CHECKED_AT,
     READY,
     IssuerState,
+    read_findings,
 )
 from issuer_job.issuers.types import type_of
 from issuer_job.record.ledger_entries import WINDOWS

@@ -34,6 +34,15 @@ _LOST = frozenset({LaunchReason.SECRET_MISSING, LaunchReason.SECRET_NOT_GOOD, La
 """Launched for that, the Secret holds no good certificate until another one is there."""
 
 
+class Evidence(StrEnum):
+    """What it was told from."""
+
+    RECORDS = "records"
+    """certjob's own: all that is known."""
+    OBJECTS = "objects"
+    """Ingresses, Secrets' metadata and Events in the namespace, and what hosts serve: a tenant's view."""
+
+
 class State(StrEnum):
     """Where a certificate stands, in a word. Whether it is ready is another question: see `CertificateStatus`."""
 

@@ -23,8 +23,7 @@ from msgspec.structs import replace
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.acme_client import AcmeClient
-from issuer_job.attempt.findings import read_findings
-from issuer_job.issuers.state import ACCOUNT_URL
+from issuer_job.issuers.state import ACCOUNT_URL, read_findings
 from issuer_job.record.record import Phase
 from tests.e2e import world
 from tests.e2e.api import kubectl, wait_for

@@ -9,12 +9,11 @@ from functools import partial
 
 from issuer_job import vocabulary as v
 from issuer_job.attempt.attempt import Attempt
-from issuer_job.attempt.findings import Finding, read_findings
 from issuer_job.checks.check import check_issuer
 from issuer_job.checks.command import IssuerCommand
 from issuer_job.checks.launch import CheckCause, check_cause, find_issuer, launch_check
 from issuer_job.cluster.api import CONFIGMAPS, EVENTS, JOBS, SECRETS, Json, Transport
-from issuer_job.issuers.state import IssuerState, load_state
+from issuer_job.issuers.state import Finding, IssuerState, load_state, read_findings
 from tests.worlds.job import ISSUER, JobWorld
 
 

@@ -37,7 +37,7 @@ def logs(session: Session, name: str, follow: bool, raw: bool) -> Exit:
     what tenants see, is in `kubectl certjob describe`.
     """
     from issuer_job.cli.sight.sight import Choice
-    from issuer_job.status.document import Evidence
+    from issuer_job.status.status import Evidence
 
     choice = Choice(session, [name])
     found = choice.found()

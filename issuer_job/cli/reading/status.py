@@ -51,10 +51,11 @@ def status(session: Session, names: Sequence[str], watch: bool, exit_code: bool,
 def _print(session: Session, choice: Choice, shown: Sequence[CertificateStatus]) -> None:
     from issuer_job.cli.out import forms
     from issuer_job.cli.telling import rows
-    from issuer_job.status.document import CertificateStatusList
 
     form, now = session.flags.output, session.now
     if form in {"json", "yaml"}:
+        from issuer_job.status.document import CertificateStatusList
+
         document = CertificateStatusList(at=now, evidence=choice.sight.evidence, items=tuple(shown))
         forms.print_document(session.terminal, document, form)
     elif form == "name":

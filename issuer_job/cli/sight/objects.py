@@ -18,9 +18,8 @@ from issuer_job.demand import ingress, secret
 from issuer_job.demand.askers import is_enabled
 from issuer_job.demand.common import annotations_of, is_being_deleted
 from issuer_job.demand.ingress_spec import hosts_by_secret
-from issuer_job.status.document import Evidence
 from issuer_job.status.outside import Handshake, Outside, status_from_outside
-from issuer_job.status.status import AskedBy, CertificateStatus
+from issuer_job.status.status import AskedBy, CertificateStatus, Evidence
 
 T = TypeVar("T")
 Key = tuple[str, str]

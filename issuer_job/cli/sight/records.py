@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from issuer_job import names
 from issuer_job import vocabulary as v
@@ -15,9 +16,10 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.state import IssuerState
 from issuer_job.issuers.types import directory_of
 from issuer_job.record.phases import SWEEP_INTERVAL
-from issuer_job.status.document import Evidence
-from issuer_job.status.issuer_status import IssuerStatus, issuer_status
-from issuer_job.status.status import CertificateStatus, status_of
+from issuer_job.status.status import CertificateStatus, Evidence, status_of
+
+if TYPE_CHECKING:
+    from issuer_job.status.issuer_status import IssuerStatus
 
 PAGE = 500
 """RecordSight asked for at once: as kubectl does."""
@@ -87,6 +89,8 @@ class RecordSight:
 
     def issuer(self, name: str, *, certificates: int = 0, hosts: tuple[str, ...] = ()) -> IssuerStatus:
         """What is to be said of an issuer; of its limits what is so for the hosts, if there are any."""
+        from issuer_job.status.issuer_status import issuer_status
+
         issuer = self.issuers.valid.get(name)
         state = None
         if issuer is not None:

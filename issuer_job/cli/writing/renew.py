@@ -93,7 +93,7 @@ class _Renewing:
     """Asks for renewals."""
 
     def __init__(self, session: Session, choice: Choice, writer: Writer, *, on_record: bool) -> None:
-        from issuer_job.status.document import Evidence
+        from issuer_job.status.status import Evidence
 
         self._session, self._writer, self._on_record = session, writer, on_record
         self._knows_records = choice.sight.evidence is Evidence.RECORDS

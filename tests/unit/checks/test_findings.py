@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from issuer_job.attempt.findings import read_findings
-from issuer_job.issuers.state import CHECK_FINDINGS
+from issuer_job.issuers.state import CHECK_FINDINGS, read_findings
 
 
 @pytest.mark.parametrize("text", ["", "{", '[{"reason": 1}]', '[{"x":' + "[" * 100_000])
