@@ -84,7 +84,7 @@ def nothing_went_wrong(seen: Seen) -> None:
 def through_its_life(helm: Helm) -> None:
     """Tested, upgraded, rolled back and uninstalled, with what `helm test` says in between."""
     first = bootstraps()
-    helm("test", "--logs")
+    helm("test")
     helm.upgrade(values(**CHANGED))
     assert bootstraps() != first
     helm("rollback", "1", "--wait")
@@ -138,7 +138,9 @@ def test_in_another_namespace(new_namespace: NewNamespace) -> None:
     """Where it has no records: with a first order, and all of its policies in force."""
     helm = Helm(3, ELSEWHERE)
     helm.install(values(sweep={"everyMinutes": 30}), "--take-ownership")
-    issued(new_namespace("elsewhere"))
+    namespace = new_namespace("elsewhere")
+    world.wait_admitting(namespace)
+    issued(namespace)
     done = subprocess.run(
         [sys.executable, "-m", "issuer_job", "self-test"],
         env=os.environ | {"CERTJOB_NAMESPACE": ELSEWHERE}, cwd=CHECKOUT, capture_output=True, text=True, check=False,
