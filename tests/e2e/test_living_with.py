@@ -46,12 +46,11 @@ def others() -> Iterator[None]:
                 cluster().create(NAMESPACES, None, {"metadata": {"name": name}})
                 cleaning.callback(cluster().delete, NAMESPACES, None, name)
         served = kubectl("api-versions").split()
-        for document in objects():
-            if document["apiVersion"] not in served:
-                definition = definition_of(document)
-                cluster().create(CRDS, None, definition)
-                cleaning.callback(cluster().delete, CRDS, None, definition["metadata"]["name"])
-                kubectl("wait", "--for=condition=established", f"crd/{definition['metadata']['name']}")
+        definitions = {d["kind"]: definition_of(d) for d in objects() if d["apiVersion"] not in served}
+        for definition in definitions.values():
+            cluster().create(CRDS, None, definition)
+            cleaning.callback(cluster().delete, CRDS, None, definition["metadata"]["name"])
+            kubectl("wait", "--for=condition=established", f"crd/{definition['metadata']['name']}")
         yield
 
 
