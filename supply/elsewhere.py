@@ -40,6 +40,8 @@ def elsewhere(value: Any, namespace: str) -> Any:
 def _field(key: str, value: Any, namespace: str) -> Any:
     if not isinstance(value, str):
         return elsewhere(value, namespace)
+    if key == "externalName":
+        return value.replace(f".{HERE}.svc", f".{namespace}.svc")
     if key in EXPRESSIONS:
         return SPELLINGS.sub(namespace, value)
     return namespace if key in {"namespace", LABEL} and value == HERE else value

@@ -107,7 +107,7 @@ def test_every_spelling_and_every_field_is_met() -> None:
     fields = {
         field for pair in moved for (field, old), (_, new) in zip(*map(strings, pair), strict=True) if old != new
     }
-    assert fields == {"namespace", elsewhere.LABEL, "values", "name", "expression"}
+    assert fields == {"namespace", elsewhere.LABEL, "values", "name", "expression", "externalName"}
     cel = "\n".join(text for document in installed() for field, text in strings(document) if field == "expression")
     for spelling in (
         "system:serviceaccount:certjob:",
