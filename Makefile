@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock audit base-image lint schema dashboard chart picture unit exhaustive process install e2e test demo bench fairness dns-bench scale cli-bench soak chaos peers fuzz fuzz-short
+.PHONY: help venv lock audit base-image lint schema dashboard chart picture unit exhaustive process install e2e test demo bench fairness dns-bench scale cli-bench view-bench soak chaos peers fuzz fuzz-short
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
@@ -104,6 +104,9 @@ dns-bench: venv  ## measure DNS-01 on the running local cluster: single wildcard
 
 scale: venv  ## what a sweep over 10,000 certificates takes
 	tests/cluster/run $(VENV)/bin/python -m tests.load.scale $(BENCH)
+
+view-bench: venv  ## memory of the view, scrapes and pages, with 100 and 10,000 certificates; no cluster
+	$(PY) -m tests.load.view
 
 cli-bench: venv  ## what kubectl certjob status of 100 and of 10,000 certificates takes
 	tests/cluster/run $(VENV)/bin/python -m tests.load.cli_bench $(BENCH)

@@ -286,7 +286,7 @@ def review_of(stored: Json) -> Json:
 def memory() -> None:
     """Memory of the pods' processes (the sum of their proportional set sizes), and the peak that Jobs log."""
     print("\nMemory")
-    for component in ("webhook", "responder"):
+    for component in ("webhook", "responder", "view"):
         sizes = []
         for pod in cluster().items(PODS, v.NAMESPACE, labels=f"{v.APP_COMPONENT}={component}"):
             uid = pod["metadata"]["uid"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from threading import Lock
 
-from issuer_job import names
+from issuer_job import log, names
 from issuer_job.cluster.api import Json
 from issuer_job.issuers.load import Issuers
 from issuer_job.record.record import Record
@@ -91,9 +91,12 @@ class Certificates:
         self._seen.pop(name, None)
 
     def _read(self, config_map: Json) -> tuple[CertificateRow, bytes | str]:
+        name, former = config_map["metadata"]["name"], self._rows.get(config_map["metadata"]["name"])
         found = read_row(config_map, now=self._clock(), interval=self._interval())
         if found.record is not None:
-            self._listen(config_map["metadata"]["name"], found.record)
+            self._listen(name, found.record)
+        elif former is None or former.known:  # said once, however often it is written
+            log.warning("record-unreadable", record=name, problem=found.packed)
         return found.row, found.packed
 
     def _listen(self, name: str, record: Record) -> None:

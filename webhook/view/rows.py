@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from issuer_job import log, names
+from issuer_job import names
 from issuer_job.cluster.api import Json
 from issuer_job.metrics.families import OTHER
 from issuer_job.record.record import Record
@@ -80,9 +80,8 @@ def read_row(config_map: Json, *, now: datetime, interval: timedelta) -> Read:
             raise ValueError("it names no Secret")
         return Read(row, pack(record), record)
     except Exception as problem:  # noqa: BLE001 - times beyond all calendars, and what else may have been written
-        name, why = config_map["metadata"]["name"], str(problem)[:300]
-        log.warning("record-unreadable", record=name, problem=why)
-        return Read(_row(unreadable(name, why), None), why, None)
+        why = str(problem)[:300]
+        return Read(_row(unreadable(config_map["metadata"]["name"], why), None), why, None)
 
 
 def _row(told: CertificateStatus, ready: tuple[datetime, datetime] | None) -> CertificateRow:

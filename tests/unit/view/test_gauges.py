@@ -98,9 +98,13 @@ def test_what_is_of_no_issuer_is_counted_as_that_however_many_names_there_are(wo
     assert sum(found.values()) == 20
 
 
-def test_a_record_that_cannot_be_read_is_told_and_its_readiness_is_not(world: ViewWorld) -> None:
+def test_a_record_that_cannot_be_read_is_told_and_its_readiness_is_not(
+    world: ViewWorld, caplog: pytest.LogCaptureFixture
+) -> None:
     world.first()
-    world.snapshot.certificates.put({"metadata": {"name": "shop.web-tls"}, "data": {v.RECORD_KEY: "{"}})
+    for _ in range(3):
+        world.snapshot.certificates.put({"metadata": {"name": "shop.web-tls"}, "data": {v.RECORD_KEY: "{"}})
+    assert caplog.text.count("record-unreadable") == 1
     told = world.told()
     assert "certificate_ready" not in told
     assert [dict(labels) for labels in told["certificate_failures"]] == [
