@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,6 +14,7 @@ GAUGE = Family("odd", Kind.GAUGE, "An odd one", ("namespace", "name"))
 PLAIN = Family("plain", Kind.GAUGE, "Without labels")
 
 
+@pytest.mark.exhaustive
 @given(st.dictionaries(st.tuples(st.text(), st.text()), st.floats(allow_nan=False), max_size=5))
 def test_whatever_labels_say_it_is_read_as_it_was_told(samples: dict[tuple[str, str], float]) -> None:
     exposition = Exposition()

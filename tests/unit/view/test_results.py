@@ -192,6 +192,7 @@ _ENTRIES = st.builds(
 )
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(_ENTRIES, max_size=8), max_size=6))
 def test_whatever_the_stories_say_a_line_counts_at_most_once(parts: list[list[HistoryEntry]]) -> None:

@@ -72,6 +72,7 @@ def records(draw: Any) -> Record:
     )
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=80, deadline=None)
 @given(st.lists(records(), max_size=12))
 def test_whatever_records_say_the_series_are_bounded(made: list[Record]) -> None:
