@@ -36,6 +36,7 @@ COMMANDS = {
     "revoke": Row(
         "writing.revoke", "revoke", "Revoke a Secret's certificate, and get another with another key; for operators."
     ),
+    "doctor": Row("reading.doctor", "doctor", "Whether certjob itself is as it should be; for operators."),
     "page": Row("reading.page", "page", "Make the status page reachable from this machine."),
     "completion": Row("reading.completion", "completion", "Print what makes a shell complete kubectl-certjob."),
     "version": Row("reading.version", "version", "Which versions are at work."),

@@ -106,11 +106,16 @@ def self_test(
     return v.ExitCode.PERMANENT if failed else v.ExitCode.DONE
 
 
-def _tried(cluster: Cluster, identity: str, *, looks: bool) -> Iterator[tuple[str, str]]:
+def in_force(cluster: Cluster, identity: str, *, looks: bool) -> Iterator[tuple[str, str]]:
+    """What each policy has to do, tried as this identity, and what was wrong with that. Raises KubeError."""
     for one in canary.canaries_of(identity):
         yield f"refused by policy {one.policy}", one.problem(cluster)
     if looks and identity in {"job", "sweep"}:
         yield "answered by policy certjob-look", _look(cluster)
+
+
+def _tried(cluster: Cluster, identity: str, *, looks: bool) -> Iterator[tuple[str, str]]:
+    yield from in_force(cluster, identity, looks=looks)
     for boundary in boundaries():
         if identity not in boundary.of:
             yield f"no right to {boundary}", boundary.problem(cluster)

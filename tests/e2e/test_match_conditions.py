@@ -21,8 +21,8 @@ import yaml
 
 from certs.authority import make_authority, make_leaf
 from issuer_job import vocabulary
+from issuer_job.cli.doctoring.elsewhere import elsewhere
 from issuer_job.cluster.api import MUTATING_WEBHOOKS as CONFIGURATIONS
-from supply.elsewhere import elsewhere
 from tests.e2e.api import INGRESSES, MERGE_PATCH, MUTATING_WEBHOOKS, SECRETS, Api, Json, NewNamespace, path, wait_for
 from tests.e2e.observe import cluster
 

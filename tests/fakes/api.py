@@ -77,6 +77,8 @@ class FakeApi:
     """Lines that a pod has written, by its name."""
     date: str = ""
     """Its clock, as `Date` says it (RFC 9110, 5.6.7); empty: it does not say."""
+    version: str = "v1.36.4"
+    """Of Kubernetes."""
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
@@ -221,7 +223,7 @@ class FakeApi:
         if request.path in ("/readyz", "/livez"):
             return Response(200, {}, b"ok")
         if request.path == "/version":
-            version = msgspec.json.encode({"gitVersion": "v1.36.4"})
+            version = msgspec.json.encode({"gitVersion": self.version})
             return Response(200, {"date": self.date} if self.date else {}, version)
         match = PATH.fullmatch(request.path)
         if match is None:

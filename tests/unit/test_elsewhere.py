@@ -16,11 +16,12 @@ import pytest
 import yaml
 
 from issuer_job import vocabulary as v
+from issuer_job.cli.doctoring import elsewhere
 from issuer_job.cluster import refusals
 from issuer_job.cluster.api import Cluster
 from issuer_job.tenant_secrets import canary
 from issuer_job.upkeep.self_test import boundaries
-from supply import elsewhere
+from supply.elsewhere import main
 from tests.fakes.api import FakeApi
 from tests.worlds.documents import ROOT
 from tests.worlds.manifests import documents, older, optional
@@ -130,7 +131,7 @@ def test_it_reads_and_writes_what_kustomize_and_kubectl_do(
 ) -> None:
     some = [document for document in documents() if document["metadata"]["name"] in {"certjob", "certjob-leases"}]
     monkeypatch.setattr(sys, "stdin", io.StringIO("---\n" + yaml.safe_dump_all(some)))
-    elsewhere.main(OTHER)
+    main(OTHER)
     assert list(yaml.safe_load_all(capsys.readouterr().out)) == elsewhere.elsewhere(some, OTHER) != some
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
@@ -128,6 +129,7 @@ class CommandLine:
     stdin: io.StringIO = field(default_factory=io.StringIO)
     sleep: Callable[[float], None] = time.sleep
     port_forward: Callable[[Sequence[str], str, str, int, int], PortForward] | None = None
+    kustomize: Callable[[Path], bytes] | None = None
 
     def run(self, *arguments: str) -> Ran:
         """Run one command."""
@@ -139,6 +141,7 @@ class CommandLine:
             stdin=self.stdin,
             sleep=self.sleep,
             port_forward=self.port_forward,
+            kustomize=self.kustomize,
             environment=self.environment,
             now=self.clock,
             transport=MetadataOnly(Tenant(self.api, *self.tenant) if self.tenant else self.api),

@@ -20,7 +20,7 @@ from issuer_job.cluster.api import LONGEST_CALL, MUTATING_WEBHOOKS, Cluster, Kub
 from issuer_job.polling import utc_now
 
 if TYPE_CHECKING:
-    from issuer_job.cli.way.kubectl import ContextNamespace
+    from issuer_job.cli.way.kubectl import ContextNamespace, KubectlProxy
     from issuer_job.cli.way.port_forward import PortForward
 
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -43,6 +43,8 @@ class Surroundings:
     """DNS servers to ask; none: the machine's own."""
     port_forward: Callable[[Sequence[str], str, str, int, int], PortForward] | None = None
     """Instead of `way.port_forward.PortForward`."""
+    kustomize: Callable[[Path], bytes] | None = None
+    """Instead of `doctoring.manifests.kustomized`."""
     http_port: int = 80
 
 
@@ -59,13 +61,12 @@ class Session:
         """Start kubectl, while the command is still being imported. Raises CommandError."""
         if self.surroundings.transport is not None or self._by_library:
             return
-        from issuer_job.cli.way.kubectl import ContextNamespace, KubectlProxy
+        from issuer_job.cli.way.kubectl import ContextNamespace
 
         if scoped and not (self.flags.namespace or self.flags.all_namespaces):
             self._context = ContextNamespace(self.flags.kubectl)
             self._endings.append(self._context.close)
-        self._proxy = KubectlProxy(self.flags.kubectl, self.terminal.note)
-        self._endings.append(self._proxy.close)
+        self._proxy = self._proxied(self.flags)
 
     def within(self, namespace: str | None) -> Session:
         """The same in another namespace; None: in all. It ends with this one."""
@@ -89,7 +90,7 @@ class Session:
     @cached_property
     def cluster(self) -> Cluster:
         """The cluster that the flags mean. Raises CommandError where there is no way to it."""
-        return Cluster(self._transport(), timeout=self.flags.request_timeout or LONGEST_CALL)
+        return Cluster(self._transport(self.flags), timeout=self.flags.request_timeout or LONGEST_CALL)
 
     @cached_property
     def namespace(self) -> str | None:
@@ -118,6 +119,10 @@ class Session:
         """The clock."""
         return self.surroundings.now()
 
+    def acting_as(self, user: str) -> Cluster:
+        """The cluster as somebody else, by impersonation. Raises CommandError."""
+        return Cluster(self._transport(replace(self.flags, as_user=user, as_group=())), timeout=self.cluster.timeout)
+
     def port_forward(self, target: str, remote: int, *, local: int = 0) -> PortForward:
         """A way to a port of a pod in certjob's namespace. Raises CommandError where there is no kubectl."""
         from issuer_job.cli.way.port_forward import PortForward
@@ -138,7 +143,7 @@ class Session:
         in_pod = "KUBERNETES_SERVICE_HOST" in environment and POD_NAMESPACE.is_file() and not given
         return sys.platform == "win32" or in_pod
 
-    def _transport(self) -> Transport:
+    def _transport(self, flags: Flags) -> Transport:
         if self.surroundings.transport is not None:
             return self.surroundings.transport
         from issuer_job.cli.way.socket_transport import SocketTransport, accepted
@@ -146,11 +151,19 @@ class Session:
         if self._by_library:
             from issuer_job.cluster.transport import HttpTransport
 
-            return HttpTransport(user=self.flags.as_user, context=self.flags.context, accept=accepted)
-        trace = self.terminal.note if self.flags.verbosity else None
-        transport = SocketTransport(self._proxy.socket, trace=trace)
+            return HttpTransport(user=flags.as_user, context=flags.context, accept=accepted)
+        trace = self.terminal.note if flags.verbosity else None
+        proxy = self._proxy if flags is self.flags else self._proxied(flags)
+        transport = SocketTransport(proxy.socket, trace=trace)
         self._endings.append(transport.close)
         return transport
+
+    def _proxied(self, flags: Flags) -> KubectlProxy:
+        from issuer_job.cli.way.kubectl import KubectlProxy
+
+        proxy = KubectlProxy(flags.kubectl, self.terminal.note)
+        self._endings.append(proxy.close)
+        return proxy
 
     def _webhooks_namespace(self) -> str:
         """Of the Service of certjob's webhook; empty if there is none, or whoever asks may not know."""

@@ -62,6 +62,8 @@ class Checked:
 
 def subject_of(cluster: Cluster, tried: Tried, known: OperatorsView | None) -> Checked:
     """What would be ordered. Raises KubeError."""
+    if tried.refused:  # perhaps it is not even an Ingress
+        return Checked(tried, (), None, None)
     namespace = str(tried.asker["metadata"]["namespace"])
     enabled = _or_none(lambda: is_enabled(cluster, namespace)) if tried.kind is SourceKind.INGRESS else False
     asks = is_asking(tried, namespace_enabled=enabled)

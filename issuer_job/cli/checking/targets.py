@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 from certs.hostnames import normalize
 from issuer_job import vocabulary as v
@@ -17,7 +14,6 @@ from issuer_job.cluster.api import INGRESSES, SECRETS, Cluster, Json, KubeError
 from issuer_job.demand import ingress, secret
 from issuer_job.record.record import SourceKind
 
-MAX_FILE = 8 * 1024 * 1024
 _KINDS = {("networking.k8s.io/v1", "Ingress"): SourceKind.INGRESS, ("v1", "Secret"): SourceKind.SECRET}
 
 
@@ -55,49 +51,16 @@ def _secret(cluster: Cluster, name: str, namespace: str) -> Json | None:
 
 
 def file_targets(cluster: Cluster, hearing: Hearing, path: str, namespace: str) -> Iterator[Tried]:
-    """What asks in a file ("-": standard input), in its own namespace or else in this one. Raises CommandError,
-    KubeError.
-    """
+    """What asks in files, in its own namespace or else in this one. Raises CommandError, KubeError."""
+    from issuer_job.cli.telling.manifests import read_manifests
+
     found = 0
-    for document in _documents(path):
+    for document in read_manifests([path]):
         kind = _KINDS.get((str(document.get("apiVersion")), str(document.get("kind"))))
-        metadata = document.get("metadata")
-        labels = (metadata.get("labels") or {}) if isinstance(metadata, dict) else {}
-        if kind is None or not isinstance(metadata, dict) or (kind is SourceKind.SECRET and v.REQUEST not in labels):
+        if kind is None or (kind is SourceKind.SECRET and not secret.opts_in(document)):
             continue
         found += 1
-        yield try_document(cluster, hearing, kind, document, str(metadata.get("namespace") or namespace))
+        where = str(document["metadata"].get("namespace") or namespace)
+        yield try_document(cluster, hearing, kind, document, where)
     if not found:
-        raise CommandError(f"{path}: no Ingress in it, and no Secret with the label {v.REQUEST}", Exit.USAGE)
-
-
-def _documents(path: str) -> Iterator[Json]:
-    """Those of a YAML or JSON file, and those within a List."""
-    import yaml
-
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        documents = list(yaml.load_all(_text(path), Loader=loader))
-    except (yaml.YAMLError, RecursionError) as problem:
-        where = getattr(problem, "problem_mark", None)
-        line = f" line {where.line + 1}" if where is not None else ""
-        raise CommandError(f"{path}:{line} is not YAML", Exit.USAGE) from None
-    yield from _flat(documents)
-
-
-def _flat(documents: Iterable[Any]) -> Iterator[Json]:
-    for document in documents:
-        if isinstance(document, dict):
-            items = document.get("items")
-            yield from _flat(items) if document.get("kind") == "List" and isinstance(items, list) else [document]
-
-
-def _text(path: str) -> str:
-    try:
-        with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
-            text = file.read(MAX_FILE + 1)
-    except OSError as problem:
-        raise CommandError(f"{path}: {problem.strerror}", Exit.USAGE) from None
-    if len(text) > MAX_FILE:
-        raise CommandError(f"{path}: larger than {MAX_FILE} bytes", Exit.USAGE)
-    return text.decode("utf-8", "replace")
+        raise CommandError(f"{path}: no Ingress in it, and no Secret with the label {v.REQUEST}=true", Exit.USAGE)

@@ -211,7 +211,7 @@ def test_a_file_is_tried_as_it_would_be_applied(line: CommandLine, tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: [", "line 2 is not YAML"),
+        ("a: [", "line 2, column 1"),
         ("a: 1", "no Ingress in it"),
         ("", "no Ingress in it"),
         ("- 1", "no Ingress in it"),
@@ -224,8 +224,19 @@ def test_a_file_that_is_none_is_wrong_usage(line: CommandLine, tmp_path: Path, t
     ran = check(line, "-f", str(file))
     assert (ran.code, ran.out) == (2, "")
     assert words in ran.err
-    assert check(line, "-f", str(tmp_path / "none.yaml")).err.endswith("none.yaml: No such file or directory\n")
+    assert "none.yaml: [Errno 2] No such file or directory" in check(line, "-f", str(tmp_path / "none.yaml")).err
     assert line.run("check").code == 2
+
+
+def test_what_the_api_server_takes_for_no_ingress_is_its_sentence(line: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "odd.yaml"
+    file.write_text(yaml.dump(ingress("odd") | {"spec": {"rules": "none", "tls": [7]}}))
+    line.api.fail("POST", "/ingresses", status(422, "Invalid", "spec.rules: Invalid value"))
+    ran = check(line, "-f", str(file))
+    assert (ran.code, rows(ran)["admission"].partition(" ->")[0]) == (
+        1,
+        "FAIL Ingress shop/odd is refused: spec.rules: Invalid value",
+    )
 
 
 def test_a_secret_that_asks_is_checked(line: CommandLine) -> None:

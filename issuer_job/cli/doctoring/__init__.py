@@ -1,0 +1,1 @@
+"""Whether certjob itself is as it should be: what is read of it, and what follows."""
