@@ -1,6 +1,6 @@
 """`kubectl certjob`: what certjob's users and operators see and steer it with.
 
-A command is a function in a module of `reading/` (it writes nothing) or `writing/`:
+A command is a function in a module of `reading/` (it writes nothing), `writing/`, or a room of its own:
 
     @command(SCOPE, OUTPUT)                                   # which flags it has besides those of the cluster
     @NAMES                                                    # of certificates; click's own for the rest

@@ -24,7 +24,7 @@ COMMANDS = {
     "issuers": Row(
         "reading.issuers", "issuers", "The issuers, whether they are ready, and what is left of their orders."
     ),
-    "check": Row("reading.check", "check", "Whether an order would succeed; orders and writes nothing."),
+    "check": Row("checking.check", "check", "Whether an order would succeed; orders and writes nothing."),
     "renew": Row(
         "writing.renew", "renew", "Have certificates renewed now, which are served until the new ones are there."
     ),
@@ -36,7 +36,7 @@ COMMANDS = {
     "revoke": Row(
         "writing.revoke", "revoke", "Revoke a Secret's certificate, and get another with another key; for operators."
     ),
-    "doctor": Row("reading.doctor", "doctor", "Whether certjob itself is as it should be; for operators."),
+    "doctor": Row("doctoring.doctor", "doctor", "Whether certjob itself is as it should be; for operators."),
     "page": Row("reading.page", "page", "Make the status page reachable from this machine."),
     "completion": Row("reading.completion", "completion", "Print what makes a shell complete kubectl-certjob."),
     "version": Row("reading.version", "version", "Which versions are at work."),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from issuer_job.background import at_once
 from issuer_job.cli.base.endings import CommandError
 from issuer_job.cli.base.session import Session
-from issuer_job.cli.doctoring.facts import Unread, read
+from issuer_job.cli.doctoring.facts import MayNotRead, read
 from issuer_job.cli.doctoring.judge import POLICIES
 from issuer_job.cli.out.verdicts import Judged, counted, fail, ok, unknown
 from issuer_job.cluster.api import Cluster, Json
@@ -28,7 +28,7 @@ def judge_in_force(session: Session, *, looks: bool) -> Iterator[Judged]:
         yield unknown(POLICIES, f"canary and look not tried: you may not {right}; the sweeps do it before they begin")
         return
 
-    def tried(identity: str) -> list[tuple[str, str]] | Unread | CommandError:
+    def tried(identity: str) -> list[tuple[str, str]] | MayNotRead | CommandError:
         user = f"system:serviceaccount:{where}:{identity}"
         try:
             cluster = session.acting_as(user)
@@ -39,7 +39,7 @@ def judge_in_force(session: Session, *, looks: bool) -> Iterator[Judged]:
     done, wrong = 0, dict[str, None]()
     for identity, outcome in zip(IDENTITIES, at_once(tried, IDENTITIES), strict=True):
         if not isinstance(outcome, list):
-            why = outcome.why if isinstance(outcome, Unread) else str(outcome)
+            why = outcome.why if isinstance(outcome, MayNotRead) else str(outcome)
             yield unknown(POLICIES, f"not tried as {identity}: {why}")
             continue
         done += len(outcome)

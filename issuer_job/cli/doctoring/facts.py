@@ -42,20 +42,20 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Unread:
+class MayNotRead:
     """What could not be read, and why."""
 
     why: str
 
 
-def read(what: Callable[[], T]) -> T | Unread:
+def read(what: Callable[[], T]) -> T | MayNotRead:
     """What may be read. Raises KubeError for anything but a right that is missing."""
     try:
         return what()
     except KubeError as problem:
         if not is_forbidden(problem):
             raise
-        return Unread(problem.message if isinstance(problem, ApiError) else str(problem))
+        return MayNotRead(problem.message if isinstance(problem, ApiError) else str(problem))
 
 
 RESOURCES = {
@@ -114,40 +114,40 @@ class Facts:
         return self.cluster.server_time(), self.session.now
 
     @cached_property
-    def template(self) -> Json | Unread | None:
+    def template(self) -> Json | MayNotRead | None:
         """That the Jobs are stamped from."""
         return read(lambda: self.cluster.find(POD_TEMPLATES, self.where, v.POD_TEMPLATE))
 
     @cached_property
-    def deployments(self) -> dict[str, Json] | Unread:
+    def deployments(self) -> dict[str, Json] | MayNotRead:
         """By name."""
         return read(lambda: _by_name(self.cluster.items(DEPLOYMENTS, self.where)))
 
     @cached_property
-    def webhook_pods(self) -> list[Json] | Unread:
+    def webhook_pods(self) -> list[Json] | MayNotRead:
         """Of the webhook, those that serve."""
         labels = f"{v.APP_COMPONENT}=webhook"
         found = read(lambda: list(self.cluster.items(PODS, self.where, labels=labels)))
-        if isinstance(found, Unread):
+        if isinstance(found, MayNotRead):
             return found
         return [pod for pod in found if (pod.get("status") or {}).get("phase") == "Running"]
 
     @cached_property
-    def sweep_pods(self) -> list[Json] | Unread:
+    def sweep_pods(self) -> list[Json] | MayNotRead:
         """Of sweeps, the last one last."""
         labels = f"{v.APP_COMPONENT}=sweep"
         found = read(lambda: list(self.cluster.items(PODS, self.where, labels=labels)))
-        if isinstance(found, Unread):
+        if isinstance(found, MayNotRead):
             return found
         return sorted(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp") or ""))
 
     @cached_property
-    def webhook_configuration(self) -> Json | Unread | None:
+    def webhook_configuration(self) -> Json | MayNotRead | None:
         """What the API server sends where."""
         return read(lambda: self.cluster.find(MUTATING_WEBHOOKS, None, v.WEBHOOK_CONFIGURATION))
 
     @cached_property
-    def sweeps(self) -> Sweeps | Unread | None:
+    def sweeps(self) -> Sweeps | MayNotRead | None:
         """When they come by; None without a CronJob."""
         try:
             return read(lambda: read_sweeps(self.cluster, self.where))
@@ -155,17 +155,17 @@ class Facts:
             return None
 
     @cached_property
-    def namespace(self) -> Json | Unread | None:
+    def namespace(self) -> Json | MayNotRead | None:
         """certjob's own."""
         return read(lambda: self.cluster.find(NAMESPACES, None, self.where))
 
     @cached_property
-    def quota(self) -> Quota | Unread:
+    def quota(self) -> Quota | MayNotRead:
         """What is used of certjob's own."""
         return read(lambda: read_quota(self.cluster, self.where))
 
     @cached_property
-    def options_problem(self) -> str | Unread:
+    def options_problem(self) -> str | MayNotRead:
         """What is wrong with the operator's options, empty if nothing is."""
 
         def problem() -> str:
@@ -178,7 +178,7 @@ class Facts:
         return read(problem)
 
     @cached_property
-    def issuers(self) -> Issuers | Unread:
+    def issuers(self) -> Issuers | MayNotRead:
         """As they are configured."""
         return read(lambda: Issuers.from_config_maps(self._labelled(v.ISSUER)))
 
@@ -186,7 +186,7 @@ class Facts:
     def issuer_statuses(self) -> list[IssuerStatus]:
         """Of each; none if they may not be read."""
         issuers = self.issuers
-        if isinstance(issuers, Unread):
+        if isinstance(issuers, MayNotRead):
             return []
         states = _by_name(self._labelled(v.ISSUER_STATE))
         found = []
@@ -198,7 +198,7 @@ class Facts:
         return found
 
     @cached_property
-    def records(self) -> tuple[list[Record], list[str]] | Unread:
+    def records(self) -> tuple[list[Record], list[str]] | MayNotRead:
         """Those that can be read, and the names of the others."""
 
         def every() -> tuple[list[Record], list[str]]:
@@ -216,12 +216,12 @@ class Facts:
         """What is installed under the names of these objects, and which rights to look are missing."""
         keys = {key_of(body): body["metadata"].get("namespace") for body in wanted if body["kind"] in RESOURCES}
 
-        def one(key: Key) -> Json | Unread | None:
+        def one(key: Key) -> Json | MayNotRead | None:
             return read(lambda: self.cluster.find(RESOURCES[key[0]], keys[key], key[1]))
 
         found = dict(zip(keys, at_once(one, keys), strict=True))
-        unread = dict.fromkeys(key[0] for key, body in found.items() if isinstance(body, Unread))
-        return {key: body for key, body in found.items() if not isinstance(body, Unread)}, list(unread)
+        unread = dict.fromkeys(key[0] for key, body in found.items() if isinstance(body, MayNotRead))
+        return {key: body for key, body in found.items() if not isinstance(body, MayNotRead)}, list(unread)
 
     def _labelled(self, label: str) -> Iterable[Json]:
         return self.cluster.items(CONFIGMAPS, self.where, labels=f"{label}=true")

@@ -14,7 +14,7 @@ from issuer_job.cli.doctoring.facts import RESOURCES
 from issuer_job.cluster.api import CONFIGMAPS, DEPLOYMENTS, INGRESSES, PODS, Unreachable
 from issuer_job.cluster.quota import RESOURCE_QUOTAS
 from issuer_job.issuers.state import NOT_READY
-from issuer_job.migrate.cert_manager import CERTIFICATES
+from issuer_job.migrate.others.cert_manager import CERTIFICATES
 from tests.worlds import seen
 from tests.worlds.cli import NOW, CommandLine
 from tests.worlds.installed import edit, installed, issuer, may_impersonate, pod

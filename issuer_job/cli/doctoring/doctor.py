@@ -40,7 +40,7 @@ def doctor(session: Session, bundle: str | None) -> Exit:
     else:
         verdicts.show(session.terminal, found)
     if bundle is not None:
-        from issuer_job.cli.doctoring.bundle import write_bundle
+        from issuer_job.cli.bundling.bundle import write_bundle
 
         size = write_bundle(bundle, facts, found)
         says = "hosts are hashed, keys and tokens left out; look it over before you send it"
@@ -51,7 +51,7 @@ def doctor(session: Session, bundle: str | None) -> Exit:
 def _looked_at(session: Session, facts: Facts) -> Iterator[Judged]:
     """A line for each thing, the foundations first. Raises KubeError."""
     from issuer_job.cli.doctoring import judge
-    from issuer_job.cli.doctoring.facts import Unread
+    from issuer_job.cli.doctoring.facts import MayNotRead
     from issuer_job.cli.doctoring.masters import judge_masters
     from issuer_job.cli.out.verdicts import fail, unknown
 
@@ -59,8 +59,8 @@ def _looked_at(session: Session, facts: Facts) -> Iterator[Judged]:
     if template is None:
         yield fail(judge.KUBERNETES, f"certjob is not installed in namespace {facts.where}: README.md")
         return
-    if isinstance(template, Unread) or isinstance(deployments, Unread):
-        why = next(one.why for one in (template, deployments) if isinstance(one, Unread))
+    if isinstance(template, MayNotRead) or isinstance(deployments, MayNotRead):
+        why = next(one.why for one in (template, deployments) if isinstance(one, MayNotRead))
         yield unknown(judge.KUBERNETES, f"{facts.kubernetes}; what is installed you may not read: {why}")
     else:
         running = {what: deployments[name] for what, name in judge.DEPLOYMENTS.items() if name in deployments}
@@ -70,10 +70,10 @@ def _looked_at(session: Session, facts: Facts) -> Iterator[Judged]:
     yield from _policies(session, facts, template)
     now = facts.clock[0] or session.now
     sweeps, pods = facts.sweeps, facts.sweep_pods
-    if isinstance(sweeps, Unread):
+    if isinstance(sweeps, MayNotRead):
         yield unknown(judge.SWEEP, sweeps.why)
     else:
-        yield judge.judge_sweep(sweeps, [] if isinstance(pods, Unread) else pods, now)
+        yield judge.judge_sweep(sweeps, [] if isinstance(pods, MayNotRead) else pods, now)
     yield from judge_masters(facts)
     yield from _settings(facts)
 
@@ -81,15 +81,15 @@ def _looked_at(session: Session, facts: Facts) -> Iterator[Judged]:
 def _webhook(session: Session, facts: Facts) -> Iterator[Judged]:
     """What is sent to it, and whom the API server trusts."""
     from issuer_job.cli.doctoring import judge, serving
-    from issuer_job.cli.doctoring.facts import Unread
+    from issuer_job.cli.doctoring.facts import MayNotRead
     from issuer_job.cli.out.verdicts import unknown
 
     configuration, pods = facts.webhook_configuration, facts.webhook_pods
-    if isinstance(configuration, Unread):
+    if isinstance(configuration, MayNotRead):
         yield unknown(judge.PARTS, f"what the API server sends the webhook: {configuration.why}")
         return
     yield from judge.judge_webhook(configuration)
-    if isinstance(pods, Unread):
+    if isinstance(pods, MayNotRead):
         yield unknown(judge.PARTS, f"whether the caBundle trusts what webhook pods serve: {pods.why}")
     elif configuration is not None and pods:
         shown = serving.shown_by(session, pods, serving.bundles(configuration))
@@ -101,7 +101,7 @@ def _policies(session: Session, facts: Facts, template: Json | object) -> Iterat
     from issuer_job.cli.doctoring import judge, manifests
     from issuer_job.cli.doctoring.acting import judge_in_force
     from issuer_job.cli.doctoring.drift import compare
-    from issuer_job.cli.doctoring.facts import Unread
+    from issuer_job.cli.doctoring.facts import MayNotRead
     from issuer_job.cli.out.verdicts import ok, unknown
 
     older = isinstance(template, dict) and judge.looks_by_version(template)
@@ -110,7 +110,7 @@ def _policies(session: Session, facts: Facts, template: Json | object) -> Iterat
         wanted = [manifests.installation(facts.where, render, before_1_36=older)]
         live, unread = facts.installed(wanted[0])
         deployments = facts.deployments
-        without_view = not isinstance(deployments, Unread) and judge.DEPLOYMENTS["view"] not in deployments
+        without_view = not isinstance(deployments, MayNotRead) and judge.DEPLOYMENTS["view"] not in deployments
         drift = compare(wanted, live, without_view=without_view)
         if drift.changed:
             wanted += manifests.with_components(facts.where, render, before_1_36=older)
@@ -131,24 +131,24 @@ def _policies(session: Session, facts: Facts, template: Json | object) -> Iterat
 def _settings(facts: Facts) -> Iterator[Judged]:
     """Issuers, options, and what certjob's namespace is like."""
     from issuer_job.cli.doctoring import judge
-    from issuer_job.cli.doctoring.facts import Unread
+    from issuer_job.cli.doctoring.facts import MayNotRead
     from issuer_job.cli.out.verdicts import fail, unknown
 
-    if isinstance(facts.issuers, Unread):
+    if isinstance(facts.issuers, MayNotRead):
         yield unknown(judge.ISSUERS, facts.issuers.why)
     else:
         yield from judge.judge_issuers(facts.issuer_statuses)
     if isinstance(facts.options_problem, str) and facts.options_problem:
         yield fail("options", facts.options_problem, docs="docs/troubleshooting.md#brokenoptions")
-    if not isinstance(facts.records, Unread):
+    if not isinstance(facts.records, MayNotRead):
         good, broken = facts.records
         found = judge.judge_records(len(good) + len(broken), broken)
         yield from [] if found is None else [found]
     clock = judge.judge_clock(*facts.clock)
     yield from [] if clock is None else [clock]
     quota, namespace = facts.quota, facts.namespace
-    yield unknown(judge.QUOTA, quota.why) if isinstance(quota, Unread) else judge.judge_quota(quota)
-    if isinstance(namespace, Unread):
+    yield unknown(judge.QUOTA, quota.why) if isinstance(quota, MayNotRead) else judge.judge_quota(quota)
+    if isinstance(namespace, MayNotRead):
         yield unknown(judge.NAMESPACE, namespace.why)
     else:
         yield judge.judge_namespace(namespace, facts.where)

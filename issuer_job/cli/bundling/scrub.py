@@ -49,14 +49,14 @@ _KNOWN = (
 
 
 @dataclass(frozen=True)
-class Scrubber:
+class BundleScrubber:
     """`hosts` are known to be such; what looks like one is taken for one, too."""
 
     key: bytes
     hosts: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, key: bytes, hosts: Iterable[str]) -> Scrubber:
+    def of(cls, key: bytes, hosts: Iterable[str]) -> BundleScrubber:
         """For these hosts."""
         return cls(key, frozenset(normalize(host).removeprefix("*.") for host in hosts))
 

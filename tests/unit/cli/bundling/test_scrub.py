@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from issuer_job.cli.doctoring.scrub import Scrubber
+from issuer_job.cli.bundling.scrub import BundleScrubber
 
 KEY = b"k" * 32
 HOSTS = ("shop.example.com", "*.wild.example.com", "db-1.corp")
@@ -19,8 +19,8 @@ HOST = st.builds(
 
 
 @pytest.fixture
-def scrubber() -> Scrubber:
-    return Scrubber.of(KEY, HOSTS)
+def scrubber() -> BundleScrubber:
+    return BundleScrubber.of(KEY, HOSTS)
 
 
 @pytest.mark.parametrize(
@@ -38,16 +38,16 @@ def scrubber() -> Scrubber:
         "db-1.corp: no A record",
     ],
 )
-def test_hosts_are_hashed_wherever_they_stand(scrubber: Scrubber, text: str) -> None:
+def test_hosts_are_hashed_wherever_they_stand(scrubber: BundleScrubber, text: str) -> None:
     told = scrubber.text(text).lower()
     assert not re.search("example|shop.example|db-1|unknown", told)
 
 
-def test_what_is_below_one_domain_still_shows_and_nothing_can_be_guessed(scrubber: Scrubber) -> None:
+def test_what_is_below_one_domain_still_shows_and_nothing_can_be_guessed(scrubber: BundleScrubber) -> None:
     one, other = scrubber.text("www.shop.example.com shop.example.com").split()
     assert one.endswith(f".{other}")
     assert other.endswith(".com")
-    assert Scrubber.of(b"other" * 8, HOSTS).text("shop.example.com") != other
+    assert BundleScrubber.of(b"other" * 8, HOSTS).text("shop.example.com") != other
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_is_below_one_domain_still_shows_and_nothing_can_be_guessed(scrubbe
         "ValidatingAdmissionPolicyBinding",
     ],
 )
-def test_what_tells_nothing_of_anybody_stays(scrubber: Scrubber, text: str) -> None:
+def test_what_tells_nothing_of_anybody_stays(scrubber: BundleScrubber, text: str) -> None:
     assert scrubber.text(text) == text
 
 
@@ -85,12 +85,14 @@ def test_what_tells_nothing_of_anybody_stays(scrubber: Scrubber, text: str) -> N
         ("Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6IjEyMyJ9", "Bearer [token]"),
     ],
 )
-def test_keys_tokens_certificates_and_mail_addresses_are_left_out(scrubber: Scrubber, text: str, left: str) -> None:
+def test_keys_tokens_certificates_and_mail_addresses_are_left_out(
+    scrubber: BundleScrubber, text: str, left: str
+) -> None:
     assert scrubber.text(text) == left
 
 
 @pytest.mark.parametrize("address", ["203.0.113.9", "10.1.2.3", "2001:db8::9", "fe80::1", "::ffff:203.0.113.9"])
-def test_addresses_are_hashed(scrubber: Scrubber, address: str) -> None:
+def test_addresses_are_hashed(scrubber: BundleScrubber, address: str) -> None:
     told = scrubber.text(f"{address}: Timeout during connect")
     assert address not in told
     assert told.startswith("ip-h")
@@ -98,10 +100,10 @@ def test_addresses_are_hashed(scrubber: Scrubber, address: str) -> None:
 
 @given(HOST, st.sampled_from(["{}", "a {} b", '"{}",', "https://{}/x", "*.{}", "({})", "{}:443", "x={};"]))
 def test_no_known_host_is_left_whatever_stands_around_it(host: str, around: str) -> None:
-    told = Scrubber.of(KEY, [host]).text(around.format(host))
+    told = BundleScrubber.of(KEY, [host]).text(around.format(host))
     assert host not in told
 
 
 @given(st.text(max_size=400))
 def test_any_text_comes_to_an_end(text: str) -> None:
-    Scrubber.of(KEY, HOSTS).text(text)
+    BundleScrubber.of(KEY, HOSTS).text(text)

@@ -17,8 +17,8 @@ import msgspec
 
 from issuer_job import vocabulary as v
 from issuer_job.cli.base.endings import CommandError, Exit
-from issuer_job.cli.doctoring.facts import RESOURCES, Facts, Unread, read
-from issuer_job.cli.doctoring.scrub import Scrubber
+from issuer_job.cli.bundling.scrub import BundleScrubber
+from issuer_job.cli.doctoring.facts import RESOURCES, Facts, MayNotRead, read
 from issuer_job.cli.out import verdicts
 from issuer_job.cli.sight.sweeps import Sweeps
 from issuer_job.cluster.api import CONFIGMAPS, JOBS, PODS, Cluster, Json, KubeError, Resource
@@ -41,7 +41,7 @@ are left out, and no Secret was asked for.
 
 def write_bundle(path: str, facts: Facts, found: Sequence[verdicts.Judged]) -> int:
     """Write it; its size in bytes. Raises CommandError if there is such a file already, KubeError."""
-    scrubber = Scrubber.of(secrets.token_bytes(32), _hosts(facts))
+    scrubber = BundleScrubber.of(secrets.token_bytes(32), _hosts(facts))
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w:gz") as archive:
         for name, text in _files(facts, found):
@@ -65,12 +65,12 @@ def write_bundle(path: str, facts: Facts, found: Sequence[verdicts.Judged]) -> i
 
 def _hosts(facts: Facts) -> Iterator[str]:
     """All that are known to be hosts."""
-    if not isinstance(facts.records, Unread):
+    if not isinstance(facts.records, MayNotRead):
         for record in facts.records[0]:
             yield from record.intent.hosts
             yield from record.issued.hosts if record.issued is not None else ()
     claims = read(lambda: list(facts.cluster.items(CONFIGMAPS, facts.where, labels=f"{v.CLAIM}=true")))
-    for claim in () if isinstance(claims, Unread) else claims:
+    for claim in () if isinstance(claims, MayNotRead) else claims:
         yield str((claim.get("data") or {}).get("host") or "")
 
 
@@ -103,10 +103,10 @@ def _files(facts: Facts, found: Sequence[verdicts.Judged]) -> Iterator[tuple[str
 def _certificates(facts: Facts, now: datetime) -> object:
     """Their status, those that fail first."""
     records, sweeps, issuers = facts.records, facts.sweeps, facts.issuers
-    if isinstance(records, Unread):
+    if isinstance(records, MayNotRead):
         return {"unread": records.why}
     interval = sweeps.interval if isinstance(sweeps, Sweeps) else SWEEP_INTERVAL
-    known = None if isinstance(issuers, Unread) else issuers
+    known = None if isinstance(issuers, MayNotRead) else issuers
     every = [status(record, now=now, interval=interval, issuers=known) for record in records[0]]
     every.sort(key=lambda shown: bool(shown.ready))
     told = [msgspec.to_builtins(one) for one in every[:MOST_CERTIFICATES]]
@@ -118,11 +118,11 @@ def _certificates(facts: Facts, now: datetime) -> object:
 
 def _listed(items: Callable[[], Iterable[Json]]) -> object:
     found = read(lambda: [_bare(item) for item in items()])
-    return {"unread": found.why} if isinstance(found, Unread) else found[-MOST_OBJECTS:]
+    return {"unread": found.why} if isinstance(found, MayNotRead) else found[-MOST_OBJECTS:]
 
 
-def _shown(found: Json | Unread | None) -> object:
-    return {"unread": found.why} if isinstance(found, Unread) else found
+def _shown(found: Json | MayNotRead | None) -> object:
+    return {"unread": found.why} if isinstance(found, MayNotRead) else found
 
 
 def _bare(item: Json) -> Json:
@@ -136,7 +136,7 @@ def _bare(item: Json) -> Json:
 def _logs(facts: Facts) -> Iterator[tuple[str, str]]:
     """The end of the log of each of the newest pods."""
     pods = read(lambda: list(facts.cluster.items(PODS, facts.where)))
-    found = [] if isinstance(pods, Unread) else [pod["metadata"] for pod in pods]
+    found = [] if isinstance(pods, MayNotRead) else [pod["metadata"] for pod in pods]
     logged = [one for one in found if (one.get("labels") or {}).get(v.APP_COMPONENT) in LOGGED]
     for metadata in sorted(logged, key=lambda one: str(one.get("creationTimestamp")))[-MOST_PODS:]:
         query = urlencode({"tailLines": LOG_LINES, "limitBytes": LOG_BYTES})
