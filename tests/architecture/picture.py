@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from math import fsum
 from textwrap import wrap
 
 from tests.architecture.house import CHECKOUT, House, contract, house, modules
@@ -78,7 +79,7 @@ def _in_order(row: list[str], above: dict[str, Box], rooms: House) -> list[str]:
 
     def middle(room: str) -> float:
         xs = [above[start].x for start, to in rooms.direct if to == room and start in above]
-        return sum(xs) / len(xs) if xs else WIDTH / 2
+        return fsum(xs) / len(xs) if xs else WIDTH / 2  # exact in whatever order they come
 
     return sorted(row, key=lambda room: (middle(room), room))
 
