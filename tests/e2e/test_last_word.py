@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from issuer_job import last_word
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import NAMESPACES
+from issuer_job.checks.command import IssuerCommand
+from issuer_job.cluster.api import JOBS, NAMESPACES
 from issuer_job.last_word import LastWord, Work
+from issuer_job.polling import utc_now
 from issuer_job.record.phases import Phase
 from tests.e2e import world
 from tests.e2e.api import kubectl, wait_for
@@ -71,3 +73,14 @@ def test_a_sweep() -> None:
     assert (word.work, word.exit_code, word.problem) == (Work.SWEEP, 0, "")
     assert list(word.steps) == ["Opening", "Reading", "Suggestions", "Claims", "Launches", "Tidying"]
     assert word.counts.get("records", 0) == swept.line("swept")["records"]
+
+
+def test_a_test_of_an_issuer_and_the_bootstrap() -> None:
+    assert IssuerCommand(cluster=cluster(), name="pebble", clock=utc_now).check() is v.ExitCode.DONE
+    checks = [
+        job for job in cluster().items(JOBS, v.NAMESPACE) if job["metadata"]["name"].startswith("check-pebble-")
+    ]
+    newest = max(checks, key=lambda job: int(job["metadata"]["labels"][v.EPOCH]))["metadata"]["name"]
+    assert (said(newest).work, said(newest).problem) == (Work.CHECK, "")
+    [made] = cluster().items(JOBS, v.NAMESPACE, labels=f"{v.APP_COMPONENT}=bootstrap")
+    assert said(made["metadata"]["name"]).work is Work.BOOTSTRAP

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from issuer_job import last_word
 from issuer_job.last_word import MAX_BYTES, LastWord, Step, Tally, Work
@@ -117,3 +119,27 @@ def test_what_certjob_did_not_write_is_nothing(message: str) -> None:
 def test_what_a_later_certjob_says_besides_is_left_out() -> None:
     said = '{"work":"issue","exitCode":0,"steps":{"Start":1,"Pondering":2},"mood":"good"}'
     assert last_word.read(said) == LastWord(work=Work.ISSUE, exit_code=0, steps={"Start": 1.0})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = ("work", "exitCode", "problem", "trouble", "seconds", "cpuSeconds", "peakMib", "steps", "counts")
+
+
+@given(
+    said=st.text() | st.dictionaries(st.sampled_from(FIELDS), JSON).map(json.dumps),
+    extra=st.dictionaries(st.sampled_from(FIELDS), JSON),
+)
+@settings(max_examples=60)
+def test_nothing_makes_the_reader_raise_and_what_it_gives_is_bounded(said: str, extra: dict[str, object]) -> None:
+    for message in (said, json.dumps({"work": "sweep", "exitCode": 0, **extra})):
+        word = last_word.read(message)
+        if word is not None:
+            assert set(word.steps) <= set(Step)
+            assert all(
+                name.isascii() and name.isprintable() and len(name) <= 48 for name in (*word.counts, word.problem)
+            )
+            assert last_word.read(last_word.line_of(word).decode()) == word
