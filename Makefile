@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock audit base-image lint schema dashboard chart picture unit exhaustive process install e2e test demo bench fairness dns-bench scale cli-bench view-bench soak chaos peers fuzz fuzz-short
+.PHONY: help venv lock audit base-image lint schema dashboard chart picture unit exhaustive process install e2e docs-test test demo bench fairness dns-bench scale cli-bench view-bench soak chaos peers fuzz fuzz-short
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
@@ -81,6 +81,9 @@ install: cluster  ## install certjob on the local cluster
 
 e2e: venv cluster-helm cluster-monitoring cluster-peers install  ## the end-to-end tests on the local cluster
 	tests/cluster/run $(VENV)/bin/pytest -v --durations=10 tests/e2e
+
+docs-test: venv install  ## run every command that the documents show, on the local cluster (part of e2e)
+	tests/cluster/run $(VENV)/bin/pytest -v tests/e2e/test_pages.py
 
 fuzz: venv  ## fuzz everything that reads what strangers wrote, 5 minutes a target
 	$(PY) -m tests.fuzz $(FUZZ)
