@@ -37,6 +37,9 @@ COMMANDS = {
         "writing.revoke", "revoke", "Revoke a Secret's certificate, and get another with another key; for operators."
     ),
     "doctor": Row("doctoring.doctor", "doctor", "Whether certjob itself is as it should be; for operators."),
+    "migrate": Row(
+        "moving.migrate", "migrate", "Move between certjob and kube-lego or cert-manager, with no new order."
+    ),
     "page": Row("reading.page", "page", "Make the status page reachable from this machine."),
     "completion": Row("reading.completion", "completion", "Print what makes a shell complete kubectl-certjob."),
     "version": Row("reading.version", "version", "Which versions are at work."),

@@ -18,10 +18,11 @@ from certs.keys import KeyAlgorithm, generate_key, key_to_pem
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, NAMESPACES, SECRETS, Cluster, Json, Response
 from issuer_job.migrate.carry.apply import Hands
-from issuer_job.migrate.carry.read import read_cert_manager, read_estate
+from issuer_job.migrate.carry.read import read_cert_manager, read_estate, read_kube_lego
 from issuer_job.migrate.others.cert_manager import CERTIFICATES, CLUSTER_ISSUERS, ISSUERS
 from issuer_job.migrate.plans.arriving import from_cert_manager
 from issuer_job.migrate.plans.cm_targets import Choices
+from issuer_job.migrate.plans.from_kube_lego import from_kube_lego
 from issuer_job.migrate.plans.steps import MovePlan
 from issuer_job.migrate.two_masters import two_masters
 from issuer_job.record.record import Phase, Record
@@ -234,6 +235,14 @@ class Moving:
         estate = read_estate(cluster, now=self.now, named=[each.key for each in theirs.certificates])
         estate = replace(estate, served=self.served() if handshakes else {})
         return from_cert_manager(estate, theirs, Choices(**choices))
+
+    def legos_plan(self, **choices: Any) -> MovePlan:
+        """The same for kube-lego, which is there."""
+        cluster = Cluster(MetadataOnly(Operator(self)))
+        lego = read_kube_lego(cluster)
+        assert lego is not None
+        estate = replace(read_estate(cluster, now=self.now), served=self.served())
+        return from_kube_lego(estate, lego, Choices(**choices))
 
     def carry_out(self, plan: MovePlan, *, kill_at: int = 0, writes: bool = True) -> Operator:
         """As the command does it."""

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from issuer_job import names
-from issuer_job import vocabulary as v
-from issuer_job.cluster.api import SECRETS, AlreadyExists, Cluster, Conflict, KubeError, NotFound
+from issuer_job.cluster.api import AlreadyExists, Cluster, Conflict, KubeError, NotFound
 from issuer_job.migrate.plans.steps import DEPLOYMENTS, MovePlan, MoveStep, Until, Verb, Write
 from issuer_job.record.phases import Phase
 from issuer_job.record.record import Record, RecordError
@@ -36,8 +35,7 @@ class Hands:
     """By what a plan is carried out. `test` has an issuer tested, and says what is wrong with it; `expected` are the
     Secrets whose certificates are to be taken over without an order. `patience` in seconds is for each wait.
 
-    `writes` and `waits` False: nothing is sent, and nothing is waited for, as the writes do not count; `suffix` says
-    so.
+    Without `writes` nothing is sent, without `waits` nothing waited for, as writes do not count; `suffix` says so.
     """
 
     cluster: Cluster
@@ -161,8 +159,3 @@ def _late(key: Key, record: Record | None) -> str:
 
 def _still_running(keys: list[Key]) -> list[str]:
     return [f"Deployment {namespace}/{name} still has pods" for namespace, name in keys]
-
-
-def credentials_there(cluster: Cluster, issuer: str) -> bool:
-    """Whether the issuer's Secret with credentials is there; what is in it nobody here reads. Raises KubeError."""
-    return cluster.find(SECRETS, v.NAMESPACE, f"credentials-{issuer}") is not None

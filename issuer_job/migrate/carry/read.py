@@ -20,6 +20,7 @@ from issuer_job.issuers.types import directory_of
 from issuer_job.migrate.others.cert_manager import CERTIFICATES, CLUSTER_ISSUERS, ISSUERS, read_certificate
 from issuer_job.migrate.others.cm_controller import Controller, controller_of, is_controller
 from issuer_job.migrate.others.cm_issuers import read_issuer
+from issuer_job.migrate.others.kube_lego import KubeLego, config_maps_of, is_kube_lego, kube_lego_of
 from issuer_job.migrate.plans.cm_targets import CertManager
 from issuer_job.migrate.plans.estate import Estate, Key
 from issuer_job.migrate.plans.steps import DEPLOYMENTS
@@ -98,6 +99,18 @@ def read_controller(cluster: Cluster) -> Controller | None:
         text = ((config or {}).get("data") or {}).get(CONFIG_KEY)
         texts |= {name: text} if text is not None else {}
     return controller_of(found, texts)
+
+
+def read_kube_lego(cluster: Cluster) -> KubeLego | None:
+    """kube-lego's Deployment, with its variables; of several the first by namespace and name. Raises KubeError."""
+    found = next((each for each in cluster.items(DEPLOYMENTS) if is_kube_lego(each)), None)
+    if found is None:
+        return None
+    namespace, texts = found["metadata"]["namespace"], {}
+    for name in sorted(config_maps_of(found)):
+        config = cluster.find(CONFIGMAPS, namespace, name)
+        texts[name] = (config or {}).get("data") or {}
+    return kube_lego_of(found, texts)
 
 
 def _if_known(cluster: Cluster, resource: Resource) -> Iterator[Json]:

@@ -46,7 +46,7 @@ class Controller:
 
 def is_controller(deployment: Json) -> bool:
     """Whether the Deployment is cert-manager's controller, and not its webhook, its CA injector or a solver."""
-    return any("cert-manager-controller" in str(each.get("image", "")) for each in _containers(deployment))
+    return any("cert-manager-controller" in str(each.get("image", "")) for each in containers_of(deployment))
 
 
 def controller_of(deployment: Json, configurations: Mapping[str, str] = {}) -> Controller:
@@ -96,14 +96,15 @@ def own_annotations(annotations: Iterable[str]) -> list[str]:
     return sorted(name for name in annotations if name.startswith(PREFIXES))
 
 
-def _containers(deployment: Json) -> list[Json]:
+def containers_of(deployment: Json) -> list[Json]:
+    """Of its pods."""
     pod = deployment.get("spec", {}).get("template", {}).get("spec", {})
     return [each for each in pod.get("containers") or () if isinstance(each, dict)]
 
 
 def _flags(deployment: Json) -> dict[str, str]:
     """Flags of the form --name=value; one without a value is true, the last one counts."""
-    words = [str(word) for each in _containers(deployment) for word in (each.get("args") or ())]
+    words = [str(word) for each in containers_of(deployment) for word in (each.get("args") or ())]
     parts = (word.removeprefix("--").partition("=") for word in words if word.startswith("--"))
     return {name: value if equals else "true" for name, equals, value in parts}
 

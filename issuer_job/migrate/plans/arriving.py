@@ -30,6 +30,7 @@ from issuer_job.migrate.plans.steps import (
     Write,
     filled,
     patch_metadata,
+    stopping,
 )
 from issuer_job.migrate.translate.issuers import TranslatedIssuer
 from issuer_job.record.phases import Phase
@@ -82,7 +83,9 @@ class Steps:
         controller = self.theirs.controller
         if self.going:
             yield from self._issuers()
-            yield from _stop(controller)
+        if self.going and controller is not None:
+            about = (controller.namespace, controller.name)
+            yield from stopping("cert-manager", about, controller.replicas, controller.annotations)
         yield MoveStep("take cert-manager's ownership off the Secrets", tuple(self._disowned()))
         yield from self._taken_over()
         yield MoveStep("delete the Certificates, and leave their Secrets", tuple(self._deleted()))
@@ -237,15 +240,6 @@ def _handed(secret: Json, labels: Mapping[str, str], notes: Mapping[str, str | N
     """A Secret that another tool has written stays that one's for certjob, until its marks are gone."""
     gone = dict.fromkeys(own_annotations(written_annotations(secret)))
     yield from patch_metadata(SECRETS, secret, labels={**labels, FAO: None}, annotations={**gone, **notes})
-
-
-def _stop(controller: Controller | None) -> Iterator[MoveStep]:
-    if controller is None or not (controller.runs or v.REPLICAS in controller.annotations):
-        return
-    about = (controller.namespace, controller.name)
-    body = {"metadata": {"annotations": {v.REPLICAS: str(controller.replicas)}}, "spec": {"replicas": 0}}
-    stop = Write(Verb.PATCH, DEPLOYMENTS, *about, "no replicas: nothing of it runs meanwhile", body)
-    yield MoveStep("stop cert-manager", (stop,) if controller.runs else (), Until.STOPPED, (about,))
 
 
 def _start(controller: Controller, *, stops: bool) -> Iterator[MoveStep]:

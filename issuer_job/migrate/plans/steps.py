@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json, Resource
 from issuer_job.migrate.others.cert_manager import CERTIFICATES
 from issuer_job.migrate.translate.issuers import TranslatedIssuer
@@ -167,6 +168,14 @@ def patch_metadata(
     if body:
         said = what or ", ".join(told(values) for values in body["metadata"].values())
         yield Write(Verb.PATCH, resource, metadata["namespace"], metadata["name"], said, body)
+
+
+def stopping(what: str, about: tuple[str, str], replicas: int, annotations: Mapping[str, str]) -> Iterator[MoveStep]:
+    """Another tool's Deployment is stopped, and remembers how many replicas it had; nothing if others stopped it."""
+    body = {"metadata": {"annotations": {v.REPLICAS: str(replicas)}}, "spec": {"replicas": 0}}
+    stop = Write(Verb.PATCH, DEPLOYMENTS, *about, "no replicas: nothing of it runs", body)
+    if replicas or v.REPLICAS in annotations:
+        yield MoveStep(f"stop {what}", (stop,) if replicas else (), Until.STOPPED, (about,))
 
 
 def filled(steps: Iterable[MoveStep]) -> tuple[MoveStep, ...]:

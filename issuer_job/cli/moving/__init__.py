@@ -1,0 +1,1 @@
+"""Moving between certjob and other tools, as a command."""
