@@ -60,7 +60,8 @@ def reason_to_issue(certificate: Json, secret: Json | None, *, now: datetime) ->
     if _names(leaf) != {*spec.get("dnsNames", ()), *filter(None, [spec.get("commonName")])}:
         return "SecretMismatch: names"
     start, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
-    before = _hours(spec.get("renewBefore")) or (end - start) / 3
+    asked = _hours(spec.get("renewBefore"))
+    before = asked if asked is not None and asked < end - start else (end - start) / 3
     return "Renewing" if now >= end - before else ""
 
 
@@ -149,9 +150,25 @@ class FakeCertManager:
                     self.api.add(CERTIFICATES, namespace, made)
         for certificate in self.api.all(CERTIFICATES):
             namespace, name = certificate["metadata"]["namespace"], certificate["spec"]["secretName"]
-            reason = reason_to_issue(certificate, _decoded(self.api.stored(SECRETS, namespace, name)), now=now)
+            secret = self.api.stored(SECRETS, namespace, name)
+            reason = reason_to_issue(certificate, _decoded(secret), now=now)
             if reason:
                 self.orders.append(((namespace, name), reason))
+            elif secret is not None:
+                self._is_content(certificate, secret)
+
+    def _is_content(self, certificate: Json, secret: Json) -> None:
+        """It says so, and puts its marks on the Secret."""
+        ref, metadata = certificate["spec"]["issuerRef"], secret["metadata"]
+        marks = {f"{CM}certificate-name": certificate["metadata"]["name"], f"{CM}issuer-name": ref["name"]}
+        marks |= {f"{CM}issuer-kind": ref.get("kind") or "Issuer", f"{CM}issuer-group": ref.get("group", "")}
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), **marks}
+        metadata["labels"] = {**(metadata.get("labels") or {}), "controller.cert-manager.io/fao": "true"}
+        self.api.add(SECRETS, metadata["namespace"], secret)
+        status = certificate.get("status") or {}
+        if not status.get("conditions"):
+            certificate["status"] = status | {"conditions": [{"type": "Ready", "status": "True"}]}
+            self.api.add(CERTIFICATES, metadata["namespace"], certificate)
 
 
 def _decoded(secret: Json | None) -> Json | None:

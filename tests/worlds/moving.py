@@ -19,6 +19,7 @@ from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, NAMESPACES, SECRETS, Cluster, Json, Response
 from issuer_job.migrate.carry.apply import Hands
 from issuer_job.migrate.carry.read import read_cert_manager, read_estate, read_kube_lego
+from issuer_job.migrate.leaving.leaving import to_cert_manager
 from issuer_job.migrate.others.cert_manager import CERTIFICATES, CLUSTER_ISSUERS, ISSUERS
 from issuer_job.migrate.plans.arriving import from_cert_manager
 from issuer_job.migrate.plans.cm_targets import Choices
@@ -106,7 +107,8 @@ class Moving:
         """A ClusterIssuer, or an Issuer."""
         metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
         resource = ISSUERS if namespace else CLUSTER_ISSUERS
-        self.swept.api.add(resource, namespace or None, {"metadata": metadata, "spec": spec})
+        status = {"conditions": [{"type": "Ready", "status": "True"}]}
+        self.swept.api.add(resource, namespace or None, {"metadata": metadata, "spec": spec, "status": status})
 
     def certificate(
         self,
@@ -243,6 +245,13 @@ class Moving:
         assert lego is not None
         estate = replace(read_estate(cluster, now=self.now), served=self.served())
         return from_kube_lego(estate, lego, Choices(**choices))
+
+    def plan_back(self, *, handshakes: bool = True, **choices: Any) -> MovePlan:
+        """To cert-manager."""
+        cluster = Cluster(MetadataOnly(Operator(self)))
+        served = self.served() if handshakes else {}
+        estate = replace(read_estate(cluster, now=self.now), served=served)
+        return to_cert_manager(estate, read_cert_manager(cluster), Choices(**choices))
 
     def carry_out(self, plan: MovePlan, *, kill_at: int = 0, writes: bool = True) -> Operator:
         """As the command does it."""

@@ -12,6 +12,7 @@ from issuer_job.demand.common import written_annotations
 from issuer_job.demand.ingress_spec import hosts_by_secret
 from issuer_job.migrate.carry.read import read_cert_manager, read_estate, read_kube_lego
 from issuer_job.migrate.carry.served import chains, host_to_ask
+from issuer_job.migrate.leaving.leaving import to_cert_manager
 from issuer_job.migrate.plans.arriving import from_cert_manager
 from issuer_job.migrate.plans.cm_targets import Choices
 from issuer_job.migrate.plans.from_kube_lego import from_kube_lego
@@ -121,6 +122,35 @@ class FromKubeLego:
         return from_kube_lego(replace(estate, served=self.shown.of(hosts)), lego, self.asked.choices)
 
 
+@dataclass
+class ToCertManager:
+    """See Direction."""
+
+    cluster: Cluster
+    asked: Asked
+    now: Clock
+    nothing: str = "certjob has no certificates here that somebody asks for."
+    done: str = "done: nothing is left to move. certjob has forgotten the certificates"
+    shown: Shown = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shown = Shown(self.asked)
+
+    def plan(self) -> MovePlan:
+        """See Direction."""
+        theirs, estate = read_cert_manager(self.cluster), read_estate(self.cluster, now=self.now())
+        hosts = {
+            key: record.issued.hosts
+            for key, record in estate.records.items()
+            if record.issued is not None and self.asked.namespace in {"", key[0]}
+        }
+        return to_cert_manager(replace(estate, served=self.shown.of(hosts)), theirs, self.asked.choices)
+
+
 def directions() -> Mapping[str, MakeDirection]:
     """By the word that the command has for each."""
-    return {"from-kube-lego": FromKubeLego, "from-cert-manager": FromCertManager}
+    return {
+        "from-kube-lego": FromKubeLego,
+        "from-cert-manager": FromCertManager,
+        "to-cert-manager": ToCertManager,
+    }

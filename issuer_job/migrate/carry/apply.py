@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from issuer_job import names
 from issuer_job.cluster.api import AlreadyExists, Cluster, Conflict, KubeError, NotFound
+from issuer_job.migrate.others.cert_manager import CERTIFICATES, read_certificate
 from issuer_job.migrate.plans.steps import DEPLOYMENTS, MovePlan, MoveStep, Until, Verb, Write
 from issuer_job.record.phases import Phase
 from issuer_job.record.record import Record, RecordError
@@ -94,6 +95,8 @@ class Hands:
             self._wait(lambda: [key for key in step.about if not self._is_stopped(key)], _still_running)
         elif step.until is Until.ADOPTED:
             self._adopted(step.about)
+        elif step.until is Until.KEPT:
+            self._kept_by_cert_manager(step.about)
 
     def _adopted(self, keys: Sequence[Key]) -> None:
         records: dict[Key, Record | None] = dict.fromkeys(keys)
@@ -112,6 +115,18 @@ class Hands:
                 [f"Secret {ns}/{name}: ordered, and not taken over as was planned" for ns, name in ordered]
                 + ["nothing else was touched: see why (kubectl certjob describe), and run it again"]
             )
+
+    def _kept_by_cert_manager(self, keys: Sequence[Key]) -> None:
+        """Its Certificates have the Secrets' names. It says that it is ready if it has no reason to issue anew."""
+
+        def left() -> list[Key]:
+            found = {key: read_certificate(self.cluster.find(CERTIFICATES, *key) or {}) for key in keys}
+            if issuing := [key for key, one in found.items() if one is not None and one.is_issuing]:
+                raise Stopped(f"Certificate {ns}/{name}: cert-manager issues it anew" for ns, name in issuing)
+            return [key for key, one in found.items() if one is None or not one.is_ready]
+
+        self._wait(left, lambda late: [f"Certificate {ns}/{name} is not ready" for ns, name in late])
+        self.say(f"  cert-manager has {len(keys)}, without an order")
 
     def _kept(self, records: Mapping[Key, Record | None]) -> int:
         return sum(not _was_ordered(record) for record in records.values())

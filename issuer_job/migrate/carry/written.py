@@ -1,6 +1,7 @@
 """A move as files: for kustomize what is to stand in Git, and for a shell, line by line, what is not. Pure.
 
 DIR/issuers, DIR/requests  resources: certjob's issuers, and Secrets that ask in the place of Certificates
+DIR/certificates, DIR/cluster-issuers  the same for cert-manager
 DIR/ingresses              a component: patches of Ingresses
 DIR/credentials.sh         copies account keys, HMAC keys and tokens to where certjob's issuers have them
 DIR/steps.sh               all writes of the move, in their order
@@ -19,6 +20,7 @@ import msgspec
 from issuer_job import names
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import INGRESSES, SECRETS, Json
+from issuer_job.migrate.others.cert_manager import CERTIFICATES
 from issuer_job.migrate.plans.steps import MovePlan, Until, Verb
 from issuer_job.migrate.translate.issuers import Credential, TranslatedIssuer
 
@@ -31,6 +33,10 @@ def files_of(plan: MovePlan) -> Files:
     files: Files = {}
     _resources(files, "issuers", [each.config_map for each in plan.issuers if not each.exists])
     _resources(files, "requests", list(_requests(plan)))
+    for folder in sorted({folder for folder, _ in plan.drafts}):
+        _resources(files, folder, [each for where, each in plan.drafts if where == folder])
+    made = (write.body for write in plan.writes if write.resource == CERTIFICATES and write.verb is Verb.CREATE)
+    _resources(files, "certificates", [body for body in made if body is not None])
     _patches(files, plan)
     lines = [line for issuer in plan.issuers for line in credential_lines(issuer)]
     if lines:
@@ -129,7 +135,8 @@ def _waiting(until: Until, about: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _file(metadata: Mapping[str, Any]) -> str:
-    plain = names.fit(f"{metadata['namespace']}.{metadata['name']}", 200, unique=str(metadata))
+    full = ".".join(filter(None, [metadata.get("namespace", ""), metadata["name"]]))
+    plain = names.fit(full, 200, unique=full)
     return f"{plain.replace('/', '-')}.yaml"
 
 

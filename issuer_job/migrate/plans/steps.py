@@ -105,6 +105,8 @@ class Until(StrEnum):
     """No pod of the step's Deployments runs any more."""
     ADOPTED = "adopted"
     """certjob has the step's certificates, without an order."""
+    KEPT = "kept"
+    """cert-manager has them, without an order."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ class MoveStep:
 class MovePlan:
     """All of a move, as far as it is not done. `issuers` are those that it needs, `notes` for people to look at.
 
-    `refused` says why there are no steps, and is empty if there may be.
+    `refused` says why there are no steps, and is empty if there may be. `drafts` are objects for people to look at
+    and apply, each with the folder where it is written to.
     """
 
     rows: tuple[MoveRow, ...]
@@ -134,6 +137,7 @@ class MovePlan:
     issuers: tuple[TranslatedIssuer, ...] = ()
     notes: tuple[str, ...] = ()
     refused: str = ""
+    drafts: tuple[tuple[str, Json], ...] = ()
 
     @property
     def writes(self) -> Iterator[Write]:

@@ -1,0 +1,1 @@
+"""To cert-manager: a plan by which it has no reason to order anything. Pure."""
