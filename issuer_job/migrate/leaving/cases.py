@@ -67,7 +67,7 @@ def cases_of(estate: Estate, theirs: CertManager, choices: Choices) -> list[Leav
     found = []
     for key, secret in sorted(estate.secrets.items()):
         labels = secret["metadata"].get("labels") or {}
-        if choices.namespace not in {"", key[0]} or key[0] in v.EXCLUDED_NAMESPACES:
+        if choices.namespace not in {"", key[0]} or v.is_excluded(key[0]):
             continue
         if v.MOVING in written_annotations(secret) or labels.get(v.MANAGED) != "true":
             continue

@@ -88,7 +88,7 @@ def cases_of(
         namespace, notes = ingress["metadata"]["namespace"], written_annotations(ingress)
         if watched not in {"", namespace} or choices.namespace not in {"", namespace}:
             continue
-        if not lego.is_asked(notes) or CHALLENGES in notes or namespace in v.EXCLUDED_NAMESPACES:
+        if not lego.is_asked(notes) or CHALLENGES in notes or v.is_excluded(namespace):
             continue
         after = _after(lego, ingress, made)
         patched = ingress | {"metadata": ingress["metadata"] | {"annotations": merged(notes, after)}}

@@ -107,12 +107,14 @@ def test_everything_at_once(moving: Moving) -> None:
     assert {key: chain for key, chain in moving.served().items() if key in before} == before
 
 
+@pytest.mark.exhaustive
 def test_a_second_run_changes_nothing(moving: Moving) -> None:
     moving.carry_out(everything(moving))
     again = moving.plan()
     assert (again.rows, again.steps) == ((), ())
 
 
+@pytest.mark.exhaustive
 def test_certjob_renews_it_when_it_is_due(moving: Moving) -> None:
     moving.certificate()
     moving.carry_out(moving.plan(new_accounts=True))
@@ -122,6 +124,7 @@ def test_certjob_renews_it_when_it_is_due(moving: Moving) -> None:
     assert orders(moving.swept) == 1
 
 
+@pytest.mark.exhaustive
 def test_what_stays_has_cert_manager_started_again(moving: Moving) -> None:
     everything(moving)
     moving.issuer({"vault": {"path": "pki"}}, "vault", namespace="shop")
@@ -172,6 +175,7 @@ def test_a_namespace_alone_is_refused_where_certificates_take_their_secrets_alon
     assert moving.plan().steps
 
 
+@pytest.mark.exhaustive
 def test_what_asked_as_kube_lego_had_it_asks_certjob_alone(moving: Moving) -> None:
     """cert-manager's default issuer would come back to it."""
     moving.cm.install("--default-issuer-name=le-prod", "--default-issuer-kind=ClusterIssuer")
@@ -181,6 +185,7 @@ def test_what_asked_as_kube_lego_had_it_asks_certjob_alone(moving: Moving) -> No
     assert final(moving)["ingresses"]["shop"] == {"team": "shop", v.ISSUER: "le-prod"}
 
 
+@pytest.mark.exhaustive
 def test_without_a_default_issuer_that_annotation_stays(moving: Moving) -> None:
     notes = {v.TLS_ACME: "true", f"{CM}cluster-issuer": "le-prod", f"{CM}private-key-algorithm": "ECDSA"}
     moving.certificate(notes=notes)
@@ -189,6 +194,7 @@ def test_without_a_default_issuer_that_annotation_stays(moving: Moving) -> None:
         assert final(moving)["ingresses"]["shop"] == {"team": "shop", v.TLS_ACME: "true", v.ISSUER: "le-prod"}
 
 
+@pytest.mark.exhaustive
 def test_one_that_opted_out_of_certjob_opts_in(moving: Moving) -> None:
     moving.certificate(notes={f"{CM}cluster-issuer": "le-prod", v.TLS_ACME: "false"})
     moving.carry_out(moving.plan(namespace="shop"))
@@ -225,6 +231,7 @@ def test_an_issuer_that_certjob_has_is_taken_if_it_is_of_the_same_ca(moving: Mov
     assert (made.name, made.exists) == ("cm-le-prod", False)
 
 
+@pytest.mark.exhaustive
 def test_an_issuer_may_be_chosen(moving: Moving) -> None:
     moving.certificate()
     plan = moving.plan(issuers={"le-prod": "test-ca"})
@@ -233,6 +240,7 @@ def test_an_issuer_may_be_chosen(moving: Moving) -> None:
     assert orders(moving.swept) == 0
 
 
+@pytest.mark.exhaustive
 def test_issuers_of_namespaces_have_names_of_their_own(moving: Moving) -> None:
     for namespace in ("shop", "mail"):
         moving.cluster_issuer("le", namespace=namespace)
@@ -359,6 +367,7 @@ def test_what_would_be_ordered_is_said_and_left(moving: Moving, given: dict[str,
     assert plan.steps == ()
 
 
+@pytest.mark.exhaustive
 def test_what_would_be_ordered_goes_along_if_the_operator_says_so(moving: Moving) -> None:
     moving.certificate(signer=STRANGER)
     moving.carry_out(moving.plan(orders=True, new_accounts=True))
@@ -410,6 +419,7 @@ def test_a_host_that_another_namespace_names_too_is_for_the_operator_to_decide(m
     assert "transfer-host" in why(plan)
 
 
+@pytest.mark.exhaustive
 def test_two_masters_are_refused(moving: Moving) -> None:
     moving.certificate()
     moving.carry_out(moving.plan())
@@ -429,6 +439,7 @@ def test_a_secret_of_another_type(moving: Moving) -> None:
     assert (rows(plan), why(plan)) == ({"shop-tls": "cannot"}, "its Secret is not of type kubernetes.io/tls")
 
 
+@pytest.mark.exhaustive
 def test_who_reads_cert_managers_annotations_keeps_them(moving: Moving) -> None:
     """With the option, an Ingress says all that it has to say."""
     moving.certificate()
@@ -444,6 +455,7 @@ def test_who_reads_cert_managers_annotations_keeps_them(moving: Moving) -> None:
     assert orders(moving.swept) == 0
 
 
+@pytest.mark.exhaustive
 def test_a_certificate_that_people_wrote_becomes_a_secret_that_asks_and_its_ingress_nothing(
     moving: Moving,
 ) -> None:
@@ -456,6 +468,7 @@ def test_a_certificate_that_people_wrote_becomes_a_secret_that_asks_and_its_ingr
     assert orders(moving.swept) == 0
 
 
+@pytest.mark.exhaustive
 def test_a_dry_run_writes_nothing(moving: Moving) -> None:
     plan = everything(moving)
     before = final(moving)
@@ -463,6 +476,7 @@ def test_a_dry_run_writes_nothing(moving: Moving) -> None:
     assert final(moving) == before
 
 
+@pytest.mark.exhaustive
 def test_one_that_is_ordered_after_all_ends_it_before_the_others(moving: Moving) -> None:
     """What the hosts have shown is not what the Secrets hold."""
     for name in ("a", "b", "c"):

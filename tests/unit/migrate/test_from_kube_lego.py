@@ -110,6 +110,7 @@ def test_all_of_it(moving: Moving) -> None:
     assert (again.rows, again.steps) == ((), ())
 
 
+@pytest.mark.exhaustive
 def test_what_certjob_has_found_before_waits_for_the_label_alone(moving: Moving) -> None:
     legos(moving)
     moving.goes_on()
@@ -119,6 +120,7 @@ def test_what_certjob_has_found_before_waits_for_the_label_alone(moving: Moving)
     assert (moving.records()[0].phase, orders(moving.swept)) == (Phase.ISSUED, 0)
 
 
+@pytest.mark.exhaustive
 def test_an_issuer_of_its_own_where_the_default_one_is_of_another_ca(moving: Moving) -> None:
     moving.swept.set_issuer(server="https://ca.certjob.dev/other")
     install(moving, LEGO_RSA_KEYSIZE="4096", LEGO_SECRET_NAME="account")
@@ -159,6 +161,7 @@ def test_its_server_in_version_2(url: str, server: str) -> None:
     assert kube_lego_of(deployment(LEGO_URL=url), {}).server == server
 
 
+@pytest.mark.exhaustive
 def test_variables_come_from_config_maps_too_and_not_from_secrets(moving: Moving) -> None:
     by_map = {"valueFrom": {"configMapKeyRef": {"name": "lego", "key": "lego.email"}}}
     by_secret = {"valueFrom": {"secretKeyRef": {"name": "lego", "key": "url"}}}
@@ -173,6 +176,7 @@ def test_variables_come_from_config_maps_too_and_not_from_secrets(moving: Moving
     assert stored["metadata"]["annotations"] == LEGO | {v.RENEW_BEFORE: "10d"}
 
 
+@pytest.mark.exhaustive
 def test_another_annotation_is_said_in_certjobs_words(moving: Moving) -> None:
     install(moving, LEGO_KUBE_ANNOTATION="company.dev/tls")
     notes = {"company.dev/tls": "true"}

@@ -128,6 +128,7 @@ def _never_two(moving: Moving) -> None:
     assert moving.masters() == []
 
 
+@pytest.mark.exhaustive
 def test_nothing_is_revoked_later(moving: Moving) -> None:
     """Nothing of certjob's names the host of a Secret that asked: its right to that lapses."""
     requested(moving)
@@ -139,6 +140,7 @@ def test_nothing_is_revoked_later(moving: Moving) -> None:
     assert not [one for one in moving.swept.api.all(CONFIGMAPS, v.NAMESPACE) if "revocation" in str(one["metadata"])]
 
 
+@pytest.mark.exhaustive
 def test_there_and_back_again(moving: Moving) -> None:
     requested(moving)
     moving.carry_out(moving.plan_back())
@@ -159,6 +161,7 @@ def _iso(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@pytest.mark.exhaustive
 def test_in_a_namespace_that_is_opted_in_the_ingress_opts_out(moving: Moving) -> None:
     moving.swept.api.add(NAMESPACES, None, {"metadata": {"name": "shop", "labels": {v.NAMESPACE_ENABLED: "true"}}})
     moving.carry_out(moving.plan_back())
@@ -167,6 +170,7 @@ def test_in_a_namespace_that_is_opted_in_the_ingress_opts_out(moving: Moving) ->
     assert (moving.records(), moving.cm.orders) == ([], [])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("algorithm", "words"),
     [("rsa-2048", ("RSA", "2048")), ("ecdsa-p384", ("ECDSA", "384")), ("ecdsa-p256", ("ECDSA", "256"))],
@@ -184,6 +188,7 @@ def test_the_key_is_said(moving: Moving, algorithm: str, words: tuple[str, str],
     assert moving.cm.orders == []
 
 
+@pytest.mark.exhaustive
 def test_when_to_renew_is_said_as_go_reads_it(moving: Moving) -> None:
     issued(
         moving,
@@ -196,6 +201,7 @@ def test_when_to_renew_is_said_as_go_reads_it(moving: Moving) -> None:
     assert final(moving)["certificates"]["mail-tls"]["renewBefore"] == "4h"
 
 
+@pytest.mark.exhaustive
 def test_an_entry_that_certjob_has_added_stays_for_cert_manager(moving: Moving) -> None:
     body = ingress("bare", hosts=("bare.certjob.dev",))
     entry = "bare-entry-tls"
@@ -205,6 +211,7 @@ def test_an_entry_that_certjob_has_added_stays_for_cert_manager(moving: Moving) 
     assert entry in final(moving)["certificates"]
 
 
+@pytest.mark.exhaustive
 def test_the_issuer_may_have_another_name_there(moving: Moving) -> None:
     moving.cluster_issuer("le-prod")
     moving.carry_out(moving.plan_back(issuers={"le-prod": ISSUER}))
@@ -212,6 +219,7 @@ def test_the_issuer_may_have_another_name_there(moving: Moving) -> None:
     assert moving.cm.orders == []
 
 
+@pytest.mark.exhaustive
 def test_an_issuer_of_the_namespace(moving: Moving) -> None:
     moving.swept.api.remove(CLUSTER_ISSUERS, None, ISSUER)
     moving.cluster_issuer(ISSUER, namespace="shop")
@@ -253,6 +261,7 @@ def test_cert_manager_has_to_run(moving: Moving) -> None:
     assert "does not run" in moving.plan_back().refused
 
 
+@pytest.mark.exhaustive
 def test_one_that_a_move_had_stopped_is_started(moving: Moving) -> None:
     moving.cm.install(replicas=0)
     stored = moving.swept.api.stored(DEPLOYMENTS, "cert-manager", "cert-manager")
