@@ -52,7 +52,7 @@ Key = tuple[str, str]
 
 
 @dataclass
-class Shown:
+class Handshakes:
     """Handshakes, each once in a run: what is in a Secret is not changed by a move."""
 
     asked: Asked
@@ -77,10 +77,10 @@ class FromCertManager:
     now: Clock
     nothing: str = "cert-manager has no Certificates here."
     done: str = "done: nothing is left to move. cert-manager's custom resources are left: delete them when you like"
-    shown: Shown = field(init=False)
+    shown: Handshakes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.shown = Shown(self.asked)
+        self.shown = Handshakes(self.asked)
 
     def plan(self) -> MovePlan:
         """See Direction."""
@@ -100,10 +100,10 @@ class FromKubeLego:
     now: Clock
     nothing: str = "kube-lego has nothing here that certjob has not."
     done: str = "done: nothing is left to move. Delete kube-lego when you like, its Secrets in users' namespaces stay"
-    shown: Shown = field(init=False)
+    shown: Handshakes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.shown = Shown(self.asked)
+        self.shown = Handshakes(self.asked)
 
     def plan(self) -> MovePlan:
         """See Direction."""
@@ -131,10 +131,10 @@ class ToCertManager:
     now: Clock
     nothing: str = "certjob has no certificates here that somebody asks for."
     done: str = "done: nothing is left to move. certjob has forgotten the certificates"
-    shown: Shown = field(init=False)
+    shown: Handshakes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.shown = Shown(self.asked)
+        self.shown = Handshakes(self.asked)
 
     def plan(self) -> MovePlan:
         """See Direction."""
