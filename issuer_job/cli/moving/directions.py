@@ -20,7 +20,7 @@ from issuer_job.migrate.plans.steps import MovePlan
 
 
 @dataclass(frozen=True)
-class Wish:
+class MoveWish:
     """What the operator says. `connect`: the address that is asked in the place of every host's own."""
 
     namespace: str = ""
@@ -47,7 +47,7 @@ class Direction(Protocol):
 
 
 Clock = Callable[[], datetime]
-MakeDirection = Callable[[Cluster, Wish, Clock], Direction]
+MakeDirection = Callable[[Cluster, MoveWish, Clock], Direction]
 Key = tuple[str, str]
 
 
@@ -55,7 +55,7 @@ Key = tuple[str, str]
 class Handshakes:
     """Handshakes, each once in a run: what is in a Secret is not changed by a move."""
 
-    asked: Wish
+    asked: MoveWish
     seen: dict[Key, bytes] = field(default_factory=dict)
     tried: set[Key] = field(default_factory=set)
 
@@ -73,7 +73,7 @@ class FromCertManager:
     """See Direction."""
 
     cluster: Cluster
-    asked: Wish
+    asked: MoveWish
     now: Clock
     nothing: str = "cert-manager has no Certificates here."
     done: str = "done: nothing is left to move. cert-manager's custom resources are left: delete them when you like"
@@ -96,7 +96,7 @@ class FromKubeLego:
     """See Direction."""
 
     cluster: Cluster
-    asked: Wish
+    asked: MoveWish
     now: Clock
     nothing: str = "kube-lego has nothing here that certjob has not."
     done: str = "done: nothing is left to move. Delete kube-lego when you like, its Secrets in users' namespaces stay"
@@ -127,7 +127,7 @@ class ToCertManager:
     """See Direction."""
 
     cluster: Cluster
-    asked: Wish
+    asked: MoveWish
     now: Clock
     nothing: str = "certjob has no certificates here that somebody asks for."
     done: str = "done: nothing is left to move. certjob has forgotten the certificates"

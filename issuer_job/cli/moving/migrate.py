@@ -20,7 +20,7 @@ from issuer_job.cli.steering.writer import DRY_RUN, DryRun, Writer
 from issuer_job.migrate.plans.steps import MovePlan, MoveRow, WillBe
 
 if TYPE_CHECKING:
-    from issuer_job.cli.moving.directions import Direction, Wish
+    from issuer_job.cli.moving.directions import Direction, MoveWish
 
 HEADERS = ("NAMESPACE", "SECRET", "FOR", "NOW FROM", "WILL BE", "WHY")
 DIRECTIONS = ("from-kube-lego", "from-cert-manager", "to-cert-manager")
@@ -73,9 +73,9 @@ def migrate(
     Exit code 1: a line says "orders", or the move could not go on; run again it goes on where it was.
     """
     session.certjob_namespace  # noqa: B018 - first: the rest of the product looks there from now on
-    from issuer_job.cli.moving.directions import Wish, directions
+    from issuer_job.cli.moving.directions import MoveWish, directions
 
-    asked = Wish(
+    asked = MoveWish(
         namespace=session.flags.namespace,
         issuers=_pairs(issuers),
         orders=orders,
@@ -103,7 +103,7 @@ class Moving:
 
     session: Session
     way: Direction
-    asked: Wish
+    asked: MoveWish
     timeout: float
     writer: Writer
 
