@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 
+from issuer_job.cli.registry import COMMANDS, Row
 from issuer_job.http01 import responder_metrics
 from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import DEFAULT_TYPE, Issuer
@@ -126,8 +130,64 @@ def _metric_row(family: Family) -> str:
     return f"| `{family.full_name}` | {family.kind} | {labels} | {family.help} |"
 
 
+COMMON = {"context", "kubeconfig", "as_user", "as_group", "request_timeout", "certjob_namespace", "verbosity"}
+"""Flags that every command has, which are told once."""
+OFTEN = {"namespace", "all_namespaces", "selector", "output"}
+"""And those that many have."""
+
+
+def page_of_commands() -> str:
+    """docs/cli.md with the commands as the code has them."""
+    page = (DOCS / "cli.md").read_text()
+    before, head, _ = page.partition("## Reference\n")
+    found = {name: command_of(row) for name, row in COMMANDS.items()}
+    often = {option.name: option for one in found.values() for option in one.params if option.name in COMMON | OFTEN}
+    common = ["Of kubectl's flags commands have these, which mean what they mean there:\n", *_table(often.values())]
+    lines = [*common, *(line for pair in found.items() for line in _command(*pair))]
+    return f"{before}{head}\n" + "\n".join(lines).rstrip("\n") + "\n"
+
+
+def command_of(row: Row) -> click.Command:
+    """The command, imported."""
+    found: click.Command = getattr(importlib.import_module(f"issuer_job.cli.{row.module}"), row.function)
+    return found
+
+
+def _command(name: str, command: click.Command) -> Iterator[str]:
+    yield f"### {name}\n"
+    pieces = command.collect_usage_pieces(click.Context(command))
+    often = [f"`{option.opts[0]}`" for option in command.params if option.name in OFTEN]
+    yield f"`kubectl certjob {' '.join([name, *pieces[1:], *pieces[:1]])}`\n"
+    yield "\n\n".join(" ".join(part.split()) for part in (command.help or "").split("\n\n")) + "\n"
+    own = [
+        option for option in command.params if isinstance(option, click.Option) and option.name not in COMMON | OFTEN
+    ]
+    if own:
+        yield from _table(own)
+    if often:
+        yield f"Besides: {', '.join(often)}.\n"
+
+
+def _table(options: Iterable[click.Parameter]) -> Iterator[str]:
+    yield "| flag | means |\n|---|---|"
+    for option in options:
+        if isinstance(option, click.Option):
+            yield f"| {_flags(option)} | {(option.help or '').replace('|', chr(92) + '|')} |"
+    yield ""
+
+
+def _flags(option: click.Parameter) -> str:
+    value = ""
+    if isinstance(option, click.Option) and not option.is_flag and not option.count:
+        kind = option.type
+        value = " " + (
+            "\\|".join(map(str, kind.choices)) if isinstance(kind, click.Choice) else option.metavar or "VALUE"
+        )
+    return ", ".join(f"`{flag}{value if flag == option.opts[-1] else ''}`" for flag in option.opts)
+
+
 if __name__ == "__main__":
     for name, make in FILES.items():
         (DOCS / name).write_text(text(make()))
     (DOCS / "troubleshooting.md").write_text(page_of_problems())
-    (DOCS / "metrics.md").write_text(page_of_metrics())
+    (DOCS / "cli.md").write_text(page_of_commands())
