@@ -51,7 +51,6 @@ View = Callable[[Query, datetime], PageAnswer]
 def create_page(source: PageSource, *, hosts: Iterable[str] = (), clock: Callable[[], datetime] = utc_now) -> Flask:
     """The application. `hosts` are names that it may be called by, besides those of the machine itself."""
     app = Flask(__name__, static_folder=None)
-    app.url_map.merge_slashes = False
     prepare(app.jinja_env)
     known = KnownHosts(hosts)
 
