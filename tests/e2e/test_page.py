@@ -21,15 +21,14 @@ from tests.e2e.api import kubectl
 def forwarded() -> Iterator[str]:
     """Where a port-forward leads to the page from."""
     command = ["kubectl", "port-forward", "-n", v.NAMESPACE, "deployment/certjob-view", ":8080"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert process.stdout is not None
-    try:
-        said = process.stdout.readline()
-        assert said.startswith("Forwarding from "), said
-        yield f"http://{said.split()[2]}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        try:
+            said = process.stdout.readline()
+            assert said.startswith("Forwarding from "), said
+            yield f"http://{said.split()[2]}"
+        finally:
+            process.terminate()
 
 
 def test_a_port_forward_leads_to_the_page_and_the_pods_address_does_not() -> None:
