@@ -68,6 +68,7 @@ class FakeCA:
         not_after: datetime = NOW + 90 * DAY,
         serial: int | None = None,
         authority_key_id: bytes | None = None,
+        subject: str = "leaf",
     ) -> x509.Certificate:
         extensions: list[x509.ExtensionType] = []
         if names:
@@ -76,7 +77,7 @@ class FakeCA:
         if authority_key_id is not None:
             extensions.append(x509.AuthorityKeyIdentifier(authority_key_id, None, None))
         return _certificate(
-            "leaf", self.name, key, self.key, not_before, not_after, serial=serial, extensions=extensions
+            subject, self.name, key, self.key, not_before, not_after, serial=serial, extensions=extensions
         )
 
 

@@ -75,7 +75,7 @@ def _key_fits(key: Any, wanted: Json) -> bool:
 def _names(leaf: x509.Certificate) -> set[str]:
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     common = [str(one.value) for one in leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
-    return {*names.get_values_for_type(x509.DNSName), *(name for name in common if "." in name)}
+    return {*names.get_values_for_type(x509.DNSName), *common}
 
 
 def _hours(text: str | None) -> timedelta | None:

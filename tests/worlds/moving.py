@@ -130,7 +130,7 @@ class Moving:
         spec = {"privateKey": {"algorithm": "ECDSA"}, **spec}
         is_rsa = spec["privateKey"]["algorithm"] == "RSA"
         key = generate_key(KeyAlgorithm.RSA_2048 if is_rsa else KeyAlgorithm.ECDSA_P256)
-        chain = pem(signer.issue(hosts, key, not_before=start, not_after=end))
+        chain = pem(signer.issue(hosts, key, not_before=start, not_after=end, subject=hosts[0]))
         ref = spec.pop("issuerRef", LE)
         marks = {
             f"{CM}certificate-name": secret_name if by_ingress else name,

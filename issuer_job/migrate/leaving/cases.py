@@ -187,7 +187,8 @@ class _One:
         hosts: tuple[str, ...],
     ) -> Fate:
         state = (self.secret["metadata"].get("labels") or {}).get(v.STATE)
-        if state != v.SecretState.ISSUED:
+        adopted = not state and record is not None and record.issued is not None
+        if state != v.SecretState.ISSUED and not adopted:
             return Fate(WillBe.ORDERS, "it has no certificate yet")
         if leaf is None:
             return Fate(WillBe.ORDERS, "its key is not known: neither the record nor a host has shown it")

@@ -114,6 +114,18 @@ def test_a_second_run_changes_nothing(moving: Moving) -> None:
     assert (again.rows, again.steps) == ((), ())
 
 
+def test_what_has_come_may_go_back(moving: Moving) -> None:
+    """Nothing on the Secret says that certjob has issued it: it has not."""
+    moving.certificate()
+    moving.carry_out(moving.plan())
+    moving.cm.install()
+    plan = moving.plan_back()
+    assert rows(plan) == {"shop-tls": "adopted"}
+    moving.carry_out(plan)
+    assert (orders(moving.swept), moving.cm.orders, moving.masters(), moving.records()) == (0, [], [], [])
+    assert moving.swept.secret("shop-tls")["metadata"]["annotations"][f"{CM}issuer-name"] == "le-prod"
+
+
 @pytest.mark.exhaustive
 def test_certjob_renews_it_when_it_is_due(moving: Moving) -> None:
     moving.certificate()
