@@ -31,7 +31,18 @@ PATIENCE = 20.0
 NOW = datetime(2026, 11, 27, 14, 27, 10, tzinfo=UTC)
 
 
-class Terminal(io.StringIO):
+class Pipe(io.StringIO):
+    """A stream; who reads it has gone once it is `broken`."""
+
+    broken = False
+
+    def write(self, text: str) -> int:
+        if self.broken:
+            raise BrokenPipeError
+        return super().write(text)
+
+
+class Terminal(Pipe):
     """A stream that says it is a terminal."""
 
     def isatty(self) -> bool:
@@ -121,8 +132,8 @@ class CommandLine:
     context_namespace: str = ""
     tenant: tuple[str, set[str]] | None = None
     clock: Callable[[], datetime] = lambda: NOW
-    out: io.StringIO = field(default_factory=io.StringIO)
-    err: io.StringIO = field(default_factory=io.StringIO)
+    out: Pipe = field(default_factory=Pipe)
+    err: Pipe = field(default_factory=Pipe)
     """Of the command that was run last, or runs."""
     nameservers: tuple[tuple[str, int], ...] = ()
     http_port: int = 80
@@ -133,7 +144,7 @@ class CommandLine:
 
     def run(self, *arguments: str) -> Ran:
         """Run one command."""
-        out, err = (Terminal(), Terminal()) if self.terminal else (io.StringIO(), io.StringIO())
+        out, err = (Terminal(), Terminal()) if self.terminal else (Pipe(), Pipe())
         self.out, self.err = out, err
         around = Surroundings(
             out=out,

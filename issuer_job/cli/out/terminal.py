@@ -94,6 +94,13 @@ class Terminal:
         for text in self._columns(list(rows)):
             self._write(self.out, text)
 
+    def fits(self, lines: Sequence[str]) -> bool:
+        """Whether lines that were made for the terminal are no longer than it."""
+        from issuer_job.cli.out.rich_tables import cropped
+
+        width = self._size(self.out).columns
+        return all(cropped(line, width) == line for line in lines)
+
     def live(self, lines: Sequence[str], *, err: bool = False) -> None:
         """Draw lines in the place of those that were drawn so before; nothing where that is no terminal."""
         stream = self.err if err else self.out

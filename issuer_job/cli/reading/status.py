@@ -11,8 +11,10 @@ from issuer_job.cli.base.command import command
 from issuer_job.cli.base.endings import Exit
 from issuer_job.cli.base.flags import NAMES, OUTPUT, SCOPE
 from issuer_job.cli.base.session import Session
+from issuer_job.status.plain import clean
 
 if TYPE_CHECKING:
+    from issuer_job.cli.out.terminal import Part, Terminal
     from issuer_job.cli.sight.sight import Choice
     from issuer_job.status.status import CertificateStatus
 
@@ -96,9 +98,9 @@ def _watch(session: Session, choice: Choice) -> Exit:
     try:
         while True:
             if terminal.rich and not form.startswith(("json", "yaml", "name")):
-                shown = choice.meant(feed.current.values())
-                lines = terminal.table_lines(heads, (rows.row(one, session.now, wide=wide) for one in shown))
-                terminal.live([*lines, *filter(None, [feed.problem])])
+                shown = sorted(choice.meant(feed.current.values()), key=lambda one: (one.namespace, one.name))
+                lines = _drawn(terminal, heads, [rows.row(one, session.now, wide=wide) for one in shown])
+                terminal.live([*lines, *map(clean, filter(None, [feed.problem]))])
             elif form in {"json", "yaml"}:
                 for one in changed:
                     forms.print_line(terminal, one, form)
@@ -114,6 +116,15 @@ def _watch(session: Session, choice: Choice) -> Exit:
             changed = choice.meant(feed.wait(TICK))
     finally:
         feed.end()
+
+
+def _drawn(terminal: Terminal, heads: Sequence[str], cells: Sequence[Sequence[Part]]) -> list[str]:
+    """The table; on a narrow terminal without what does not change, rather than without what comes next."""
+    lines = terminal.table_lines(heads, cells)
+    if terminal.fits(lines):
+        return lines
+    kept = [number for number, head in enumerate(heads) if head not in {"HOSTS", "ISSUER", "ASKED BY", "SERIAL"}]
+    return terminal.table_lines([heads[at] for at in kept], [[row[at] for at in kept] for row in cells])
 
 
 def _name(shown: CertificateStatus) -> str:
