@@ -7,8 +7,9 @@ import importlib
 import click
 import pytest
 
+from issuer_job import vocabulary as v
 from issuer_job.cli.registry import COMMANDS
-from issuer_job.cluster.api import Unreachable
+from issuer_job.cluster.api import MUTATING_WEBHOOKS, Unreachable
 from tests.fakes.api import status
 from tests.worlds.cli import CommandLine
 
@@ -67,3 +68,12 @@ def test_an_api_server_that_says_no_is_a_sentence_and_3(line: CommandLine) -> No
         3,
         "error: the API server does not know you (log in anew): Unauthorized\\x1b[2J\\nroot\n",
     )
+
+
+def test_where_certjob_is_its_webhook_says(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(v, "NAMESPACE", v.NAMESPACE)  # the command tells the rest of the product, too
+    service = {"name": v.WEBHOOK_SERVICE, "namespace": "tls-system"}
+    hook = {"metadata": {"name": v.WEBHOOK_CONFIGURATION, "labels": {v.APP_NAME: "certjob"}}}
+    line.api.add(MUTATING_WEBHOOKS, None, hook | {"webhooks": [{"clientConfig": {"service": service}}]})
+    assert line.run("issuers").err == "There is no issuer in namespace tls-system.\n"
+    assert line.run("issuers", "--certjob-namespace", "other").err == "There is no issuer in namespace other.\n"
