@@ -48,6 +48,8 @@ ORDERED_ALL_THE_SAME = tuple(
         r"Secret .*: very busy, .*",
         r"Secret .*: the API server is slow, .*",
         r"Secret .*: certificate will come later .*",
+        r"Secret .* failed \d+ times in an hour: again at .*",
+        r".*: the certificate will come later",
         r"Secret .*: not all could be looked at .*",
         r"not all of it could be looked at in time: .*",
         r"Secret .*: held back until .*",

@@ -98,12 +98,14 @@ def test_addresses_are_hashed(scrubber: BundleScrubber, address: str) -> None:
     assert told.startswith("ip-h")
 
 
+@pytest.mark.exhaustive
 @given(HOST, st.sampled_from(["{}", "a {} b", '"{}",', "https://{}/x", "*.{}", "({})", "{}:443", "x={};"]))
 def test_no_known_host_is_left_whatever_stands_around_it(host: str, around: str) -> None:
     told = BundleScrubber.of(KEY, [host]).text(around.format(host))
     assert host not in told
 
 
+@pytest.mark.exhaustive
 @given(st.text(max_size=400))
 def test_any_text_comes_to_an_end(text: str) -> None:
     BundleScrubber.of(KEY, HOSTS).text(text)

@@ -19,6 +19,7 @@ from tests.fakes.dns import FakeDns, fake_dns
 from tests.worlds.admitting import admit
 from tests.worlds.cli import CommandLine, Ran
 
+pytestmark = pytest.mark.process
 SERVER = "https://localhost:1/directory"
 HOSTS = ("pay.shop.dev", "www.shop.dev")
 

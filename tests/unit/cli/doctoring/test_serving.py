@@ -22,6 +22,7 @@ from tests.fakes.certs_ca import FakeCA, new_key, pem
 from tests.worlds.cli import CommandLine
 from tests.worlds.installed import edit, installed, pod
 
+pytestmark = pytest.mark.process
 NOW = datetime.now(UTC)
 CA, OTHER = (FakeCA.root(name, now=NOW) for name in ("certjob webhook CA", "another CA"))
 
