@@ -110,7 +110,7 @@ def _patches(files: Files, plan: MovePlan) -> None:
         metadata = {"namespace": namespace, "name": name, "annotations": notes}
         body = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata}
         files[PurePosixPath("ingresses", _file(metadata))] = _yaml(body)
-        patches.append({"path": _file(metadata), "target": {"kind": "Ingress", "namespace": namespace, "name": name}})
+        patches.append({"path": _file(metadata)})  # with a `target` kustomize would write null as text
     if patches:
         head = {"apiVersion": "kustomize.config.k8s.io/v1alpha1", "kind": "Component"}
         files[PurePosixPath("ingresses", "kustomization.yaml")] = _yaml(head | {"patches": patches})

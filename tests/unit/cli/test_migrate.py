@@ -74,6 +74,7 @@ def test_files_for_kustomize_and_a_shell(line: CommandLine, moving: Moving, tmp_
     }
     component = yaml.safe_load((tmp_path / "ingresses/kustomization.yaml").read_text())
     assert component["kind"] == "Component"
+    assert component["patches"] == [{"path": "shop.shop.yaml"}]
     request = yaml.safe_load((tmp_path / "requests/mail.mail-tls.yaml").read_text())
     assert request["metadata"]["annotations"] == {v.HOSTS: "mail.certjob.dev", v.ISSUER: "le-prod"}
     assert "data" not in request
