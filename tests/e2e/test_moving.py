@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+import yaml
 
 from certs.keys import KeyAlgorithm, generate_key, key_to_pem
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import INGRESSES, SECRETS, AlreadyExists, Conflict, Json, NotFound, Resource
+from issuer_job.demand.common import is_being_deleted
 from issuer_job.migrate.others.cert_manager import CERTIFICATES, CLUSTER_ISSUERS, ISSUERS
 from issuer_job.migrate.plans.steps import DEPLOYMENTS
 from issuer_job.record.record import Phase
@@ -34,8 +36,8 @@ from tests.e2e.own_issuer import DIRECTORY, ca_pem, orders_of, own_issuer
 from tests.fakes.certs_ca import FakeCA, pem
 from tests.worlds.cert_manager import made_for, reason_to_issue
 
-COUNT = 20
-"""Of 50 it is the same, in 130 s."""
+COUNT = 12
+"""It is the same of 50, in 130 s."""
 THEIRS = "e2e-moving"
 CRDS = Resource("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions")
 KINDS = {CERTIFICATES: "Certificate", ISSUERS: "Issuer", CLUSTER_ISSUERS: "ClusterIssuer"}
@@ -131,6 +133,19 @@ class Moved:
         done = self.command.certjob(*self.arguments(direction, "--apply"))
         assert done.returncode == 0, done.stdout + done.stderr
 
+    def in_git(self, directory: Path) -> list[Json]:
+        """The annotations of the Ingresses, with the files that the command writes."""
+        done = self.command.certjob(*self.arguments("from-cert-manager", "--write", str(directory)))
+        assert done.returncode == 0, done.stderr
+        listed = {"apiVersion": "v1", "kind": "List", "items": list(cluster().items(INGRESSES, self.namespace))}
+        for item in listed["items"]:
+            item |= {"apiVersion": INGRESSES.api_version, "kind": "Ingress"}
+        (directory / "live.yaml").write_text(json.dumps(listed))
+        overlay = {"resources": ["live.yaml"], "components": ["ingresses"]}
+        (directory / "kustomization.yaml").write_text(json.dumps(overlay))
+        rendered = yaml.safe_load_all(kubectl("kustomize", str(directory)))
+        return [document["metadata"]["annotations"] for document in rendered]
+
     def interrupted(self, direction: str, words: str) -> None:
         """Killed once it has said that."""
         path = f"{self.command.directory}:{os.environ['PATH']}"
@@ -139,6 +154,7 @@ class Moved:
             assert running.stdout is not None
             assert any(words in said for said in running.stdout)
             running.kill()
+        wait_for(lambda: not any(map(is_being_deleted, cluster().items(CERTIFICATES, self.namespace))), what="gone")
 
 
 @dataclass
@@ -230,11 +246,15 @@ def test_there_and_back(new_namespace: NewNamespace, tmp_path: Path) -> None:
         wait_for(lambda: all(map(shows_theirs, moved.hosts)), what="all of them are served")
         with Handshakes(moved.hosts, pause=0.5) as handshakes, Model(moved.namespace, pause=1) as model:
             assert moved.report("from-cert-manager") == {"adopted": COUNT}
+            written = moved.in_git(tmp_path / "written")
             moved.interrupted("from-cert-manager", "deleted, its Secret stays")
             moved.apply("from-cert-manager")
             records = [world.record(moved.namespace, moved.secret(number)) for number in range(COUNT)]
             assert {one.phase if one is not None else None for one in records} == {Phase.ISSUED}
             assert list(cluster().items(CERTIFICATES, moved.namespace)) == []
+            assert written == [
+                each["metadata"]["annotations"] for each in cluster().items(INGRESSES, moved.namespace)
+            ]
             assert moved.report("from-cert-manager") == {}
 
             assert moved.report("to-cert-manager") == {"adopted": COUNT}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from issuer_job import names
 from issuer_job.cluster.api import AlreadyExists, Cluster, Conflict, KubeError, NotFound
+from issuer_job.demand.common import is_being_deleted
 from issuer_job.migrate.others.cert_manager import CERTIFICATES, read_certificate
 from issuer_job.migrate.plans.steps import DEPLOYMENTS, MovePlan, MoveStep, Until, Verb, Write
 from issuer_job.record.phases import Phase
@@ -62,6 +63,8 @@ class Hands:
                 self._write(write)
             self.say(f"  {write}{self.suffix}")
         if self.waits:
+            deleted = [write for write in step.writes if write.verb is Verb.DELETE]
+            self._wait(lambda: self._being_deleted(deleted), _still_there)
             self._until(step)
 
     def _write(self, write: Write) -> None:
@@ -137,6 +140,12 @@ class Hands:
         except RecordError:
             return None
 
+    def _being_deleted(self, writes: Sequence[Write]) -> list[Key]:
+        """An object that leaves others behind stays until the API server's garbage collector has seen to that."""
+        where = [(write.resource, write.namespace, write.name) for write in writes]
+        found = {each[1:]: self.cluster.find(*each) for each in where}
+        return [key for key, now in found.items() if now is not None and is_being_deleted(now)]
+
     def _is_stopped(self, key: Key) -> bool:
         found = self.cluster.find(DEPLOYMENTS, *key) or {}
         status = found.get("status") or {}
@@ -170,6 +179,10 @@ def _late(key: Key, record: Record | None) -> str:
     if record is not None:
         why = record.retry.problem.note if record.retry is not None else f"its attempt is {record.phase}"
     return f"Secret {key[0]}/{key[1]}: {why}"
+
+
+def _still_there(keys: list[Key]) -> list[str]:
+    return [f"{namespace}/{name} is still being deleted" for namespace, name in keys]
 
 
 def _still_running(keys: list[Key]) -> list[str]:
