@@ -137,9 +137,10 @@ class Moved:
         """The annotations of the Ingresses, with the files that the command writes."""
         done = self.command.certjob(*self.arguments("from-cert-manager", "--write", str(directory)))
         assert done.returncode == 0, done.stderr
-        listed = {"apiVersion": "v1", "kind": "List", "items": list(cluster().items(INGRESSES, self.namespace))}
-        for item in listed["items"]:
+        items: list[Json] = list(cluster().items(INGRESSES, self.namespace))
+        for item in items:
             item |= {"apiVersion": INGRESSES.api_version, "kind": "Ingress"}
+        listed = {"apiVersion": "v1", "kind": "List", "items": items}
         (directory / "live.yaml").write_text(json.dumps(listed))
         overlay = {"resources": ["live.yaml"], "components": ["ingresses"]}
         (directory / "kustomization.yaml").write_text(json.dumps(overlay))
