@@ -50,6 +50,7 @@ def test_the_message_stays_short() -> None:
     assert len(str(caught.value)) < 120
 
 
+@pytest.mark.exhaustive
 @given(st.text(max_size=30))
 def test_whatever_a_user_writes(text: str) -> None:
     try:

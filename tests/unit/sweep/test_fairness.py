@@ -17,6 +17,8 @@ from issuer_job.sweep import effects, launches
 from tests.worlds.job import JobWorld, ingress
 from tests.worlds.sweep import delete_ingress, issue_one, jobs, passes, run, write
 
+pytestmark = pytest.mark.exhaustive
+
 
 def miss(world: JobWorld, number: int, namespace: str) -> None:
     """So many Ingresses that the webhook never saw."""

@@ -24,6 +24,8 @@ from tests.worlds.hosts import holder
 from tests.worlds.job import COMPANY, HOST, JobWorld, ingress
 from tests.worlds.sweep import HOUR, issue_one, orders, own_certificate, passes, run
 
+pytestmark = pytest.mark.exhaustive
+
 SOMEBODY_ELSES = "2026-01-01T00:00:00Z"
 
 

@@ -23,6 +23,8 @@ from tests.worlds.job import ISSUER, JobWorld, ingress
 from tests.worlds.samples import PROBLEM
 from tests.worlds.sweep import HOUR, MINUTE, by_hand, issue_one, jobs, orders, passes, run, write, writes_nothing
 
+pytestmark = pytest.mark.exhaustive
+
 LATER_VERSIONS = "KeyIsWeak"
 INTERVALS = [HOUR, 24 * HOUR]
 

@@ -30,6 +30,8 @@ from tests.worlds.sweep import (
     writes_nothing,
 )
 
+pytestmark = pytest.mark.exhaustive
+
 
 def test_a_certificate_is_renewed_in_time_and_with_a_new_key(swept: JobWorld) -> None:
     first = issue_one(swept)

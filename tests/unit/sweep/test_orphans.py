@@ -25,6 +25,8 @@ from tests.worlds.sweep import (
     writes_nothing,
 )
 
+pytestmark = pytest.mark.exhaustive
+
 OTHER = "other.certjob.dev"
 
 

@@ -13,6 +13,8 @@ from tests.fakes.api import denied_by, status
 from tests.worlds.job import JobWorld, ingress
 from tests.worlds.sweep import run, wait_for, with_webhook
 
+pytestmark = pytest.mark.exhaustive
+
 WORDS = "every object needs the label team"
 DENIED = denied_by("team", WORDS)
 

@@ -26,6 +26,8 @@ from tests.worlds.reviews import decision_on, read, review
 from tests.worlds.samples import PROBLEM
 from tests.worlds.sweep import HOUR, MINUTE, by_hand, issue_one, jobs, orders, passes, run, write, writes_nothing
 
+pytestmark = pytest.mark.exhaustive
+
 
 def rfc_3339(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
@@ -185,7 +187,6 @@ def test_of_two_ingresses_the_later_time_counts(swept: JobWorld) -> None:
     assert jobs(swept) == 2
 
 
-@pytest.mark.exhaustive
 def test_a_pipeline_that_writes_now_at_each_sync_gets_one_an_hour(swept: JobWorld) -> None:
     issue_one(swept)
     for _ in range(3 * 12 + 6):
@@ -274,7 +275,6 @@ def test_the_limits_of_the_issuer_hold_at_apply_and_the_order_names_what_it_repl
     assert [order.get("replaces") for order in asked] == [None, "a.b"]
 
 
-@pytest.mark.exhaustive
 def test_thousands_at_an_operators_word_are_spread_and_keep_nobody_waiting(swept: JobWorld) -> None:
     swept.set_options(launchesPerSweep=1)
     secrets = [another(swept, number) for number in range(7)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import pytest
 from msgspec.structs import replace
 
 from issuer_job import vocabulary as v
@@ -13,6 +14,8 @@ from tests.worlds.account import another
 from tests.worlds.check import Operator, annotate, events_of
 from tests.worlds.job import ISSUER, JobWorld, assert_good_secret, ingress
 from tests.worlds.sweep import HOUR, MINUTE, by_hand, issue_one, jobs, orders, passes, run, write, writes_nothing
+
+pytestmark = pytest.mark.exhaustive
 
 
 def asks(world: JobWorld, command: str = "replace-certificates", issuer: str = ISSUER) -> list[str]:

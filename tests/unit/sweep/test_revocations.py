@@ -27,6 +27,8 @@ from tests.worlds.job import HOST, ISSUER, JobWorld, ingress
 from tests.worlds.revocation import issued, pass_by, revocations, run_check_jobs, told
 from tests.worlds.sweep import change, delete_ingress, issue_one, run, write
 
+pytestmark = pytest.mark.exhaustive
+
 HOUR = timedelta(hours=1)
 CESSATION = 5
 

@@ -28,6 +28,8 @@ from tests.worlds.request import (
 from tests.worlds.revocation import issue_jobs
 from tests.worlds.sweep import jobs, orders, passes, run, secret_is_there, writes_nothing
 
+pytestmark = pytest.mark.exhaustive
+
 OTHER = "db.certjob.dev"
 
 

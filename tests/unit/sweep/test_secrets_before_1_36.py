@@ -30,6 +30,8 @@ from tests.worlds.request import (
 )
 from tests.worlds.sweep import issue_one, jobs, orders, passes, run
 
+pytestmark = pytest.mark.exhaustive
+
 OTHER = "db.certjob.dev"
 
 

@@ -34,6 +34,8 @@ from tests.worlds.request import (
 )
 from tests.worlds.sweep import jobs, orders, passes, secret_is_there, wait_for
 
+pytestmark = pytest.mark.exhaustive
+
 OTHER = "db.certjob.dev"
 
 

@@ -15,6 +15,8 @@ from issuer_job.record.record import Issued, Record
 from tests.worlds.job import JobWorld, ingress
 from tests.worlds.sweep import HOUR, issue_one, jobs, orders, passes, run, write, writes_nothing
 
+pytestmark = pytest.mark.exhaustive
+
 FIRST, SECOND = "web-tls", "other-tls"
 
 

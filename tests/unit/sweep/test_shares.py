@@ -16,6 +16,8 @@ from issuer_job.sweep.launches import MOST_TOLD
 from tests.worlds.job import JobWorld, ingress
 from tests.worlds.sweep import issue_one, jobs, passes, run, writes_nothing
 
+pytestmark = pytest.mark.exhaustive
+
 
 def miss(world: JobWorld, number: int, namespace: str = "shop") -> None:
     """So many Ingresses that the webhook never saw, with a host each."""

@@ -22,6 +22,8 @@ from tests.worlds.job import HOST, JobWorld, assert_good_secret, ingress
 from tests.worlds.samples import NOW, PROBLEM, record
 from tests.worlds.sweep import MINUTE, issue_one, jobs, orders, passes, run, writes_nothing
 
+pytestmark = pytest.mark.exhaustive
+
 
 def add(world: JobWorld, body: Json) -> Json:
     """Stored as the webhook leaves it: it warns, and admits."""
@@ -276,7 +278,6 @@ def test_thousands_that_failed_together_are_told_again_one_after_the_other() -> 
     assert max(turns.values()) < 90
 
 
-@pytest.mark.exhaustive
 def test_what_waits_for_a_limit_for_days_is_told_again_as_that(swept: JobWorld) -> None:
     swept.set_issuer(limits={"perExactSet": 1})
     issue_one(swept)

@@ -28,6 +28,8 @@ from tests.worlds.sweep import (
     writes_nothing,
 )
 
+pytestmark = pytest.mark.exhaustive
+
 CHART = FakeCA.root("chart-ca")
 """Makes the pair that a Helm chart brings with it, another one with each upgrade."""
 
