@@ -73,7 +73,7 @@ unit: venv  ## the fast tests, no cluster
 exhaustive: venv  ## the unit tests of every write and every odd answer, no cluster
 	$(PYTEST) -m "exhaustive and not process" tests/unit
 
-process: venv cluster-helm cluster-monitoring cluster-browser  ## the unit tests that start processes, no cluster
+process: venv cluster-helm cluster-monitoring cluster-browser cluster-workflows  ## the unit tests that start processes, no cluster
 	$(PYTEST) --dist loadfile -m process tests/unit tests/selftests
 
 install: cluster  ## install certjob on the local cluster

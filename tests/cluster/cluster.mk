@@ -1,5 +1,5 @@
 # The local cluster; docs/cluster.md explains it.
-.PHONY: cluster cluster-browser cluster-down cluster-images cluster-helm cluster-monitoring cluster-peers cluster-status
+.PHONY: cluster cluster-browser cluster-down cluster-images cluster-helm cluster-monitoring cluster-peers cluster-status cluster-workflows
 
 cluster:  ## start the local cluster (Kubernetes, Traefik, Pebble) or see that it runs; build and load the images
 	@python3 -m tests.cluster up
@@ -12,6 +12,9 @@ cluster-images:  ## build certjob's images and load them into the running cluste
 
 cluster-helm:  ## build Helm 3 and 4, for the tests of the chart
 	@python3 -m tests.cluster which kubectl helm3 helm4 >/dev/null
+
+cluster-workflows:  ## what looks at workflows and shell scripts, for the tests of releases
+	@python3 -m tests.cluster which zizmor shellcheck >/dev/null
 
 cluster-browser:  ## a Chromium for the tests of the status page, if there is none
 	@command -v chromium >/dev/null || python3 -m tests.cluster which chromium >/dev/null

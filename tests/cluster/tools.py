@@ -250,10 +250,16 @@ def helm(settings: s.Settings, major: int) -> Path:
     return go_install(settings, f"helm{major}", packages, version, says=says) / "helm"
 
 
+def workflow_tool(settings: s.Settings, name: str) -> Path:
+    """One of those that look at workflows and scripts."""
+    return python_tools(settings, "workflows.txt", says="installing what looks at workflows") / name
+
+
 USED_BY_TESTS: dict[str, Callable[[s.Settings], Path]] = {
     "kubectl": kubectl,
     "helm3": partial(helm, major=3),
     "helm4": partial(helm, major=4),
+    **{name: partial(workflow_tool, name=name) for name in ("zizmor", "shellcheck")},
 }
 
 

@@ -16,7 +16,7 @@ from issuer_job.cli.way.kubectl import kubectl
 from issuer_job.cluster.api import Json
 
 PACKED = Path(__file__).parents[1] / "manifests"
-"""Where a wheel has them (setup.py)."""
+"""Where a wheel has them (supply/wheel.py)."""
 CHECKOUT = Path(__file__).parents[3] / "manifests"
 SECONDS = 20.0
 """For kustomize."""

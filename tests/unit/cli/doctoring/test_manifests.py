@@ -24,7 +24,11 @@ def test_they_are_packed_into_the_wheel(tmp_path: Path) -> None:
     steps = ["egg_info", "--egg-base", str(tmp_path), "build_py", "--build-lib", str(tmp_path / "lib")]
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run(
-        [sys.executable, "setup.py", "-q", *steps], cwd=ROOT, check=True, env=environment, capture_output=True
+        [sys.executable, "-c", "from setuptools import setup; setup()", "-q", *steps],
+        cwd=ROOT,
+        check=True,
+        env=environment,
+        capture_output=True,
     )
     packed = files(tmp_path / "lib" / manifests.PACKED.relative_to(ROOT))
     own = {name: text for name, text in files(MANIFESTS).items() if not name.startswith("chart/")}

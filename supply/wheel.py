@@ -5,13 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from setuptools import setup
 from setuptools.command.build_py import build_py
 
-MANIFESTS = Path(__file__).parent / "manifests"
+MANIFESTS = Path(__file__).resolve().parents[1] / "manifests"
 
 
-class WithManifests(build_py):
+class WithManifests(build_py):  # type: ignore[misc]  # setuptools brings no types here
     """Copies them; in an editable installation the code finds them where they are."""
 
     def run(self) -> None:
@@ -19,6 +18,3 @@ class WithManifests(build_py):
         if not self.editable_mode:
             packed = Path(self.build_lib, "issuer_job/cli/manifests")
             shutil.copytree(MANIFESTS, packed, dirs_exist_ok=True, ignore=shutil.ignore_patterns("chart"))
-
-
-setup(cmdclass={"build_py": WithManifests})
