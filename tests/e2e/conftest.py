@@ -14,6 +14,9 @@ from tests.e2e.api import Api, Endpoint, NewNamespace, canary, kubectl, path, wa
 from tests.e2e.api import admin as administrator
 from tests.e2e.site import NewSite, sites_behind_proxies
 from tests.e2e.sweeps import sweeps_suspended
+from tests.worlds.signals import as_at_a_terminal
+
+as_at_a_terminal()
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,10 @@ from issuer_job.cluster import api, changes
 from tests.fakes.at_hand import acme_at_hand
 from tests.fakes.ca import NewCa
 from tests.worlds.job import JobWorld
+from tests.worlds.signals import as_at_a_terminal
 from tests.worlds.sweep import with_webhook
+
+as_at_a_terminal()
 
 
 def pytest_collection_finish() -> None:
