@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
+from typing import TypeVar
 
 from issuer_job.cluster.api import ApiError, KubeError, Unreachable
+
+T = TypeVar("T")
 
 
 class Exit(IntEnum):
@@ -35,6 +39,16 @@ class CommandError(Exception):
 def is_forbidden(problem: KubeError) -> bool:
     """Whether a right is missing."""
     return isinstance(problem, ApiError) and problem.status == 403
+
+
+def if_allowed(read: Callable[[], T]) -> T | None:
+    """What `read` reads; None if a right is missing. Raises KubeError for anything else."""
+    try:
+        return read()
+    except KubeError as problem:
+        if not is_forbidden(problem):
+            raise
+        return None
 
 
 def told(problem: KubeError) -> str:

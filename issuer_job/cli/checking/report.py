@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
 
 from msgspec.structs import replace
 
-from issuer_job.cli.base.endings import is_forbidden
+from issuer_job.cli.base.endings import if_allowed
 from issuer_job.cli.checking import known as knowing
 from issuer_job.cli.checking.addresses import IngressAddresses, Port80, ingress_addresses, judge_dns, judge_port_80
 from issuer_job.cli.checking.admission import (
@@ -27,7 +26,7 @@ from issuer_job.cli.checking.caa import ABOUT as CAA
 from issuer_job.cli.checking.caa import Ca, judge_caa
 from issuer_job.cli.checking.known import OperatorsView
 from issuer_job.cli.out.verdicts import Judged, Mark, fail, of_all, ok, unknown
-from issuer_job.cluster.api import INGRESSES, Cluster, KubeError
+from issuer_job.cluster.api import INGRESSES, Cluster
 from issuer_job.demand.askers import is_enabled
 from issuer_job.demand.common import Wants
 from issuer_job.demand.ingress import ingress_class
@@ -35,8 +34,6 @@ from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.state import IssuerState, load_state
 from issuer_job.issuers.types import directory_of, type_of
 from issuer_job.record.record import SourceKind
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def subject_of(cluster: Cluster, tried: Tried, known: OperatorsView | None) -> C
     if tried.refused:  # perhaps it is not even an Ingress
         return Checked(tried, (), None, None)
     namespace = str(tried.asker["metadata"]["namespace"])
-    enabled = _or_none(lambda: is_enabled(cluster, namespace)) if tried.kind is SourceKind.INGRESS else False
+    enabled = if_allowed(lambda: is_enabled(cluster, namespace)) if tried.kind is SourceKind.INGRESS else False
     asks = is_asking(tried, namespace_enabled=enabled)
     wants = None
     if known is not None:
@@ -79,7 +76,7 @@ def _controller(cluster: Cluster, tried: Tried, namespace: str) -> IngressAddres
     if tried.kind is not SourceKind.INGRESS:
         return IngressAddresses()
     own = ingress_class(tried.asker)
-    found = _or_none(lambda: list(cluster.items(INGRESSES, namespace))) or [tried.asker]
+    found = if_allowed(lambda: list(cluster.items(INGRESSES, namespace))) or [tried.asker]
     return ingress_addresses(one for one in (*found, tried.asker) if ingress_class(one) == own)
 
 
@@ -129,7 +126,7 @@ def _host_policy(cluster: Cluster, subject: Checked, known: OperatorsView | None
     if isinstance(known.options, str):
         docs = "docs/troubleshooting.md#brokenoptions"
         return [fail(HOST_POLICY, known.options, docs=docs)]
-    whose = _or_none(lambda: knowing.read_claims(cluster, subject.hosts, subject.namespace, now))
+    whose = if_allowed(lambda: knowing.read_claims(cluster, subject.hosts, subject.namespace, now))
     if whose is None:
         says = "not asked: you may not list all Ingresses, or get the namespace"
         return [unknown(HOST_POLICY, says)]
@@ -194,13 +191,3 @@ def _limits(
             issuer = known.issuers.valid[order.issuer]
             lines |= dict.fromkeys(knowing.judge_limits(issuer, states[order.issuer], record, order, now))
     yield from lines
-
-
-def _or_none(read: Callable[[], T]) -> T | None:
-    """What may be read, else None. Raises KubeError for anything but a right that is missing."""
-    try:
-        return read()
-    except KubeError as problem:
-        if not is_forbidden(problem):
-            raise
-        return None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
 
 from issuer_job import vocabulary as v
-from issuer_job.cli.base.endings import is_forbidden
+from issuer_job.cli.base.endings import if_allowed, is_forbidden
 from issuer_job.cli.base.session import Session
 from issuer_job.cli.sight.from_here import MOST, HostView, look_at
 from issuer_job.cli.sight.records import RecordSight
@@ -21,8 +20,6 @@ from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import type_of
 from issuer_job.status import moments
 from issuer_job.status.status import CertificateStatus
-
-T = TypeVar("T")
 
 
 def further_facts(session: Session, sight: Sight, shown: CertificateStatus, *, lookup: bool) -> Iterator[Fact]:
@@ -68,7 +65,7 @@ def _hosts(session: Session, sight: Sight, shown: CertificateStatus, views: dict
     for host in shown.hosts[:MOST]:
         claim = ""
         if isinstance(sight, RecordSight):
-            claim = _allowed(partial(_claim, session, host, shown.namespace)) or ""
+            claim = if_allowed(partial(_claim, session, host, shown.namespace)) or ""
         how = _proven(issuer, host, classes[0] if classes else None) if issuer is not None else ""
         yield facts.host_fact(host, how=how, view=views.get(host), claim=claim)
     if len(shown.hosts) > MOST:
@@ -96,11 +93,11 @@ def _claim(session: Session, host: str, namespace: str) -> str:
 
 def _job(session: Session, shown: CertificateStatus) -> Iterator[Fact]:
     where, logs = session.certjob_namespace, f"kubectl certjob logs -n {shown.namespace} {shown.name}"
-    job = _allowed(lambda: session.cluster.find(JOBS, where, shown.job))
+    job = if_allowed(lambda: session.cluster.find(JOBS, where, shown.job))
     if not job:
         return
     labels = f"job-name={shown.job}"
-    pods = _allowed(lambda: list(session.cluster.items(PODS, where, labels=labels))) or []
+    pods = if_allowed(lambda: list(session.cluster.items(PODS, where, labels=labels))) or []
     last = max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
     kept = _kept_until(job)
     until = f", kept until {kept:%H:%M}" if kept else ""
@@ -135,13 +132,3 @@ def _kept_until(job: Json) -> datetime | None:
     if ttl is None or not ends or not ends[0]:
         return None
     return datetime.fromisoformat(ends[0]) + timedelta(seconds=ttl)
-
-
-def _allowed(read: Callable[[], T]) -> T | None:
-    """What `read` reads; None if a right is missing."""
-    try:
-        return read()
-    except KubeError as problem:
-        if not is_forbidden(problem):
-            raise
-        return None

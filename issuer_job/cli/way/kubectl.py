@@ -42,6 +42,20 @@ def kubectl() -> str:
     return found
 
 
+def end(process: subprocess.Popen[bytes], listener: Thread) -> None:
+    """End a kubectl that `GUARD` watches, by its standard input, and wait for it; `listener` reads its errors."""
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+    listener.join(PATIENCE)
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
 class KubectlProxy:
     """Starts at once, and serves when `socket` has returned. `flags` are kubectl's own, `say` gets what it says to
     the user, as a login does.
@@ -78,16 +92,7 @@ class KubectlProxy:
 
     def close(self) -> None:
         """End it, and wait until it has."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.terminate()
-        self._listener.join(PATIENCE)
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
+        end(self._process, self._listener)
 
     def _listen(self) -> None:
         """What kubectl says: before it serves its errors, later perhaps what a login asks the user to do.

@@ -9,7 +9,7 @@ from threading import Thread
 from typing import Self
 
 from issuer_job.cli.base.endings import CommandError
-from issuer_job.cli.way.kubectl import GUARD, PATIENCE, kubectl, login_terminal
+from issuer_job.cli.way.kubectl import GUARD, PATIENCE, end, kubectl, login_terminal
 
 ADDRESS = "127.0.0.1"
 _FORWARDS = re.compile(rf"Forwarding from {re.escape(ADDRESS)}:(\d{{1,5}}) -> ")
@@ -61,16 +61,7 @@ class PortForward:
 
     def close(self) -> None:
         """End it, and wait until it has."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.terminate()
-        self._listener.join(PATIENCE)
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
+        end(self._process, self._listener)
 
     def _listen(self) -> None:
         """The last of what it says of trouble."""
