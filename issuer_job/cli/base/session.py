@@ -114,6 +114,10 @@ class Session:
         v.NAMESPACE = self.flags.certjob_namespace or self._webhooks_namespace() or v.NAMESPACE
         return v.NAMESPACE
 
+    def find_certjob(self) -> str:
+        """Have the rest of the product look where certjob is, before any of it is asked; the namespace."""
+        return self.certjob_namespace
+
     @property
     def now(self) -> datetime:
         """The clock."""

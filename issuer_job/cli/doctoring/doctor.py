@@ -31,7 +31,7 @@ def doctor(session: Session, bundle: str | None) -> Exit:
     from issuer_job.cli.doctoring.facts import Facts
     from issuer_job.cli.out import forms, verdicts
 
-    session.certjob_namespace  # noqa: B018 - first: the rest of the product looks there from now on
+    session.find_certjob()
     facts = Facts(session)
     found = list(_looked_at(session, facts))
     if session.flags.output in {"json", "yaml"}:

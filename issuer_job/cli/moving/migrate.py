@@ -72,7 +72,7 @@ def migrate(
 
     Exit code 1: a line says "orders", or the move could not go on; run again it goes on where it was.
     """
-    session.certjob_namespace  # noqa: B018 - first: the rest of the product looks there from now on
+    session.find_certjob()
     from issuer_job.cli.moving.directions import MoveWish, directions
 
     asked = MoveWish(

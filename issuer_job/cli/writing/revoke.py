@@ -35,7 +35,7 @@ def revoke(session: Session, secret: str, reason: str, serial: str, dry_run: str
     A Job of the issuer has the CA revoke it, then another certificate is made, whatever the limits; waits for both.
     Whatever this has begun, the sweeps end. Exit code 1: it cannot be revoked; 4: one of both is not done yet.
     """
-    session.certjob_namespace  # noqa: B018 - first: the rest of the product looks there from now on
+    session.find_certjob()
     from issuer_job.checks.revocation_command import RevokeCommand
 
     number = serial.replace(":", "").lower().lstrip("0")

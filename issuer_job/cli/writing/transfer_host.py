@@ -21,7 +21,7 @@ def transfer_host(session: Session, host: str, to: str, dry_run: str) -> Exit:
     HOST is a DNS name, or a wildcard. The next sweep orders what was refused to NAMESPACE; what the former holder has
     is not renewed any more, and revoked once nothing needs it (option revokeLostHosts).
     """
-    session.certjob_namespace  # noqa: B018 - first: the rest of the product looks there from now on
+    session.find_certjob()
     from issuer_job.cli.sight.sweeps import next_sweep
     from issuer_job.hosts.transfer import expected, transfer
 
