@@ -39,10 +39,15 @@ def identity(cluster: tuple[Endpoint, Api]) -> Iterator[Callable[[str], Api]]:
     made: list[Api] = []
 
     @cache
-    def give(service_account: str) -> Api:
+    def of(service_account: str, uid: str) -> Api:
+        """By the account's uid too: a token is void once the account was made anew, as an installation does."""
         token = kubectl("create", "token", service_account, "-n", vocabulary.NAMESPACE, "--duration=1h").strip()
         made.append(Api(cluster[0], token))
         return made[-1]
+
+    def give(service_account: str) -> Api:
+        found = cluster[1].call("GET", path("serviceaccounts", vocabulary.NAMESPACE, service_account))
+        return of(service_account, found.json["metadata"]["uid"])
 
     try:
         wait_for(
