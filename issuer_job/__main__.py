@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
 from issuer_job import log, names
@@ -189,10 +188,16 @@ def _looker() -> Looker:
 def _bootstrap(tally: Tally) -> v.ExitCode:
     from issuer_job.sweep.opening import keep_hosts
     from issuer_job.upkeep.bootstrap import bootstrap
+    from issuer_job.upkeep.webhook.pods import wait_ready
 
     looker = _looker()
-    cluster, deadline = _cluster(BOOTSTRAP_DEADLINE), time.monotonic() + BOOTSTRAP_DEADLINE / 2
-    bootstrap(cluster, opening=partial(keep_hosts, cluster, deadline=deadline, looker=looker))
+    cluster, started = _cluster(BOOTSTRAP_DEADLINE), time.monotonic()
+
+    def opening() -> None:
+        wait_ready(cluster, until=started + BOOTSTRAP_DEADLINE / 4)
+        keep_hosts(cluster, deadline=started + BOOTSTRAP_DEADLINE / 2, looker=looker)
+
+    bootstrap(cluster, opening=opening)
     return v.ExitCode.DONE
 
 

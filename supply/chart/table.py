@@ -27,6 +27,7 @@ KEPT = [
     for name in ("jobs", "routes")
     for kind, suffix in (("", ""), ("Binding", ""), ("Binding", "-canary"))
 ]
+WEBHOOK_SERVICE = ("Service", "certjob-webhook")
 
 
 def _pods() -> Iterator[Row]:
@@ -66,6 +67,9 @@ TABLE = Table(
         # An API server whose last policy with a kind of parameters was deleted refuses what a new one matches until
         # it is restarted; so these stay with their bindings, as they do for whoever uninstalls by the README.
         *(Row(key, "/metadata/annotations", 'include "certjob.kept" .', add=True) for key in KEPT),
+        # Helm deletes Services first and a webhook's configuration last: whoever writes a Secret that asks in between
+        # would be refused. The pods answer until they have drained.
+        Row(WEBHOOK_SERVICE, "/metadata/annotations", 'include "certjob.kept" .', add=True),
         *(
             Row((kind, "certjob"), "/metadata/labels/further", 'include "certjob.monitoringLabels" .', add=True)
             for kind in ("PodMonitor", "PrometheusRule")

@@ -21,6 +21,7 @@ from issuer_job.issuers.options import parse_options
 from supply.chart import values
 from supply.chart.__main__ import files, written
 from supply.chart.kustomize import FURTHER, rendered
+from supply.chart.table import WEBHOOK_SERVICE
 from supply.elsewhere import elsewhere
 from tests.worlds.documents import ROOT
 from tests.worlds.helm import CHART, MAJORS, program
@@ -87,7 +88,7 @@ def manifests(variant: str = "", *, complete_tls: bool = False, namespace: str =
         key = each["kind"], each["metadata"]["name"]
         if key == ("Namespace", "certjob") or (key in further and not complete_tls):
             continue
-        if (each["metadata"].get("labels") or {}).get(KEEP) == "true":
+        if (each["metadata"].get("labels") or {}).get(KEEP) == "true" or key == WEBHOOK_SERVICE:
             each["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
         found[key] = elsewhere(each, namespace)
     return found

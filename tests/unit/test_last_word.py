@@ -129,6 +129,7 @@ JSON = st.recursive(
 FIELDS = ("work", "exitCode", "problem", "trouble", "seconds", "cpuSeconds", "peakMib", "steps", "counts")
 
 
+@pytest.mark.exhaustive
 @given(
     said=st.text() | st.dictionaries(st.sampled_from(FIELDS), JSON).map(json.dumps),
     extra=st.dictionaries(st.sampled_from(FIELDS), JSON),

@@ -20,6 +20,7 @@ UID = st.uuids(version=4).map(str)
 SERVER = "https://ca.certjob.dev/directory"
 
 
+@pytest.mark.exhaustive
 @given(LABEL, SUBDOMAIN, UID, EPOCH)
 def test_every_name_is_one_that_kubernetes_takes(namespace: str, secret: str, uid: str, epoch: int) -> None:
     for name in (
@@ -38,6 +39,7 @@ def test_every_name_is_one_that_kubernetes_takes(namespace: str, secret: str, ui
         assert names.is_dns_subdomain(name), name
 
 
+@pytest.mark.exhaustive
 @given(LABEL, SUBDOMAIN, UID, EPOCH)
 def test_a_job_leaves_room_for_its_pods(namespace: str, secret: str, uid: str, epoch: int) -> None:
     name = names.job(namespace, secret, uid, epoch)
@@ -76,6 +78,7 @@ def belongings(namespace: str, secret: str, uid: str, epoch: int) -> set[str]:
     return own | {names.job(namespace, secret, uid, epoch)}
 
 
+@pytest.mark.exhaustive
 @given(SUBDOMAIN, SUBDOMAIN, UID, UID, EPOCH, EPOCH)
 def test_nothing_of_two_records_ever_meets_whatever_their_secrets_are_called(
     secret: str, other: str, uid: str, another: str, epoch: int, later: int
@@ -84,6 +87,7 @@ def test_nothing_of_two_records_ever_meets_whatever_their_secrets_are_called(
         assert not belongings("shop", secret, uid, epoch) & belongings("shop", other, another, later)
 
 
+@pytest.mark.exhaustive
 @given(LABEL, SUBDOMAIN, UID, EPOCH, EPOCH)
 def test_a_record_has_nothing_but_its_own_pending_keys(
     namespace: str, secret: str, uid: str, epoch: int, other: int
@@ -102,6 +106,7 @@ def test_a_record_has_nothing_but_its_own_pending_keys(
         assert named == (name if name in own else names.pending_key(uid, epoch))
 
 
+@pytest.mark.exhaustive
 @given(LABEL, LABEL, SUBDOMAIN, SUBDOMAIN)
 def test_two_secrets_have_two_records(namespace: str, other: str, secret: str, another: str) -> None:
     if (namespace, secret) != (other, another):

@@ -35,18 +35,9 @@ SENT: Mapping[str, tuple[str, str, str, str]] = {
 """By the kind of a path, with which an entry's name begins: group and resource that are sent, and the operations."""
 
 
-def fill_in(
-    cluster: Cluster,
-    ca_pem: bytes,
-    *,
-    now: datetime,
-    sends: bool,
-    alone: bool = False,
-    opening: Callable[[], None] = lambda: None,
-) -> Json:
+def fill_in(cluster: Cluster, ca_pem: bytes, *, now: datetime, alone: bool = False) -> Json:
     """Trust the CA, beside those that are there and have not expired unless `alone`; a CA that was not there before
-    comes with new paths. With `sends`, entries that are sent nothing get their rules; `opening` is called before if
-    none is sent anything. The configuration as stored.
+    comes with new paths. The configuration as stored.
 
     Raises KubeError.
     """
@@ -61,13 +52,27 @@ def fill_in(
             service = client["service"]
             if is_new or not _is_secret(service.get("path", ""), kind):
                 service["path"] = f"/mutate/{kind}/{secrets.token_hex(TOKEN_BYTES)}"
-            if sends and not entry.get("rules"):
-                entry["rules"] = [_rule(*SENT[kind])]
 
     held = cluster.get(MUTATING_WEBHOOKS, None, v.WEBHOOK_CONFIGURATION)
-    if sends and not any(entry.get("rules") for entry in held["webhooks"]):
-        opening()
     return _changed(cluster, v.WEBHOOK_CONFIGURATION, held, filled)
+
+
+def send(cluster: Cluster, held: Json, *, opening: Callable[[], None] = lambda: None) -> Json:
+    """Entries of the configuration that are sent nothing get their rules; `opening` is called before if none is sent
+    anything. The configuration as stored.
+
+    Raises KubeError.
+    """
+
+    def ruled(configuration: Json) -> None:
+        for entry in configuration["webhooks"]:
+            kind = entry["name"].partition(".")[0]
+            if kind in SENT and not entry.get("rules"):
+                entry["rules"] = [_rule(*SENT[kind])]
+
+    if not sends(held):
+        opening()
+    return _changed(cluster, v.WEBHOOK_CONFIGURATION, held, ruled)
 
 
 def former(cluster: Cluster, ca_pem: bytes, *, now: datetime) -> Json | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 from socket import create_connection
 
+from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.background import Background, at_once
 from issuer_job.cluster.api import ENDPOINT_SLICES, Cluster, Json
@@ -14,6 +16,9 @@ from issuer_job.upkeep.webhook.certificate import DNS_NAMES
 
 PATIENCE = 3.0
 """Seconds for connecting, and for each read; for all of it twice as many: a pod may be in a stranger's hands."""
+POLL = 0.2
+SETTLE = 1.0
+"""Seconds from an endpoint's being ready until every node leads there."""
 KNOWN = 415
 """The answer to a POST that is no review, where the path is known; it is 404 elsewhere."""
 
@@ -45,12 +50,9 @@ def lacking(cluster: Cluster, ca_pem: bytes, path: str, *, ask: Ask = answer) ->
 
     One that gets no requests any more counts only if it answers. Raises KubeError.
     """
-    slices = cluster.items(ENDPOINT_SLICES, v.NAMESPACE, labels=f"kubernetes.io/service-name={v.WEBHOOK_SERVICE}")
     endpoints = [
-        (address, int(port["port"]), _serves(endpoint))
-        for piece in slices
-        for port in (piece.get("ports") or [])[:1]
-        for endpoint in piece.get("endpoints") or []
+        (address, port, _serves(endpoint))
+        for endpoint, port in _endpoints(cluster)
         for address in endpoint["addresses"][:1]
     ]
     said = at_once(lambda pod: ask(pod[:2], ca_pem, path), endpoints)
@@ -59,6 +61,34 @@ def lacking(cluster: Cluster, ca_pem: bytes, path: str, *, ask: Ask = answer) ->
         for pod, status in zip(endpoints, said, strict=True)
         if status != KNOWN and (status is not None or pod[2])
     ]
+
+
+def _endpoints(cluster: Cluster) -> list[tuple[Json, int]]:
+    """Of the webhook's Service, each with its port."""
+    slices = cluster.items(ENDPOINT_SLICES, v.NAMESPACE, labels=f"kubernetes.io/service-name={v.WEBHOOK_SERVICE}")
+    return [
+        (endpoint, int(port["port"]))
+        for piece in slices
+        for port in (piece.get("ports") or [])[:1]
+        for endpoint in piece.get("endpoints") or []
+    ]
+
+
+def wait_ready(
+    cluster: Cluster, *, until: float, sleep: Callable[[float], None] = time.sleep, settle: float = SETTLE
+) -> None:
+    """Until the webhook's Service leads to a pod, at most `until` (time.monotonic()). Raises KubeError."""
+    while not any(_is_ready(endpoint) for endpoint, _ in _endpoints(cluster)):
+        if time.monotonic() >= until:
+            log.warning("webhook-not-ready", do=f"kubectl describe pods -n {v.NAMESPACE}")
+            return
+        sleep(POLL)
+    sleep(settle)
+
+
+def _is_ready(endpoint: Json) -> bool:
+    """Unknown is yes (discovery.k8s.io/v1)."""
+    return (endpoint.get("conditions") or {}).get("ready") is not False
 
 
 def _serves(endpoint: Json) -> bool:

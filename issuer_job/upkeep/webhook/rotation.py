@@ -32,7 +32,7 @@ def rotate(
 ) -> list[str]:
     """Make what is missing or due; safe at any time and twice at once. The pods that do not know yet what is new.
 
-    `opening` is called before the webhook is sent anything for the first time.
+    `opening` is called before the webhook is sent anything for the first time, with its certificate in place.
 
     The new CA is trusted before anything signed by it is served. The old one is, and 0.1.0's configuration works,
     until every pod shows a certificate of the new CA and knows the paths; that is waited for `patience` seconds, and
@@ -43,8 +43,10 @@ def rotate(
     ca = certificate.ensure_authority(cluster, now=now, unlike=stolen or b"")
     former = configuration.former(cluster, ca.cert_chain_pems, now=now)
     works = configuration.sends(former)
-    held = configuration.fill_in(cluster, ca.cert_chain_pems, now=now, sends=not works, opening=opening)
+    held = configuration.fill_in(cluster, ca.cert_chain_pems, now=now)
     certificate.ensure_serving(cluster, ca, now=now)
+    if not works:
+        held = configuration.send(cluster, held, opening=opening)
     if not works and not configuration.trusts_others(held, ca.cert_chain_pems):
         return []
     behind, until = _behind(cluster, held, ca.cert_chain_pems, lacking), time.monotonic() + patience
@@ -54,7 +56,8 @@ def rotate(
     if behind:
         log.info("webhook-pods-behind", pods=behind)
     if not behind or stolen is not None:
-        configuration.fill_in(cluster, ca.cert_chain_pems, now=now, sends=True, alone=True, opening=opening)
+        held = configuration.fill_in(cluster, ca.cert_chain_pems, now=now, alone=True)
+        configuration.send(cluster, held, opening=opening)
         if former is not None and works:
             configuration.retire_former(cluster, former)
     return behind

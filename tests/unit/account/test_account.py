@@ -71,6 +71,7 @@ def account_secrets(world: JobWorld) -> list[str]:
     return [secret["metadata"]["name"] for secret in found]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "said", ["malformed", "unauthorized", "accountDoesNotExist", "Verification failed for all signatures['...']"]
 )

@@ -150,6 +150,7 @@ def restless() -> Iterator[None]:
     sys.setswitchinterval(usual)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("rejects", [False, True])
 def test_threads_share_a_client_and_no_nonce(world: World, rejects: bool) -> None:

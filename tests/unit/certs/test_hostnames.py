@@ -144,6 +144,7 @@ _labels = st.from_regex(r"[a-z0-9]([a-z0-9]{0,10})", fullmatch=True)
 _hosts = st.lists(_labels, min_size=2, max_size=5).map(lambda labels: ".".join([*labels, "io"]))
 
 
+@pytest.mark.exhaustive
 @given(_hosts)
 def test_every_plain_host_under_a_public_domain_passes(host: str) -> None:
     assert check_host(host, allow_wildcard=False) is None

@@ -31,6 +31,7 @@ def test_ecdsa_key_has_its_curve(algorithm: KeyAlgorithm, curve: str) -> None:
     assert key.curve.name == curve
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("algorithm", "size"), [(KeyAlgorithm.RSA_2048, 2048), (KeyAlgorithm.RSA_3072, 3072)])
 def test_rsa_key_has_its_size(algorithm: KeyAlgorithm, size: int) -> None:
     key = generate_key(algorithm)

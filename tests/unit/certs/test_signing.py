@@ -29,6 +29,7 @@ def authority(*, now: datetime = NOW) -> PrivateAuthority:
     return read_authority(pem(BELOW.certificate, ROOT.certificate), key_to_pem(BELOW.key), now=now)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("algorithm", list(KeyAlgorithm))
 def test_a_ca_signs_for_every_key_and_its_chain_is_included(
     algorithm: KeyAlgorithm,

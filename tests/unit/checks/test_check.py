@@ -282,6 +282,7 @@ def test_an_address_that_the_ca_keeps_is_no_reason_to_order_nothing(world: JobWo
     assert found(world) == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("step", ["directory", "newNonce", "newAccount", "account", "contact"])
 def test_whatever_a_ca_answers_is_a_finding_and_the_next_test_is_as_good_as_ever(world: JobWorld, step: str) -> None:
     paths = {"directory": "/dir", "newNonce": "/nonce", "newAccount": "/account"}

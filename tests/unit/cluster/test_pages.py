@@ -48,6 +48,7 @@ def test_small_objects_come_in_pages_that_grow() -> None:
     assert transport.limits == [FIRST_PAGE, 2 * FIRST_PAGE, PAGE, PAGE]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("place", [0, 60, 119])
 def test_large_objects_come_in_smaller_pages(place: int) -> None:
     sizes = [10] * 120
@@ -89,6 +90,7 @@ def test_an_object_that_cannot_be_read_is_left_out_and_said(caplog: pytest.LogCa
     assert "object-unreadable" in caplog.text
 
 
+@pytest.mark.exhaustive
 def test_a_page_is_decoded_object_by_object() -> None:
     """All at once they would take many times its size."""
     page = OnePage.of({"metadata": {"name": f"c{number:02}"}, "x": [[]] * 20_000} for number in range(15))

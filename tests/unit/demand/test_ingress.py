@@ -311,6 +311,7 @@ def test_empty_shapes_want_nothing(body: Json) -> None:
     assert wants(body, issuers=ISSUERS, namespace_enabled=True).entries == ()
 
 
+@pytest.mark.exhaustive
 @given(st.lists(st.text(max_size=300), max_size=5), st.text(max_size=260), st.text(max_size=120))
 def test_whatever_a_user_writes(hosts: list[str], secret_name: str, text: str) -> None:
     notes = {v.ISSUER: text, v.PROFILE: text, v.TLS_ENTRY: text}

@@ -55,6 +55,7 @@ def test_names_are_counted_as_they_are_meant(size: dict[str, int], fits: bool) -
     assert (NoticeReason.TOO_LARGE in {notice.reason for notice in found.notices}) is not fits
 
 
+@pytest.mark.exhaustive
 def test_the_largest_that_is_looked_at_is_cheap_too() -> None:
     for size in ({"rules": 43, "entries": 43}, {"rules": MAX_NAMES}, {"hosts": MAX_NAMES - 1}):
         body = hostile_ingress(**size)
@@ -76,6 +77,7 @@ MANY: dict[str, Any] = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("field", MANY)
 def test_a_large_stored_one_fits_into_little_memory(field: str) -> None:
     body: Json = hostile_ingress() | {"spec": {field: MANY[field]}}

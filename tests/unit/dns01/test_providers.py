@@ -44,6 +44,7 @@ def opened(**fields: Any) -> OpenZone:
     return open_zone(dns01, zone="example.org", mounted={"auth_token": TOKEN.encode() + b"\n"}.get)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", sorted(registry.provider_names()))
 def test_every_provider_has_options_that_can_be_checked(name: str) -> None:
     provider = find_provider(name)

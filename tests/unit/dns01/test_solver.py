@@ -233,6 +233,7 @@ def test_a_refused_validation_leaves_nothing(dns_world: DnsWorld) -> None:
     assert dns_world.is_clean()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("number", range(12))
 def test_whatever_write_fails_nothing_stays_in_dns(dns_world: DnsWorld, number: int) -> None:
     """The API server is lost after some write of the attempt, for good; later the issuer's Job cleans up."""
@@ -367,6 +368,7 @@ def test_cleaning_up_ends_by_its_deadline(dns_world: DnsWorld) -> None:
     assert dns_world.clean_leftovers(within=timedelta(seconds=30)) == 1
 
 
+@pytest.mark.exhaustive
 def test_silent_servers_take_little_of_an_orders_time(dns_world: DnsWorld) -> None:
     dns_world.dns.silent = {ONE, TWO}
     dns_world.apply(*(f"h{number}.example.org" for number in range(30)))
@@ -393,6 +395,7 @@ def leftover(
     return txt
 
 
+@pytest.mark.exhaustive
 def test_orders_of_one_name_at_once_take_turns_at_the_provider(dns_world: DnsWorld) -> None:
     dns_world.apply("first.example.org", secret="first")
     dns_world.jobs.run(secret="first")  # it makes the account

@@ -343,6 +343,7 @@ def given(world: JobWorld, host: str = HOST, namespace: str = "elsewhere") -> v.
     return transfer.transfer_host(world.cluster, host, namespace, now=world.clock.read())
 
 
+@pytest.mark.exhaustive
 def test_a_transfer_from_end_to_end(swept: JobWorld) -> None:
     swept.set_issuer(limits={"orders": 0, "perExactSet": 0, "perRegisteredDomain": 0})
     issue_one(swept)

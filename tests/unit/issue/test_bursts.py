@@ -25,6 +25,7 @@ def host(number: int) -> str:
     return f"h{number}.certjob.dev"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("apart", [0.0, 1.0, 2.5])
 def test_twelve_joins_one_after_the_other_settle_before_they_are_ordered(swept: JobWorld, apart: float) -> None:
     swept.apply(joining(0))

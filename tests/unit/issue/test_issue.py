@@ -256,6 +256,7 @@ def test_rate_limited_waits_as_long_as_the_ca_asks(world: JobWorld) -> None:
     assert len(world.ca.ordered) == 1
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("path", ["/dir", "/account", "/order", "/authz/1/0", "/chall/1/0", "/finalize/1", "/cert/1"])
 def test_a_ca_that_is_away_for_a_moment_costs_seconds(world: JobWorld, path: str) -> None:
     world.ca.script(path, *[NO_ANSWER] * 3)

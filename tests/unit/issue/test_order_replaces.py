@@ -138,6 +138,7 @@ def test_nothing_issued_nothing_named() -> None:
     assert replaceable(record(Phase.ORDERING), directory="https://ca/dir", account="https://ca/acct/1") == ""
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "refusal",
     [

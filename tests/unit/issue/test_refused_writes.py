@@ -49,6 +49,7 @@ CASES: dict[str, tuple[str, Callable[[Attempt], bool]]] = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "answer", [denied_by("team", WORDS, code=422, reason="Invalid"), WEBHOOK], ids=["422", "hook"]
 )

@@ -74,6 +74,7 @@ def test_a_limit_holds_an_order_back_but_not_what_is_there(swept: JobWorld, gone
     assert (orders(swept), swept.record("renamed").phase) == (1, Phase.WAITING if gone else Phase.ISSUED)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -90,6 +91,7 @@ def test_what_the_old_one_is_not_good_for_is_ordered(swept: JobWorld, old: Json,
     assert orders(swept) == 2
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("what", ["revoked", "forfeited", "by hand", "overwritten", "damaged", "gone"])
 def test_what_must_not_go_on_is_not_taken_over(swept: JobWorld, what: str) -> None:
     record = issue_one(swept)

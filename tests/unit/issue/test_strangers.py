@@ -68,6 +68,7 @@ def at_step(world: JobWorld, at: str, act: Callable[[], object]) -> None:
     world.ca.latency = meanwhile
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("first", "second"), [(EVIL, VICTIM), (VICTIM, EVIL)], ids=["plant", "steal"])
 @pytest.mark.parametrize("at", ["/order", "/chall/1/0", "/finalize/1", "/cert/1"])
 def test_tenants_whose_names_meet_get_two_keys(

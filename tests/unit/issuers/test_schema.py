@@ -246,6 +246,7 @@ def test_the_tables_reach() -> None:
     assert len(WRONG) + len(NO_DOCUMENT) >= 100
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("fields", "path", "words"), WRONG, ids=identify)
 def test_a_wrong_field_is_named_by_its_path(fields: dict[str, Any], path: str, words: str) -> None:
     with pytest.raises(IssuerError) as told:
@@ -505,6 +506,7 @@ def with_value(path: tuple[str | int, ...], value: object) -> dict[str, Any]:
 REPLACEMENTS: list[object] = [None, 7, -1, 1.5, True, "", "x", "X Y", "1h", [], ["x"], [[]], {}, {"x": "y"}, [{}]]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("path", list(places(FULL)), ids=str)
 def test_whatever_stands_there_schema_and_parser_agree_on_its_type(path: tuple[str | int, ...]) -> None:
     """What the schema refuses the parser refuses; what the parser refuses for its type the schema refuses."""

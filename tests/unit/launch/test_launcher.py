@@ -236,6 +236,7 @@ def test_a_host_of_another_namespace(world: JobWorld) -> None:
     assert world.api.all(JOBS) == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "fault",
     [

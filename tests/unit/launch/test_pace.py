@@ -142,6 +142,7 @@ def burst(nodes: Nodes, rounds: int, stretch: float) -> int:
     return done
 
 
+@pytest.mark.exhaustive
 def test_where_there_are_cpus_a_burst_soon_has_a_hundred_at_once(nodes: Nodes) -> None:
     assert burst(nodes, 7, CALM) > 100
 

@@ -266,6 +266,7 @@ def test_issuers_of_namespaces_have_names_of_their_own(moving: Moving) -> None:
     assert final(moving)["ingresses"]["mail"][v.ISSUER] == "mail-le"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("given", "said"),
     [

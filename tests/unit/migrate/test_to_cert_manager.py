@@ -315,6 +315,7 @@ def edit(moving: Moving, annotations: Json) -> None:
     moving.swept.api.add(INGRESSES, "shop", body)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("change", "will_be", "said"),
     [
@@ -379,6 +380,7 @@ def test_interrupted_after_each_write_the_next_run_finishes_it(moving: Moving, k
 # The model itself: each rule is one, so that a move which broke it would be seen.
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("notes", "spec", "reason"),
     [

@@ -248,6 +248,7 @@ def test_a_host_that_went_while_the_webhook_was_away_takes_no_order(swept: JobWo
     assert writes_nothing(swept)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "change",
     [
@@ -463,6 +464,7 @@ def test_who_is_refused_a_host_is_told_once(swept: JobWorld) -> None:
     assert writes_nothing(swept)
 
 
+@pytest.mark.exhaustive
 def test_a_list_that_expires_in_its_seventh_page_orphans_nothing(swept: JobWorld) -> None:
     for number in range(20):
         body = ingress(f"web{number:02}", secret=f"s{number:02}", hosts=(f"h{number:02}.certjob.dev",))

@@ -68,6 +68,7 @@ def test_the_first_run(api: FakeApi) -> None:
         "secrets",
         v.WEBHOOK_CONFIGURATION,  # trusted before anything signed by it is served
         "secrets",
+        v.WEBHOOK_CONFIGURATION,  # sent nothing before
     ]
 
 

@@ -287,3 +287,46 @@ def test_a_pod_that_may_be_sent_something_must_know(
 
     assert pods.lacking(Cluster(api), b"PEM", "/mutate/x", ask=ask) == (["10.0.0.1"] if lacks else [])
     assert asked == [(("10.0.0.1", 8443), b"PEM", "/mutate/x")]
+
+
+READY, NOT_READY = {"ready": True, "serving": True}, {"ready": False, "serving": True, "terminating": True}
+
+
+@pytest.mark.parametrize(("at_first", "then", "polls"), [(READY, READY, 0), ({}, {}, 0), (NOT_READY, READY, 1)])
+def test_a_pod_that_is_ready_is_waited_for_and_that_each_node_knows_it(
+    api: FakeApi, at_first: Json, then: Json, polls: int
+) -> None:
+    def is_there(conditions: Json) -> None:
+        labels = {"kubernetes.io/service-name": v.WEBHOOK_SERVICE}
+        endpoints = [{"addresses": ["10.0.0.1"], "conditions": conditions}]
+        piece = {"metadata": {"name": "a", "labels": labels}, "ports": [{"port": 8443}], "endpoints": endpoints}
+        api.add(ENDPOINT_SLICES, v.NAMESPACE, piece)
+
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        is_there(then)
+
+    is_there(at_first)
+    pods.wait_ready(Cluster(api), until=time.monotonic() + 60, sleep=sleep)
+    assert slept == [pods.POLL] * polls + [pods.SETTLE]
+
+
+def test_pods_that_do_not_come_are_not_waited_for_for_ever(api: FakeApi, caplog: pytest.LogCaptureFixture) -> None:
+    def sleep(seconds: float) -> None:
+        raise AssertionError
+
+    pods.wait_ready(Cluster(api), until=time.monotonic(), sleep=sleep)
+    assert "webhook-not-ready" in caplog.text
+
+
+def test_the_certificate_is_in_place_before_the_webhook_is_sent_anything(api: FakeApi) -> None:
+    def opening() -> None:
+        known.append((api.stored(SECRETS, v.NAMESPACE, v.WEBHOOK_TLS_SECRET) is not None, paths(api)))
+        assert not any(entry.get("rules") for entry in entries(api))
+
+    known: list[tuple[bool, list[str]]] = []
+    for _ in range(2):
+        rotation.rotate(Cluster(api), now=NOW, opening=opening)
+    assert known == [(True, paths(api))]

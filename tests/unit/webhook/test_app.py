@@ -295,6 +295,7 @@ def test_fuzz_any_body(body: bytes) -> None:
     check_fuzzed(body)
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=100, deadline=2000)
 @given(new=ingresses | json_values, old=ingresses | json_values, operation=st.sampled_from(["CREATE", "UPDATE"]))
 def test_fuzz_any_ingress(new: Any, old: Any, operation: str) -> None:

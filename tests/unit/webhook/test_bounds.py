@@ -61,6 +61,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", HOSTILE)
 def test_large_reviews_take_little_to_read_and_nothing_to_keep(name: str) -> None:
     body = filled(*HOSTILE[name])
@@ -72,6 +73,7 @@ def test_large_reviews_take_little_to_read_and_nothing_to_keep(name: str) -> Non
     assert len(repr(kept)) < 50_000
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("place", ["annotations", "labels"])
 def test_maps_of_more_than_can_be_meant_are_refused_as_they_are(place: str) -> None:
     text = json.dumps(map_with(place)).replace('"FILL": 1', ",".join(f'"{n:x}":""' for n in range(70_000)))
@@ -86,6 +88,7 @@ def test_data_of_a_secret_with_more_keys_than_can_be_meant() -> None:
     assert "$.data" in read(body, SecretPolicy()).problem
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "size",
     [{"rules": 1000, "entries": 1000}, {"rules": 2000}, {"hosts": 1999}, {"rules": 43, "entries": 43}],
@@ -237,6 +240,7 @@ def test_namespaces_that_are_made_up_do_not_make_more_lines() -> None:
     assert sum(lines.say(f"evil-{number}", 1) for number in range(10_000)) == RATE_OF_ALL - 1
 
 
+@pytest.mark.exhaustive
 def test_lines_of_admissions_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     launcher = FakeLauncher({"web-tls": LaunchOutcome(OutcomeReason.UNCHANGED, "web-tls", 7)})

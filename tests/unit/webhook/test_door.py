@@ -78,6 +78,7 @@ def test_of_what_a_stranger_sends_no_byte_is_read(path: str) -> None:
     assert asked(Door(inside, known_paths()), path, **environ)[0] == "404 Not Found"
 
 
+@pytest.mark.exhaustive
 @given(st.text(max_size=100) | st.from_regex(r"/mutate/[a-z]+/[0-9a-f]{64}", fullmatch=True))
 def test_no_other_path_is_known(path: str) -> None:
     assert (known_paths().kind(path) != "") == (path in PATHS)

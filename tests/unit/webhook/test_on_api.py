@@ -229,6 +229,7 @@ PROBLEMS: list[Outcome] = [
 ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("problem", PROBLEMS, ids=["403", "409", "429", "500", "timeout"])
 @pytest.mark.parametrize("what", ["configmaps", "jobs", "secrets", "ingresses", "podtemplates"])

@@ -63,6 +63,7 @@ hosts = st.lists(st.from_regex(r"[a-z]{1,5}\.certjob\.dev", fullmatch=True), min
 annotations = st.none() | st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3)
 
 
+@pytest.mark.exhaustive
 @given(
     before_hosts=hosts,
     after_hosts=hosts,

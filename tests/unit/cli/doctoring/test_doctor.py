@@ -109,6 +109,7 @@ def test_the_view_may_be_left_out_and_nothing_else(line: CommandLine) -> None:
     assert of(line, "manifests") == ["FAIL not installed: Deployment certjob-responder"]
 
 
+@pytest.mark.exhaustive
 def test_a_policy_that_is_gone_or_weakened_is_a_fault(line: CommandLine) -> None:
     policies, bindings = RESOURCES["ValidatingAdmissionPolicy"], RESOURCES["ValidatingAdmissionPolicyBinding"]
     found = edit(line, "ValidatingAdmissionPolicy", "certjob-jobs", None)

@@ -72,6 +72,7 @@ def strict(text: str) -> None:
     html5lib.HTMLParser(strict=True).parse(text)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("address", [*PAGES, *REFUSED])
 def test_every_page_is_strict_html_without_anything_that_acts(world: PageWorld, address: str) -> None:
     found = world.get(address)
@@ -138,6 +139,7 @@ def test_a_head_is_the_page_without_the_page(world: PageWorld, address: str) -> 
     assert head.headers == page.headers
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("host", "known"),
     [
@@ -174,6 +176,7 @@ def test_a_forwarded_host_is_no_name(world: PageWorld) -> None:
     assert world.get("/", host="evil.example", **{"X-Forwarded-Host": "localhost"}).status_code == 421
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("address", "kind"),
     [
