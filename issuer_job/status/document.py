@@ -25,4 +25,5 @@ class IssuerStatusList(Shown, frozen=True, kw_only=True):
     api_version: Literal["certjob.io/v1"] = "certjob.io/v1"
     kind: Literal["IssuerStatusList"] = "IssuerStatusList"
     at: datetime
+    evidence: Evidence = Evidence.RECORDS
     items: tuple[IssuerStatus, ...]

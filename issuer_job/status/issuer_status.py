@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from msgspec.structs import fields
+
 from issuer_job.hosts.limits import DOMAIN, FAILURES, ORDERS, SET, exactly, keys_of
 from issuer_job.hosts.order_book import OrderBook, listed_domain
 from issuer_job.issuers.load import Issuers
@@ -80,7 +82,8 @@ class IssuerFinding(Shown, frozen=True):
 class IssuerStatus(Shown, frozen=True):
     """`ready` None: it was not tested yet. `ca` is the directory's host, or the type of one that takes no orders.
 
-    `blocked_until`: so long the CA refuses its account.
+    `blocked_until`: so long the CA refuses its account. `unknown` are fields that could not be found out with the
+    rights of whoever asked, which are then empty.
     """
 
     name: str
@@ -95,6 +98,7 @@ class IssuerStatus(Shown, frozen=True):
     findings: tuple[IssuerFinding, ...]
     checked_at: datetime | None
     blocked_until: datetime | None
+    unknown: tuple[str, ...] = ()
 
 
 def issuer_status(
@@ -137,6 +141,27 @@ def issuer_status(
         findings=tuple(findings),
         checked_at=state.moment(CHECKED_AT),
         blocked_until=blocked if blocked is not None and blocked > now else None,
+    )
+
+
+def issuer_from_outside(name: str, *, certificates: int) -> IssuerStatus:
+    """Of one that only what asks for `certificates`, or holds them, names."""
+    told = {"name", "certificates", "unknown"}
+    untold = tuple(field.encode_name for field in fields(IssuerStatus) if field.name not in told)
+    return IssuerStatus(
+        name=name,
+        default=False,
+        type="",
+        ready=None,
+        ca="",
+        directory="",
+        solvers=(),
+        certificates=certificates,
+        limits=(),
+        findings=(),
+        checked_at=None,
+        blocked_until=None,
+        unknown=untold,
     )
 
 

@@ -43,7 +43,10 @@ TYPES: dict[str, Json] = {
     "jobs.keepSeconds": {"type": "integer", "minimum": 1, "maximum": 86400},
     "networkPolicies.apiServer": {"type": "array", "items": {"type": "string", "pattern": CIDR}},
     "quota.jobs": AT_LEAST_ONE,
-    "quota.configMaps": {"type": ["string", "integer"], "pattern": "^[0-9]+[kMG]?$"},  # as cluster/quota.py reads it
+    "quota.configMaps": {
+        "type": ["string", "integer"],
+        "pattern": "^[0-9]+([kMGTPE]|[KMGTPE]i)?$",
+    },  # as cluster/quota.py reads it
     "quota.pods": AT_LEAST_ONE,
     "quota.memory": QUANTITY,
     "routePolicy": {

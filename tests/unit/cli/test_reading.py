@@ -12,7 +12,6 @@ from issuer_job import vocabulary as v
 from issuer_job.attempt.findings import Finding
 from issuer_job.cluster.api import CONFIGMAPS, DEPLOYMENTS, POD_TEMPLATES, PODS, Json
 from issuer_job.issuers.state import CHECK_FINDINGS, CHECK_RESULT, CHECKED_AT, NOT_READY, READY, state_body
-from tests.fakes.api import status
 from tests.schema import DOCS
 from tests.worlds import seen
 from tests.worlds.cli import NOW, CommandLine, words
@@ -69,11 +68,8 @@ def test_a_broken_issuer_is_a_row(line: CommandLine) -> None:
     assert "unknown field `servre`" in told
 
 
-def test_without_the_right_to_read_issuers_the_right_is_named(line: CommandLine) -> None:
-    words = 'configmaps is forbidden: User "ann" cannot list resource "configmaps" in the namespace "certjob"'
-    line.api.fail("GET", "/namespaces/certjob/configmaps", status(403, "Forbidden", words), times=9)
-    ran = line.run("issuers")
-    assert (ran.code, ran.err) == (3, f"error: not allowed: {words}\n")
+def test_of_one_namespace_only_its_certificates_are_counted(line: CommandLine) -> None:
+    assert line.run("issuers", "-n", "shop").out.splitlines()[1].split()[5] == "2"
 
 
 LOG = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
+import jsonschema
 import pytest
 from msgspec.structs import replace
 
@@ -15,6 +16,7 @@ from issuer_job.cli.sight.from_here import HostView, ServedCertificate
 from issuer_job.cluster.api import EVENTS, INGRESSES, SECRETS, Cluster
 from issuer_job.record.record import Settings, Source
 from tests.fakes.api import FakeApi
+from tests.schema import DOCS
 from tests.worlds.cli import NOW, CommandLine, eventually, running, words
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -179,12 +181,39 @@ def test_tenants_wait_too_and_hear_of_it_by_an_event(line: CommandLine) -> None:
     assert (ran[0].code, ran[0].out) == (0, "shop/mail-tls  Issued, until 2027-02-25\n")
 
 
-def test_logs_are_not_for_tenants_and_issuers_name_the_right(line: CommandLine) -> None:
+def test_logs_are_not_for_tenants(line: CommandLine) -> None:
     ran = line.run("logs", "-n", "shop", "pay-tls")
     assert ran.code == 3
     assert "get pods/log" in ran.err
     assert "kubectl certjob describe -n shop pay-tls" in ran.err
-    assert line.run("issuers").code == 3
+
+
+ISSUERS = """
+NAME  DEFAULT READY CA SOLVERS CERTIFICATES ORDERS LEFT CHECKED
+le    ?       ?     ?  ?       2            ?           ?
+other ?       ?     ?  ?       1            ?           ?
+"""
+
+
+def test_issuers_are_those_that_her_own_ingresses_and_secrets_name(line: CommandLine) -> None:
+    ran = line.run("issuers", "-n", "shop")
+    assert (ran.code, words(ran.out)) == (0, words(ISSUERS))
+    assert ran.err.count(SOURCE_NOTE) == 1
+    assert "(of 1 certificate you may not know the issuer; what names none gets the default one)\n" in ran.err
+    document = json.loads(line.run("issuers", "-n", "shop", "-o", "json").out)
+    jsonschema.validate(document, json.loads((DOCS / "status.schema.json").read_text()))
+    assert document["evidence"] == "objects"
+    assert {"default", "ready", "ca", "limits", "checkedAt"} <= set(document["items"][0]["unknown"])
+    assert line.run("issuers", "-n", "shop", "-o", "name").out == "configmap/le\nconfigmap/other\n"
+
+
+def test_issuers_without_any_right_name_one_and_where_nothing_is_named_it_is_said(line: CommandLine) -> None:
+    line.tenant = ("empty", ALL)
+    assert line.run("issuers", "-n", "empty").err.endswith("No issuer is named in namespace empty.\n")
+    line.tenant = ("shop", set())
+    ran = line.run("issuers", "-n", "shop")
+    assert (ran.code, ran.out) == (3, "")
+    assert "error: not allowed: " in ran.err
 
 
 def test_a_secret_that_is_not_certjobs_is_told(line: CommandLine) -> None:

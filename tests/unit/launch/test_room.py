@@ -309,7 +309,19 @@ def test_what_is_used_is_asked_for_each_time_where_it_matters(
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("250", 250), ("50k", 50_000), ("1M", 1_000_000), ("0", 0), ("1500m", 0), ("", 0)]
+    ("text", "number"),
+    [
+        *((f"3{unit}", 3 * 1000**power) for power, unit in enumerate(("", *"kMGTPE"))),
+        *((f"3{unit}i", 3 * 1024**power) for power, unit in enumerate("KMGTPE", 1)),
+        *(("2000000000n", 2), ("2500000u", 2), ("1500m", 1), ("999m", 0)),
+        *(("5e3", 5000), ("5E3", 5000), ("12e+2", 1200), ("2500e-3", 2), ("1E", 10**18), ("1e", 0)),
+        *(("250", 250), ("+7", 7), ("0.5Ki", 512), ("1.5k", 1500), (".5k", 500), ("5.", 5), ("0", 0), ("007", 7)),
+        *(
+            (nonsense, 0)
+            for nonsense in ("", "k", "Ki", ".", "-5", "50 k", "50ki", "50mi", "50K", "50kk", "5e", "e3")
+        ),
+        *((nonsense, 0) for nonsense in ("NaN", "Infinity", "1_000", "٣", "5\n", "1e999999999", "9" * 5000)),
+    ],
 )
 def test_quantities_of_a_quota(text: str, number: int) -> None:
     assert quota._number(text) == number
