@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock audit base-image lint schema dashboard chart picture unit exhaustive process install e2e docs-test test demo bench fairness dns-bench scale cli-bench view-bench soak chaos peers fuzz fuzz-short
+.PHONY: help venv lock audit base-image lint schema dashboard chart picture site unit exhaustive process install e2e docs-test test demo bench fairness dns-bench scale cli-bench view-bench soak chaos peers fuzz fuzz-short
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
@@ -35,6 +35,8 @@ lock:  ## write the hash-locked requirements anew from pyproject.toml (needs uv)
 	$(LOCK) --extra job --extra dns-extras $(JOB_LACKS) --output-file issuer_job/requirements-dns-extras.txt
 	cp tests/requirements.txt webhook/requirements.txt
 	$(LOCK) --extra webhook --no-emit-package pycparser --output-file webhook/requirements.txt
+	cp tests/requirements.txt tests/cluster/site.txt
+	$(filter-out pyproject.toml,$(LOCK)) --group site --output-file tests/cluster/site.txt
 
 audit: venv  ## whether anything is known against the locked versions (ADVISORIES=PATH of a database)
 	$(PY) -m supply.audit $(ADVISORIES)
@@ -63,6 +65,11 @@ chart: venv  ## write the Helm chart's templates, schema and page anew from mani
 picture: venv  ## draw docs/architecture.svg anew from the code
 	$(PY) -m tests.architecture.picture
 
+SITE := .site
+site: cluster-site  ## make the pages of docs/ and README as a site, in .site/html (SITE=DIRECTORY: elsewhere)
+	PYTHONPATH=$$(python3 -m tests.cluster which site) python3 -m sphinx -q -W -n -E -c docs -d $(SITE)/doctrees . $(SITE)/html
+	cp $(SITE)/html/README.html $(SITE)/html/index.html
+
 PYTEST := $(VENV)/bin/pytest -q -n 2 --dist worksteal
 # Compiled assertions are kept for the next time, whatever the environment says of bytecode.
 unit exhaustive process: export PYTHONDONTWRITEBYTECODE :=
@@ -73,7 +80,7 @@ unit: venv  ## the fast tests, no cluster
 exhaustive: venv  ## the unit tests of every write and every odd answer, no cluster
 	$(PYTEST) -m "exhaustive and not process" tests/unit
 
-process: venv cluster-helm cluster-monitoring cluster-browser cluster-workflows  ## the unit tests that start processes, no cluster
+process: venv cluster-helm cluster-monitoring cluster-browser cluster-workflows cluster-site  ## the unit tests that start processes, no cluster
 	$(PYTEST) --dist loadfile -m process tests/unit tests/selftests
 
 install: cluster  ## install certjob on the local cluster

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     commands.add_parser("images", help="build and load certjob's images into the running cluster")
     commands.add_parser("peers", help="install and build the ACME servers that others wrote")
     commands.add_parser("monitoring", help="unpack Prometheus and promtool")
-    which = commands.add_parser("which", help="the path of a program that tests use, made if it is not there yet")
+    which = commands.add_parser("which", help="the path of what tests use, made if it is not there yet")
     which.add_argument("tools", nargs="+", choices=USED_BY_TESTS)
     commands.add_parser("restart", help="restart one part with the present settings").add_argument("part")
     commands.add_parser("status", help="what runs, as JSON")

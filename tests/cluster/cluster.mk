@@ -1,5 +1,5 @@
 # The local cluster; docs/cluster.md explains it.
-.PHONY: cluster cluster-browser cluster-down cluster-images cluster-helm cluster-monitoring cluster-peers cluster-status cluster-workflows
+.PHONY: cluster cluster-browser cluster-down cluster-images cluster-helm cluster-monitoring cluster-peers cluster-site cluster-status cluster-workflows
 
 cluster:  ## start the local cluster (Kubernetes, Traefik, Pebble) or see that it runs; build and load the images
 	@python3 -m tests.cluster up
@@ -24,6 +24,9 @@ cluster-peers:  ## build and install the ACME servers that others wrote, for mak
 
 cluster-monitoring:  ## unpack Debian's Prometheus and promtool, for the tests of metrics and alerts
 	@python3 -m tests.cluster monitoring
+
+cluster-site:  ## install what makes the site and the plots
+	@python3 -m tests.cluster which site >/dev/null
 
 cluster-status:  ## what of the local cluster runs, as JSON
 	@python3 -m tests.cluster status

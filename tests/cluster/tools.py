@@ -255,10 +255,17 @@ def workflow_tool(settings: s.Settings, name: str) -> Path:
     return python_tools(settings, "workflows.txt", says="installing what looks at workflows") / name
 
 
+def site(settings: s.Settings) -> Path:
+    """Where Python finds Sphinx and matplotlib."""
+    installed = python_tools(settings, "site.txt", says="installing Sphinx and matplotlib")
+    return next(installed.parent.glob("lib/python*/site-packages"))
+
+
 USED_BY_TESTS: dict[str, Callable[[s.Settings], Path]] = {
     "kubectl": kubectl,
     "helm3": partial(helm, major=3),
     "helm4": partial(helm, major=4),
+    "site": site,
     **{name: partial(workflow_tool, name=name) for name in ("zizmor", "shellcheck")},
 }
 
