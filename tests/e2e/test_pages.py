@@ -24,8 +24,8 @@ from tests.e2e.api import NewNamespace, kubectl
 from tests.e2e.observe import cluster
 from tests.e2e.overlay import write_overlay
 from tests.e2e.own_issuer import OwnIssuer, create_secret
-from tests.e2e.pages import PAGES, Block, blocks, filled, masked
 from tests.worlds.documents import ROOT
+from tests.worlds.pages import PAGES, Block, blocks, filled, masked
 
 pytestmark = pytest.mark.usefixtures("no_sweeps")
 ALL = [block for page in PAGES for block in blocks(page)]

@@ -82,7 +82,7 @@ def test_relative_links_resolve(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
 def test_files_named_exist(path: Path) -> None:
-    top = r"(?:certs|issuer_job|webhook|manifests|tests|docs|\.ci)/[^\s`:,;()]*"
+    top = r"(?:certs|issuer_job|webhook|manifests|tests|docs|\.ci)/[^\s`:,;()#]*"
     for name in re.findall(rf"(?<![\w./-]){top}", "\n".join(code(path.read_text()))):
         assert NOT_A_NAME.search(name) or (ROOT / name).exists(), name
 

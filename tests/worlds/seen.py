@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 from msgspec.structs import replace
 
 from issuer_job import names
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, Json, Resource, Response
+from issuer_job.attempt.findings import Finding
+from issuer_job.cluster.api import CONFIGMAPS, JOBS, PODS, SECRETS, Json, Resource, Response
+from issuer_job.hosts.claims import claim_body
+from issuer_job.issuers.state import CHECK_FINDINGS, CHECK_RESULT, CHECKED_AT, NOT_READY, READY, state_body
 from issuer_job.record import transitions
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import Issued, Phase, Problem, Record, Settings, Source
@@ -18,6 +22,7 @@ from tests.worlds.cli import NOW, CommandLine
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 SERVER = "https://acme-v02.api.letsencrypt.org/directory"
+ZEROSSL = "https://acme.zerossl.com/v2/DV90"
 CONNECTION = Problem(
     type="connection", detail="203.0.113.9: Timeout during connect", host="pay.certjob.dev", step="authorization"
 )
@@ -101,6 +106,44 @@ def four_certificates() -> CommandLine:
     old = in_phase(wanted("old", "old-tls", "old.certjob.dev"), Phase.RETIRED)
     renewing = in_phase(launched(mail, reason=LaunchReason.RENEWAL_DUE), Phase.AUTHORIZING)
     put(line.api, issued(shop), failing(pay), renewing, failed(www), old)
+    return line
+
+
+def two_issuers(line: CommandLine) -> CommandLine:
+    """One that is ready, and one that its test found something wrong with."""
+    solvers = "solvers:\n- dns01: {provider: cloudflare}\n"
+    line.api.add(CONFIGMAPS, v.NAMESPACE, issuer("zerossl", f"server: {ZEROSSL}\n{solvers}"))
+    wrong = Finding(
+        reason="ExternalAccountKey",
+        path="$.externalAccount",
+        message="Secret credentials-zerossl lacks eab-hmac-key",
+    )
+    for name, server, minutes, found in (("letsencrypt", SERVER, 3, []), ("zerossl", ZEROSSL, 2, [wrong])):
+        data = {
+            CHECK_RESULT: NOT_READY if found else READY,
+            CHECK_FINDINGS: msgspec.json.encode(found).decode(),
+            CHECKED_AT: (NOW - minutes * MINUTE).isoformat(),
+        }
+        line.api.add(CONFIGMAPS, v.NAMESPACE, state_body(name, server, data))
+    return line
+
+
+def with_placeholder(line: CommandLine) -> CommandLine:
+    """What `describe` finds of pay-tls besides its record: Secret, claim, and the Job, which has ended."""
+    labels = {v.MANAGED: "true", v.STATE: "placeholder"}
+    notes = {v.NOT_AFTER: "2026-12-04T14:02:00Z"}
+    line.api.add(SECRETS, "shop", {"metadata": {"name": "pay-tls", "labels": labels, "annotations": notes}})
+    line.api.add(CONFIGMAPS, v.NAMESPACE, claim_body("pay.certjob.dev", "shop"))
+    job = job_of(line, "shop", "pay-tls")
+    ended = [{"type": "Failed", "lastTransitionTime": NOW.isoformat()}]
+    body: Json = {
+        "metadata": {"name": job},
+        "spec": {"ttlSecondsAfterFinished": 600},
+        "status": {"conditions": ended},
+    }
+    line.api.add(JOBS, v.NAMESPACE, body)
+    state = {"containerStatuses": [{"state": {"terminated": {"exitCode": 11}}}]}
+    line.api.add(PODS, v.NAMESPACE, {"metadata": {"name": f"{job}-x", "labels": {"job-name": job}}, "status": state})
     return line
 
 

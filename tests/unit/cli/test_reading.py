@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 
 import jsonschema
-import msgspec
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.attempt.findings import Finding
 from issuer_job.cluster.api import CONFIGMAPS, DEPLOYMENTS, POD_TEMPLATES, PODS, Json
-from issuer_job.issuers.state import CHECK_FINDINGS, CHECK_RESULT, CHECKED_AT, NOT_READY, READY, state_body
 from tests.schema import DOCS
 from tests.worlds import seen
-from tests.worlds.cli import NOW, CommandLine, words
+from tests.worlds.cli import CommandLine, words
 
 ISSUERS = """
 NAME        DEFAULT READY CA                          SOLVERS CERTIFICATES ORDERS LEFT CHECKED
@@ -22,27 +19,11 @@ letsencrypt yes     yes   acme-v02.api.letsencrypt.org http01 4            300/3
 zerossl     no            acme.zerossl.com            dns01   0            300/300     2m
   ExternalAccountKey $.externalAccount: Secret credentials-zerossl lacks eab-hmac-key
 """
-ZEROSSL = "https://acme.zerossl.com/v2/DV90"
 
 
 @pytest.fixture
 def line() -> CommandLine:
-    line = seen.four_certificates()
-    solvers = "solvers:\n- dns01: {provider: cloudflare}\n"
-    line.api.add(CONFIGMAPS, v.NAMESPACE, seen.issuer("zerossl", f"server: {ZEROSSL}\n{solvers}"))
-    wrong = Finding(
-        reason="ExternalAccountKey",
-        path="$.externalAccount",
-        message="Secret credentials-zerossl lacks eab-hmac-key",
-    )
-    for name, server, minutes, found in (("letsencrypt", seen.SERVER, 3, []), ("zerossl", ZEROSSL, 2, [wrong])):
-        data = {
-            CHECK_RESULT: NOT_READY if found else READY,
-            CHECK_FINDINGS: msgspec.json.encode(found).decode(),
-            CHECKED_AT: (NOW - minutes * seen.MINUTE).isoformat(),
-        }
-        line.api.add(CONFIGMAPS, v.NAMESPACE, state_body(name, server, data))
-    return line
+    return seen.two_issuers(seen.four_certificates())
 
 
 def test_issuers_and_what_their_tests_found(line: CommandLine) -> None:

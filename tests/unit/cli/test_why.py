@@ -82,10 +82,7 @@ def test_what_is_nowhere_is_no(line: CommandLine) -> None:
 
 
 def test_describe_tells_all(line: CommandLine) -> None:
-    labels = {v.MANAGED: "true", v.STATE: "placeholder"}
-    notes = {v.NOT_AFTER: "2026-12-04T14:02:00Z"}
-    line.api.add(SECRETS, "shop", {"metadata": {"name": "pay-tls", "labels": labels, "annotations": notes}})
-    line.api.add(CONFIGMAPS, v.NAMESPACE, claim_body("pay.certjob.dev", "shop"))
+    seen.with_placeholder(line)
     told = facts(line.run("describe", "-n", "shop", "pay-tls", "--no-lookup").out)
     assert told["Secret"] == ["pay-tls: placeholder until 2026-12-04"]
     assert told["Host"] == ["pay.certjob.dev   HTTP-01 by route   claim: shop, not checked yet"]

@@ -1,7 +1,8 @@
 """The documents' blocks as they can be run: each page is a session on the local cluster.
 
 A block of `sh` is run with its placeholders filled in; one that cannot be says why in a comment before it,
-`<!-- not run: WHY -->`. A block of `text` is what a command prints; a drawing says so, `<!-- not run: a drawing -->`.
+`<!-- not run: WHY -->`. A block of `text` is what a command prints, and is compared with that; a drawing says so,
+`<!-- not run: a drawing -->`.
 """
 
 from __future__ import annotations
