@@ -17,6 +17,7 @@ import jsonpatch
 from certs.keys import KeyAlgorithm, generate_key, key_to_pem
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, NAMESPACES, SECRETS, Cluster, Json, Response
+from issuer_job.demand.common import is_being_deleted
 from issuer_job.migrate.carry.apply import Hands
 from issuer_job.migrate.carry.read import read_cert_manager, read_estate, read_kube_lego
 from issuer_job.migrate.leaving.leaving import to_cert_manager
@@ -51,6 +52,8 @@ class Operator:
     def send(self, method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
         """See Transport."""
         api = self.world.swept.api
+        parts = path.partition("?")[0].split("/")
+        before = api.stored(CERTIFICATES, *parts[-3::2]) if parts[-2] == CERTIFICATES.plural else None
         hook = api.hooks.pop("secrets")  # certjob's policies bind certjob alone
         try:
             answer = api.send(method, path, body=body, timeout=timeout)
@@ -58,6 +61,8 @@ class Operator:
             api.hooks["secrets"] = hook
         if method == "GET" or "dryRun" in path or answer.status >= 400:
             return answer
+        if method == "DELETE" and self.world.lingering:
+            self.world.lingers(before)
         self.writes.append(f"{method} {path.partition('?')[0]}")
         self.world.heard(path.partition("?")[0])
         if self.kill_at and len(self.writes) >= self.kill_at:
@@ -75,6 +80,8 @@ class Moving:
 
     swept: JobWorld
     watch: Callable[[], None] = lambda: None
+    lingering: bool = False
+    """Certificates that are deleted stay until something `goes_on`, as the garbage collector needs its time."""
     cm: FakeCertManager = field(init=False)
     begun: datetime = field(init=False)
     """Ages are as of then."""
@@ -198,8 +205,18 @@ class Moving:
                 patched = jsonpatch.apply_patch(stored, list(decision.patch))
                 self.swept.api.add(SECRETS, stored["metadata"]["namespace"], patched)
 
+    def lingers(self, before: Json | None) -> None:
+        """What was deleted is there, on its way out."""
+        if before is not None:
+            out = {"deletionTimestamp": _time(self.now), "finalizers": ["orphan"]}
+            before["metadata"] |= out
+            self.swept.api.add(CERTIFICATES, before["metadata"]["namespace"], before)
+
     def goes_on(self, seconds: float = 0) -> None:
-        """Jobs run, and if none has to a sweep comes by."""
+        """The garbage collector comes by, Jobs run, and if none has to a sweep comes by."""
+        for each in self.swept.api.all(CERTIFICATES):
+            if is_being_deleted(each):
+                self.swept.api.remove(CERTIFICATES, each["metadata"]["namespace"], each["metadata"]["name"])
         waiting = [one for one in self.records() if one.phase is Phase.LAUNCHED]
         for record in waiting:
             self.swept.run(secret=record.secret_name, namespace=record.namespace)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from issuer_job import names
-from issuer_job.cluster.api import AlreadyExists, Cluster, Conflict, KubeError, NotFound
+from issuer_job.cluster.api import AlreadyExists, Cluster, Conflict, KubeError, NotFound, Resource
 from issuer_job.demand.common import is_being_deleted
 from issuer_job.migrate.others.cert_manager import CERTIFICATES, read_certificate
 from issuer_job.migrate.plans.steps import DEPLOYMENTS, MovePlan, MoveStep, Until, Verb, Write
@@ -63,8 +63,9 @@ class Hands:
                 self._write(write)
             self.say(f"  {write}{self.suffix}")
         if self.waits:
-            deleted = [write for write in step.writes if write.verb is Verb.DELETE]
-            self._wait(lambda: self._being_deleted(deleted), _still_there)
+            going = [(each.resource, each.namespace, each.name) for each in step.writes if each.verb is Verb.DELETE]
+            going += [(CERTIFICATES, *key) for key in step.about if step.until is Until.GONE]
+            self._wait(lambda: self._being_deleted(going), _still_there)
             self._until(step)
 
     def _write(self, write: Write) -> None:
@@ -140,9 +141,8 @@ class Hands:
         except RecordError:
             return None
 
-    def _being_deleted(self, writes: Sequence[Write]) -> list[Key]:
+    def _being_deleted(self, where: Sequence[tuple[Resource, str, str]]) -> list[Key]:
         """An object that leaves others behind stays until the API server's garbage collector has seen to that."""
-        where = [(write.resource, write.namespace, write.name) for write in writes]
         found = {each[1:]: self.cluster.find(*each) for each in where}
         return [key for key, now in found.items() if now is not None and is_being_deleted(now)]
 

@@ -132,6 +132,9 @@ def _waiting(until: Until, about: Iterable[tuple[str, str]]) -> Iterator[str]:
             yield f"kubectl rollout status -n {shlex.quote(namespace)} deployment/{shlex.quote(name)} --timeout=120s"
         elif until is Until.ADOPTED:
             yield f"kubectl certjob wait {where}"
+        elif until is Until.GONE:
+            gone = f"certificates.cert-manager.io/{shlex.quote(name)}"
+            yield f"kubectl wait -n {shlex.quote(namespace)} --for=delete {gone} --timeout=120s"
 
 
 def _file(metadata: Mapping[str, Any]) -> str:

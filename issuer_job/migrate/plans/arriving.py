@@ -7,16 +7,16 @@ to have two masters; what an interruption would forget by that stands on the Ing
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, Json
 from issuer_job.demand.common import written_annotations
-from issuer_job.migrate.others.cert_manager import CERTIFICATES
+from issuer_job.migrate.others.cert_manager import CERTIFICATES, ForeignCertificate
 from issuer_job.migrate.others.cm_controller import Controller, own_annotations
 from issuer_job.migrate.plans.cm_case import Move, annotations_after, owners_of
-from issuer_job.migrate.plans.cm_moves import is_moving, moves
+from issuer_job.migrate.plans.cm_moves import is_moving, made_asking, made_managed, moves, new_request, request_of
 from issuer_job.migrate.plans.cm_targets import CertManager, Choices, targets
 from issuer_job.migrate.plans.estate import Estate, Key
 from issuer_job.migrate.plans.halfway import FROM, Halfway, asking_again, asking_none
@@ -35,8 +35,6 @@ from issuer_job.migrate.plans.steps import (
 from issuer_job.migrate.translate.issuers import TranslatedIssuer
 from issuer_job.record.phases import Phase
 
-FAO = "controller.cert-manager.io/fao"
-"""Label by which cert-manager finds Secrets that it reads."""
 _OWNED = (
     "cert-manager owns its Secrets (--enable-certificate-owner-ref): a Certificate that goes takes its Secret along. "
     "Move all namespaces at once, by which it is stopped meanwhile"
@@ -45,10 +43,13 @@ _OWNED = (
 
 def from_cert_manager(estate: Estate, theirs: CertManager, choices: Choices) -> MovePlan:
     """All that is left to do."""
+    halfway = Halfway.of(estate, choices.namespace)
+    here = [each for each in theirs.certificates if choices.namespace in {"", each.metadata.namespace}]
+    leaving = tuple(filter(halfway.is_leaving, here))
+    theirs = replace(theirs, certificates=tuple(each for each in theirs.certificates if each not in leaving))
     made = targets(estate, theirs, choices)
     found = moves(estate, theirs, choices, made)
-    halfway = Halfway.of(estate, choices.namespace)
-    rows = (*(move.row for move in found), *halfway.rows({move.key for move in found}))
+    rows = (*(move.row for move in found), *halfway.rows({move.key for move in found}, leaving))
     needed = {move.issuer for move in found if move.row.will_be is not WillBe.CANNOT}
     used = tuple({target.name: target for target in made.values() if target.name in needed}.values())
     notes = tuple(f"issuer {target.name}: {note}" for target in used for note in target.notes)
@@ -57,26 +58,27 @@ def from_cert_manager(estate: Estate, theirs: CertManager, choices: Choices) -> 
     if by_namespace and controller is not None and controller.owner_refs:
         return MovePlan(rows, issuers=used, notes=notes, refused=_OWNED)
     going = [move for move in found if is_moving(move, choices)]
-    steps = Steps(estate, theirs, going, halfway, used)
+    steps = Steps(estate, theirs, going, halfway, used, leaving)
     if not by_namespace:
         return MovePlan(rows, filled(steps.while_it_is_stopped(staying=len(found) > len(going))), used, notes)
     first = filled(steps.before_it_runs_on())
     # What comes then is about objects as they are after that.
     later = estate.after(write for step in first for write in step.writes)
     going = [move for move in moves(later, theirs, choices, made) if is_moving(move, choices)]
-    rest = Steps(later, theirs, going, Halfway.of(later, choices.namespace), used).while_it_runs()
+    rest = Steps(later, theirs, going, Halfway.of(later, choices.namespace), used, leaving).while_it_runs()
     return MovePlan(rows, (*first, *filled(rest)), used, notes)
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Makes the steps for the Certificates that go, and for what was left halfway."""
+    """Makes the steps for the Certificates that go, and for what was left halfway, or is `leaving` by now."""
 
     estate: Estate
     theirs: CertManager
     going: list[Move]
     halfway: Halfway
     issuers: tuple[TranslatedIssuer, ...]
+    leaving: tuple[ForeignCertificate, ...] = ()
 
     def while_it_is_stopped(self, *, staying: bool) -> Iterator[MoveStep]:
         """Where cert-manager does nothing meanwhile; `staying`: it has something left to do after that."""
@@ -86,9 +88,9 @@ class Steps:
         if self.going and controller is not None:
             about = (controller.namespace, controller.name)
             yield from stopping("cert-manager", about, controller.replicas, controller.annotations)
-        yield MoveStep("take cert-manager's ownership off the Secrets", tuple(self._disowned()))
+        yield self._disowning()
         yield from self._taken_over()
-        yield MoveStep("delete the Certificates, and leave their Secrets", tuple(self._deleted()))
+        yield self._deletion()
         if staying and controller is not None:
             yield from _start(controller, stops=bool(self.going))
 
@@ -96,11 +98,12 @@ class Steps:
         """For one namespace while cert-manager runs: no Secret is to have two masters at any time."""
         if self.going:
             yield from self._issuers()
+        yield self._disowning()  # as from a time when cert-manager owned its Secrets
         yield MoveStep("have the Ingresses, and Secrets that will ask, ask nobody", tuple(self._asking_nobody()))
 
     def while_it_runs(self) -> Iterator[MoveStep]:
         """What comes then."""
-        yield MoveStep("delete the Certificates, and leave their Secrets", tuple(self._deleted()))
+        yield self._deletion()
         yield from self._taken_over()
 
     def _taken_over(self) -> Iterator[MoveStep]:
@@ -135,6 +138,15 @@ class Steps:
         untested = tuple((v.NAMESPACE, each.name) for each in used if each.name not in self.estate.ready)
         yield MoveStep("make the issuers, and test them", tuple(writes), Until.READY, untested)
 
+    def _disowning(self) -> MoveStep:
+        return MoveStep("take cert-manager's ownership off the Secrets", tuple(self._disowned()))
+
+    def _deletion(self) -> MoveStep:
+        """A Secret of one that is there still would be written by two."""
+        about = tuple((each.metadata.namespace, each.name) for each in self.leaving)
+        title = "delete the Certificates, and leave their Secrets"
+        return MoveStep(title, tuple(self._deleted()), Until.GONE, about)
+
     def _disowned(self) -> Iterator[Write]:
         for key in self._keys:
             secret = self.estate.secrets.get(key)
@@ -150,16 +162,16 @@ class Steps:
         for move in part:
             secret = self.estate.secrets.get(move.key)
             if move.ingresses:
-                yield from _managed(secret)
+                yield from made_managed(secret)
             elif secret is not None:
-                yield from _asking(secret, _request(move))
+                yield from made_asking(secret, request_of(move))
             else:
-                body = new_request(move.key, _request(move))
+                body = new_request(move.key, request_of(move))
                 yield Write(Verb.CREATE, SECRETS, *move.key, "a Secret that asks", body)
         for key in sorted(keys - {move.key for move in self.going}):
             secret = self.estate.secrets[key]
             marked = v.MOVING in written_annotations(secret)
-            yield from _asking(secret, {}) if marked else _managed(secret)
+            yield from made_asking(secret, {}) if marked else made_managed(secret)
 
     def _asked(self, part: list[Move], *, whole: bool) -> Iterator[Write]:
         """`whole`: with what was left halfway."""
@@ -176,7 +188,7 @@ class Steps:
         for move in self.going:
             secret = self.estate.secrets.get(move.key)
             if not move.ingresses and secret is not None:
-                yield from patch_metadata(SECRETS, secret, annotations=_request(move) | {v.MOVING: FROM})
+                yield from patch_metadata(SECRETS, secret, annotations=request_of(move) | {v.MOVING: FROM})
         for move, ingress in self._ingresses:
             after = self._after(move, ingress)
             none = asking_none(ingress, after) if ingress in move.ingresses else {}
@@ -185,7 +197,7 @@ class Steps:
     def _deleted(self) -> Iterator[Write]:
         keys = set(self._keys)
         for certificate in self.theirs.certificates:
-            if certificate.key in keys and not certificate.metadata.deletion_timestamp:
+            if certificate.key in keys:
                 namespace = certificate.metadata.namespace
                 yield Write(Verb.DELETE, CERTIFICATES, namespace, certificate.name, "deleted, its Secret stays")
 
@@ -214,32 +226,6 @@ class Steps:
         if ingress in move.stripped:
             return dict.fromkeys(own_annotations(written_annotations(ingress)))
         return annotations_after(self.estate, self.theirs.controller, move, ingress) | asking_again(ingress)
-
-
-def _request(move: Move) -> dict[str, str | None]:
-    """The annotations of a Secret that asks."""
-    return {v.HOSTS: ",".join(move.words.hosts), v.ISSUER: move.issuer, **move.words.annotations}
-
-
-def new_request(key: Key, notes: Mapping[str, str | None]) -> Json:
-    """A Secret that asks, and holds nothing yet."""
-    metadata = {"namespace": key[0], "name": key[1], "labels": {v.REQUEST: "true"}, "annotations": dict(notes)}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": v.TLS_SECRET_TYPE}
-
-
-def _managed(secret: Json | None) -> Iterator[Write]:
-    if secret is not None:
-        yield from _handed(secret, {v.MANAGED: "true"}, {})
-
-
-def _asking(secret: Json, notes: Mapping[str, str | None]) -> Iterator[Write]:
-    yield from _handed(secret, {v.REQUEST: "true"}, {**notes, v.MOVING: None})
-
-
-def _handed(secret: Json, labels: Mapping[str, str], notes: Mapping[str, str | None]) -> Iterator[Write]:
-    """A Secret that another tool has written stays that one's for certjob, until its marks are gone."""
-    gone = dict.fromkeys(own_annotations(written_annotations(secret)))
-    yield from patch_metadata(SECRETS, secret, labels={**labels, FAO: None}, annotations={**gone, **notes})
 
 
 def _start(controller: Controller, *, stops: bool) -> Iterator[MoveStep]:

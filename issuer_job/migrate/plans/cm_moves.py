@@ -1,17 +1,23 @@
-"""From cert-manager: which Certificates move, as of an Ingress all do or none. Pure."""
+"""From cert-manager: which Certificates move, as of an Ingress all do or none, and how Secrets change hands. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from issuer_job import vocabulary as v
+from issuer_job.cluster.api import SECRETS, Json
+from issuer_job.demand.common import written_annotations
 from issuer_job.migrate.others.cert_manager import IssuerKey
+from issuer_job.migrate.others.cm_controller import own_annotations
 from issuer_job.migrate.plans.cm_case import Case, Move
 from issuer_job.migrate.plans.cm_targets import CertManager, Choices
-from issuer_job.migrate.plans.estate import Estate, with_issuers
-from issuer_job.migrate.plans.steps import WillBe
+from issuer_job.migrate.plans.estate import Estate, Key, with_issuers
+from issuer_job.migrate.plans.steps import WillBe, Write, patch_metadata
 from issuer_job.migrate.translate.issuers import TranslatedIssuer
+
+FAO = "controller.cert-manager.io/fao"
+"""Label by which cert-manager finds Secrets that it reads."""
 
 
 def moves(
@@ -63,3 +69,31 @@ def _with_its_ingresses(move: Move, left: Mapping[tuple[str, str], Move], choice
 def is_moving(move: Move, choices: Choices) -> bool:
     """Whether it is to be moved."""
     return move.row.moves or (choices.orders and move.row.will_be is WillBe.ORDERS)
+
+
+def request_of(move: Move) -> dict[str, str | None]:
+    """The annotations of a Secret that asks."""
+    return {v.HOSTS: ",".join(move.words.hosts), v.ISSUER: move.issuer, **move.words.annotations}
+
+
+def new_request(key: Key, notes: Mapping[str, str | None]) -> Json:
+    """A Secret that asks, and holds nothing yet."""
+    metadata = {"namespace": key[0], "name": key[1], "labels": {v.REQUEST: "true"}, "annotations": dict(notes)}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": v.TLS_SECRET_TYPE}
+
+
+def made_managed(secret: Json | None) -> Iterator[Write]:
+    """certjob's own from now on, of an Ingress."""
+    if secret is not None:
+        yield from _handed(secret, {v.MANAGED: "true"}, {})
+
+
+def made_asking(secret: Json, notes: Mapping[str, str | None]) -> Iterator[Write]:
+    """One that asks certjob for itself, with these annotations."""
+    yield from _handed(secret, {v.REQUEST: "true"}, {**notes, v.MOVING: None})
+
+
+def _handed(secret: Json, labels: Mapping[str, str], notes: Mapping[str, str | None]) -> Iterator[Write]:
+    """A Secret that another tool has written stays that one's for certjob, until its marks are gone."""
+    gone = dict.fromkeys(own_annotations(written_annotations(secret)))
+    yield from patch_metadata(SECRETS, secret, labels={**labels, FAO: None}, annotations={**gone, **notes})

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from issuer_job.demand.common import written_annotations
 from issuer_job.demand.ingress import served_secrets
+from issuer_job.migrate.others.cert_manager import ForeignCertificate
 from issuer_job.migrate.others.cm_controller import own_annotations
 from issuer_job.migrate.plans.estate import Estate, Key
 from issuer_job.migrate.plans.steps import MoveRow, WillBe
+from issuer_job.record.phases import Phase
 
 FROM = "from-cert-manager"
 """Value of the mark, before what `kubernetes.io/tls-acme` is to be at the end."""
@@ -43,9 +45,18 @@ class Halfway:
         known = {key for key in served if key in self.estate.secrets and _is_marked(self.estate.secrets[key])}
         return known | {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in self.secrets}
 
-    def rows(self, known: set[Key]) -> Iterator[MoveRow]:
-        """For those of which no Certificate is left."""
-        for key in sorted(self.keys - known):
+    def is_leaving(self, certificate: ForeignCertificate) -> bool:
+        """Whether a move has deleted it, and it is there until the garbage collector has let its Secret go.
+
+        Until then cert-manager looks after it as ever. One that somebody else deletes is not meant.
+        """
+        deleted, record = certificate.metadata.deletion_timestamp, self.estate.records.get(certificate.key)
+        moved = record is not None and record.phase is Phase.ISSUED
+        return bool(deleted) and (moved or certificate.key in self.keys)
+
+    def rows(self, known: set[Key], leaving: Iterable[ForeignCertificate]) -> Iterator[MoveRow]:
+        """For those of which no Certificate is left, or one that is `leaving`."""
+        for key in sorted((self.keys | {each.key for each in leaving}) - known):
             serving = [each for each in self.estate.serving(key) if each in self.ingresses]
             asker = f"Ingress {serving[0]['metadata']['name']}" if serving else f"Secret {key[1]}"
             yield MoveRow(*key, asker, "on its way", WillBe.ADOPTED, "was interrupted: goes on")

@@ -107,12 +107,14 @@ class Until(StrEnum):
     """certjob has the step's certificates, without an order."""
     KEPT = "kept"
     """cert-manager has them, without an order."""
+    GONE = "gone"
+    """None of the step's Certificates is on its way out any more, nor what the step deletes."""
 
 
 @dataclass(frozen=True)
 class MoveStep:
     """Some writes, in this order, and what is waited for when they are done; `about` are issuers, or namespaces and
-    names of Secrets or Deployments.
+    names of Secrets, Deployments or Certificates.
     """
 
     title: str

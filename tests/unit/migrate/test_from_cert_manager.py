@@ -188,6 +188,45 @@ def test_a_namespace_alone_is_refused_where_certificates_take_their_secrets_alon
 
 
 @pytest.mark.exhaustive
+def test_ownership_of_earlier_times_is_taken_off_before_cert_manager_notices_anything(moving: Moving) -> None:
+    moving.certificate(owned=True)
+    moving.watch = lambda: _owned_while_asked_for(moving)
+    moving.carry_out(moving.plan(namespace="shop"))
+    assert final(moving)["secrets"]["shop-tls"]["owners"] == []
+    assert (orders(moving.swept), moving.cm.orders) == (0, [])
+
+
+def _owned_while_asked_for(moving: Moving) -> None:
+    stored, secret = moving.swept.api.stored(INGRESSES, "shop", "shop"), moving.swept.secret("shop-tls")
+    assert stored is not None
+    assert f"{CM}cluster-issuer" in stored["metadata"]["annotations"] or not secret["metadata"]["ownerReferences"]
+
+
+def test_one_that_somebody_else_deletes_stays(moving: Moving) -> None:
+    moving.certificate()
+    moving.lingers(moving.swept.api.all(CERTIFICATES)[0])
+    for choices in ({}, {"namespace": "shop"}):
+        plan = moving.plan(**choices)
+        assert (rows(plan), why(plan)) == ({"shop-tls": "cannot"}, "its Certificate is being deleted")
+        assert plan.steps == ()
+
+
+@pytest.mark.exhaustive
+def test_cert_manager_is_not_started_again_for_one_that_a_move_has_deleted(moving: Moving) -> None:
+    moving.certificate()
+    moving.lingering = True
+    with pytest.raises(Killed):
+        moving.carry_out(moving.plan(), kill_at=len(list(moving.plan().writes)))
+    plan = moving.plan()
+    assert (rows(plan), why(plan)) == ({"shop-tls": "adopted"}, "was interrupted: goes on")
+    assert [(step.title, step.writes, step.about) for step in plan.steps] == [
+        ("delete the Certificates, and leave their Secrets", (), (("shop", "shop-tls"),))
+    ]
+    moving.carry_out(plan)
+    assert (final(moving)["replicas"], moving.plan().rows) == (0, ())
+
+
+@pytest.mark.exhaustive
 def test_what_asked_as_kube_lego_had_it_asks_certjob_alone(moving: Moving) -> None:
     """cert-manager's default issuer would come back to it."""
     moving.cm.install("--default-issuer-name=le-prod", "--default-issuer-kind=ClusterIssuer")
@@ -514,41 +553,52 @@ def to_the_end(moving: Moving, **choices: Any) -> None:
     assert not moving.plan(**choices).steps
 
 
+LATER = pytest.mark.parametrize("at_once", [False, True], ids=["later", "at once"])
+"""Whether the next run comes before the garbage collector, and all else, has done anything."""
+
+
 @pytest.mark.exhaustive
+@LATER
 @pytest.mark.parametrize("kill_at", range(1, 15))
-def test_interrupted_after_each_write_the_next_run_finishes_it(moving: Moving, kill_at: int) -> None:
+def test_interrupted_after_each_write_the_next_run_finishes_it(moving: Moving, kill_at: int, at_once: bool) -> None:
     plan = everything(moving)
+    moving.lingering = True
     assert len(list(plan.writes)) == 14
     with pytest.raises(Killed):
         moving.carry_out(plan, kill_at=kill_at)
-    moving.goes_on()
+    if not at_once:
+        moving.goes_on()
+    assert not set(rows(moving.plan()).values()) & {"cannot", "orders"}
     to_the_end(moving)
     assert final(moving) == MOVED
     assert (orders(moving.swept), moving.cm.orders, moving.masters()) == (0, [], [])
 
 
 @pytest.mark.exhaustive
+@LATER
 @pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
 @pytest.mark.parametrize("kill_at", range(1, 9))
 def test_a_move_of_one_namespace_that_is_interrupted_leaves_none_with_two_masters(
-    moving: Moving, kill_at: int, twice: bool
+    moving: Moving, kill_at: int, twice: bool, at_once: bool
 ) -> None:
     moving.certificate(
         "shop", notes={f"{CM}cluster-issuer": "le-prod", f"{CM}private-key-algorithm": "ECDSA", **AUTO}
     )
     moving.certificate("api", hosts=("api.certjob.dev",), by_ingress=False)
     moving.certificate("mail", namespace="mail", hosts=("mail.certjob.dev",))
-    moving.watch = lambda: _never_two(moving)
+    moving.watch, moving.lingering = lambda: _never_two(moving), True
     plan = moving.plan(namespace="shop")
     assert len(list(plan.writes)) == 8
     with pytest.raises(Killed):
         moving.carry_out(plan, kill_at=kill_at)
-    moving.goes_on()
-    moving.goes_on()
+    for _ in range(0 if at_once else 2):
+        moving.goes_on()
+    assert set(rows(moving.plan(namespace="shop")).values()) <= {"adopted"}
     if twice and len(list(moving.plan(namespace="shop").writes)) > 1:
         with pytest.raises(Killed):
             moving.carry_out(moving.plan(namespace="shop"), kill_at=1)
     to_the_end(moving, namespace="shop")
+    moving.goes_on()  # after the last write nothing is left to the command: certjob has been asked
     found = final(moving)
     assert (found["certificates"], found["replicas"]) == (["mail-tls"], 1)
     assert found["ingresses"]["shop"] == {"team": "shop", v.ISSUER: "le-prod", **AUTO}
