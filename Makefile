@@ -62,8 +62,9 @@ dashboard: venv  ## write the dashboard for Grafana anew from its table
 chart: venv  ## write the Helm chart's templates, schema and page anew from manifests/ and its values.yaml
 	$(PY) -m supply.chart "$$(python3 -m tests.cluster which kubectl)"
 
-picture: venv  ## draw docs/architecture.svg anew from the code
+picture: venv  ## draw docs/architecture.svg and docs/phases.svg anew from the code
 	$(PY) -m tests.architecture.picture
+	$(PY) -m tests.architecture.phases $$(python3 -m tests.cluster which dot)
 
 SITE := .site
 site: cluster-site  ## make the pages of docs/ and README as a site, in .site/html (SITE=DIRECTORY: elsewhere)

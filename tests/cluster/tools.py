@@ -90,17 +90,17 @@ def once(settings: s.Settings, name: str, key: str, make: Callable[[Path], None]
     return final
 
 
-def missing_packages() -> list[str]:
+def missing_packages(programs: dict[str, str]) -> list[str]:
     """Debian packages whose program is not on this machine."""
-    found = {name: Path(name).exists() if name.startswith("/") else shutil.which(name) for name in PROGRAMS}
-    packages = {package for name, package in PROGRAMS.items() if not found[name]}
+    found = {name: Path(name).exists() if name.startswith("/") else shutil.which(name) for name in programs}
+    packages = {package for name, package in programs.items() if not found[name]}
     probe = subprocess.run([sys.executable, "-c", "import venv, ensurepip"], capture_output=True)
     return sorted(packages | ({"python3-venv"} if probe.returncode else set()))
 
 
-def install_packages(settings: s.Settings) -> None:
+def install_packages(settings: s.Settings, programs: dict[str, str] = PROGRAMS) -> None:
     """apt-get what is missing."""
-    packages = missing_packages()
+    packages = missing_packages(programs)
     if not packages:
         return
     if not shutil.which("apt-get"):
@@ -116,7 +116,7 @@ def install_packages(settings: s.Settings) -> None:
     if services and shutil.which("systemctl"):
         # Nor at the next boot.
         run(["systemctl", "disable", "--quiet", *services], doing=f"disable {' '.join(services)}")
-    if left := missing_packages():
+    if left := missing_packages(programs):
         raise ClusterError(f"still missing after their installation: {', '.join(left)}")
 
 
@@ -261,11 +261,18 @@ def site(settings: s.Settings) -> Path:
     return next(installed.parent.glob("lib/python*/site-packages"))
 
 
+def dot(settings: s.Settings) -> Path:
+    """Graphviz's program, Debian's."""
+    install_packages(settings, {"dot": "graphviz"})
+    return Path(shutil.which("dot") or "dot")
+
+
 USED_BY_TESTS: dict[str, Callable[[s.Settings], Path]] = {
     "kubectl": kubectl,
     "helm3": partial(helm, major=3),
     "helm4": partial(helm, major=4),
     "site": site,
+    "dot": dot,
     **{name: partial(workflow_tool, name=name) for name in ("zizmor", "shellcheck")},
 }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.architecture import phases
 from tests.architecture.house import CHECKOUT, ROOTS, contract, house, modules
 from tests.architecture.picture import PICTURE, draw
 
@@ -24,6 +25,10 @@ SOURCES = [path for root in ROOTS for path in sorted((CHECKOUT / root).rglob("*.
 
 def test_the_picture_is_what_the_code_draws() -> None:
     assert PICTURE.read_text() == draw(), "make picture"
+
+
+def test_the_picture_of_the_phases_is_of_the_arrows_that_the_code_has() -> None:
+    assert phases.stamp() in phases.PICTURE.read_text(), "make picture"
 
 
 def test_few_rooms_few_floors_few_arrows_and_no_circle() -> None:
