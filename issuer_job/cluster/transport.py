@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from urllib3 import PoolManager, Timeout
+from urllib3 import HTTPHeaderDict, PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
@@ -42,16 +42,21 @@ class HttpTransport:
         *,
         connections: int = 8,
         user: str = "",
+        groups: Sequence[str] = (),
         context: str = "",
+        kubeconfig: str = "",
         accept: Callable[[str, str], str] = lambda method, path: "application/json",
     ) -> None:
-        """`user`: on whose behalf, by impersonation. `context`: of the kubeconfig. `accept` says which media type to
-        ask for, given method and path.
+        """`user` and `groups`: on whose behalf, by impersonation. `context`: of the kubeconfig, which is the usual
+        one if none is given. `accept` says which media type to ask for, given method and path.
         """
-        self._user = {"Impersonate-User": user} if user else {}
+        self._user = [("Impersonate-User", user)] if user else []
+        self._user += [("Impersonate-Group", group) for group in groups]
         self._accept = accept
         in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ
-        self._server = _by_service_account(connections) if in_cluster else _by_kubeconfig(connections, context)
+        self._server = (
+            _by_service_account(connections) if in_cluster else _by_kubeconfig(connections, context, kubeconfig)
+        )
 
     def send(self, method: str, path: str, *, body: bytes | None, timeout: float) -> Response:
         """See Transport."""
@@ -98,7 +103,7 @@ class HttpTransport:
             method,
             self._server.url + path,
             body=body,
-            headers={**headers, **self._user, **self._server.credentials()},
+            headers=HTTPHeaderDict([*headers.items(), *self._server.credentials().items(), *self._user]),
             timeout=timeout,
             preload_content=False,
             redirect=False,
@@ -118,7 +123,7 @@ def _by_service_account(connections: int) -> _Server:
     return _Server(url, pool, lambda: {"Authorization": f"Bearer {token.read_text().strip()}"})
 
 
-def _by_kubeconfig(connections: int, context: str) -> _Server:
+def _by_kubeconfig(connections: int, context: str, kubeconfig: str) -> _Server:
     try:
         from kubernetes.client import Configuration
         from kubernetes.client.rest import RESTClientObject
@@ -129,7 +134,7 @@ def _by_kubeconfig(connections: int, context: str) -> _Server:
     configuration = Configuration()
     configuration.connection_pool_maxsize = connections
     try:
-        load_kube_config(client_configuration=configuration, context=context or None)
+        load_kube_config(kubeconfig or None, context=context or None, client_configuration=configuration)
     except ConfigException as problem:
         raise KubeError(f"neither a service account nor a kubeconfig is here: {problem}") from None
 

@@ -155,7 +155,13 @@ class Session:
         if self._by_library:
             from issuer_job.cluster.transport import HttpTransport
 
-            return HttpTransport(user=flags.as_user, context=flags.context, accept=accepted)
+            return HttpTransport(
+                user=flags.as_user,
+                groups=flags.as_group,
+                context=flags.context,
+                kubeconfig=flags.kubeconfig,
+                accept=accepted,
+            )
         trace = self.terminal.note if flags.verbosity else None
         proxy = self._proxy if flags is self.flags else self._proxied(flags)
         transport = SocketTransport(proxy.socket, trace=trace)

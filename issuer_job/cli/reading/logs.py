@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +14,8 @@ from issuer_job.cli.base.endings import CommandError, Exit
 from issuer_job.cli.base.flags import NAMESPACE, completed_by
 from issuer_job.cli.base.session import Session
 from issuer_job.cli.out.terminal import Cell, Part, Style
-from issuer_job.cluster.api import PODS, ApiError, Json
+from issuer_job.cluster.api import JOBS, PODS, ApiError, Json
+from issuer_job.launch.jobs import is_finished
 
 if TYPE_CHECKING:
     from issuer_job.status.status import CertificateStatus
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 LONGEST_SILENCE = 330.0
 """Seconds: no attempt takes longer."""
 POLL = 1.0
+JOB_LATEST = timedelta(seconds=60)
+"""After the launch: the record is written first."""
 _BARE = ("host", "result", "reason", "type", "verdict", "state")
 """Fields that need no name."""
 _LEFT_OUT = frozenset({"time", "level", "event", "record", "epoch"})
@@ -56,9 +60,10 @@ def logs(session: Session, name: str, follow: bool, raw: bool) -> Exit:
 
 
 def _print(session: Session, shown: CertificateStatus, *, follow: bool, raw: bool) -> Exit:
+    """Of each pod once. With `follow` until the Job has ended: another pod may come after one that crashed."""
     read: set[str] = set()
     while True:
-        waits = False
+        goes_on, waits = follow and _goes_on(session, shown), False
         for pod in _pods(session, shown.job):
             name, state = pod["metadata"]["name"], (pod.get("status") or {}).get("phase")
             if state == "Pending":
@@ -67,11 +72,17 @@ def _print(session: Session, shown: CertificateStatus, *, follow: bool, raw: boo
                 read.add(name)
                 for line in _lines(session, name, follow=follow):
                     session.terminal.line(line) if raw else session.terminal.line(*_told(line))
-        if read and not (follow and waits):
-            return Exit.DONE
-        if not follow:
-            return session.refuse(_none(shown, waits=waits))
+        if not goes_on:
+            return Exit.DONE if read else session.refuse(_none(shown, waits=waits))
         session.surroundings.sleep(POLL)
+
+
+def _goes_on(session: Session, shown: CertificateStatus) -> bool:
+    """Whether its Job may have another pod: it has not ended, or was launched just now and is not there yet."""
+    job = session.cluster.find(JOBS, session.certjob_namespace, shown.job)
+    if job is None:
+        return shown.attempt_at is not None and session.now - shown.attempt_at < JOB_LATEST
+    return not is_finished(job)
 
 
 def _none(shown: CertificateStatus, *, waits: bool) -> str:

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from issuer_job import vocabulary as v
-from issuer_job.cluster.api import CONFIGMAPS, DEPLOYMENTS, POD_TEMPLATES, PODS, Json
+from issuer_job.cluster.api import CONFIGMAPS, DEPLOYMENTS, JOBS, POD_TEMPLATES, PODS, Json
 from tests.schema import DOCS
 from tests.worlds import seen
 from tests.worlds.cli import CommandLine, words
@@ -94,6 +94,47 @@ def test_logs_that_are_gone_or_not_there_yet_are_told(line: CommandLine) -> None
     job_with_pod(line, phase="Pending")
     assert "has not started yet: use -f" in line.run("logs", "-n", "shop", "pay-tls").err
     assert line.run("logs", "-n", "shop", "shop-tls").err == "error: shop/shop-tls has had no attempt yet\n"
+
+
+def set_job(line: CommandLine, *, ended: bool) -> str:
+    job = seen.job_of(line, "shop", "pay-tls")
+    conditions = [{"type": "Complete", "status": "True"}] if ended else []
+    line.api.add(JOBS, v.NAMESPACE, {"metadata": {"name": job}, "status": {"conditions": conditions}})
+    return job
+
+
+def test_followed_logs_wait_for_the_next_pod_of_a_job_until_that_has_ended(line: CommandLine) -> None:
+    """One has crashed, and the Job takes its time until it makes another."""
+    set_job(line, ended=False)
+    line.api.logs[job_with_pod(line, phase="Failed")] = ["the first"]
+    pauses = 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses == 2:
+            job_with_pod(line, phase="Pending", pod="b")
+        elif pauses == 3:
+            line.api.logs[job_with_pod(line, phase="Running", pod="b")] = ["the second"]
+        elif pauses == 4:
+            set_job(line, ended=True)
+
+    line.sleep = sleep
+    ran = line.run("logs", "-n", "shop", "pay-tls", "-f")
+    assert (ran.code, ran.out, pauses) == (0, "the first\nthe second\n", 4)
+
+
+def test_followed_logs_of_a_job_that_is_gone_end_and_of_one_that_comes_do_not(line: CommandLine) -> None:
+    ran = line.run("logs", "-n", "shop", "pay-tls", "-f")
+    assert (ran.code, "has no pods any more" in ran.err) == (1, True)
+    seen.put(line.api, seen.launched(seen.wanted("shop", "pay-tls", "pay.certjob.dev")))
+
+    def sleep(seconds: float) -> None:
+        set_job(line, ended=True)
+        line.api.logs[job_with_pod(line)] = ["it came"]
+
+    line.sleep = sleep
+    assert line.run("logs", "-n", "shop", "pay-tls", "-f").out == "it came\n"
 
 
 def test_version(line: CommandLine) -> None:

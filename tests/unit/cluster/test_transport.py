@@ -185,6 +185,15 @@ def test_a_kubeconfig_outside_of_a_cluster(
     assert [headers["authorization"] for headers in server.headers] == ["Bearer mine"] * 2
 
 
+def test_on_whose_behalf_in_which_groups_and_by_which_kubeconfig(server: ServedApi, tmp_path: Path) -> None:
+    given = str(server.kubeconfig(tmp_path, "mine"))
+    cluster = Cluster(HttpTransport(user="ann", groups=("a", "b"), kubeconfig=given))
+    assert cluster.get(CONFIGMAPS, "certjob", "settings")["data"] == {"a": "1"}
+    [headers] = server.headers
+    assert headers["authorization"] == "Bearer mine"
+    assert (headers["impersonate-user"], headers.get_all("impersonate-group")) == ("ann", ["a", "b"])
+
+
 def test_neither_pod_nor_kubeconfig() -> None:
     with pytest.raises(KubeError, match="neither a service account nor a kubeconfig"):
         HttpTransport()
