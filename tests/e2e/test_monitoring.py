@@ -79,15 +79,16 @@ def test_a_certificate_ends_unless_it_is_renewed(watched: Prometheus, namespace:
     watched.wait_firing("CertjobCertificateExpiring", namespace=namespace, name="ending-tls")
     assert not watched.firing("CertjobCertificateExpired", namespace=namespace, name="ending-tls")
 
-    world.break_dns(hosts["failing"])
+    further = f"further.{namespace}.test"  # Pebble may take the word of an earlier order for a host that it has seen
+    world.break_dns(further)
     try:
-        kubectl("annotate", "ingress", "-n", namespace, "failing", f"{v.KEY_ALGORITHM}=rsa-2048")
+        world.apply(namespace, world.manifest("failing", [hosts["failing"], further], tls_acme="true"))
         world.wait_phase(namespace, "failing-tls", "Waiting")
         edit(namespace, "failing-tls", lambda issued: with_left(0.2, issued))
         watched.wait_firing("CertjobCertificateRenewalFailing", namespace=namespace, name="failing-tls")
         assert not watched.firing("CertjobCertificateExpiring", namespace=namespace, name="failing-tls")
     finally:
-        world.mend_dns(hosts["failing"])
+        world.mend_dns(further)
     run_sweep()
     watched.wait_quiet("CertjobCertificateExpired", namespace=namespace)
     watched.wait_quiet("CertjobCertificateExpiring", namespace=namespace)
