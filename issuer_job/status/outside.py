@@ -31,9 +31,10 @@ SOON = timedelta(minutes=10)
 """How long it may take until anything is heard of an attempt."""
 _ISSUED = "CertificateIssued"
 _GOES_ON = "CertificateDelayed"
-_TROUBLE = frozenset(
-    {"CertificateFailed", "CertificateHeldBack", "CertificateExpiring", "CertificateExpired", _GOES_ON}
+_TELLING = frozenset(
+    {_ISSUED, "CertificateFailed", "CertificateHeldBack", "CertificateExpiring", "CertificateExpired", _GOES_ON}
 )
+"""Events that say where it stands."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,10 @@ def status_from_outside(seen: Outside, *, now: datetime) -> CertificateStatus:
     """What is to be said of it."""
     notes = _notes(seen)
     story = tuple(sorted(_story(seen), key=lambda entry: entry.at))
-    trouble = _trouble(story)
+    last = next((entry for entry in reversed(story) if entry.event in _TELLING), None)
+    trouble = last if last is not None and last.event != _ISSUED else None
     ready, expires = _ready(seen, now)
-    state, coming = _state(seen, ready, trouble, now)
+    state, coming = _state(seen, ready, last, now)
     hosts = seen.hosts or tuple(filter(None, notes.get(v.HOSTS, "").split(",")))
     issuer = seen.issuer or notes.get(v.ISSUER, "")
     return CertificateStatus(
@@ -92,13 +94,13 @@ def status_from_outside(seen: Outside, *, now: datetime) -> CertificateStatus:
         reason="",
         timeline=story,
         expires=expires,
-        unknown=tuple(_unknown(seen, state, hosts=hosts, issuer=issuer, ready=ready, expires=expires)),
+        unknown=tuple(_unknown(seen, last, hosts=hosts, issuer=issuer, ready=ready, expires=expires)),
     )
 
 
 def _unknown(
     seen: Outside,
-    state: State,
+    last: TimelineEntry | None,
     *,
     hosts: tuple[str, ...],
     issuer: str,
@@ -112,7 +114,7 @@ def _unknown(
         "askedBy": seen.asked_by is not None,
         "expires": expires is not None or ready is False,
         "timeline": seen.events is not None,
-        "state": seen.events is not None or ready is not None,
+        "state": last is not None or ready is not None or seen.secret is not None or seen.asked_by == (),
     }
     yield from (field for field, known in found.items() if not known)
 
@@ -151,17 +153,9 @@ def _story(seen: Outside) -> Iterator[TimelineEntry]:
             )
 
 
-def _trouble(story: tuple[TimelineEntry, ...]) -> TimelineEntry | None:
-    """The last that went wrong, if nothing was issued since."""
-    for entry in reversed(story):
-        if entry.event == _ISSUED:
-            return None
-        if entry.event in _TROUBLE:
-            return entry
-    return None
-
-
-def _state(seen: Outside, ready: bool | None, trouble: TimelineEntry | None, now: datetime) -> tuple[State, Next]:
+def _state(seen: Outside, ready: bool | None, last: TimelineEntry | None, now: datetime) -> tuple[State, Next]:
+    """`last`: what went wrong, or that it was issued, whatever was told last."""
+    trouble = last if last is not None and last.event != _ISSUED else None
     if trouble is not None and trouble.event != _GOES_ON:
         if trouble.until is not None:
             return State.WAITING, Next(what=NextStep.RETRY, at=trouble.until)
@@ -170,7 +164,7 @@ def _state(seen: Outside, ready: bool | None, trouble: TimelineEntry | None, now
         return State.WAITING, Next(what=NextStep.UNKNOWN)
     if seen.asked_by == ():
         return State.GONE, Next(what=NextStep.REMOVAL)
-    if ready:
+    if ready or (ready is None and last is not None and trouble is None):
         return State.ISSUED, Next(what=NextStep.UNKNOWN)
     began = max(
         filter(None, (seen.asked_since, _moment((seen.secret or {}).get("creationTimestamp", "")))), default=None

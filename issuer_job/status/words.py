@@ -10,6 +10,11 @@ from issuer_job.status.status import CertificateStatus, NextStep
 UNKNOWN = "?"
 
 
+def called(shown: CertificateStatus) -> str:
+    """What commands call it by: its Secret, or where that is not known its host."""
+    return shown.hosts[0] if shown.name == UNKNOWN and shown.hosts else shown.name
+
+
 def next_text(shown: CertificateStatus, now: datetime) -> str:
     """What happens by itself, and when, in a few words."""
     coming, kind = shown.next, shown.why.type if shown.why else ""

@@ -12,6 +12,7 @@ from issuer_job.cli.base.endings import Exit
 from issuer_job.cli.base.flags import NAMES, OUTPUT, SCOPE
 from issuer_job.cli.base.session import Session
 from issuer_job.status.plain import clean
+from issuer_job.status.words import called
 
 if TYPE_CHECKING:
     from issuer_job.cli.out.terminal import Part, Terminal
@@ -79,7 +80,7 @@ def _sum_up(session: Session, shown: Sequence[CertificateStatus]) -> None:
     count = f"{len(shown)} certificate{'s' * (len(shown) != 1)}"
     if waiting:
         first = next((one for one in waiting if one.why is not None), waiting[0])
-        how = f"Why: kubectl certjob why -n {first.namespace} {first.name}"
+        how = f"Why: kubectl certjob why -n {first.namespace} {called(first)}"
         session.terminal.note(f"{count}, {len(waiting)} not ready. {how}")
     else:
         session.terminal.note(f"{count}, all ready.")

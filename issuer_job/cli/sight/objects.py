@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import Any
 
 from issuer_job import vocabulary as v
-from issuer_job.cli.base.endings import is_forbidden
+from issuer_job.cli.base.endings import if_allowed, is_forbidden
 from issuer_job.cli.base.session import Session
 from issuer_job.cli.sight.from_here import HostView, look_at
 from issuer_job.cluster.api import EVENTS, INGRESSES, SECRETS, Json, KubeError, Read, Resource
@@ -20,14 +20,12 @@ from issuer_job.demand.common import annotations_of, is_being_deleted
 from issuer_job.demand.ingress_spec import hosts_by_secret
 from issuer_job.status.outside import Handshake, Outside, status_from_outside
 from issuer_job.status.status import AskedBy, CertificateStatus, Evidence
+from issuer_job.status.words import UNKNOWN
 
-T = TypeVar("T")
 Key = tuple[str, str]
 """Namespace and name of a Secret."""
 POLL = 5.0
 """Seconds between two looks where nothing may be watched."""
-NAMELESS = "?"
-"""Name of the Secret of a host of which nothing but the host is known."""
 
 
 @dataclass
@@ -70,13 +68,12 @@ class ObjectSight:
     evidence: Evidence = Evidence.OBJECTS
     version: str = ""
     """Of the Events when they were listed."""
-    _refused: KubeError | None = None
 
     def every(self) -> Iterator[CertificateStatus]:
         """See Sight. Raises the refusal if nothing at all may be read."""
         seen = self._read()
-        if self._refused is not None and seen.ingresses is None and seen.secrets is None and seen.events is None:
-            raise self._refused
+        if seen.ingresses is None and seen.secrets is None and seen.events is None:
+            next(self.session.cluster.pages(INGRESSES, self.session.namespace, limit=1), None)  # says which right
         wanted = self._wanted(seen)
         yield from self._told(seen, wanted, sorted({*wanted, *seen.keys}))
 
@@ -85,7 +82,7 @@ class ObjectSight:
         seen, key = self._read(), (self.session.namespace or "", secret_name)
         wanted = self._wanted(seen)
         if key not in wanted and key not in seen.keys:
-            found = self._allowed(partial(self.session.cluster.find, SECRETS, *key))
+            found = if_allowed(partial(self.session.cluster.find, SECRETS, *key))
             if found is not None:
                 seen.secrets = {**(seen.secrets or {}), key: found["metadata"]}
             elif seen.ingresses is not None or seen.secrets is not None or "." in secret_name:
@@ -93,10 +90,10 @@ class ObjectSight:
         return next(self._told(seen, wanted, [key]))
 
     def host(self, host: str) -> CertificateStatus | None:
-        """See Sight: what it serves."""
-        namespace = self.session.namespace or NAMELESS
+        """See Sight: what it serves, of a Secret whose name is not known."""
+        namespace = self.session.namespace or UNKNOWN
         shake = _handshake(look_at([host]).get(host))
-        seen = Outside(namespace, NAMELESS, hosts=(host,), asked_by=None, handshake=shake)
+        seen = Outside(namespace, UNKNOWN, hosts=(host,), asked_by=None, handshake=shake)
         return status_from_outside(seen, now=self.session.now)
 
     def changes(self, *, seconds: int) -> Iterator[CertificateStatus | None]:
@@ -140,11 +137,11 @@ class ObjectSight:
                         found[event["metadata"]["namespace"], about].append(event)
             return found
 
-        return self._allowed(read)
+        return if_allowed(read)
 
     def _wanted(self, seen: _Seen) -> dict[Key, _Wanted]:
         found: dict[Key, _Wanted] = defaultdict(_Wanted)
-        enabled = cache(lambda namespace: bool(self._allowed(partial(is_enabled, self.session.cluster, namespace))))
+        enabled = cache(lambda namespace: bool(if_allowed(partial(is_enabled, self.session.cluster, namespace))))
         for one in seen.ingresses or ():
             namespace, wants = one["metadata"]["namespace"], hosts_by_secret(one)
             held = any((namespace, name) in seen.keys for name in wants)
@@ -172,9 +169,9 @@ class ObjectSight:
         if seen.secrets is None or (
             not metadata and wanted is not None
         ):  # not certjob's, or it may be got, not listed
-            found = self._allowed(lambda: self.session.cluster.find(SECRETS, *key) or {"metadata": {}})
+            found = if_allowed(lambda: self.session.cluster.find(SECRETS, *key) or {"metadata": {}})
             metadata = metadata if found is None else found["metadata"]
-        unasked = () if seen.ingresses is not None else None
+        unasked = () if seen.ingresses is not None and seen.secrets is not None else None
         return Outside(
             namespace=key[0],
             name=key[1],
@@ -188,16 +185,7 @@ class ObjectSight:
 
     def _listed(self, resource: Resource, *, labels: str = "", read: Read | None = None) -> list[Json] | None:
         namespace = self.session.namespace
-        return self._allowed(lambda: list(self.session.cluster.items(resource, namespace, labels=labels, read=read)))
-
-    def _allowed(self, read: Callable[[], T]) -> T | None:
-        try:
-            return read()
-        except KubeError as problem:
-            if not is_forbidden(problem):
-                raise
-            self._refused = problem
-            return None
+        return if_allowed(lambda: list(self.session.cluster.items(resource, namespace, labels=labels, read=read)))
 
 
 def _key(found: Json) -> Key:

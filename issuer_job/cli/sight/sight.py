@@ -140,9 +140,18 @@ class Choice:
         return frozenset(self._with_labels(selector, {"Ingress": INGRESSES, "Secret": SECRETS}))
 
     def _with_labels(self, selector: str, kinds: dict[str, Resource]) -> Iterator[tuple[str, str, str]]:
+        """Of the kinds that may be listed. Raises KubeError if that is none."""
+        refused = []
         for kind, resource in kinds.items():
-            for item in self._session.cluster.items(resource, self._session.namespace, labels=selector):
-                yield kind, item["metadata"]["namespace"], item["metadata"]["name"]
+            try:
+                for item in self._session.cluster.items(resource, self._session.namespace, labels=selector):
+                    yield kind, item["metadata"]["namespace"], item["metadata"]["name"]
+            except KubeError as problem:
+                if not is_forbidden(problem):
+                    raise
+                refused.append(problem)
+        if len(refused) == len(kinds):
+            raise refused[0]
 
 
 def _is_in(shown: CertificateStatus, labelled: frozenset[tuple[str, str, str]]) -> bool:

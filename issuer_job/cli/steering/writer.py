@@ -59,7 +59,12 @@ class Annotatable:
 
 
 def askers_of(shown: CertificateStatus) -> list[Annotatable]:
-    """What asks for the certificate, and is there: the first is the one that decides its settings."""
+    """What asks for the certificate, and is there: the first is the one that decides its settings.
+
+    Raises CommandError if that may not be known.
+    """
+    if "askedBy" in shown.unknown:
+        raise CommandError("what asks for it may not be read (list ingresses, list secrets)")
     kinds = {str(kind): kind.resource for kind in SourceKind}
     return [
         Annotatable(kinds[asker.kind], shown.namespace, asker.name, f"{asker.kind} {asker.name}")

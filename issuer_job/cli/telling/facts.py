@@ -45,7 +45,8 @@ def _headline(shown: CertificateStatus) -> Part:
 
 def _next(shown: CertificateStatus, now: datetime) -> str:
     coming, retry = shown.next, f"kubectl certjob retry -n {shown.namespace} {shown.name}"
-    by_hand = f"; now: {retry}" if shown.state in _ASKS and coming.what is not NextStep.LIMIT else ""
+    asks = shown.state in _ASKS and shown.asked_by and "state" not in shown.unknown
+    by_hand = f"; now: {retry}" if asks and coming.what is not NextStep.LIMIT else ""
     if coming.what in {NextStep.RETRY, NextStep.CHANGE} and coming.at and coming.at > now:
         count = f", {moments.ordinal(coming.failures)} failure" if coming.failures else ""
         after = "after a change, else " if coming.what is NextStep.CHANGE else ""

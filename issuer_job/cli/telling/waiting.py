@@ -83,6 +83,8 @@ def _progress(shown: CertificateStatus, now: datetime) -> tuple[Progress, str]:
     if shown.state is State.FAILED:
         why = f"{shown.why.type}, {shown.why.means}" if shown.why is not None else "only a change helps"
         return Progress.STUCK, f"Failed: {why}"
+    if "state" in shown.unknown:
+        return Progress.PENDING, "you may not read whether it is there"
     return Progress.PENDING, f"{shown.state}: {next_text(shown, now)}"
 
 

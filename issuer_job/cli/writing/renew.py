@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -72,15 +72,21 @@ def renew(
     if not (names or issuer or issued_before or session.flags.selector or session.flags.all_namespaces):
         raise click.UsageError("which? NAME, -l, --issuer, --issued-before, or -A for all")
     choice, wanted = Choice(session, names, gone=False), DryRun(dry_run)
-    chosen = [one for one in choice.found() if issuer in {None, one.issuer}]
-    if issued_before is not None:
-        chosen = [one for one in chosen if is_from_before(one, issued_before)]
+    fits: dict[str, Callable[[CertificateStatus], bool]] = {
+        "issuer": lambda one: issuer in {None, one.issuer},
+        "certificate": lambda one: issued_before is None or is_from_before(one, issued_before),
+    }
+    found = choice.found()
+    chosen = [one for one in found if all(fit(one) for fit in fits.values())]
+    unsure = sum(all(fit(one) or field in one.unknown for field, fit in fits.items()) for one in found) - len(chosen)
     for one in chosen if names else ():
         if not is_renewable(one):
             session.terminal.note(f"{one.namespace}/{one.name}: there is no certificate yet that could be renewed")
     chosen = [one for one in chosen if is_renewable(one)]
+    if unsure:
+        session.terminal.note(f"(of {unsure} certificate{'s' * (unsure != 1)} you may not know whether it is meant)")
     if not chosen:
-        return session.refuse("there is no such certificate")
+        return session.refuse("there is no such certificate", Exit.UNKNOWN if unsure else Exit.NO)
     if len(chosen) <= MOST_UNASKED:
         return _Renewing(session, choice, Writer(session, wanted), on_record=on_record).each(chosen)
     expected = _expected(session, choice, chosen)

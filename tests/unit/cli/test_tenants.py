@@ -149,6 +149,54 @@ def test_a_right_that_is_missing_is_named_and_the_rest_is_shown(line: CommandLin
     assert row[2] == cells[0]
 
 
+VIEW = {"list ingresses", "get ingresses", "list events", "watch events"}
+"""As the role `view` has them: no Secrets."""
+
+
+def test_without_secrets_nothing_is_guessed_and_events_tell_what_was_issued(line: CommandLine) -> None:
+    line.tenant = ("shop", VIEW)
+    news(line.api, "mail", "CertificateIssued", "certificate for mail.certjob.dev", warning=False)
+    rows = {row.split()[1]: row.split()[2:4] for row in line.run("status", "-n", "shop").out.splitlines()[1:]}
+    assert rows == {
+        "mail-tls": ["?", "Issued"],
+        "pay-tls": ["?", "Waiting"],
+        "shop-tls": ["?", "?"],
+        "www-tls": ["?", "Failed"],
+    }
+    assert "now: " not in line.run("why", "-n", "shop", "shop-tls").out
+    waited = line.run("wait", "-n", "shop", "shop-tls", "--timeout", "0")
+    assert (waited.code, "you may not read whether it is there" in waited.err) == (4, True)
+
+
+def test_labels_are_looked_for_where_they_may_be_read(line: CommandLine) -> None:
+    found = line.api.stored(INGRESSES, "shop", "pay")
+    assert found is not None
+    line.api.add(INGRESSES, "shop", found | {"metadata": found["metadata"] | {"labels": {"app": "pay"}}})
+    line.tenant = ("shop", VIEW)
+    assert line.run("status", "-n", "shop", "-l", "app=pay", "-o", "name").out == "secret/pay-tls\n"
+    line.tenant = ("shop", {"list events"})
+    assert line.run("status", "-n", "shop", "-l", "app=pay").code == 3
+
+
+@pytest.mark.parametrize(("chosen", "count"), [(("--issuer", "le"), 1), (("--issued-before", "2030-01-01"), 4)])
+def test_what_may_be_meant_is_not_said_not_to_be_there(
+    line: CommandLine, chosen: tuple[str, ...], count: int
+) -> None:
+    """Only mail-tls names no issuer; and when it was issued nothing of a tenant's says."""
+    line.tenant = ("shop", ALL | {"patch ingresses"})
+    ran = line.run("renew", "-n", "shop", *chosen, "--dry-run=client")
+    assert f"(of {count} certificate{'s' * (count != 1)} you may not know whether it is meant)\n" in ran.err
+    assert ran.code == (3 if chosen[0] == "--issued-before" else 0)
+
+
+@pytest.mark.parametrize("command", ["renew", "retry"])
+def test_who_may_not_read_what_asks_is_told_that_right(line: CommandLine, command: str) -> None:
+    line.tenant = ("shop", set())
+    ran = line.run(command, "-n", "shop", "pay-tls")
+    assert ran.code == 3
+    assert "error: shop/pay-tls: what asks for it may not be read (list ingresses, list secrets)\n" in ran.err
+
+
 SERVED = HostView(("203.0.113.9",), ServedCertificate("1", "CN=ca", NOW + 30 * DAY, placeholder=False, trusted=True))
 
 
@@ -158,6 +206,9 @@ def test_without_any_right_a_host_says_what_it_serves(line: CommandLine, monkeyp
     ran = line.run("status", "-n", "shop", "shop.certjob.dev")
     assert ran.code == 0
     assert ran.out.splitlines()[1].split()[:7] == ["shop", "?", "yes", "Issued", "shop.certjob.dev", "?", "30d"]
+    monkeypatch.setattr(from_here, "_look", lambda host, patience: HostView((), None, "nobody answers"))
+    ran = line.run("status", "-n", "shop", "shop.certjob.dev")
+    assert ran.err.endswith("Why: kubectl certjob why -n shop shop.certjob.dev\n")
 
 
 def test_without_any_right_a_list_names_one_and_a_secret_is_all_question_marks(line: CommandLine) -> None:
