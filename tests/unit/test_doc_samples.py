@@ -13,7 +13,7 @@ from tests.worlds.pages import PAGES, Block, blocks
 SAMPLES = [block for page in PAGES for block in blocks(page) if block.kind == "text"]
 MOST_NOT_COMPARED = 1
 """Drawings: more need a reason to be raised here, too."""
-ELSEWHERE = {"README": "tests/e2e/test_pages.py", "moving": "tests/unit/migrate"}
+ELSEWHERE = {"README": "tests/e2e/test_pages.py", "moving": "tests/unit/cli/test_migrate.py"}
 """Pages whose samples are compared by other tests."""
 HERE = [block for block in SAMPLES if not block.why and block.page.stem not in ELSEWHERE]
 _ID = re.compile(r"\b[0-9a-f]{16}\b")

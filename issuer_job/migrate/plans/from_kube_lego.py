@@ -1,7 +1,8 @@
 """From kube-lego: the plan. Pure.
 
 Ingresses stay as they are: both read `kubernetes.io/tls-acme`. Only where kube-lego was told to renew earlier or
-later than by itself, or to heed another annotation, they are to say so in certjob's words.
+later than by itself, or to heed another annotation, they are to say so in certjob's words; and which issuer they mean
+where the operator has chosen one that is not the default one, which stays.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def from_kube_lego(estate: Estate, lego: KubeLego, choices: Choices) -> MovePlan
         new = {} if made.exists or made.cannot else {made.name: made.issuer}
     except IssuerError as problem:
         made, new = replace(made, cannot=str(problem)), {}
-    issuers = replace(with_issuers(estate.issuers, new), default=made.name)
+    issuers = with_issuers(estate.issuers, new)
+    issuers = replace(issuers, default=made.name) if made.default else issuers
     every = list(cases_of(estate, lego, choices, issuers, made))
     found = [each for each in every if not each.is_done]
     rows = tuple(case.row for case in found)
@@ -54,7 +56,7 @@ def from_kube_lego(estate: Estate, lego: KubeLego, choices: Choices) -> MovePlan
 def _default_in_use(estate: Estate, made: TranslatedIssuer) -> str:
     """Another default issuer would have what the former one has given ordered anew."""
     former = estate.issuers.default
-    if former in {"", made.name}:
+    if former in {"", made.name} or not made.default:
         return ""
     users = [
         one for one in estate.records.values() if one.issued is not None and one.intent.settings.issuer == former
@@ -89,7 +91,7 @@ def _issuer_writes(estate: Estate, made: TranslatedIssuer) -> Iterator[Write]:
     if not made.exists:
         yield Write(Verb.CREATE, CONFIGMAPS, v.NAMESPACE, made.name, f"the issuer for {made.origin}", made.config_map)
     former = estate.issuers.default
-    if former == made.name:
+    if former == made.name or not made.default:
         return
     if made.exists:
         body = {"metadata": {"annotations": {v.DEFAULT_ISSUER: "true"}}}

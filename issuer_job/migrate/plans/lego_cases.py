@@ -51,7 +51,7 @@ def issuer_for(estate: Estate, lego: KubeLego, choices: Choices) -> TranslatedIs
         return replace(made, cannot=f"there is no issuer {given}")
     known = estate.issuers.valid.get(given or NAME)
     if given:
-        return TranslatedIssuer(origin, given, exists=True)
+        return TranslatedIssuer(origin, given, exists=True, default=given == estate.issuers.default)
     if known is not None and directory_of(known) != lego.server:
         return replace(made, cannot=f"issuer {NAME} is there, and is of another CA")
     return replace(made, exists=known is not None)
@@ -102,7 +102,7 @@ def cases_of(
             why = next(_refusals(estate, lego, key, ingress, hosts, issuers, made), "")
             if not why and asked is not None and entry is None:
                 why = "; ".join(notice.message for notice in asked.notices)[:200]
-            fate = Fate(WillBe.CANNOT, why) if why else _fate(estate, lego, key, hosts, issuers)
+            fate = Fate(WillBe.CANNOT, why) if why else _fate(estate, lego, key, hosts, issuers, made.name)
             asker = f"Ingress {ingress['metadata']['name']}"
             row = MoveRow(namespace, secret_name, asker, NAME, fate.will_be, fate.why)
             yield LegoCase(estate, ingress, row, after)
@@ -111,7 +111,7 @@ def cases_of(
 def _after(lego: KubeLego, ingress: Json, made: TranslatedIssuer) -> dict[str, str | None]:
     """What the Ingress has to say besides what it says."""
     notes: dict[str, str | None] = {}
-    if lego.says("LEGO_KUBE_ANNOTATION") != v.TLS_ACME:
+    if lego.says("LEGO_KUBE_ANNOTATION") != v.TLS_ACME or not made.default:
         notes[v.ISSUER] = made.name
     try:
         before = parse_duration(lego.says("LEGO_MINIMUM_VALIDITY"))
@@ -150,11 +150,11 @@ def _is_legos(secret: Json, lego: KubeLego) -> bool:
     return lego.is_asked(written_annotations(secret)) or labels.get(v.MANAGED) == "true"
 
 
-def _fate(estate: Estate, lego: KubeLego, key: Key, hosts: tuple[str, ...], issuers: Issuers) -> Fate:
+def _fate(estate: Estate, lego: KubeLego, key: Key, hosts: tuple[str, ...], issuers: Issuers, issuer: str) -> Fate:
     if key not in estate.secrets:
         return Fate(WillBe.ORDERS, "its Secret is not there")
     try:
         before = parse_duration(lego.says("LEGO_MINIMUM_VALIDITY"))
     except CertError:
         before = parse_duration(USUAL_VALIDITY)
-    return fate_of(estate, key, Found(), hosts=hosts, issuer=issuers.default, issuers=issuers, renew_before=before)
+    return fate_of(estate, key, Found(), hosts=hosts, issuer=issuer, issuers=issuers, renew_before=before)

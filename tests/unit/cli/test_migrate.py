@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,12 @@ from issuer_job.migrate.carry.written import credential_lines, files_of
 from issuer_job.migrate.plans.steps import MovePlan
 from issuer_job.migrate.translate.issuers import Credential, TranslatedIssuer
 from tests.worlds.cli import CommandLine
+from tests.worlds.documents import ROOT
 from tests.worlds.job import JobWorld
 from tests.worlds.moving import Moving
+from tests.worlds.pages import blocks
+
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @pytest.fixture
@@ -38,6 +43,21 @@ def test_a_line_that_says_orders_is_an_exit_code(line: CommandLine) -> None:
     assert heads.split() == ["NAMESPACE", "SECRET", "FOR", "NOW", "FROM", "WILL", "BE", "WHY"]
     assert row.startswith("shop       shop-tls  Ingress shop  ClusterIssuer le-prod  orders   whether its caBundle")
     assert "1 certificate: 1 orders" in ran.err
+
+
+def test_the_report_is_what_the_page_shows(line: CommandLine, moving: Moving) -> None:
+    (sample,) = (block.text for block in blocks(ROOT / "docs/moving.md") if block.kind == "text")
+    moving.cluster_issuer(server="https://acme-v02.api.letsencrypt.org/directory", caBundle="")
+    moving.issuer({"vault": {"path": "pki"}}, "vault", namespace="pay")
+    moving.certificate("mail", namespace="mail", hosts=("mail.certjob.dev",), by_ingress=False)
+    moving.certificate("pay", namespace="pay", hosts=("pay.certjob.dev",), issuerRef=VAULT)
+    moving.certificate("www", namespace="team-b", hosts=("www.certjob.dev",), owned=True)
+    ran = line.run("migrate", "from-cert-manager", "--no-handshakes")
+    said = f"$ kubectl certjob migrate from-cert-manager\n{ran.out}{ran.err}"
+    assert DATE.sub("DATE", said) == DATE.sub("DATE", sample)
+
+
+VAULT = {"name": "vault", "kind": "Issuer", "group": "cert-manager.io"}
 
 
 def test_a_report_in_json(line: CommandLine) -> None:

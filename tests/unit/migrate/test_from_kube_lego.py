@@ -149,6 +149,20 @@ def test_the_default_issuer_is_not_changed_under_what_it_has_given(moving: Movin
     assert moving.legos_plan(orders=True, issuers={"kube-lego": ISSUER}).steps
 
 
+@pytest.mark.exhaustive
+def test_an_issuer_that_is_chosen_is_named_and_the_default_one_stays(moving: Moving) -> None:
+    moving.swept.set_issuer(default=False)
+    moving.swept.set_issuer("staging", server="https://ca.certjob.dev/other")
+    legos(moving)
+    moving.carry_out(moving.legos_plan(issuers={"kube-lego": ISSUER}))
+    stored = moving.swept.api.stored(INGRESSES, "shop", "web")
+    assert stored is not None
+    assert stored["metadata"]["annotations"] == LEGO | {v.ISSUER: ISSUER}
+    assert default_issuers(moving) == ["staging"]
+    assert (moving.records()[0].phase, orders(moving.swept)) == (Phase.ISSUED, 0)
+    assert moving.legos_plan(issuers={"kube-lego": ISSUER}).steps == ()
+
+
 @pytest.mark.parametrize(
     ("url", "server"),
     [
