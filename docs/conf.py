@@ -3,11 +3,11 @@
 from typing import Any
 
 CONTENTS = {
-    "Set up": "helm manifests/chart/README gitops kubernetes-versions issuers acme-servers dns hosts requests "
-    "moving living-with",
-    "Operate": "cli page monitoring metrics runbook troubleshooting",
-    "Explained": "how-it-works security reliability architecture",
-    "The project": "CHANGELOG CONTRIBUTING SECURITY cluster",
+    "Set up": "helm, Values of the chart <manifests/chart/README>, gitops, kubernetes-versions, issuers, "
+    "acme-servers, dns, hosts, requests, moving, living-with",
+    "Operate": "cli, page, monitoring, metrics, runbook, troubleshooting",
+    "Explained": "how-it-works, security, reliability, architecture",
+    "The project": "CHANGELOG, CONTRIBUTING, SECURITY, cluster",
 }
 """The contents beside each page. What is not here fails the build."""
 
@@ -25,7 +25,7 @@ def contents(app: Any, page: str, source: list[str]) -> None:
     """GitHub shows README as it is: only the site adds what Sphinx takes the contents from."""
     if page == root_doc:
         for caption, names in CONTENTS.items():
-            pages = [name if name.isupper() or "/" in name else f"docs/{name}" for name in names.split()]
+            pages = [name if name.isupper() or "/" in name else f"docs/{name}" for name in names.split(", ")]
             source[0] += "\n".join(["\n", "```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```", ""])
 
 

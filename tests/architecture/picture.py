@@ -12,8 +12,12 @@ from tests.architecture.house import CHECKOUT, House, contract, house, modules
 PICTURE = CHECKOUT / "docs/architecture.svg"
 WORDS = "words"
 """The modules at the root of `issuer_job` that use nothing, drawn as one room."""
-WIDTH, BOX, HEIGHT, GAP, MARGIN = 1180, 250, 92, 66, 30
+WIDTH, BOX, HEIGHT, GAP, MARGIN = 1400, 250, 92, 66, 30
 COLOURS = ("#0b5cad", "#a33a00", "#2b7a2b", "#7a2b7a", "#8a6d00", "#006d77", "#9b1c48", "#444b9c")
+IN_THE_DARK = ("#58a6ff", "#f0883e", "#56d364", "#d2a8ff", "#e3b341", "#39c5cf", "#ff7b9c", "#a5b4fc")
+DARK = dict(zip(COLOURS, IN_THE_DARK, strict=True))
+DARK |= {"#c9ced6": "#3d444d", "#ffffff": "#0d1117", "#1f2328": "#f0f6fc", "#59636e": "#9198a1"}
+"""What each colour becomes for those who prefer dark pages."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ def draw() -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
         'font-family="system-ui, sans-serif" role="img" aria-label="The packages of certjob and their imports">',
+        f"<style>@media (prefers-color-scheme: dark) {{ {_dark()} }}</style>",
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
         *_heads(),
         *(_arrow(boxes, rooms, a, b, "#c9ced6", strong=False) for a, b in sorted(rooms.arrows - direct)),
@@ -54,6 +59,12 @@ def draw() -> str:
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _dark() -> str:
+    return " ".join(
+        f'[{of}="{light}"] {{ {of}: {dark} }}' for light, dark in DARK.items() for of in ("fill", "stroke")
+    )
 
 
 def _is_package(room: str) -> bool:
