@@ -17,7 +17,7 @@ from issuer_job.issuers.options import Options
 from issuer_job.issuers.schema import DEFAULT_TYPE, Issuer
 from issuer_job.issuers.types import ISSUER_TYPES, IssuerType, foreign_fields
 from issuer_job.metrics.families import BUILD_INFO, Family
-from issuer_job.status import advice
+from issuer_job.status.advice import ADVICE, OTHER, Advice, anchor_id
 from issuer_job.status.document import CertificateStatusList, IssuerStatusList
 from webhook import metrics
 from webhook.view import families
@@ -109,7 +109,19 @@ def page_of_problems() -> str:
     """docs/troubleshooting.md with the table of problems as the code has it."""
     page = (DOCS / "troubleshooting.md").read_text()
     before, head, rest = page.partition("| type | permanent | means | do |\n|---|---|---|---|\n")
-    return before + head + "\n".join([*advice.rows(), rest[rest.index("\n\n") + 1 :]])
+    return before + head + "\n".join([*_problem_rows(), rest[rest.index("\n\n") + 1 :]])
+
+
+def _problem_rows() -> Iterator[str]:
+    """A row for each advice, with all types of problems that share it."""
+    shared: dict[Advice, list[str]] = {}
+    for kind, one in ADVICE.items():
+        shared.setdefault(one, []).append(kind)
+    for one, kinds in shared.items():
+        named = ", ".join(f'<a id="{anchor_id(kind)}"></a>`{kind}`' for kind in kinds) + ", and others" * (
+            one == OTHER
+        )
+        yield f"| {named} | {one.permanent} | {one.means} | {one.do} |"
 
 
 _METRICS_HEAD = "| metric | type | labels | what |\n|---|---|---|---|\n"

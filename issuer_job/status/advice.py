@@ -30,22 +30,6 @@ def advice_for(problem_type: str) -> Advice:
     return ADVICE.get(problem_type, OTHER)
 
 
-def row(types: list[str]) -> str:
-    """Of the page's table, for types that share one."""
-    one = ADVICE[types[0]]
-    named = ", ".join(f'<a id="{anchor_id(name)}"></a>`{name}`' for name in types)
-    named += ", and others" * (one == OTHER)
-    return f"| {named} | {one.permanent} | {one.means} | {one.do} |"
-
-
-def rows() -> list[str]:
-    """The page's table."""
-    shared: dict[Advice, list[str]] = {}
-    for name, one in ADVICE.items():
-        shared.setdefault(one, []).append(name)
-    return [row(types) for types in shared.values()]
-
-
 def anchor_id(problem_type: str) -> str:
     """Of the type's row in the page's table."""
     return problem_type.replace(":", "-").lower()

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from issuer_job.status.issuer_status import IssuerStatus
-from issuer_job.status.status import CertificateStatus, Evidence, Shown
+from issuer_job.status.shown import CertificateStatus, Evidence, Shown
 
 
 class CertificateStatusList(Shown, frozen=True, kw_only=True):

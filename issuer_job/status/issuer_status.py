@@ -27,7 +27,7 @@ from issuer_job.issuers.state import (
 from issuer_job.issuers.types import type_of
 from issuer_job.record.ledger_entries import WINDOWS
 from issuer_job.record.record import Counted
-from issuer_job.status.status import Shown
+from issuer_job.status.shown import Shown
 
 
 class Limit(StrEnum):

@@ -14,16 +14,8 @@ from certs.hostnames import covers
 from issuer_job import vocabulary as v
 from issuer_job.cluster.api import Json
 from issuer_job.record.record import Problem
-from issuer_job.status.status import (
-    AskedBy,
-    CertificateStatus,
-    Next,
-    NextStep,
-    State,
-    TimelineEntry,
-    Why,
-    told,
-)
+from issuer_job.status.shown import AskedBy, CertificateStatus, Next, NextStep, State, TimelineEntry, Why
+from issuer_job.status.status import told
 
 UNTOLD = ("certificate", "job", "epoch", "attemptAt", "reason", "phase")
 """What nothing but the record tells."""

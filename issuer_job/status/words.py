@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from issuer_job.status import moments
-from issuer_job.status.status import CertificateStatus, NextStep
+from issuer_job.status.shown import CertificateStatus, NextStep
 
 UNKNOWN = "?"
 

@@ -10,7 +10,8 @@ from issuer_job import log, names
 from issuer_job.cluster.api import Json
 from issuer_job.issuers.load import Issuers
 from issuer_job.record.record import Record
-from issuer_job.status.status import CertificateStatus, status, unreadable
+from issuer_job.status.shown import CertificateStatus
+from issuer_job.status.status import status, unreadable
 from webhook.view.history import Told, keys_of, told_by
 from webhook.view.packing import unpack
 from webhook.view.rows import CertificateRow, read_row

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from issuer_job.metrics.families import Sample, Samples
 from issuer_job.status.issuer_status import IssuerStatus
-from issuer_job.status.status import State
+from issuer_job.status.shown import State
 from webhook.view import families as f
 from webhook.view.issuers import statuses
 from webhook.view.rows import CertificateRow

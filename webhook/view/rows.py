@@ -14,7 +14,8 @@ from issuer_job.cluster.api import Json
 from issuer_job.metrics.families import OTHER
 from issuer_job.record.record import Record
 from issuer_job.record.store import from_config_map
-from issuer_job.status.status import CertificateStatus, State, ready_between, status, unreadable
+from issuer_job.status.shown import CertificateStatus, State
+from issuer_job.status.status import ready_between, status, unreadable
 from webhook.view.families import TYPES
 from webhook.view.packing import pack
 

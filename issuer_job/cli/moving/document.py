@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from issuer_job.migrate.plans.steps import MoveRow
-from issuer_job.status.status import Shown
+from issuer_job.status.shown import Shown
 
 
 class MoveItem(Shown, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from issuer_job.cli.out.terminal import Terminal
-from issuer_job.status.status import Shown
+from issuer_job.status.shown import Shown
 
 
 def print_document(terminal: Terminal, document: Shown, form: str) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from issuer_job.cli.base.endings import Exit
 from issuer_job.cli.out.terminal import Cell, Style, Terminal
-from issuer_job.status.status import Shown
+from issuer_job.status.shown import Shown
 
 
 class Mark(StrEnum):

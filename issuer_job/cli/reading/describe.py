@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from issuer_job.cli.sight.names import Name
     from issuer_job.cli.sight.sight import Choice
     from issuer_job.cli.telling.facts import Fact
-    from issuer_job.status.status import CertificateStatus
+    from issuer_job.status.shown import CertificateStatus
 
 
 @command(SCOPE)

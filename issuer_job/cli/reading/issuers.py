@@ -31,7 +31,7 @@ def issuers(session: Session) -> None:
     from issuer_job.cli.sight.sight import sight_of
     from issuer_job.status.document import IssuerStatusList
     from issuer_job.status.issuer_status import issuer_from_outside
-    from issuer_job.status.status import State
+    from issuer_job.status.shown import State
 
     sight, form = sight_of(session), session.flags.output
     if isinstance(sight, RecordSight) and not session.flags.namespace:

@@ -18,7 +18,7 @@ from issuer_job.cluster.api import JOBS, PODS, ApiError, Json
 from issuer_job.launch.jobs import is_finished
 
 if TYPE_CHECKING:
-    from issuer_job.status.status import CertificateStatus
+    from issuer_job.status.shown import CertificateStatus
 
 LONGEST_SILENCE = 330.0
 """Seconds: no attempt takes longer."""
@@ -41,7 +41,7 @@ def logs(session: Session, name: str, follow: bool, raw: bool) -> Exit:
     what tenants see, is in `kubectl certjob describe`.
     """
     from issuer_job.cli.sight.sight import Choice
-    from issuer_job.status.status import Evidence
+    from issuer_job.status.shown import Evidence
 
     choice = Choice(session, [name])
     found = choice.found()

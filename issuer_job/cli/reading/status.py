@@ -17,7 +17,7 @@ from issuer_job.status.words import called
 if TYPE_CHECKING:
     from issuer_job.cli.out.terminal import Part, Terminal
     from issuer_job.cli.sight.sight import Choice
-    from issuer_job.status.status import CertificateStatus
+    from issuer_job.status.shown import CertificateStatus
 
 TICK = 1.0
 """Seconds between two looks at the clock."""

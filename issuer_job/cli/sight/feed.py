@@ -9,7 +9,7 @@ from threading import Event, Thread
 from issuer_job.cli.base.endings import told
 from issuer_job.cli.sight.sight import Choice
 from issuer_job.cluster.api import Gone, KubeError
-from issuer_job.status.status import CertificateStatus
+from issuer_job.status.shown import CertificateStatus
 
 WATCH = 60
 """Seconds of one watch."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 import click
 
 from certs.hostnames import covers, normalize
-from issuer_job.status.status import CertificateStatus
+from issuer_job.status.shown import CertificateStatus
 
 
 class NameKind(StrEnum):

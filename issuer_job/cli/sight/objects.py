@@ -19,7 +19,7 @@ from issuer_job.demand.askers import is_enabled
 from issuer_job.demand.common import annotations_of, is_being_deleted
 from issuer_job.demand.ingress_spec import hosts_by_secret
 from issuer_job.status.outside import Handshake, Outside, status_from_outside
-from issuer_job.status.status import AskedBy, CertificateStatus, Evidence
+from issuer_job.status.shown import AskedBy, CertificateStatus, Evidence
 from issuer_job.status.words import UNKNOWN
 
 Key = tuple[str, str]

@@ -16,7 +16,8 @@ from issuer_job.issuers.load import Issuers
 from issuer_job.issuers.state import IssuerState
 from issuer_job.issuers.types import directory_of
 from issuer_job.record.phases import SWEEP_INTERVAL
-from issuer_job.status.status import CertificateStatus, Evidence, status_of
+from issuer_job.status.shown import CertificateStatus, Evidence
+from issuer_job.status.status import status_of
 
 if TYPE_CHECKING:
     from issuer_job.status.issuer_status import IssuerStatus

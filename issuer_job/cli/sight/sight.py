@@ -11,7 +11,7 @@ from issuer_job.cli.base.endings import CommandError, Exit, is_forbidden
 from issuer_job.cli.base.session import Session
 from issuer_job.cli.sight.names import Name, read_name
 from issuer_job.cluster.api import CONFIGMAPS, INGRESSES, SECRETS, KubeError, Resource
-from issuer_job.status.status import CertificateStatus, Evidence, State
+from issuer_job.status.shown import CertificateStatus, Evidence, State
 
 
 class Sight(Protocol):

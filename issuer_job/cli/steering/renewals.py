@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from issuer_job.record.renewal import LEAST_AGE
 from issuer_job.status import moments
 from issuer_job.status.issuer_status import LimitUse
-from issuer_job.status.status import CertificateStatus, State
+from issuer_job.status.shown import CertificateStatus, State
 
 
 def is_renewable(shown: CertificateStatus) -> bool:

@@ -17,7 +17,7 @@ from issuer_job.cli.way.hearing import Hearing
 from issuer_job.cluster.api import CONFIGMAPS, ApiError, Cluster, Json, NotFound, Resource, Response, Transport
 from issuer_job.cluster.refusals import RefusedBy, refusal
 from issuer_job.record.record import SourceKind
-from issuer_job.status.status import CertificateStatus
+from issuer_job.status.shown import CertificateStatus
 
 MANAGER = "kubectl-certjob"
 """The field manager of what it writes."""

@@ -16,7 +16,7 @@ from issuer_job.cluster.api import INGRESSES, Json, KubeError
 from issuer_job.demand import ingress as demand
 from issuer_job.demand.askers import is_enabled
 from issuer_job.hosts.claims import claim_of
-from issuer_job.status.status import Evidence
+from issuer_job.status.shown import Evidence
 
 WARNINGS = "docs/troubleshooting.md#warnings-at-kubectl-apply"
 

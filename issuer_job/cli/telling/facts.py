@@ -10,7 +10,7 @@ from issuer_job.cli.out.terminal import Cell, Part, Style
 from issuer_job.cli.sight.from_here import HostView
 from issuer_job.status import moments
 from issuer_job.status.issuer_status import IssuerStatus, Limit, LimitUse
-from issuer_job.status.status import CertificateStatus, NextStep, State, TimelineEntry
+from issuer_job.status.shown import CertificateStatus, NextStep, State, TimelineEntry
 from issuer_job.status.words import next_text
 
 Fact = tuple[str, Part]

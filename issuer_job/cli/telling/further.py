@@ -19,7 +19,7 @@ from issuer_job.hosts.claims import claim_of
 from issuer_job.issuers.schema import Issuer
 from issuer_job.issuers.types import type_of
 from issuer_job.status import moments
-from issuer_job.status.status import CertificateStatus
+from issuer_job.status.shown import CertificateStatus
 
 
 def further_facts(session: Session, sight: Sight, shown: CertificateStatus, *, lookup: bool) -> Iterator[Fact]:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from issuer_job.cli.out.terminal import Cell, Part, Style
 from issuer_job.status import moments
-from issuer_job.status.status import CertificateStatus, State
+from issuer_job.status.shown import CertificateStatus, State
 from issuer_job.status.words import UNKNOWN, next_text
 
 HEADERS = ("NAMESPACE", "CERTIFICATE", "READY", "STATE", "HOSTS", "ISSUER", "EXPIRES", "NEXT")

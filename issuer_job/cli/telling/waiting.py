@@ -11,7 +11,7 @@ from certs.hostnames import covers
 from issuer_job.cli.sight.from_here import HostView
 from issuer_job.cli.sight.names import Name, NameKind
 from issuer_job.status import moments
-from issuer_job.status.status import CertificateStatus, State
+from issuer_job.status.shown import CertificateStatus, State
 from issuer_job.status.words import next_text
 
 RECENT = timedelta(minutes=10)

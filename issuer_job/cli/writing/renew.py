@@ -16,7 +16,7 @@ from issuer_job.cli.base.session import Session
 from issuer_job.cli.steering.renewals import due_at, forecast, is_from_before, is_renewable
 from issuer_job.cli.steering.writer import DRY_RUN, Annotatable, DryRun, Writer, askers_of, record_of
 from issuer_job.status import moments
-from issuer_job.status.status import CertificateStatus
+from issuer_job.status.shown import CertificateStatus
 
 if TYPE_CHECKING:
     from issuer_job.cli.sight.sight import Choice
@@ -99,7 +99,7 @@ class _Renewing:
     """Asks for renewals."""
 
     def __init__(self, session: Session, choice: Choice, writer: Writer, *, on_record: bool) -> None:
-        from issuer_job.status.status import Evidence
+        from issuer_job.status.shown import Evidence
 
         self._session, self._writer, self._on_record = session, writer, on_record
         self._knows_records = choice.sight.evidence is Evidence.RECORDS

@@ -12,7 +12,7 @@ from issuer_job.cli.base.endings import CommandError, Exit
 from issuer_job.cli.base.flags import NAMES, SCOPE
 from issuer_job.cli.base.session import Session
 from issuer_job.cli.steering.writer import DRY_RUN, DryRun, Writer, askers_of
-from issuer_job.status.status import CertificateStatus, NextStep, State
+from issuer_job.status.shown import CertificateStatus, NextStep, State
 
 
 @command(SCOPE, DRY_RUN)

@@ -13,7 +13,8 @@ from issuer_job.record import transitions as t
 from issuer_job.record.phases import ACTIVE, SWEEP_INTERVAL, HistoryEvent, LaunchReason
 from issuer_job.record.record import Phase, Problem, Record, Revoked
 from issuer_job.record.store import to_config_map
-from issuer_job.status.status import CertificateStatus, NextStep, State, status, status_of
+from issuer_job.status.shown import CertificateStatus, NextStep, State
+from issuer_job.status.status import status, status_of
 from tests.worlds.samples import HOSTS, LATER, NOW, PROBLEM, issued, record
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)

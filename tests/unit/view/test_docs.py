@@ -7,7 +7,7 @@ import re
 from issuer_job.http01 import responder_metrics
 from issuer_job.metrics.families import BUILD_INFO, Family, Kind
 from issuer_job.status.issuer_status import Limit
-from issuer_job.status.status import State
+from issuer_job.status.shown import State
 from tests.schema import page_of_metrics
 from tests.worlds.documents import ROOT, first_column
 from webhook import metrics

@@ -17,7 +17,7 @@ from issuer_job.last_word import LastWord, Step, Work
 from issuer_job.metrics.families import OTHER
 from issuer_job.record.phases import LaunchReason
 from issuer_job.record.record import AttemptState, HistoryEntry, Phase, Problem, Record, Retry
-from issuer_job.status.status import State
+from issuer_job.status.shown import State
 from tests.worlds.samples import issued, source
 from tests.worlds.samples import record as a_record
 from tests.worlds.view import ViewWorld, issuer_object, pod, stored

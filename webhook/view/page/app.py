@@ -22,7 +22,7 @@ from werkzeug.exceptions import (
 from issuer_job import log
 from issuer_job.polling import utc_now
 from issuer_job.status.document import CertificateStatusList, IssuerStatusList
-from issuer_job.status.status import Shown
+from issuer_job.status.shown import Shown
 from webhook.view.page import drawing
 from webhook.view.page.guard import HEADERS, KnownHosts
 from webhook.view.page.listing import Listing, chosen

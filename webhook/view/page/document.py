@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from issuer_job.status.issuer_status import IssuerStatus
-from issuer_job.status.status import CertificateStatus, Shown
+from issuer_job.status.shown import CertificateStatus, Shown
 
 
 class ProblemGroup(Shown, frozen=True):

@@ -14,7 +14,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from issuer_job.record.phases import HistoryEvent
-from issuer_job.status.status import Certificate, TimelineEntry
+from issuer_job.status.shown import Certificate, TimelineEntry
 
 EDGE = 2.5
 """Percent of the width that is left free at both ends, so that marks are whole."""

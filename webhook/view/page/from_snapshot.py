@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from issuer_job.status.issuer_status import IssuerStatus
-from issuer_job.status.status import CertificateStatus, issuer_problem
+from issuer_job.status.shown import CertificateStatus
+from issuer_job.status.status import issuer_problem
 from webhook.view.issuers import statuses
 from webhook.view.page.document import LastSweep
 from webhook.view.rows import CertificateRow

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from issuer_job.status.advice import advice_for, anchor
-from issuer_job.status.status import State
+from issuer_job.status.shown import State
 from webhook.view.page.document import Due, Overview, ProblemGroup
 from webhook.view.page.listing import ends, is_due
 from webhook.view.page.query import SPANS

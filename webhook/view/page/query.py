@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from urllib.parse import urlencode
 
-from issuer_job.status.status import State
+from issuer_job.status.shown import State
 
 MOST_CHARACTERS = 253
 """Of a text: no name of a host or an object is longer."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from issuer_job.status.issuer_status import IssuerStatus
-from issuer_job.status.status import CertificateStatus
+from issuer_job.status.shown import CertificateStatus
 from webhook.view.page.document import LastSweep
 from webhook.view.rows import CertificateRow
 

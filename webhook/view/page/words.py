@@ -13,7 +13,7 @@ from issuer_job import vocabulary as v
 from issuer_job.status import moments
 from issuer_job.status.issuer_status import Limit
 from issuer_job.status.plain import clean
-from issuer_job.status.status import CertificateStatus, State, TimelineEntry
+from issuer_job.status.shown import CertificateStatus, State, TimelineEntry
 from issuer_job.status.words import next_text
 from webhook.view.page.drawing import mark_of
 from webhook.view.page.query import Query

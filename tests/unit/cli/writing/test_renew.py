@@ -16,7 +16,8 @@ from issuer_job.cluster.api import CONFIGMAPS, INGRESSES
 from issuer_job.issuers.state import ORDERS, state_body
 from issuer_job.record.store import from_config_map
 from issuer_job.status.issuer_status import Limit, LimitUse
-from issuer_job.status.status import CertificateStatus, status
+from issuer_job.status.shown import CertificateStatus
+from issuer_job.status.status import status
 from tests.worlds import seen
 from tests.worlds.cli import NOW, CommandLine, Terminal
 from tests.worlds.seen import DAY, MINUTE

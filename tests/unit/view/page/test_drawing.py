@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from issuer_job.record.phases import HistoryEvent
-from issuer_job.status.status import Certificate, TimelineEntry
+from issuer_job.status.shown import Certificate, TimelineEntry
 from tests.worlds.samples import NOW
 from webhook.view.page.drawing import EDGE, EventMark, life, mark_of, timeline
 

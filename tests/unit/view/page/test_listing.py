@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from issuer_job.status.status import State
+from issuer_job.status.shown import State
 from webhook.view.page.listing import PAGE, Listing, chosen
 from webhook.view.page.query import Query
 from webhook.view.rows import CertificateRow

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from issuer_job.status.status import State
+from issuer_job.status.shown import State
 from webhook.view.page.query import MOST_CHARACTERS, MOST_PAGES, SORTS, BadQuery, Query, read_query
 
 _words = st.text(max_size=40).map(str.strip)
