@@ -25,6 +25,8 @@ from issuer_job.cli.registry import COMMANDS
 from issuer_job.cluster.api import KubeError
 from issuer_job.status.plain import clean
 
+_ODD = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and what was no UTF-8."""
 _SHORT = re.compile(r"(-[A-Za-z])=(.*)", re.DOTALL)
 PROGRAM = "kubectl certjob"
 
@@ -64,6 +66,9 @@ def run(arguments: Sequence[str], surroundings: Surroundings | None = None) -> i
     """Run one command, and return its exit code. Whatever goes wrong is a sentence on stderr."""
     around = surroundings or Surroundings()
     terminal = Terminal.of(around.out, around.err, around.environment)
+    if odd := next(filter(_ODD.search, arguments), None):
+        terminal.note(f"error: {odd!a} has characters that no name has")
+        return Exit.USAGE
     try:
         code = root.main(
             _as_click_has_it(arguments),

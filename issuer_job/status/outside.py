@@ -154,6 +154,8 @@ def _state(seen: Outside, ready: bool | None, last: TimelineEntry | None, now: d
         if trouble.type:
             return State.FAILED, Next(what=NextStep.CHANGE)
         return State.WAITING, Next(what=NextStep.UNKNOWN)
+    if _is_foreign(seen):
+        return State.FAILED, Next(what=NextStep.CHANGE)
     if seen.asked_by == ():
         return State.GONE, Next(what=NextStep.REMOVAL)
     if ready or (ready is None and last is not None and trouble is None):
@@ -169,10 +171,15 @@ def _state(seen: Outside, ready: bool | None, last: TimelineEntry | None, now: d
 def _why(seen: Outside, trouble: TimelineEntry | None) -> Why | None:
     if trouble is not None:
         return told(Problem(type=trouble.type or "about:blank", detail=trouble.detail))
-    labels = (seen.secret or {}).get("labels") or {}
-    if seen.secret and labels.get(v.MANAGED) != "true" and labels.get(v.REQUEST) != "true":
+    if _is_foreign(seen):
         return told(Problem(type="foreignSecret", detail=f"it has no label {v.MANAGED}=true"))
     return None
+
+
+def _is_foreign(seen: Outside) -> bool:
+    """Whether there is a Secret, which is none of certjob's."""
+    labels = (seen.secret or {}).get("labels") or {}
+    return bool(seen.secret) and labels.get(v.MANAGED) != "true" and labels.get(v.REQUEST) != "true"
 
 
 def _moment(text: str) -> datetime | None:

@@ -93,7 +93,9 @@ def _bare(item: Json) -> Json:
 
 @dataclass
 class Tenant:
-    """A transport for somebody who may do in `namespace` what `may` says, as "list secrets", and nothing else."""
+    """A transport for somebody who may do in `namespace` what `may` says, as "list secrets", and nothing else; but
+    everybody may ask what he may do.
+    """
 
     inner: Transport
     namespace: str
@@ -115,7 +117,7 @@ class Tenant:
             return None
         _, namespace, plural, name = found.groups()
         verb = method.lower() if method != "GET" else "get" if name else "list"
-        if namespace == self.namespace and f"{verb} {plural}" in self.may:
+        if plural == "selfsubjectaccessreviews" or (namespace == self.namespace and f"{verb} {plural}" in self.may):
             return None
         where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
         words = f'{plural} is forbidden: User "ann" cannot {verb} resource "{plural}" in API group "" {where}'

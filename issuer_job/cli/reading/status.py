@@ -80,8 +80,13 @@ def _sum_up(session: Session, shown: Sequence[CertificateStatus]) -> None:
     count = f"{len(shown)} certificate{'s' * (len(shown) != 1)}"
     if waiting:
         first = next((one for one in waiting if one.why is not None), waiting[0])
+        unknown = sum(one.ready is None for one in waiting)
+        parts = [
+            f"{len(waiting) - unknown} not ready" * (len(waiting) > unknown),
+            f"{unknown} not known" * bool(unknown),
+        ]
         how = f"Why: kubectl certjob why -n {first.namespace} {called(first)}"
-        session.terminal.note(f"{count}, {len(waiting)} not ready. {how}")
+        session.terminal.note(f"{', '.join([count, *filter(None, parts)])}. {how}")
     else:
         session.terminal.note(f"{count}, all ready.")
 

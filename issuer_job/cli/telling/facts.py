@@ -77,7 +77,8 @@ def served_text(shown: CertificateStatus, view: HostView) -> str:
     if shown.certificate is not None and int(shown.certificate.serial or "0", 16) == int(served.serial, 16):
         return f"it is served, {until}"
     trust = "trusted" if served.trusted else "not trusted"
-    return f"another certificate is served: {trust} here, {until}, of {served.issuer}"
+    which = "a certificate" if "certificate" in shown.unknown else "another certificate"
+    return f"{which} is served: {trust} here, {until}, of {served.issuer}"
 
 
 def issuer_fact(shown: IssuerStatus) -> Fact:

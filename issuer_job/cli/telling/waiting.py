@@ -83,7 +83,7 @@ def _progress(shown: CertificateStatus, now: datetime) -> tuple[Progress, str]:
     if shown.state is State.FAILED:
         why = f"{shown.why.type}, {shown.why.means}" if shown.why is not None else "only a change helps"
         return Progress.STUCK, f"Failed: {why}"
-    if "state" in shown.unknown:
+    if "state" in shown.unknown or (shown.ready is None and shown.state is State.ISSUED):
         return Progress.PENDING, "you may not read whether it is there"
     return Progress.PENDING, f"{shown.state}: {next_text(shown, now)}"
 
@@ -104,6 +104,7 @@ def with_views(standing: Standing, views: Mapping[str, HostView]) -> Standing:
         known = shown.certificate if shown is not None else None
         is_it = served.trusted if known is None else int(known.serial or "0", 16) == int(served.serial, 16)
         if not is_it:
-            what = "the placeholder" if served.placeholder else "another certificate"
+            other = "a certificate that is not trusted here" if known is None else "another certificate"
+            what = "the placeholder" if served.placeholder else other
             return replace(standing, progress=Progress.PENDING, text=f"{host}: {what} is served")
     return replace(standing, text=f"{standing.text}; served")

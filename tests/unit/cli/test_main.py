@@ -46,6 +46,13 @@ def test_what_is_written_wrong_is_wrong_usage(line: CommandLine) -> None:
     assert line.run().code == 2
 
 
+@pytest.mark.parametrize("odd", ["a\nb", "\x1b[2J", "\udcff", "\x9b31m"])
+def test_control_characters_and_what_is_no_utf_8_are_no_arguments(line: CommandLine, odd: str) -> None:
+    for words in (["status", odd], ["status", "-n", odd], ["check", "-f", odd], [odd]):
+        ran = line.run(*words)
+        assert (ran.code, ran.out, ran.err) == (2, "", f"error: {odd!a} has characters that no name has\n")
+
+
 def test_flags_may_stand_before_the_command_and_have_equals_signs(line: CommandLine) -> None:
     expected = "No certificates found in namespace shop.\n"
     assert line.run("-n", "shop", "status").err == expected

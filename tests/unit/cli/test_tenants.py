@@ -163,6 +163,8 @@ def test_without_secrets_nothing_is_guessed_and_events_tell_what_was_issued(line
         "shop-tls": ["?", "?"],
         "www-tls": ["?", "Failed"],
     }
+    assert "4 certificates, 2 not ready" not in line.run("status", "-n", "shop").err
+    assert "4 certificates, 4 not known. Why: " in line.run("status", "-n", "shop").err
     assert "now: " not in line.run("why", "-n", "shop", "shop-tls").out
     waited = line.run("wait", "-n", "shop", "shop-tls", "--timeout", "0")
     assert (waited.code, "you may not read whether it is there" in waited.err) == (4, True)
@@ -267,8 +269,28 @@ def test_issuers_without_any_right_name_one_and_where_nothing_is_named_it_is_sai
     assert "error: not allowed: " in ran.err
 
 
-def test_a_secret_that_is_not_certjobs_is_told(line: CommandLine) -> None:
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_secret_that_is_not_certjobs_is_told(line: CommandLine, asked: bool) -> None:
     line.api.add(SECRETS, "shop", {"metadata": {"name": "foreign-tls"}, "data": {"tls.key": "the key"}})
-    ingress(line.api, "foreign", "foreign.certjob.dev")
+    if asked:
+        ingress(line.api, "foreign", "foreign.certjob.dev")
     told = line.run("why", "-n", "shop", "foreign-tls").out
     assert "foreignSecret" in told
+    assert "needs a change" in told
+    assert "goes" not in told
+
+
+def test_what_is_served_is_compared_with_nothing_where_nothing_is_known(
+    line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = ServedCertificate("1", "CN=Pebble", NOW + 30 * DAY, placeholder=False, trusted=False)
+    monkeypatch.setattr(from_here, "_look", lambda host, patience: HostView(("203.0.113.9",), served))
+    told = line.run("describe", "-n", "shop", "shop-tls").out
+    assert "a certificate is served: not trusted here, until 2026-12-27, of CN=Pebble" in told.replace("; ", "\n")
+    waited = line.run("wait", "-n", "shop", "shop-tls", "--for=served", "--timeout", "0").err
+    assert "shop.certjob.dev: a certificate that is not trusted here is served" in waited
+
+
+def test_doctor_of_who_may_read_nothing_could_not_find_out(line: CommandLine) -> None:
+    ran = line.run("doctor")
+    assert (ran.code, {row.split()[0] for row in ran.out.splitlines()}) == (3, {"?"})
