@@ -24,6 +24,8 @@ from issuer_job.status.words import UNKNOWN
 
 Key = tuple[str, str]
 """Namespace and name of a Secret."""
+MOST_GETS = 100
+"""Secrets that are asked for one by one, in one look: of more nothing is known."""
 POLL = 5.0
 """Seconds between two looks where nothing may be watched."""
 
@@ -68,6 +70,7 @@ class ObjectSight:
     evidence: Evidence = Evidence.OBJECTS
     version: str = ""
     """Of the Events when they were listed."""
+    _gets_left: int = 0
 
     def every(self) -> Iterator[CertificateStatus]:
         """See Sight. Raises the refusal if nothing at all may be read."""
@@ -112,6 +115,7 @@ class ObjectSight:
             yield None
 
     def _read(self) -> _Seen:
+        self._gets_left = MOST_GETS
         ingresses = self._listed(INGRESSES, read=ingress.from_list)
         managed, asking = (self._listed(SECRETS, labels=label) for label in (v.MANAGED, v.REQUEST))
         secrets = None if managed is None or asking is None else [*managed, *asking]
@@ -166,11 +170,13 @@ class ObjectSight:
 
     def _outside(self, seen: _Seen, wanted: _Wanted | None, key: Key) -> Outside:
         metadata = None if seen.secrets is None else seen.secrets.get(key, {})
-        if seen.secrets is None or (
-            not metadata and wanted is not None
-        ):  # not certjob's, or it may be got, not listed
+        missing = seen.secrets is None or (not metadata and wanted is not None)
+        if missing and self._gets_left:  # it is not certjob's, or may be got and not listed
+            self._gets_left -= 1
             found = if_allowed(lambda: self.session.cluster.find(SECRETS, *key) or {"metadata": {}})
             metadata = metadata if found is None else found["metadata"]
+        elif missing:
+            metadata = None
         unasked = () if seen.ingresses is not None and seen.secrets is not None else None
         return Outside(
             namespace=key[0],

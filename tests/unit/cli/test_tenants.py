@@ -269,6 +269,16 @@ def test_issuers_without_any_right_name_one_and_where_nothing_is_named_it_is_sai
     assert "error: not allowed: " in ran.err
 
 
+def test_thousands_of_secrets_are_not_asked_for_one_by_one(line: CommandLine) -> None:
+    for number in range(300):
+        ingress(line.api, f"many{number}", f"many{number}.certjob.dev")
+    line.api.requests.clear()
+    assert len(line.run("status", "-n", "shop").out.splitlines()) == 305
+    assert sum("/secrets/" in request.path for request in line.api.requests) == 100
+    line.api.requests.clear()
+    assert line.run("status", "-n", "shop", "many299-tls").out.splitlines()[1].split()[2] == "no"
+
+
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_secret_that_is_not_certjobs_is_told(line: CommandLine, asked: bool) -> None:
     line.api.add(SECRETS, "shop", {"metadata": {"name": "foreign-tls"}, "data": {"tls.key": "the key"}})
@@ -292,5 +302,6 @@ def test_what_is_served_is_compared_with_nothing_where_nothing_is_known(
 
 
 def test_doctor_of_who_may_read_nothing_could_not_find_out(line: CommandLine) -> None:
+    line.kustomize = lambda path: b'{"kind": "Namespace", "metadata": {"name": "certjob"}}'
     ran = line.run("doctor")
     assert (ran.code, {row.split()[0] for row in ran.out.splitlines()}) == (3, {"?"})
