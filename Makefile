@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock audit base-image lint schema dashboard chart picture site unit exhaustive process install e2e docs-test test demo bench fairness dns-bench scale cli-bench view-bench soak chaos peers fuzz fuzz-short
+.PHONY: help venv lock audit base-image lint schema dashboard chart picture figures site unit exhaustive process install e2e docs-test test demo bench fairness dns-bench scale cli-bench view-bench soak chaos peers fuzz fuzz-short
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
@@ -65,6 +65,9 @@ chart: venv  ## write the Helm chart's templates, schema and page anew from mani
 picture: venv  ## draw docs/architecture.svg and docs/phases.svg anew from the code
 	$(PY) -m tests.architecture.picture
 	$(PY) -m tests.architecture.phases $$(python3 -m tests.cluster which dot)
+
+figures: cluster-site  ## draw docs/bench.svg and write README's table anew from docs/bench.json, which make bench keeps
+	PYTHONPATH=$$(python3 -m tests.cluster which site) python3 -m supply.figures
 
 SITE := .site
 site: cluster-site  ## make the pages of docs/ and README as a site, in .site/html (SITE=DIRECTORY: elsewhere)

@@ -1,6 +1,8 @@
 """`make bench`: how long an Ingress takes to be served, how many a burst makes, what admission costs, what it weighs.
 
 Every load is bounded in count and time. The rate of empty Jobs is the machine's limit for one Job per order.
+With `--keep FILE` what was measured is written into a file, part by part, with the load that the machine had before:
+`make figures` draws docs/bench.json and writes it into README.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import secrets
 import ssl
 import statistics
@@ -33,6 +36,7 @@ from tests.e2e.pods import processes_of
 PATIENCE = 240.0
 SERVICES = Resource("/api/v1", "services")
 JOB_IMAGE = "localhost/certjob-job:dev"
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
 def main() -> int:
@@ -43,8 +47,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=10, help="of admission load")
     parser.add_argument("--rate", type=int, default=100, help="admission requests a second")
     parser.add_argument("--only", choices=["singles", "again", "large", "burst", "jobs", "admission", "memory"])
+    parser.add_argument("--keep", type=Path, help="a file of JSON, in which the parts that are run are replaced")
     options = parser.parse_args()
-    parts: dict[str, Callable[[], None]] = {
+    parts: dict[str, Callable[[], Json]] = {
         "singles": lambda: singles(options.singles),
         "again": lambda: again(options.singles),
         "admission": lambda: admission(options.rate, options.seconds),
@@ -56,21 +61,35 @@ def main() -> int:
     }
     for name, part in parts.items():
         if options.only in {None, name}:
-            part()
+            at, load = datetime.now(UTC), os.getloadavg()[0]
+            figures = part()
+            if options.keep:
+                kept = json.loads(options.keep.read_text()) if options.keep.exists() else {}
+                kept[name] = {"at": f"{at:%Y-%m-%dT%H:%M:%SZ}", "version": v.VERSION, "load": round(load, 1)}
+                kept[name] |= {"cores": os.cpu_count(), "figures": figures}
+                options.keep.write_text(json.dumps(kept, indent=1) + "\n")
     return 0
 
 
-def row(label: str, seconds: Sequence[float]) -> None:
-    """One line: p50, p95 and maximum in milliseconds."""
+def row(label: str, seconds: Sequence[float]) -> Json:
+    """One line: p50, p95 and maximum in milliseconds. The same to be kept."""
     if not seconds:
         print(f"  {label:<48} none seen")
-        return
-    ordered = sorted(seconds)
-    p50, p95, p99 = (ordered[min(int(len(ordered) * q), len(ordered) - 1)] * 1000 for q in (0.5, 0.95, 0.99))
-    print(f"  {label:<48} p50 {p50:7.0f}   p95 {p95:7.0f}   p99 {p99:7.0f}   max {ordered[-1] * 1000:7.0f} ms")
+        return {}
+    kept = figure(label, "ms", [one * 1000 for one in seconds])
+    p50, p95, p99, most = (kept[label][which] for which in ("p50", "p95", "p99", "max"))
+    print(f"  {label:<48} p50 {p50:7.0f}   p95 {p95:7.0f}   p99 {p99:7.0f}   max {most:7.0f} ms")
+    return kept
 
 
-def singles(count: int) -> None:
+def figure(label: str, unit: str, values: Sequence[float]) -> Json:
+    """What is kept of some values, not none."""
+    ordered = sorted(values)
+    shares = {name: ordered[min(int(len(ordered) * q), len(ordered) - 1)] for name, q in QUANTILES.items()}
+    return {label: {"unit": unit, "count": len(ordered), **{name: round(one, 2) for name, one in shares.items()}}}
+
+
+def singles(count: int) -> Json:
     """One Ingress after the other, each awaited until it is served."""
     print(f"\nSingle applies ({count}, Traefik reloads at most every 2 s)")
     times: dict[str, list[float]] = {"create": [], "placeholder": [], "issued": [], "served": []}
@@ -92,15 +111,16 @@ def singles(count: int) -> None:
             for line in _logs("webhook")
             if line["event"] == "admission" and line["namespace"] == ns and line["operation"] == "CREATE"
         ]
-    row("admission that creates everything (webhook)", webhook)
-    row("the same, as the whole API call", times["create"])
-    row("apply -> placeholder in the Secret", times["placeholder"])
-    row("apply -> trusted certificate in the Secret", times["issued"])
-    row("apply -> served by Traefik", times["served"])
+    kept = row("admission that creates everything (webhook)", webhook)
+    kept |= row("admission that creates everything (API call)", times["create"])
+    kept |= row("apply -> placeholder in the Secret", times["placeholder"])
+    kept |= row("apply -> trusted certificate in the Secret", times["issued"])
+    kept |= row("apply -> served by Traefik", times["served"])
     print(f"  served: {len(times['served'])} of {count}")
+    return kept
 
 
-def again(count: int) -> None:
+def again(count: int) -> Json:
     """The Secret is deleted; the Ingress is corrected while a back-off runs."""
     print(f"\nAsked for again ({count} of each)")
     deleted: dict[str, list[float]] = {"placeholder": [], "issued": []}
@@ -125,9 +145,9 @@ def again(count: int) -> None:
             if after is not None and after.epoch > before.epoch:
                 corrected.append(time.monotonic() - start)
             world.wait_phase(ns, secret, "Issued")
-    row("delete -> placeholder in the Secret", deleted["placeholder"])
-    row("delete -> trusted certificate in the Secret", deleted["issued"])
-    row("correction during a back-off -> new attempt", corrected)
+    kept = row("delete -> placeholder in the Secret", deleted["placeholder"])
+    kept |= row("delete -> trusted certificate in the Secret", deleted["issued"])
+    return kept | row("correction during a back-off -> new attempt", corrected)
 
 
 def _asked_again(namespace: str, secret: str) -> dict[str, float]:
@@ -148,9 +168,10 @@ def _fail(record: Record) -> None:
     cluster().update(CONFIGMAPS, v.NAMESPACE, to_config_map(failed))
 
 
-def large(count: int) -> None:
+def large(count: int) -> Json:
     """As many hosts, and as many placeholders, as one admission sees to. They are gone before they are ordered."""
     print(f"\nLarge Ingresses, with all placeholders ({count} of each)")
+    kept: Json = {}
     for hosts, entries in ((100, 1), (20, 20)):
         times = []
         with namespace(f"bench-{secrets.token_hex(3)}") as ns:
@@ -165,10 +186,11 @@ def large(count: int) -> None:
                 cluster().delete(INGRESSES, ns, "large")
                 for secret in wanted:
                     cluster().delete(CONFIGMAPS, v.NAMESPACE, names_of.record(ns, secret))
-        row(f"{hosts} hosts in {entries} of spec.tls: create -> answered", times)
+        kept |= row(f"{hosts} hosts in {entries} of spec.tls: create -> answered", times)
+    return kept
 
 
-def burst(count: int) -> None:
+def burst(count: int) -> Json:
     """Many Ingresses at once."""
     print(f"\nBurst of {count} Ingresses")
     with namespace(f"bench-{secrets.token_hex(3)}") as ns, Observer(ns) as observer, ThreadPoolExecutor(8) as pool:
@@ -185,13 +207,15 @@ def burst(count: int) -> None:
         done = [
             observer.moments.at[key] - start for name in names if (key := f"issued {name}-tls") in observer.moments.at
         ]
-    row("apply -> trusted certificate in the Secret", done)
+    kept = row(f"burst of {count}: apply -> trusted certificate in the Secret", done)
     print(f"  applied in {applied:.1f} s; issued {len(done)} of {count}, failed {count - len(done)}")
     if done:
         print(f"  rate: {len(done) / max(done):.2f} certificates/s")
+        kept |= figure(f"burst of {count}: certificates", "/s", [len(done) / max(done)])
+    return kept
 
 
-def empty_jobs(count: int) -> None:
+def empty_jobs(count: int) -> Json:
     """As many Jobs that do nothing, with the same image: what the cluster can do at all."""
     print(f"\n{count} Jobs that do nothing (the limit of this cluster)")
     with namespace(f"bench-{secrets.token_hex(3)}") as ns, ThreadPoolExecutor(8) as pool:
@@ -200,10 +224,12 @@ def empty_jobs(count: int) -> None:
         while time.monotonic() - start < PATIENCE:
             jobs = list(cluster().items(JOBS, ns))
             if sum((job.get("status") or {}).get("succeeded", 0) for job in jobs) == count:
-                print(f"  rate: {count / (time.monotonic() - start):.2f} Jobs/s")
-                return
+                rate = count / (time.monotonic() - start)
+                print(f"  rate: {rate:.2f} Jobs/s")
+                return figure(f"{count} Jobs that do nothing", "/s", [rate])
             time.sleep(0.2)
     print(f"  not done within {PATIENCE:.0f} s")
+    return {}
 
 
 def _empty_job(name: str) -> Json:
@@ -217,7 +243,7 @@ def _empty_job(name: str) -> Json:
     }
 
 
-def admission(rate: int, seconds: int) -> None:
+def admission(rate: int, seconds: int) -> Json:
     """Reviews of an Ingress that needs nothing new, at a steady rate, straight to the webhook's Service."""
     print(f"\nAdmission at {rate} requests/s for {seconds} s (an issued Ingress applied again)")
     with namespace(f"bench-{secrets.token_hex(3)}") as ns, Observer(ns) as observer:
@@ -227,9 +253,10 @@ def admission(rate: int, seconds: int) -> None:
         stored = cluster().get(INGRESSES, ns, "again")
         address = cluster().get(SERVICES, v.NAMESPACE, v.WEBHOOK_SERVICE)["spec"]["clusterIP"]
         times = _steady(lambda send: send(review_of(stored)), address, rate, seconds)
-        row("nothing new: issued and unchanged", times)
+        kept = row("nothing new: issued and unchanged", times)
         del stored["metadata"]["annotations"][v.TLS_ACME]
-        row("nothing new: opted out (skip)", _steady(lambda send: send(review_of(stored)), address, rate, seconds))
+        times = _steady(lambda send: send(review_of(stored)), address, rate, seconds)
+        return kept | row("nothing new: opted out (skip)", times)
 
 
 def _steady(
@@ -283,9 +310,10 @@ def review_of(stored: Json) -> Json:
     }
 
 
-def memory() -> None:
+def memory() -> Json:
     """Memory of the pods' processes (the sum of their proportional set sizes), and the peak that Jobs log."""
     print("\nMemory")
+    kept: Json = {}
     for component in ("webhook", "responder", "view"):
         sizes = []
         for pod in cluster().items(PODS, v.NAMESPACE, labels=f"{v.APP_COMPONENT}={component}"):
@@ -293,11 +321,14 @@ def memory() -> None:
             if (size := sum(_proportional_sizes(uid))) > 0:
                 sizes.append(size / 1024)
         print(f"  {component:<48} {', '.join(f'{size:.0f} MiB' for size in sizes) or 'not running'}")
+        kept |= figure(f"memory of a pod: {component}", "MiB", sizes) if sizes else {}
     peaks = [line["peak_mib"] for line in _logs("issue") if "peak_mib" in line]
     if peaks:
         print(
             f"  {'issue Job, peak':<48} p50 {statistics.median(peaks):.0f}, max {max(peaks):.0f} MiB of {len(peaks)}"
         )
+        kept |= figure("memory of a Job, peak", "MiB", peaks)
+    return kept
 
 
 def _logs(component: str) -> list[Json]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -27,6 +28,7 @@ from issuer_job.record.phases import LaunchReason
 from issuer_job.status import status
 from issuer_job.tenant_secrets import access as secrets
 from issuer_job.tenant_secrets import judgement
+from supply import figures
 from tests.schema import page_of_problems
 from tests.worlds.documents import ROOT, anchors, first_column, source
 from webhook import bounded_calls, decide_ingress, policy
@@ -151,6 +153,12 @@ def test_every_notice_has_its_warning() -> None:
     for message in set(messages) - {"not opted in", "the Ingress is being deleted"}:  # never shown
         parts = re.split(r"\{[^}]*\}", message)
         assert max(parts, key=len).strip(" :") in page.replace("...", "") or message.startswith("{len("), message
+
+
+def test_the_figures_are_those_that_were_kept() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert figures.page(readme, json.loads(figures.MEASURED.read_text())) == readme, "make figures"
+    assert figures.stamp() in figures.PICTURE.read_text(), "make figures"
 
 
 def test_what_reliability_says_can_be_repeated() -> None:
