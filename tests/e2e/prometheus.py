@@ -51,10 +51,10 @@ class Prometheus:
             for one in self.ask("alerts")["alerts"]
         )
 
-    def wait_firing(self, alert: str, *, seconds: float = 60, **labels: str) -> None:
+    def wait_firing(self, alert: str, *, seconds: float = 150, **labels: str) -> None:
         wait_for(lambda: self.firing(alert, **labels), what=f"{alert} {labels} fires", seconds=seconds)
 
-    def wait_quiet(self, alert: str, *, seconds: float = 60, **labels: str) -> None:
+    def wait_quiet(self, alert: str, *, seconds: float = 150, **labels: str) -> None:
         wait_for(lambda: not self.firing(alert, **labels), what=f"{alert} {labels} is over", seconds=seconds)
 
     @property

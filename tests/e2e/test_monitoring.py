@@ -94,14 +94,24 @@ def test_a_certificate_ends_unless_it_is_renewed(watched: Prometheus, namespace:
     watched.wait_quiet("CertjobCertificateExpiring", namespace=namespace)
 
 
+def forget_failing(watched: Prometheus, problem: str) -> None:
+    """What earlier tests left behind that fails for this reason: the alert counts all of the cluster's."""
+    for series in watched.query(f'certjob_certificate_failures{{type="{problem}"}}'):
+        namespace, name = series["metric"]["namespace"], series["metric"]["name"]
+        kubectl("delete", "ingress", "-n", namespace, "--all")
+        kubectl("delete", "secret", "-n", namespace, "-l", f"{v.REQUEST}=true")
+        kubectl("delete", "configmap", "-n", v.NAMESPACE, f"{namespace}.{name}", "--ignore-not-found")
+
+
 def test_many_that_fail_for_one_reason_are_one_alert(watched: Prometheus, namespace: str) -> None:
     """Of a CA whose key nobody has put there."""
+    forget_failing(watched, "brokenIssuer")
     with stored_issuer(f"keyless-{secrets.token_hex(3)}", type="ca") as issuer:
         for number in range(11):
             host = f"many{number}.{namespace}.test"
             world.create(namespace, world.manifest(f"many{number}", [host], tls_acme="true", issuer=issuer))
         watched.wait_firing("CertjobCertificateNotIssued", namespace=namespace)
-        watched.wait_firing("CertjobProblemsManyAtOnce", type="brokenIssuer", seconds=150)
+        watched.wait_firing("CertjobProblemsManyAtOnce", type="brokenIssuer")
         watched.wait_quiet("CertjobCertificateNotIssued", namespace=namespace)
         kubectl("annotate", "ingress", "-n", namespace, "many0", f"{v.ISSUER}=pebble", "--overwrite")
         watched.wait_quiet("CertjobProblemsManyAtOnce")
@@ -123,25 +133,19 @@ def test_an_issuer_is_broken_and_another_near_its_limit(watched: Prometheus, nam
 
 
 def test_sweeps_stop(watched: Prometheus) -> None:
-    def every(seconds: str) -> None:
-        where = "/spec/jobTemplate/spec/template/spec/containers/0/env"
-        variables = cluster_sweep_environment()
-        changed = [{**one, "value": seconds} if one["name"] == "CERTJOB_SWEEP_INTERVAL" else one for one in variables]
-        patch = json.dumps([{"op": "replace", "path": where, "value": changed}])
-        kubectl("patch", "cronjob", "-n", v.NAMESPACE, SWEEP, "--type=json", "-p", patch)
+    """As the CronJob says; that none ever ended well is known after 20 minutes, which promtool sees."""
 
-    before = next(one["value"] for one in cluster_sweep_environment() if one["name"] == "CERTJOB_SWEEP_INTERVAL")
-    every("10")
+    def last(age: timedelta) -> None:
+        ended = {"status": {"lastSuccessfulTime": (datetime.now(UTC) - age).strftime("%Y-%m-%dT%H:%M:%SZ")}}
+        command = ("patch", "cronjob", "-n", v.NAMESPACE, SWEEP, "--subresource=status", "--type=merge")
+        kubectl(*command, "-p", json.dumps(ended))
+
+    last(timedelta(minutes=21))
     try:
-        watched.wait_firing("CertjobSweepStale", seconds=120)
+        watched.wait_firing("CertjobSweepStale")
     finally:
-        every(before)
-
-
-def cluster_sweep_environment() -> list[dict[str, str]]:
-    found = json.loads(kubectl("get", "cronjob", "-n", v.NAMESPACE, SWEEP, "-o", "json"))
-    variables: list[dict[str, str]] = found["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["env"]
-    return variables
+        last(timedelta(0))
+    watched.wait_quiet("CertjobSweepStale")
 
 
 @contextmanager
