@@ -19,8 +19,6 @@ from tests.e2e.api import Api, kubectl, wait_for
 from tests.e2e.metrics import PORTS, scrape, series, told_by_view
 from tests.e2e.observe import PODS, added_secret, cluster
 
-"""No controller handles it: what is asked for with it fails."""
-
 
 @pytest.mark.parametrize("component", list(PORTS))
 def test_promtool_finds_nothing_wrong(component: str) -> None:
