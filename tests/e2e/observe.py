@@ -67,10 +67,10 @@ class Served:
 def served(host: str, *, timeout: float = 2.0) -> Served | None:
     """One TLS handshake with the ingress controller for `host`; None if it does not answer."""
     try:
-        return Served(_handshake(host, _trusting_context(), timeout), trusted=True)
+        return Served(handshake(host, _trusting_context(), timeout), trusted=True)
     except ssl.SSLCertVerificationError:
         try:
-            return Served(_handshake(host, _any_context(), timeout), trusted=False)
+            return Served(handshake(host, _any_context(), timeout), trusted=False)
         except OSError:
             return None
     except OSError:
@@ -104,7 +104,8 @@ def _any_context() -> ssl.SSLContext:
     return context
 
 
-def _handshake(host: str, context: ssl.SSLContext, timeout: float) -> x509.Certificate:
+def handshake(host: str, context: ssl.SSLContext, timeout: float) -> x509.Certificate:
+    """The leaf that the ingress controller shows. Raises OSError, also where the context does not trust it."""
     address = (os.environ["CERTJOB_TRAEFIK_ADDRESS"], 443)
     with socket.create_connection(address, timeout) as raw, context.wrap_socket(raw, server_hostname=host) as tls:
         return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")

@@ -151,7 +151,7 @@ class FakeCertManager:
         for certificate in self.api.all(CERTIFICATES):
             namespace, name = certificate["metadata"]["namespace"], certificate["spec"]["secretName"]
             secret = self.api.stored(SECRETS, namespace, name)
-            reason = reason_to_issue(certificate, _decoded(secret), now=now)
+            reason = reason_to_issue(certificate, decoded(secret), now=now)
             if reason:
                 self.orders.append(((namespace, name), reason))
             elif secret is not None:
@@ -171,7 +171,8 @@ class FakeCertManager:
             self.api.add(CERTIFICATES, metadata["namespace"], certificate)
 
 
-def _decoded(secret: Json | None) -> Json | None:
+def decoded(secret: Json | None) -> Json | None:
+    """A Secret as it is stored, with its data in bytes."""
     if secret is None:
         return None
     return secret | {"data": {key: b64decode(value) for key, value in (secret.get("data") or {}).items()}}
