@@ -123,6 +123,8 @@ def test_a_tenant_sees_the_same_from_what_she_may_read(kubectl: Plugin, shop: st
     assert "CertificateIssued" in told
     waited = kubectl.certjob("wait", "-n", shop, f"--as={ann}", "shop-tls", "--timeout=5s")
     assert waited.returncode == 0, waited.stderr
+    issuers = kubectl.certjob("issuers", "-n", shop, f"--as={ann}")
+    assert (issuers.returncode, issuers.stdout.splitlines()[1].split()[:3]) == (0, ["pebble", "?", "?"])
     refused = kubectl.certjob("logs", "-n", shop, f"--as={ann}", "shop-tls")
     assert (refused.returncode, "get pods/log" in refused.stderr) == (3, True)
     nobody = kubectl.certjob("status", "-n", shop, "--as=nobody-at-all")

@@ -148,8 +148,14 @@ class Session:
         return sys.platform == "win32" or in_pod
 
     def _transport(self, flags: Flags) -> Transport:
-        if self.surroundings.transport is not None:
-            return self.surroundings.transport
+        made = self.surroundings.transport or self._connected(flags)
+        if not flags.verbosity:
+            return made
+        from issuer_job.cli.way.tracing import Traced
+
+        return Traced(made, self.terminal.note)
+
+    def _connected(self, flags: Flags) -> Transport:
         from issuer_job.cli.way.socket_transport import SocketTransport, accepted
 
         if self._by_library:
@@ -162,9 +168,8 @@ class Session:
                 kubeconfig=flags.kubeconfig,
                 accept=accepted,
             )
-        trace = self.terminal.note if flags.verbosity else None
         proxy = self._proxy if flags is self.flags else self._proxied(flags)
-        transport = SocketTransport(proxy.socket, trace=trace)
+        transport = SocketTransport(proxy.socket)
         self._endings.append(transport.close)
         return transport
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -45,14 +44,10 @@ class _Connection(HTTPConnection):
 
 
 class SocketTransport:
-    """`api.Transport` over kept connections. `where` gives the socket's path when the first request needs it.
+    """`api.Transport` over kept connections. `where` gives the socket's path when the first request needs it."""
 
-    `trace` is told each request with its answer's status and time.
-    """
-
-    def __init__(self, where: Callable[[], Path], *, trace: Callable[[str], None] | None = None) -> None:
+    def __init__(self, where: Callable[[], Path]) -> None:
         self._where = where
-        self._trace = trace or (lambda line: None)
         self._idle: list[_Connection] = []
         self._lock = Lock()
 
@@ -101,7 +96,6 @@ class SocketTransport:
         """Send the request; the connection is closed after use unless it was put back among the idle."""
         with self._lock:
             connection = self._idle.pop() if self._idle else None
-        started = time.monotonic()
         connection = connection or _Connection(self._where(), timeout)
         headers = {"Accept": accepted(method, path), "User-Agent": "kubectl-certjob"}
         if body is not None:
@@ -112,7 +106,6 @@ class SocketTransport:
                 connection.sock.settimeout(timeout)
             connection.request(method, path, body=body, headers=headers)
             answer = connection.getresponse()
-            self._trace(f"{method} {path} {answer.status} in {(time.monotonic() - started) * 1000:.0f} ms")
             yield connection, answer
         except TimeoutError:
             raise Unreachable(f"no answer to {method} {_bare(path)} within {timeout:.0f} s") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 
 import click
 import pytest
@@ -58,6 +59,13 @@ def test_flags_may_stand_before_the_command_and_have_equals_signs(line: CommandL
     assert line.run("-n", "shop", "status").err == expected
     assert line.run("status", "-n=shop").err == expected
     assert line.run("-n=other", "status", "-n", "shop").err == expected
+
+
+def test_requests_are_told_whatever_way_they_go(line: CommandLine) -> None:
+    told = line.run("version", "-v", "1").err.splitlines()
+    assert all(re.fullmatch(r"GET /\S+ \d+ in \d+ ms", one) for one in told)
+    assert any(one.startswith("GET /version 200 in ") for one in told)
+    assert line.run("version").err == ""
 
 
 def test_an_api_server_that_is_away_is_a_sentence_and_3(line: CommandLine) -> None:

@@ -126,14 +126,6 @@ def test_an_answer_is_bounded(served: ServedApi, transport: SocketTransport, mon
     assert cluster_api.HEAD > 1001
 
 
-def test_requests_are_traced(served: ServedApi, tmp_path: Path) -> None:
-    traced: list[str] = []
-    transport = SocketTransport(lambda: tmp_path / "api", trace=traced.append)
-    Cluster(transport).find(CONFIGMAPS, "a", "x")
-    transport.close()
-    assert traced[0].startswith("GET /api/v1/namespaces/a/configmaps/x 404 in ")
-
-
 # With a kubectl of the tests' own.
 
 
