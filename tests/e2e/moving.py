@@ -36,6 +36,8 @@ KINDS = {CERTIFICATES: "Certificate", ISSUERS: "Issuer", CLUSTER_ISSUERS: "Clust
 ROOT = FakeCA.root("What the other tool's certificates are from")
 READY = {"conditions": [{"type": "Ready", "status": "True"}]}
 AGE, LIFE = timedelta(days=5), timedelta(days=90)
+MOVE = 300.0
+"""Seconds for a whole move: each certificate is taken over by a Job."""
 
 
 def roots() -> bytes:
@@ -143,7 +145,7 @@ class Command:
         return Counter(item["willBe"] for item in json.loads(done.stdout)["items"])
 
     def apply(self, direction: str) -> None:
-        done = self.plugin.certjob(*self.arguments(direction, "--apply"))
+        done = self.plugin.certjob(*self.arguments(direction, "--apply"), longest=MOVE)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def interrupted(self, direction: str, words: str) -> None:

@@ -19,8 +19,8 @@ class Plugin:
 
     directory: Path
 
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """`kubectl ARGUMENTS`, without a terminal."""
+    def run(self, *arguments: str, longest: float = LONGEST, **environment: str) -> subprocess.CompletedProcess[str]:
+        """`kubectl ARGUMENTS`, without a terminal, `longest` seconds at most."""
         path = f"{self.directory}:{os.environ['PATH']}"
         return subprocess.run(
             ["kubectl", *arguments],
@@ -28,13 +28,15 @@ class Plugin:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=LONGEST,
+            timeout=longest,
             check=False,
         )
 
-    def certjob(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def certjob(
+        self, *arguments: str, longest: float = LONGEST, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """`kubectl certjob ARGUMENTS`."""
-        return self.run("certjob", *arguments, **environment)
+        return self.run("certjob", *arguments, longest=longest, **environment)
 
 
 def install(directory: Path) -> Plugin:
