@@ -96,6 +96,9 @@ e2e: venv cluster-helm cluster-monitoring cluster-peers install  ## the end-to-e
 docs-test: venv install  ## run every command that the documents show, on the local cluster (part of e2e)
 	tests/cluster/run $(VENV)/bin/pytest -v tests/e2e/test_pages.py
 
+moving: venv install  ## move 50 certificates from cert-manager and back on the local cluster (part of e2e with 12)
+	CERTJOB_MOVED=50 tests/cluster/run $(VENV)/bin/pytest -v tests/e2e/test_moving.py
+
 fuzz: venv  ## fuzz everything that reads what strangers wrote, 5 minutes a target
 	$(PY) -m tests.fuzz $(FUZZ)
 
