@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help venv lock audit base-image lint schema dashboard chart picture figures site unit exhaustive process install e2e docs-test test demo bench fairness dns-bench scale cli-bench view-bench soak chaos peers fuzz fuzz-short
+.PHONY: help venv lock audit base-image lint schema dashboard chart picture figures site unit exhaustive process install e2e docs-test test demo bench fairness dns-bench scale cli-bench view-bench soak chaos peers moving fuzz fuzz-short
 .DEFAULT_GOAL := help
 
 include tests/cluster/cluster.mk
