@@ -362,7 +362,7 @@ def test_one_pod_has_no_budget_that_would_keep_its_node_from_being_drained() -> 
         ({"options": {"launches": 1}}, "launches"),
         ({"networkPolicies": {"apiServer": ["api.test"]}}, "/networkPolicies/apiServer"),
         ({"quota": {"memory": "much"}}, "/quota/memory"),
-        ({"quota": {"configMaps": "50Ki"}}, "/quota/configMaps"),
+        ({"quota": {"configMaps": "50KiB"}}, "/quota/configMaps"),
         ({"routePolicy": {"labels": "x"}}, "labels"),
         ({"jobs": {"keepSeconds": 86401}}, "/jobs/keepSeconds"),
     ],
