@@ -59,7 +59,7 @@ class Identities:
     def __getitem__(self, account: str) -> Transport:
         with self._lock:
             if account not in self._made:
-                token = kubectl("create", "token", account, "-n", v.NAMESPACE, "--duration=1h").strip()
+                token = kubectl("create", "token", account, "-n", v.NAMESPACE, "--duration=3h").strip()
                 self._made[account] = TokenTransport(self._endpoint, token)
             return self._made[account]
 

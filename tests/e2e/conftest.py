@@ -41,7 +41,7 @@ def identity(cluster: tuple[Endpoint, Api]) -> Iterator[Callable[[str], Api]]:
     @cache
     def of(service_account: str, uid: str) -> Api:
         """By the account's uid too: a token is void once the account was made anew, as an installation does."""
-        token = kubectl("create", "token", service_account, "-n", vocabulary.NAMESPACE, "--duration=1h").strip()
+        token = kubectl("create", "token", service_account, "-n", vocabulary.NAMESPACE, "--duration=3h").strip()
         made.append(Api(cluster[0], token))
         return made[-1]
 
