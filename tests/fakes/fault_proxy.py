@@ -149,6 +149,9 @@ class FaultProxy:
             case _:
                 if isinstance(action, Delay):
                     time.sleep(action.seconds)
+                    last = time.monotonic() + action.most - action.seconds
+                    while not action.until() and time.monotonic() < last:
+                        time.sleep(0.05)
                 seen = reply = self._forward(request)
         with self._lock:
             self.passed.append(Passed(request, seen, action))

@@ -83,9 +83,11 @@ class Cut:
 
 @dataclass(frozen=True)
 class Delay:
-    """Pass the request on after so many seconds."""
+    """Pass the request on after so many seconds; and, of a slow machine, not before `until` says so, but at `most`."""
 
     seconds: float
+    until: Callable[[], bool] = lambda: True
+    most: float = 12.0  # certjob waits for 15 s
 
 
 @dataclass(frozen=True)
