@@ -83,7 +83,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Delay:
-    """Pass the request on after so many seconds; and, of a slow machine, not before `until` says so, but at `most`."""
+    """Pass the request on after so many seconds; on a slow machine not before `until` says so, but after `most`."""
 
     seconds: float
     until: Callable[[], bool] = lambda: True
