@@ -14,7 +14,8 @@ from issuer_job.attempt.attempt import Attempt
 from issuer_job.attempt.solver import HostChallenge
 from issuer_job.background import at_once
 from issuer_job.cluster import bodies, changes
-from issuer_job.cluster.api import CONFIGMAPS, ENDPOINT_SLICES, Cluster, Json
+from issuer_job.cluster.api import CONFIGMAPS, Cluster, Json
+from issuer_job.cluster.endpoints import endpoints
 from issuer_job.http01 import probe, routes
 from issuer_job.http01.probe import ProbeResult
 from issuer_job.http01.probe_http import ProbeReason
@@ -116,12 +117,5 @@ def challenge_body(record: Record, key_authorizations: dict[str, str]) -> Json:
 
 def responder_addresses(cluster: Cluster) -> list[tuple[str, int]]:
     """Address and port of every responder that serves, from the Service's EndpointSlices."""
-    slices = cluster.items(ENDPOINT_SLICES, v.NAMESPACE, labels=f"kubernetes.io/service-name={v.RESPONDER_SERVICE}")
-    return [
-        (address, int(port["port"]))
-        for piece in slices
-        for port in (piece.get("ports") or [])[:1]
-        for endpoint in piece.get("endpoints") or []
-        if (endpoint.get("conditions") or {}).get("ready") is not False
-        for address in endpoint["addresses"][:1]
-    ]
+    found = endpoints(cluster, v.NAMESPACE, v.RESPONDER_SERVICE)
+    return [(endpoint.address, endpoint.port) for endpoint in found if endpoint.ready]

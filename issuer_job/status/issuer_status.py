@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 
 from issuer_job.hosts.limits import DOMAIN, FAILURES, ORDERS, SET, exactly, keys_of
 from issuer_job.hosts.order_book import OrderBook, listed_domain
@@ -148,6 +148,15 @@ def issuer_from_outside(name: str, *, certificates: int) -> IssuerStatus:
     """Of one that only what asks for `certificates`, or holds them, names."""
     told = {"name", "certificates", "unknown"}
     untold = tuple(field.encode_name for field in fields(IssuerStatus) if field.name not in told)
+    return replace(_empty(name, certificates), unknown=untold)
+
+
+def _of_broken(name: str, issuers: Issuers, certificates: int, wrong: str) -> IssuerStatus:
+    found = (IssuerFinding(reason="Broken", path="$", message=wrong, warning=False),)
+    return replace(_empty(name, certificates), default=issuers.default == name, ready=False, findings=found)
+
+
+def _empty(name: str, certificates: int) -> IssuerStatus:
     return IssuerStatus(
         name=name,
         default=False,
@@ -159,24 +168,6 @@ def issuer_from_outside(name: str, *, certificates: int) -> IssuerStatus:
         certificates=certificates,
         limits=(),
         findings=(),
-        checked_at=None,
-        blocked_until=None,
-        unknown=untold,
-    )
-
-
-def _of_broken(name: str, issuers: Issuers, certificates: int, wrong: str) -> IssuerStatus:
-    return IssuerStatus(
-        name=name,
-        default=issuers.default == name,
-        type="",
-        ready=False,
-        ca="",
-        directory="",
-        solvers=(),
-        certificates=certificates,
-        limits=(),
-        findings=(IssuerFinding(reason="Broken", path="$", message=wrong, warning=False),),
         checked_at=None,
         blocked_until=None,
     )

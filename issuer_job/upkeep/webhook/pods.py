@@ -11,7 +11,8 @@ from socket import create_connection
 from issuer_job import log
 from issuer_job import vocabulary as v
 from issuer_job.background import Background, at_once
-from issuer_job.cluster.api import ENDPOINT_SLICES, Cluster, Json
+from issuer_job.cluster.api import Cluster
+from issuer_job.cluster.endpoints import endpoints
 from issuer_job.upkeep.webhook.certificate import DNS_NAMES
 
 PATIENCE = 3.0
@@ -50,27 +51,12 @@ def lacking(cluster: Cluster, ca_pem: bytes, path: str, *, ask: Ask = answer) ->
 
     One that gets no requests any more counts only if it answers. Raises KubeError.
     """
-    endpoints = [
-        (address, port, _serves(endpoint))
-        for endpoint, port in _endpoints(cluster)
-        for address in endpoint["addresses"][:1]
-    ]
-    said = at_once(lambda pod: ask(pod[:2], ca_pem, path), endpoints)
+    found = list(endpoints(cluster, v.NAMESPACE, v.WEBHOOK_SERVICE))
+    said = at_once(lambda pod: ask((pod.address, pod.port), ca_pem, path), found)
     return [
-        pod[0]
-        for pod, status in zip(endpoints, said, strict=True)
-        if status != KNOWN and (status is not None or pod[2])
-    ]
-
-
-def _endpoints(cluster: Cluster) -> list[tuple[Json, int]]:
-    """Of the webhook's Service, each with its port."""
-    slices = cluster.items(ENDPOINT_SLICES, v.NAMESPACE, labels=f"kubernetes.io/service-name={v.WEBHOOK_SERVICE}")
-    return [
-        (endpoint, int(port["port"]))
-        for piece in slices
-        for port in (piece.get("ports") or [])[:1]
-        for endpoint in piece.get("endpoints") or []
+        pod.address
+        for pod, status in zip(found, said, strict=True)
+        if status != KNOWN and (status is not None or pod.serving)
     ]
 
 
@@ -78,18 +64,9 @@ def wait_ready(
     cluster: Cluster, *, until: float, sleep: Callable[[float], None] = time.sleep, settle: float = SETTLE
 ) -> None:
     """Until the webhook's Service leads to a pod, at most `until` (time.monotonic()). Raises KubeError."""
-    while not any(_is_ready(endpoint) for endpoint, _ in _endpoints(cluster)):
+    while not any(pod.ready for pod in endpoints(cluster, v.NAMESPACE, v.WEBHOOK_SERVICE)):
         if time.monotonic() >= until:
             log.warning("webhook-not-ready", do=f"kubectl describe pods -n {v.NAMESPACE}")
             return
         sleep(POLL)
     sleep(settle)
-
-
-def _is_ready(endpoint: Json) -> bool:
-    """Unknown is yes (discovery.k8s.io/v1)."""
-    return (endpoint.get("conditions") or {}).get("ready") is not False
-
-
-def _serves(endpoint: Json) -> bool:
-    return (endpoint.get("conditions") or {}).get("serving") is not False
